@@ -1,0 +1,56 @@
+//! What the server and the sidecar must agree on. Standard library only; both sides and the tests read names from
+//! here, and the manifests are tested against it.
+
+/// Name of the injected container, of its port and of its one volume.
+pub const CONTAINER: &str = "vdi-metrics";
+
+/// Port of the sidecar's `/metrics` where the pod declares no other use of it.
+pub const PORT: u16 = 9478;
+
+/// Time between two reads of the GPU, in seconds.
+pub const INTERVAL_SECONDS: u64 = 15;
+
+/// Where the sidecar serves its exposition.
+pub const METRICS_PATH: &str = "/metrics";
+
+/// Labels and annotations of ours on pods and namespaces.
+pub mod key {
+    /// Everything we own on an object begins with this.
+    pub const PREFIX: &str = "vdi-metrics.io/";
+    /// Opt in or out: [`ENABLED`] or [`DISABLED`], as a label on a namespace or a pod.
+    pub const INJECT: &str = "vdi-metrics.io/inject";
+    /// Value of [`INJECT`] that opts in.
+    pub const ENABLED: &str = "enabled";
+    /// Value of [`INJECT`] that opts out; honoured as a pod annotation too.
+    pub const DISABLED: &str = "disabled";
+    /// Label that we put on a pod with our container, value `true`: what Services and the session watch select.
+    pub const INJECTED: &str = "vdi-metrics.io/injected";
+    /// Annotation with what was decided: `injected` or `skipped: <reason>`.
+    pub const STATUS: &str = "vdi-metrics.io/status";
+    /// Annotation with the hash of the container that was injected.
+    pub const CONFIG: &str = "vdi-metrics.io/config";
+    /// Label or annotation with the session's own name.
+    pub const SESSION: &str = "vdi-metrics.io/session";
+    /// Label or annotation with the template that the session was made from.
+    pub const TEMPLATE: &str = "vdi-metrics.io/template";
+    /// Label or annotation with the pool that the session belongs to.
+    pub const POOL: &str = "vdi-metrics.io/pool";
+}
+
+/// Environment of the sidecar: written at admission, read by the sidecar's configuration.
+pub mod env {
+    /// Socket address of the exposition; `[::]:PORT` listens on IPv4 too.
+    pub const LISTEN: &str = "VDI_METRICS_LISTEN";
+    /// Seconds between two reads of the GPU.
+    pub const INTERVAL: &str = "VDI_METRICS_INTERVAL";
+    /// The session's own name; absent or empty where the pod names none.
+    pub const SESSION: &str = "VDI_METRICS_SESSION";
+    /// The session's template; absent or empty where the pod names none.
+    pub const TEMPLATE: &str = "VDI_METRICS_TEMPLATE";
+    /// The session's pool; absent or empty where the pod names none.
+    pub const POOL: &str = "VDI_METRICS_POOL";
+    /// Path of the NVML library instead of the loader's `libnvidia-ml.so.1`; for tests and odd nodes.
+    pub const NVML_LIBRARY: &str = "VDI_METRICS_NVML_LIBRARY";
+    /// `error`, `warn`, `info` (default), `debug` or `trace`.
+    pub const LOG: &str = "VDI_METRICS_LOG";
+}

@@ -1,0 +1,12 @@
+//! Per-session GPU and lifetime metrics for virtual desktops on Kubernetes.
+//!
+//! Two programs share this library. `vdi-metrics` is the server and CLI (feature `webhook`); `vdi-metrics-sidecar`
+//! runs beside a desktop (feature `sidecar`). Neither half sees the other: what both must agree on is [`contract`].
+
+pub mod contract;
+pub mod runtime;
+
+#[cfg(feature = "sidecar")]
+pub mod gpu;
+#[cfg(feature = "sidecar")]
+pub mod sidecar;

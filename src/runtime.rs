@@ -1,0 +1,17 @@
+//! Plumbing that both programs share: logs, listening, shutdown, readiness and the admin endpoints. Nothing here
+//! knows a pod or a GPU.
+
+pub mod admin;
+pub mod listen;
+pub mod log;
+pub mod readiness;
+pub mod shutdown;
+
+/// Version of this build, as released.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Source revision of this build; `unknown` where the build did not say.
+pub const REVISION: &str = match option_env!("VDI_METRICS_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
