@@ -6,6 +6,15 @@
 pub mod contract;
 pub mod runtime;
 
+#[cfg(feature = "webhook")]
+pub mod admission;
+#[cfg(feature = "webhook")]
+pub mod cli;
+#[cfg(feature = "webhook")]
+pub mod registration;
+#[cfg(feature = "webhook")]
+pub mod sessions;
+
 #[cfg(feature = "sidecar")]
 pub mod gpu;
 #[cfg(feature = "sidecar")]

@@ -1,0 +1,192 @@
+//! The envelope: `admission.k8s.io/v1` to the letter. A v1 answer must echo the uid and the exact kind, and `patch`
+//! and `patchType` come both or not at all; anything else the API server drops, under `Ignore` without a word.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use json_patch::Patch;
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+
+use super::{Outcome, pod::Pod};
+
+const API_VERSION: &str = "admission.k8s.io/v1";
+const KIND: &str = "AdmissionReview";
+
+/// A request to admit something, and the pod in it where it is one that can be read.
+#[derive(Debug)]
+pub struct Review<'a>(Request<'a, Pod<'a>>);
+
+/// Why a body is no AdmissionReview that could be answered.
+#[derive(Debug)]
+pub enum Malformed {
+    /// Not JSON, or not of the envelope's shape.
+    Json(serde_json::Error),
+    /// Not an AdmissionReview of `admission.k8s.io/v1`; holds what it is.
+    Kind(String),
+    /// There is no request in it, or one without uid: nothing that an answer could refer to.
+    Request,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a, O> {
+    #[serde(borrow)]
+    api_version: Cow<'a, str>,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow = "'a")]
+    request: Option<Request<'a, O>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a, O> {
+    #[serde(borrow)]
+    uid: Cow<'a, str>,
+    #[serde(borrow)]
+    kind: Option<Gvk<'a>>,
+    #[serde(borrow)]
+    sub_resource: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    operation: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    namespace: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    object: Option<O>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Gvk<'a> {
+    #[serde(borrow)]
+    group: Cow<'a, str>,
+    #[serde(borrow)]
+    version: Cow<'a, str>,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reply<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warnings: Option<[&'a str; 1]>,
+    audit_annotations: BTreeMap<&'a str, String>,
+}
+
+// === impl Review ===
+
+impl<'a> Review<'a> {
+    /// Reads the envelope and the pod in one pass; a second pass without the pod is made only where it cannot be read,
+    /// so that even then the desktop is admitted.
+    pub(super) fn read(body: &'a [u8]) -> Result<Self, Malformed> {
+        match serde_json::from_slice::<Envelope<'a, Pod<'a>>>(body) {
+            Ok(envelope) => envelope.request().map(Self),
+            Err(error) => {
+                let envelope: Envelope<'a, IgnoredAny> =
+                    serde_json::from_slice(body).map_err(Malformed::Json)?;
+                let request = envelope.request()?;
+                tracing::warn!(uid = %request.uid, %error, "Cannot read the pod");
+                Ok(Self(request.without_object()))
+            }
+        }
+    }
+
+    /// Identifies this request; every answer echoes it.
+    pub fn uid(&self) -> &str {
+        &self.0.uid
+    }
+
+    /// Namespace that the pod is created in; at admission only the request knows it for sure.
+    pub fn namespace(&self) -> &str {
+        self.0.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// Name of the pod, or what it will begin with where the API server is still to choose one.
+    pub fn name(&self) -> &str {
+        let generated = || self.pod()?.metadata.as_ref()?.generate_name.as_deref();
+        self.0.name.as_deref().filter(|name| !name.is_empty()).or_else(generated).unwrap_or_default()
+    }
+
+    /// The pod to be created; `None` where there is none or it cannot be read.
+    pub(super) fn pod(&self) -> Option<&Pod<'a>> {
+        self.0.object.as_ref()
+    }
+
+    /// Whether this is the creation of a pod itself, the only thing that we change.
+    pub(super) fn creates_a_pod(&self) -> bool {
+        let is_pod = self
+            .0
+            .kind
+            .as_ref()
+            .is_some_and(|gvk| (&*gvk.group, &*gvk.version, &*gvk.kind) == ("", "v1", "Pod"));
+        let is_whole = self.0.sub_resource.as_deref().unwrap_or_default().is_empty();
+        is_pod && is_whole && self.0.operation.as_deref() == Some("CREATE")
+    }
+
+    /// The answer: always allowed; with the patch if there is one, a warning only where something is wrong.
+    pub(super) fn reply(&self, outcome: Outcome, patch: Option<&Patch>) -> Vec<u8> {
+        let response = Response {
+            uid: self.uid(),
+            allowed: true,
+            patch_type: patch.map(|_| "JSONPatch"),
+            patch: patch.map(|patch| BASE64_STANDARD.encode(to_json(patch))),
+            warnings: outcome.warning().map(|warning| [warning]),
+            audit_annotations: BTreeMap::from([("decision", outcome.to_string())]),
+        };
+        to_json(&Reply { api_version: API_VERSION, kind: KIND, response })
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    #[expect(clippy::expect_used, reason = "string keys and derived types have no way to fail")]
+    serde_json::to_vec(value).expect("plain data serialises")
+}
+
+// === impl Envelope ===
+
+impl<'a, O> Envelope<'a, O> {
+    fn request(self) -> Result<Request<'a, O>, Malformed> {
+        if (&*self.api_version, &*self.kind) != (API_VERSION, KIND) {
+            return Err(Malformed::Kind(format!("{} {}", self.api_version, self.kind)));
+        }
+        self.request.filter(|request| !request.uid.is_empty()).ok_or(Malformed::Request)
+    }
+}
+
+// === impl Request ===
+
+impl<'a, O> Request<'a, O> {
+    fn without_object<P>(self) -> Request<'a, P> {
+        let Self { uid, kind, sub_resource, operation, namespace, name, object: _ } = self;
+        Request { uid, kind, sub_resource, operation, namespace, name, object: None }
+    }
+}
+
+// === impl Malformed ===
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(error) => write!(f, "not a readable {API_VERSION} {KIND}: {error}"),
+            Self::Kind(kind) => write!(f, "expected {API_VERSION} {KIND}, found {kind}"),
+            Self::Request => write!(f, "the {KIND} has no request with a uid"),
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}

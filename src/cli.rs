@@ -1,0 +1,24 @@
+//! The command line: one module per verb.
+
+pub mod serve;
+
+use clap::{Parser, Subcommand};
+
+/// Per-session GPU and lifetime metrics for virtual desktops on Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "vdi-metrics", version)]
+pub struct Cli {
+    /// error, warn, info, debug or trace
+    #[arg(long, global = true, env = "VDI_METRICS_LOG", default_value = "info")]
+    pub log: tracing::Level,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server: admit pods, count sessions
+    Serve(serve::Args),
+}

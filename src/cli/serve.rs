@@ -1,0 +1,155 @@
+//! `vdi-metrics serve`: everything that the server does, wired in one place.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    http::{HeaderValue, header},
+    middleware::map_response,
+    response::Response,
+    routing::get,
+};
+use axum_server::{
+    Handle,
+    accept::NoDelayAcceptor,
+    tls_rustls::{RustlsAcceptor, RustlsConfig},
+};
+use prometheus::Registry;
+use tokio::task::JoinHandle;
+
+use crate::{
+    admission::{self, Settings, metrics::Metrics},
+    registration::certificate,
+    runtime::{admin, listen, readiness::Readiness, shutdown},
+    sessions,
+};
+
+/// Time for a TLS handshake, and then for the first request.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time between two requests, headers included. The API server closes connections that were idle for 90 s; were we to
+/// do it first, a review that is just being sent would be lost.
+const NEXT_REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Time that open requests have at the end. Ours take microseconds; this is for slow senders.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Arguments of `serve`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where the API server calls /mutate, over TLS
+    #[arg(long, value_name = "ADDR", default_value = "[::]:10250")]
+    listen: SocketAddr,
+    /// Where /metrics is scraped, over TLS
+    #[arg(long, value_name = "ADDR", default_value = "[::]:8443")]
+    metrics_listen: SocketAddr,
+    /// Where the kubelet asks for /healthz and /readyz, without TLS
+    #[arg(long, value_name = "ADDR", default_value = "[::]:8081")]
+    health_listen: SocketAddr,
+    /// Certificate chain, PEM, leaf first
+    #[arg(long, value_name = "FILE")]
+    tls_cert: PathBuf,
+    /// Private key of the certificate, PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: PathBuf,
+    /// What the sidecar is like, YAML; without it the defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How long to go on serving after SIGTERM, while the API server learns that we go
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    lame_duck: u64,
+}
+
+/// Serves until the process is asked to end.
+///
+/// # Errors
+/// Where a file cannot be used or an address not be listened on; nothing has been served then.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let Args { listen, metrics_listen, health_listen, tls_cert, tls_key, config, lame_duck } = args;
+    let settings = config.map(|path| Settings::read(&path)).transpose()?.unwrap_or_default();
+    let tls = RustlsConfig::from_config(certificate::load(&tls_cert, &tls_key)?);
+    let [webhook, metrics, health] =
+        [listen::bind(listen)?, listen::bind(metrics_listen)?, listen::bind(health_listen)?];
+    let shutdown = shutdown::on_signal()?;
+    let (readiness, registry) = (Readiness::default(), admin::registry()?);
+
+    let mutate = admission::edge::router(settings, Metrics::register(&registry)?);
+    count_sessions(&registry).await?;
+    let exposition = move || async move { admin::exposition(&registry.gather()) };
+    let handle = Handle::new();
+    let servers = [
+        over_tls("webhook", webhook, &tls, &handle, closing(mutate, readiness.clone()))?,
+        over_tls("metrics", metrics, &tls, &handle, Router::new().route("/metrics", get(exposition)))?,
+    ];
+    announce("health", &health)?;
+    let health = axum::serve(tokio::net::TcpListener::from_std(health)?, admin::health(readiness.clone()));
+    tokio::spawn(health.into_future());
+
+    shutdown.requested().await;
+    let _unready = readiness.latch("the end");
+    tokio::time::sleep(Duration::from_secs(lame_duck)).await;
+    handle.graceful_shutdown(Some(DRAIN));
+    for server in servers {
+        server.await??;
+    }
+    tracing::info!("Ended");
+    Ok(())
+}
+
+/// Counts sessions where there is a cluster to ask. Admission goes on without it and never waits for it.
+async fn count_sessions(registry: &Registry) -> anyhow::Result<()> {
+    let client = match kube::Config::infer().await {
+        Ok(config) => kube::Client::try_from(config)?,
+        Err(error) => {
+            tracing::warn!(%error, "No cluster to watch: admitting pods, counting no sessions");
+            return Ok(());
+        }
+    };
+    tokio::spawn(sessions::count(client, registry)?);
+    Ok(())
+}
+
+/// Serves `router` over TLS until `handle` says otherwise.
+fn over_tls(
+    name: &str,
+    listener: TcpListener,
+    tls: &RustlsConfig,
+    handle: &Handle<SocketAddr>,
+    router: Router,
+) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
+    announce(name, &listener)?;
+    // NoDelay: Nagle's algorithm makes a new TLS connection take 44 ms instead of 1.
+    let acceptor = RustlsAcceptor::new(tls.clone())
+        .handshake_timeout(FIRST_REQUEST_TIMEOUT)
+        .acceptor(NoDelayAcceptor::new());
+    let mut server = axum_server::from_tcp(listener)?
+        .acceptor(acceptor)
+        .handle(handle.clone())
+        .http1_only()
+        .first_request_timeout(FIRST_REQUEST_TIMEOUT);
+    server.http_builder().http1().header_read_timeout(NEXT_REQUEST_TIMEOUT);
+    Ok(tokio::spawn(server.serve(router.into_make_service())))
+}
+
+/// While the end is near, asks every client to connect anew: the API server would keep using a connection to a server
+/// that is no longer an endpoint.
+fn closing(router: Router, readiness: Readiness) -> Router {
+    router.layer(map_response(move |mut response: Response| {
+        let ready = readiness.pending().is_empty();
+        async move {
+            if !ready {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+    }))
+}
+
+fn announce(name: &str, listener: &TcpListener) -> std::io::Result<()> {
+    tracing::info!(server = name, address = %listener.local_addr()?, "Listening");
+    Ok(())
+}
