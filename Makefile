@@ -1,0 +1,62 @@
+# The one command surface: what CI runs is what a developer types. `make` lists the targets.
+
+CACHE ?= $(HOME)/.cache/vdi-metrics
+CARGO_DENY := $(CACHE)/tools/bin/cargo-deny
+CARGO_DENY_VERSION := 0.20.2
+
+SERVER := --no-default-features --features webhook --bin vdi-metrics
+SIDECAR := --no-default-features --features sidecar --bin vdi-metrics-sidecar
+
+export VDI_METRICS_CACHE := $(CACHE)
+export VDI_METRICS_REVISION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test suite cluster testbed images format lint doc deny sizes certificate
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## Show the main job on this machine: no cluster and no GPU needed
+	@echo "Building (a few minutes the first time) ..."
+	@cargo build --bins
+	@cargo run --quiet --example demo
+
+test: suite cluster ## Set up and pass every test
+
+suite: ## The hermetic tests: nothing but Rust
+	cargo test --workspace --lib --bins --test suite
+
+cluster: testbed images ## The real Kubernetes on this machine: Go and root (REQUIRE_CLUSTER=1: a skip is a failure)
+	cargo test --test cluster
+
+testbed: ## Build the real Kubernetes and Prometheus from pinned Go modules, once
+	tests/testbed/build
+
+images: ## Build what the images hold, each program with its own feature alone
+	cargo build --release $(SERVER)
+	cargo build --profile sidecar $(SIDECAR)
+
+format: ## Format the sources
+	cargo fmt --all
+
+lint: ## Format and lints, for each feature set alone
+	cargo fmt --all --check
+	cargo clippy --no-default-features --features sidecar --lib --bins -- -D warnings
+	cargo clippy --no-default-features --features webhook --lib --bins -- -D warnings
+	cargo clippy --workspace --all-targets -- -D warnings
+
+doc: ## The documentation, without a broken link
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+deny: $(CARGO_DENY) ## Licences, bans and sources of every dependency
+	$(CARGO_DENY) --log-level error check bans licenses sources
+
+$(CARGO_DENY):
+	cargo install --locked --quiet --root $(CACHE)/tools cargo-deny@$(CARGO_DENY_VERSION)
+
+sizes: images ## Crates, binary sizes and resident sizes of both programs
+	cargo build --package fake_nvml
+	tests/sizes
+
+certificate: ## A self-signed certificate for the server of the current kubectl context
+	certs/self-signed.sh

@@ -1,0 +1,117 @@
+//! The house: what may be linked into which program, who may import whom, and that no test file is forgotten.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+fn root() -> PathBuf {
+    env!("CARGO_MANIFEST_DIR").into()
+}
+
+fn crates(feature: &str) -> Vec<String> {
+    let cargo = std::env::var("CARGO").unwrap_or("cargo".into());
+    let arguments = "tree --offline --no-default-features --edges normal --prefix none --no-dedupe --features";
+    let tree =
+        Command::new(cargo).current_dir(root()).args(arguments.split(' ')).arg(feature).output().unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let mut crates: Vec<_> = String::from_utf8(tree.stdout).unwrap().lines().map(str::to_owned).collect();
+    crates.sort();
+    crates.dedup();
+    crates
+}
+
+fn has(crates: &[String], name: &str) -> bool {
+    crates.iter().any(|line| line.split(' ').next() == Some(name))
+}
+
+#[test]
+fn the_server_cannot_link_nvml() {
+    let server = crates("webhook");
+    assert!(has(&server, "kube"), "the tree is not the server's");
+    let found: Vec<_> = ["nvml-wrapper", "nvml-wrapper-sys", "libloading"].iter().filter(|name| has(&server, name)).collect();
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn the_sidecar_carries_nothing_of_the_server() {
+    let sidecar = crates("sidecar");
+    assert!(has(&sidecar, "nvml-wrapper"), "the tree is not the sidecar's");
+    let server = ["kube", "k8s-openapi", "rustls", "axum-server", "json-patch", "clap", "regex", "hyper-rustls"];
+    let found: Vec<_> = server.iter().filter(|name| has(&sidecar, name)).collect();
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn the_trees_stay_small() {
+    for (feature, most) in [("sidecar", 75), ("webhook", 170)] {
+        let crates = crates(feature);
+        assert!(crates.len() <= most, "{feature}: {} crates, at most {most}", crates.len());
+    }
+}
+
+fn sources(under: &str) -> Vec<(PathBuf, String)> {
+    let mut files = vec![];
+    collect(&root().join(under), &mut files);
+    files.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// Files of `under`, a folder or a module with one: `src/sessions` is `src/sessions.rs` too.
+fn collect(under: &Path, files: &mut Vec<PathBuf>) {
+    let module = under.with_extension("rs");
+    files.extend(module.is_file().then_some(module));
+    if under.is_dir() {
+        for entry in fs::read_dir(under).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => collect(&path, files),
+                false => files.push(path),
+            }
+        }
+    }
+}
+
+#[test]
+fn rooms_keep_their_borders() {
+    for (room, foreign) in [
+        ("src/contract", "crate::"),
+        ("src/runtime", "crate::admission crate::sessions crate::registration crate::cli crate::sidecar crate::gpu"),
+        ("src/admission", "crate::sessions crate::registration crate::cli crate::sidecar crate::gpu"),
+        ("src/sessions", "crate::admission crate::registration crate::cli crate::sidecar crate::gpu"),
+        ("src/registration", "crate::admission crate::sessions crate::cli crate::sidecar crate::gpu"),
+        ("src/cli", "crate::sidecar crate::gpu"),
+        ("src/gpu", "crate::admission crate::sessions crate::registration crate::cli crate::sidecar"),
+        ("src/sidecar", "crate::admission crate::sessions crate::registration crate::cli nvml_wrapper"),
+        // Pure: no runtime, no HTTP, no client, no driver.
+        ("src/admission/decide", "tokio axum kube:: nvml"),
+        ("src/admission/container", "tokio axum kube:: nvml"),
+        ("src/admission/patch", "tokio axum kube:: nvml"),
+        ("src/admission/review", "tokio axum kube:: nvml"),
+        ("src/sessions/ledger", "tokio axum kube:: k8s_openapi nvml prometheus"),
+        ("src/sidecar/attribution", "tokio axum nvml_wrapper prometheus"),
+        ("src/sidecar/counters", "tokio axum nvml_wrapper prometheus"),
+        ("src/sidecar/catalogue", "tokio axum nvml_wrapper"),
+    ] {
+        let sources = sources(room);
+        assert!(!sources.is_empty(), "{room} is not there");
+        for (path, source) in sources {
+            let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let crossing: Vec<_> = code.filter(|line| foreign.split(' ').any(|name| line.contains(name))).collect();
+            assert!(crossing.is_empty(), "{} crosses its border: {crossing:?}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_test_file_is_a_module() {
+    for suite in ["tests/suite", "tests/cluster"] {
+        let main = fs::read_to_string(root().join(suite).join("main.rs")).unwrap();
+        for entry in fs::read_dir(root().join(suite)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let is_source = path.extension().is_some_and(|extension| extension == "rs") && name != "main";
+            assert!(!is_source || main.contains(&format!("mod {name};")), "{suite}/main.rs lacks `mod {name};`");
+        }
+    }
+}
