@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 /// Per-session GPU and lifetime metrics for virtual desktops on Kubernetes.
 #[derive(Debug, Parser)]
-#[command(name = "vdi-metrics", version)]
+#[command(name = "vdi-metrics", version, args_override_self = true)]
 pub struct Cli {
     /// error, warn, info, debug or trace
     #[arg(long, global = true, env = "VDI_METRICS_LOG", default_value = "info")]

@@ -3,18 +3,20 @@
 //! `/mutate` is harmless to strangers: bounded body, bounded time, no secrets, no side effects.
 
 use std::{
+    error::Error,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody},
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
 };
+use http_body_util::LengthLimitError;
 
 use super::{Settings, admit, metrics::Metrics};
 
@@ -61,9 +63,16 @@ async fn receive(headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
     if !media_type.eq_ignore_ascii_case("application/json") {
         return Err(Refusal::ContentType);
     }
+    if body.size_hint().lower() > BODY_LIMIT as u64 {
+        return Err(Refusal::TooLarge);
+    }
     match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_LIMIT)).await {
         Ok(Ok(body)) if body.is_empty() => Err(Refusal::Malformed("the body is empty".into())),
-        Ok(body) => body.map_err(|_| Refusal::TooLarge),
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => {
+            Err(Refusal::TooLarge)
+        }
+        Ok(Err(error)) => Err(Refusal::Malformed(format!("the body broke off: {error}"))),
         Err(_) => Err(Refusal::Timeout),
     }
 }

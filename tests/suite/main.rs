@@ -6,3 +6,4 @@ mod admission;
 mod house;
 #[cfg(feature = "sidecar")]
 mod scrape;
+mod server;

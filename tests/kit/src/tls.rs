@@ -1,0 +1,88 @@
+//! A serving certificate for loopback and the only client that trusts it. Made anew for each test: no key is ever in
+//! the tree.
+
+use std::{
+    fs, io,
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring, pki_types::CertificateDer};
+use tempfile::TempDir;
+
+use crate::http::{self, Response};
+
+/// A self-signed pair as two PEM files, as a mounted Secret has them.
+#[derive(Debug)]
+pub struct Certificate {
+    folder: TempDir,
+    trusted: CertificateDer<'static>,
+}
+
+// === impl Certificate ===
+
+impl Certificate {
+    /// Makes a pair for 127.0.0.1.
+    ///
+    /// # Errors
+    /// Where the files cannot be written.
+    pub fn for_loopback() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+        fs::write(folder.path().join("tls.crt"), pair.cert.pem())?;
+        fs::write(folder.path().join("tls.key"), pair.signing_key.serialize_pem())?;
+        Ok(Self { folder, trusted: pair.cert.der().clone() })
+    }
+
+    /// PEM file of the chain.
+    #[must_use]
+    pub fn cert(&self) -> PathBuf {
+        self.folder.path().join("tls.crt")
+    }
+
+    /// PEM file of the private key.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.folder.path().join("tls.key")
+    }
+
+    /// Connects to a server that has to show this certificate.
+    ///
+    /// # Errors
+    /// Where nobody listens; the handshake itself happens with the first byte.
+    pub fn connect(&self, address: SocketAddr) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.trusted.clone()).map_err(io::Error::other)?;
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let client =
+            ClientConnection::new(Arc::new(config), address.ip().into()).map_err(io::Error::other)?;
+        Ok(StreamOwned::new(client, http::connect(address)?))
+    }
+
+    /// `GET path` over TLS.
+    ///
+    /// # Errors
+    /// Where there is no answer.
+    pub fn get(&self, address: SocketAddr, path: &str) -> io::Result<Response> {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        http::exchange(self.connect(address)?, &head)
+    }
+
+    /// `POST path` over TLS.
+    ///
+    /// # Errors
+    /// Where there is no answer.
+    pub fn post(&self, address: SocketAddr, path: &str, content_type: &str, body: &str) -> io::Result<Response> {
+        let length = body.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: {content_type}\r\n\
+             content-length: {length}\r\n\r\n"
+        );
+        http::exchange(self.connect(address)?, &(head + body))
+    }
+}

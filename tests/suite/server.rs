@@ -1,0 +1,208 @@
+//! The real server over TLS: what it answers, what it bears, how it ends.
+
+use std::{
+    io::{Read, Write},
+    net::SocketAddr,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use kit::{
+    exposition::Exposition,
+    http::{self, Response},
+    process::{Process, eventually},
+    tls::Certificate,
+};
+use serde_json::{Value, json};
+
+/// A running server and the certificate that it serves.
+struct Server {
+    process: Process,
+    certificate: Certificate,
+    webhook: SocketAddr,
+    metrics: SocketAddr,
+    health: SocketAddr,
+}
+
+impl Server {
+    fn start() -> Self {
+        Self::start_with(&[], "/nonexistent")
+    }
+
+    fn start_with(arguments: &[&str], kubeconfig: &str) -> Self {
+        let certificate = Certificate::for_loopback().unwrap();
+        let process = Process::spawn(serve(&certificate).args(arguments).env("KUBECONFIG", kubeconfig));
+        let address = |server: &str| {
+            let line = process.logged(&format!("server=\"{server}\""));
+            line.split("address=").nth(1).unwrap().trim().parse().unwrap()
+        };
+        let (webhook, metrics, health) = (address("webhook"), address("metrics"), address("health"));
+        Self { process, certificate, webhook, metrics, health }
+    }
+
+    fn mutate(&self, body: &str) -> Response {
+        self.certificate.post(self.webhook, "/mutate", "application/json", body).unwrap()
+    }
+
+    fn exposition(&self) -> Exposition {
+        let response = self.certificate.get(self.metrics, "/metrics").unwrap();
+        assert_eq!(response.header("content-type"), Some("text/plain; version=0.0.4"));
+        Exposition::parse(&response.body).unwrap()
+    }
+}
+
+fn serve(certificate: &Certificate) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vdi-metrics"));
+    command.env_clear().arg("serve").arg("--tls-cert").arg(certificate.cert());
+    command.arg("--tls-key").arg(certificate.key());
+    for listen in ["--listen", "--metrics-listen", "--health-listen"] {
+        command.args([listen, "127.0.0.1:0"]);
+    }
+    command
+}
+
+fn review() -> String {
+    let pod = json!({"metadata": {"name": "alice"}, "spec": {"containers": [{"name": "desktop"}]}});
+    let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
+    let request = json!({"uid": "u-1", "kind": kind, "operation": "CREATE", "object": pod});
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).to_string()
+}
+
+#[test]
+fn a_review_is_answered_and_counted() {
+    let server = Server::start();
+    let response = server.mutate(&review());
+    assert_eq!((response.status, response.header("content-type")), (200, Some("application/json")));
+    let answer: Value = serde_json::from_str(&response.body).unwrap();
+    assert_eq!(answer["response"]["uid"], "u-1");
+    assert_eq!(answer["response"]["patchType"], "JSONPatch");
+    let seen = server.exposition();
+    let injected = [("outcome", "injected"), ("reason", "opted_in")];
+    assert_eq!(seen.value("vdi_metrics_admission_decisions_total", &injected), Some(1.0));
+    assert_eq!(seen.value("vdi_metrics_admission_duration_seconds_count", &[]), Some(1.0));
+    assert!(seen.value("vdi_metrics_admission_last_request_timestamp_seconds", &[]) > Some(1.7e9));
+}
+
+#[test]
+fn what_is_no_review_is_turned_away() {
+    let server = Server::start();
+    let post = |content_type: &str, body: &str| {
+        let response = server.certificate.post(server.webhook, "/mutate", content_type, body).unwrap();
+        (response.status, response.body.trim().to_owned())
+    };
+    assert_eq!(post("text/plain", &review()).0, 415);
+    assert_eq!(post("application/json", ""), (400, "the body is empty".into()));
+    assert_eq!(post("application/json; charset=utf-8", &review()).0, 200);
+    let (status, message) = post("application/json", "{\"apiVersion\": \"v1\", \"kind\": \"Pod\"}");
+    assert_eq!((status, message.as_str()), (400, "expected admission.k8s.io/v1 AdmissionReview, found v1 Pod"));
+    assert_eq!(server.certificate.get(server.webhook, "/mutate").unwrap().status, 405);
+    assert_eq!(server.certificate.get(server.webhook, "/metrics").unwrap().status, 404);
+    let seen = server.exposition();
+    assert_eq!(seen.value("vdi_metrics_admission_refusals_total", &[("reason", "malformed")]), Some(2.0));
+    assert_eq!(seen.value("vdi_metrics_admission_refusals_total", &[("reason", "content_type")]), Some(1.0));
+}
+
+#[test]
+fn a_body_has_a_limit() {
+    let server = Server::start();
+    let whole = format!("{{\"pad\": \"{}\"", "x".repeat(3 << 20));
+    assert_eq!(server.mutate(&whole).status, 400, "3 MiB are read");
+    let mut stream = server.certificate.connect(server.webhook).unwrap();
+    let length = 8 << 20;
+    write!(
+        stream,
+        "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+}
+
+#[test]
+fn silent_clients_hold_nobody_up() {
+    let server = Server::start();
+    let before_handshake: Vec<_> = (0..100).map(|_| http::connect(server.webhook).unwrap()).collect();
+    let mut before_body = server.certificate.connect(server.webhook).unwrap();
+    let head = "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    before_body.write_all(head.as_bytes()).unwrap();
+    let began = Instant::now();
+    assert_eq!(server.mutate(&review()).status, 200);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let mut answer = [0; 12];
+    before_body.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408", "a body that does not arrive is given up");
+    drop(before_handshake);
+}
+
+#[test]
+fn the_end_is_announced_before_it_comes() {
+    let server = Server::start_with(&["--lame-duck", "2"], "/nonexistent");
+    assert_eq!(http::get(server.health, "/readyz").unwrap().status, 200);
+    let Server { process, certificate, webhook, health, .. } = server;
+    let id = process.id();
+    let ended = std::thread::spawn(move || process.terminate());
+    let unready = eventually("the server to be unready", || {
+        Some(http::get(health, "/readyz").unwrap()).filter(|response| response.status == 503)
+    });
+    assert_eq!(unready.body, "waiting for: the end\n");
+    let response = certificate.post(webhook, "/mutate", "application/json", &review()).unwrap();
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")), "process {id}");
+    let (status, took) = ended.join().unwrap();
+    assert!(status.success(), "{status}");
+    assert!((Duration::from_secs(2)..Duration::from_secs(5)).contains(&took), "{took:?}");
+}
+
+#[test]
+fn a_cluster_that_is_away_holds_no_admission_up() {
+    // Port 1 of loopback: every connection is refused at once, and tried again for ever.
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("config");
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "away",
+        "clusters": [{"name": "away", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "nobody", "user": {}}],
+        "contexts": [{"name": "away", "context": {"cluster": "away", "user": "nobody"}}],
+    });
+    std::fs::write(&kubeconfig, config.to_string()).unwrap();
+    let server = Server::start_with(&[], kubeconfig.to_str().unwrap());
+    server.process.logged("Cannot watch session pods");
+    assert_eq!(http::get(server.health, "/readyz").unwrap().status, 200);
+    assert_eq!(server.mutate(&review()).status, 200);
+    let seen = server.exposition();
+    for phase in ["Pending", "Running", "Succeeded", "Failed", "Unknown"] {
+        assert_eq!(seen.value("vdi_sessions_total", &[("phase", phase)]), Some(0.0), "{phase}");
+    }
+}
+
+#[test]
+fn without_a_cluster_it_says_once_that_it_counts_no_sessions() {
+    let server = Server::start();
+    server.process.logged("counting no sessions");
+    assert_eq!(server.mutate(&review()).status, 200);
+    assert_eq!(server.process.log().matches("counting no sessions").count(), 1);
+    assert_eq!(server.exposition().series("vdi_sessions_total").count(), 0, "what is not counted has no series");
+}
+
+#[test]
+fn a_bad_start_names_the_file_and_the_remedy() {
+    let certificate = Certificate::for_loopback().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.yaml");
+    std::fs::write(&config, "sidecar:\n  imagePolicy: Always\n").unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let (cert, key) = (certificate.cert(), certificate.key());
+    for (arguments, expected) in [
+        (["--tls-cert".into(), "/nowhere/tls.crt".into()], vec!["/nowhere/tls.crt", "No such file"]),
+        (["--tls-cert".into(), key.display().to_string()], vec!["tls.key holds no certificate"]),
+        (["--tls-key".into(), cert.display().to_string()], vec!["tls.crt is not the PEM file"]),
+        (["--config".into(), config.display().to_string()], vec!["config.yaml", "imagePolicy", "line 2"]),
+        (["--listen".into(), taken.clone()], vec!["cannot listen on", &taken]),
+    ] {
+        let output = serve(&certificate).args(&arguments).output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {log}");
+        assert!(expected.iter().all(|text| log.contains(text)), "{arguments:?}: {log}");
+    }
+}
