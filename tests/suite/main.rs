@@ -4,6 +4,6 @@
 
 mod admission;
 mod house;
-#[cfg(feature = "sidecar")]
+mod manifests;
 mod scrape;
 mod server;

@@ -1,0 +1,229 @@
+//! The product as it is installed: images from the shipped file lists, the manifests exactly as they are, a certificate
+//! by the shipped script. Once per run; tests share it, and the one that breaks it has it alone.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::LazyLock,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use fake_nvml::{Device, Memory, Scenario, Utilization};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kit::cluster::{Bed, File, Image, PROBE, eventually};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use vdi_metrics::contract::key;
+
+pub(crate) const NAMESPACE: &str = "vdi-metrics";
+pub(crate) const DEPLOYMENT: &str = "vdi-metrics-webhook";
+
+/// A desktop that ends as it is told: `exit CODE SECONDS` or `sleep`.
+pub(crate) const DESKTOP: &str = "desktop.test/desktop:1";
+
+/// What the fake GPU of every sidecar shows.
+pub(crate) const GPU: &str = "GPU-5fd8e2b1-0c3a-4f6e-9b7d-21a4c8e6f035";
+pub(crate) const UTILIZATION: f64 = 0.37;
+
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const TWO_MINUTES: Duration = Duration::from_secs(120);
+
+static INSTALLED: OnceCell<()> = OnceCell::const_new();
+static ALIVE: LazyLock<RwLock<()>> = LazyLock::new(RwLock::default);
+
+/// The product, installed and alive while the guard is held.
+pub(crate) async fn installed(bed: &Bed) -> Result<RwLockReadGuard<'static, ()>> {
+    INSTALLED.get_or_try_init(|| install(bed)).await?;
+    Ok(ALIVE.read().await)
+}
+
+/// The product, installed, for one test alone; it leaves it alive again.
+pub(crate) async fn installed_alone(bed: &Bed) -> Result<RwLockWriteGuard<'static, ()>> {
+    INSTALLED.get_or_try_init(|| install(bed)).await?;
+    Ok(ALIVE.write().await)
+}
+
+/// A namespace as a user opts one in: the label, and what the shipped base brings for it.
+pub(crate) async fn session_namespace(bed: &Bed) -> Result<String> {
+    let namespace = bed
+        .scratch_namespace(&[(key::INJECT, key::ENABLED), ("pod-security.kubernetes.io/enforce", "restricted")])
+        .await?;
+    let base = root().join("manifests/session-namespace");
+    bed.kubectl.run(&["apply", "--namespace", &namespace, "--kustomize", &base.display().to_string()])?;
+    Ok(namespace)
+}
+
+pub(crate) fn root() -> PathBuf {
+    env!("CARGO_MANIFEST_DIR").into()
+}
+
+/// A desktop pod; the test changes what it is about.
+pub(crate) fn desktop(arguments: &[&str]) -> serde_json::Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "desktop", "labels": {"vdi-metrics.io/session": "alice-1", "vdi-metrics.io/template": "cad"}},
+        "spec": {
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 5,
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "desktop",
+                "image": DESKTOP,
+                "args": arguments,
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+            }],
+        },
+    })
+}
+
+/// A process of the node, looked at from outside its container.
+pub(crate) struct Paused {
+    id: String,
+}
+
+/// Stops the server in its tracks, as a node under pressure does: connections are accepted by the kernel, and nobody
+/// answers. It goes on when the value is dropped.
+pub(crate) fn pause_the_server() -> Result<Paused> {
+    let is_server = |entry: &fs::DirEntry| {
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let mut words = words.split(|byte| *byte == 0);
+        words.next().is_some_and(|program| program.ends_with(b"/vdi-metrics")) && words.next() == Some(b"serve")
+    };
+    let found = fs::read_dir("/proc")?.filter_map(Result::ok).find(is_server).context("no server runs on the node")?;
+    let paused = Paused { id: found.file_name().to_string_lossy().into_owned() };
+    paused.signal("STOP")?;
+    Ok(paused)
+}
+
+/// Sets the number of servers and waits until they are there, and no other.
+pub(crate) async fn scale(bed: &Bed, replicas: i32) -> Result<()> {
+    let deployments = Api::<Deployment>::namespaced(bed.client.clone(), NAMESPACE);
+    let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+    deployments.patch(DEPLOYMENT, &PatchParams::default(), &patch).await?;
+    if replicas > 0 {
+        return serving(bed).await;
+    }
+    let pods = Api::<Pod>::namespaced(bed.client.clone(), NAMESPACE);
+    eventually("the servers are gone", MINUTE, || async {
+        let left = pods.list(&ListParams::default()).await?.items.len();
+        ensure!(left == 0, "{left} are left");
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until the server is Ready and the API server's way to it is open.
+async fn serving(bed: &Bed) -> Result<()> {
+    let deployments = Api::<Deployment>::namespaced(bed.client.clone(), NAMESPACE);
+    eventually("the server is ready", TWO_MINUTES, || async {
+        let status = deployments.get(DEPLOYMENT).await?.status.unwrap_or_default();
+        ensure!(status.ready_replicas == Some(1) && status.replicas == Some(1), "{status:?}");
+        Ok(())
+    })
+    .await?;
+    // The API server learns of endpoints on a watch of its own.
+    let namespace = bed.scratch_namespace(&[(key::INJECT, key::ENABLED)]).await?;
+    let pods = Api::<Pod>::namespaced(bed.client.clone(), &namespace);
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let pod: Pod = serde_json::from_value(desktop(&["sleep"]))?;
+    eventually("the API server calls the webhook", MINUTE, || async {
+        let pod = pods.create(&dry_run, &pod).await?;
+        ensure!(pod.annotations().contains_key(key::STATUS), "not asked");
+        Ok(())
+    })
+    .await
+}
+
+async fn install(bed: &Bed) -> Result<()> {
+    let desktop = vec![File { at: "/desktop".into(), from: PROBE.into(), mode: 0o755 }];
+    bed.load_image(&image(DESKTOP, "/desktop", desktop))?;
+    bed.load_image(&image(&tagged("server"), "/vdi-metrics", shipped("server", "target/release/vdi-metrics")?))?;
+    bed.load_image(&sidecar_with_a_gpu()?)?;
+    bed.kubectl.run(&["apply", "--kustomize", &root().join("manifests").display().to_string()])?;
+    let script = root().join("certs/self-signed.sh");
+    let output = Command::new(&script).env("KUBECTL", bed.kubectl.command_line()).output();
+    let output = output.with_context(|| format!("running {}", script.display()))?;
+    ensure!(output.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
+    serving(bed).await
+}
+
+/// The files of an image by the script and the list that the Dockerfile uses.
+fn shipped(program: &str, built: &str) -> Result<Vec<File>> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(program);
+    let _ = fs::remove_dir_all(&folder);
+    let script = root().join("images/rootfs");
+    let list = root().join(format!("images/{program}.list"));
+    let output = Command::new(&script).arg(&list).arg(root().join(built)).arg(&folder).output()?;
+    ensure!(output.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
+    let mut files = vec![];
+    collect(&folder, Path::new("/"), &mut files)?;
+    Ok(files)
+}
+
+fn collect(folder: &Path, at: &Path, files: &mut Vec<File>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let (from, at) = (entry.path(), at.join(entry.file_name()));
+        match from.is_dir() {
+            true => collect(&from, &at, files)?,
+            false => files.push(File { at, from, mode: 0o755 }),
+        }
+    }
+    Ok(())
+}
+
+/// The sidecar's image as it is shipped, and what a GPU node mounts into it: the driver's library, here the fake one.
+fn sidecar_with_a_gpu() -> Result<Image> {
+    let library = fake_nvml::library()?;
+    let scenario = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scenario.json");
+    one_gpu().write(&scenario)?;
+    let mut files = shipped("sidecar", "target/sidecar/vdi-metrics-sidecar")?;
+    files.push(File { at: "/usr/lib/libnvidia-ml.so.1".into(), from: library, mode: 0o755 });
+    files.push(File { at: "/scenario.json".into(), from: scenario, mode: 0o444 });
+    let mut image = image(&tagged("sidecar"), "/vdi-metrics-sidecar", files);
+    image.env = vec![format!("{}=/scenario.json", fake_nvml::SCENARIO)];
+    Ok(image)
+}
+
+fn one_gpu() -> Scenario {
+    let device = Device {
+        uuid: Some(GPU.into()),
+        name: Some("NVIDIA L40S".into()),
+        utilization: Some(Utilization { gpu: (UTILIZATION * 100.0) as u32, memory: 12 }),
+        memory: Some(Memory { total: 48 << 30, reserved: 1 << 29, used: 6 << 30 }),
+        ..Device::default()
+    };
+    Scenario { driver_version: Some("580.95.05".into()), devices: vec![device], ..Scenario::default() }
+}
+
+fn image(name: &str, program: &str, files: Vec<File>) -> Image {
+    Image { name: name.into(), files, entrypoint: vec![program.into()], user: 65532, env: vec![] }
+}
+
+fn tagged(program: &str) -> String {
+    format!("vdi-metrics/{program}:{}", env!("CARGO_PKG_VERSION"))
+}
+
+// === impl Paused ===
+
+impl Paused {
+    fn signal(&self, signal: &str) -> Result<()> {
+        let sent = Command::new("kill").args(["-s", signal, &self.id]).status()?;
+        ensure!(sent.success(), "kill -s {signal} {}", self.id);
+        Ok(())
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        // It fails only where the process is gone.
+        let _ = self.signal("CONT");
+    }
+}
