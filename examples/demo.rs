@@ -57,7 +57,9 @@ fn main() -> Result<()> {
     let injected = [("outcome", "injected"), ("reason", "opted_in")];
     ensure!(decisions.value("vdi_metrics_admission_decisions_total", &injected) == Some(1.0), "not counted");
 
-    println!("\n2. The sidecar starts with the environment of that container, beside a GPU that plays a work day.\n");
+    println!(
+        "\n2. The sidecar starts with the environment of that container, beside a GPU that plays a work day.\n"
+    );
     let folder = tempfile::tempdir()?;
     let scenario = folder.path().join("scenario.json");
     play(&scenario, 0, 0)?;
@@ -110,14 +112,20 @@ fn admit(certificate: &Certificate, webhook: SocketAddr, pod: &Value) -> Result<
     let answer: Value = serde_json::from_str(&response.body)?;
     let patch = answer["response"]["patch"].as_str().context("the webhook sent no patch")?;
     let mut admitted = pod.clone();
-    json_patch::patch(&mut admitted, &serde_json::from_slice::<json_patch::Patch>(&BASE64_STANDARD.decode(patch)?)?)?;
+    json_patch::patch(
+        &mut admitted,
+        &serde_json::from_slice::<json_patch::Patch>(&BASE64_STANDARD.decode(patch)?)?,
+    )?;
     Ok(admitted)
 }
 
 fn show_difference(before: &Value, after: &Value) -> Result<()> {
     let (before, after) = (serde_saphyr::to_string(before)?, serde_saphyr::to_string(after)?);
     let difference = TextDiff::from_lines(&before, &after);
-    ensure!(difference.iter_all_changes().all(|change| change.tag() != ChangeTag::Delete), "something was taken away");
+    ensure!(
+        difference.iter_all_changes().all(|change| change.tag() != ChangeTag::Delete),
+        "something was taken away"
+    );
     for change in difference.iter_all_changes() {
         let (sign, colour) = if change.tag() == ChangeTag::Insert { ("+", "\x1b[32m") } else { (" ", "") };
         let (colour, plain) = if colours() { (colour, "\x1b[0m") } else { ("", "") };
@@ -133,10 +141,13 @@ fn colours() -> bool {
 /// What the kubelet would start, but on a free port, polling ten times a second, and with a driver to open.
 fn sidecar(pod: &Value, scenario: &Path) -> Result<Command> {
     let containers = pod["spec"]["initContainers"].as_array().context("no sidecar in the pod")?;
-    let container = containers.iter().find(|container| container["name"] == CONTAINER).context("no sidecar")?;
+    let container =
+        containers.iter().find(|container| container["name"] == CONTAINER).context("no sidecar")?;
     let mut command = Command::new(built()?.join("vdi-metrics-sidecar"));
     for entry in container["env"].as_array().context("no environment")? {
-        let value = entry["value"].as_str().or_else(|| field(pod, entry["valueFrom"]["fieldRef"]["fieldPath"].as_str()?));
+        let value = entry["value"]
+            .as_str()
+            .or_else(|| field(pod, entry["valueFrom"]["fieldRef"]["fieldPath"].as_str()?));
         command.env(entry["name"].as_str().context("no name")?, value.context("a variable without value")?);
     }
     command.env(variable::LISTEN, "127.0.0.1:0").env(variable::INTERVAL, "0.1");
@@ -158,12 +169,16 @@ fn play(scenario: &Path, percent: u32, gibibytes: u64) -> Result<()> {
         memory: Some(Memory { total: 48 << 30, reserved: 1 << 29, used: gibibytes << 30 }),
         ..Device::default()
     };
-    let driver = Scenario { driver_version: Some("580.95.05".into()), devices: vec![device], ..Scenario::default() };
+    let driver =
+        Scenario { driver_version: Some("580.95.05".into()), devices: vec![device], ..Scenario::default() };
     Ok(driver.write(scenario)?)
 }
 
 fn work_through_the_day(sidecar: SocketAddr, scenario: &Path) -> Result<()> {
-    println!("   {:<6} {:<22} {:>9}  {:<20} {:>10} {:>13}", "", "alice-1", "GPU busy", "", "GPU memory", "busy so far");
+    println!(
+        "   {:<6} {:<22} {:>9}  {:<20} {:>10} {:>13}",
+        "", "alice-1", "GPU busy", "", "GPU memory", "busy so far"
+    );
     let (device, ours) = ([("gpu", GPU)], [("gpu", GPU), ("scope", "session")]);
     let mut before = 0.0;
     for (hour, activity, percent, gibibytes) in DAY {
@@ -178,7 +193,10 @@ fn work_through_the_day(sidecar: SocketAddr, scenario: &Path) -> Result<()> {
         let total = seen.value("vdi_session_gpu_busy_seconds_total", &ours).context("no busy seconds")?;
         ensure!(seen.value("vdi_session_gpu_memory_total_bytes", &device).is_some(), "no size of the memory");
         let bar = "#".repeat(percent as usize / 5);
-        println!("   {hour:<6} {activity:<22} {percent:>7} %  {bar:<20} {:>6.0} GiB {total:>11.1} s", memory / 2f64.powi(30));
+        println!(
+            "   {hour:<6} {activity:<22} {percent:>7} %  {bar:<20} {:>6.0} GiB {total:>11.1} s",
+            memory / 2f64.powi(30)
+        );
         if total < before {
             bail!("the counter fell from {before} to {total}");
         }

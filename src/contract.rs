@@ -10,6 +10,10 @@ pub const PORT: u16 = 9478;
 /// Time between two reads of the GPU, in seconds.
 pub const INTERVAL_SECONDS: u64 = 15;
 
+/// What the time between two reads may be set to, in seconds. Polling more often can be felt as stutter in the desktop
+/// (`MangoHud#1307`); less often, and an hour of work is twelve samples.
+pub const INTERVALS_SECONDS: std::ops::RangeInclusive<u64> = 5..=300;
+
 /// Where the sidecar serves its exposition.
 pub const METRICS_PATH: &str = "/metrics";
 

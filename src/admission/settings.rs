@@ -46,7 +46,7 @@ pub enum PullPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Resources {
-    /// Processor, such as `10m`.
+    /// Processor, such as `100m`.
     pub cpu: String,
     /// Memory, such as `24Mi`.
     pub memory: String,
@@ -90,14 +90,14 @@ impl Settings {
         for (field, quantity) in [("cpu", &resources.cpu), ("memory", &resources.memory)] {
             if !is_quantity(quantity) {
                 return Err(format!(
-                    "sidecar.resources.{field} is {quantity:?}; use a quantity such as 10m or 24Mi"
+                    "sidecar.resources.{field} is {quantity:?}; use a quantity such as 100m or 24Mi"
                 ));
             }
         }
         if *port < 1024 {
             return Err(format!("sidecar.port is {port}; the sidecar is not root, so use 1024 or above"));
         }
-        if !(5..=300).contains(interval_seconds) {
+        if !contract::INTERVALS_SECONDS.contains(interval_seconds) {
             return Err(format!("sidecar.intervalSeconds is {interval_seconds}; use 5 to 300"));
         }
         Ok(())
@@ -131,8 +131,10 @@ impl Default for Sidecar {
 // === impl Resources ===
 
 impl Default for Resources {
+    /// The processor is for the start alone: the container runtime sets a container up inside its own quota, and the
+    /// desktop waits. Added to a desktop's start: 0.16 s at 100m, 0.37 s at 50m, 2.2 s at 10m; without a limit 0.10 s.
     fn default() -> Self {
-        Self { cpu: "10m".into(), memory: "24Mi".into() }
+        Self { cpu: "100m".into(), memory: "24Mi".into() }
     }
 }
 
@@ -176,7 +178,7 @@ mod tests {
             ("sidecar: {image: ''}", ["config.yaml", "sidecar.image", "leave the field out"]),
             ("sidecar: {port: 80}", ["config.yaml", "sidecar.port", "1024"]),
             ("sidecar: {intervalSeconds: 1}", ["config.yaml", "sidecar.intervalSeconds", "5 to 300"]),
-            ("sidecar: {resources: {cpu: 10 m}}", ["config.yaml", "sidecar.resources.cpu", "10m"]),
+            ("sidecar: {resources: {cpu: 10 m}}", ["config.yaml", "sidecar.resources.cpu", "100m"]),
         ] {
             let error = read(text).unwrap_err();
             assert!(expected.iter().all(|word| error.contains(word)), "{text}: {error}");

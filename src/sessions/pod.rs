@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn pod(metadata: Value, status: Value) -> ledger::Pod {
+    fn pod(metadata: &Value, status: &Value) -> ledger::Pod {
         let pod =
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}, "status": status});
         read(&serde_json::from_value(pod).unwrap()).unwrap()
@@ -132,7 +132,7 @@ mod tests {
         let status = json!({
             "phase": "Succeeded", "startTime": "2026-01-01T00:00:00Z", "containerStatuses": exited(0, "Completed"),
         });
-        let pod = pod(json!({"uid": "u", "labels": {"vdi-metrics.io/template": "cad"}}), status);
+        let pod = pod(&json!({"uid": "u", "labels": {"vdi-metrics.io/template": "cad"}}), &status);
         assert_eq!(pod.finished.unwrap().0 - pod.started.unwrap().0, 600);
         assert_eq!((pod.template.as_deref(), pod.ending), (Some("cad"), Ending::Orderly));
     }
@@ -169,13 +169,13 @@ mod tests {
             ),
         ] {
             let expected = expected.map_or(Ending::Orderly, Ending::Failure);
-            assert_eq!(pod(metadata.clone(), status.clone()).ending, expected, "{status}");
+            assert_eq!(pod(metadata, &status).ending, expected, "{status}");
         }
     }
 
     #[test]
     fn a_pod_without_status_is_unknown_and_not_ended() {
-        let pod = pod(json!({"uid": "u"}), Value::Null);
+        let pod = pod(&json!({"uid": "u"}), &Value::Null);
         assert_eq!((pod.phase, pod.started, pod.finished), (Phase::Unknown, None, None));
     }
 }

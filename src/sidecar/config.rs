@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    contract::{self, env},
+    contract::{self, INTERVALS_SECONDS, env},
     runtime::log::Level,
 };
 
@@ -47,11 +47,12 @@ pub struct Problem {
     remedy: &'static str,
 }
 
-/// Polling more often is visible to the desktop as stutter (`MangoHud#1307`).
-const FASTEST: f64 = 5.0;
 /// A library that was named by path is not the driver of a shared card; tests need not wait 5 s for it.
 const FASTEST_OF_NAMED_LIBRARY: f64 = 0.01;
-const SLOWEST: f64 = 3600.0;
+
+/// Bytes of a name that are shown. An annotation can be as long as anybody likes, and a scrape with a label above
+/// Prometheus' limit is lost as a whole; the shipped monitor sets 512.
+const LONGEST_NAME: usize = 253;
 
 struct Reader<L> {
     lookup: L,
@@ -70,7 +71,8 @@ impl Config {
     fn read(lookup: impl Fn(&str) -> Option<String>) -> (Self, Vec<Problem>) {
         let mut reader = Reader { lookup, problems: Vec::new() };
         let nvml_library = reader.text(env::NVML_LIBRARY).map(PathBuf::from);
-        let fastest = if nvml_library.is_some() { FASTEST_OF_NAMED_LIBRARY } else { FASTEST };
+        let fastest =
+            if nvml_library.is_some() { FASTEST_OF_NAMED_LIBRARY } else { *INTERVALS_SECONDS.start() as f64 };
         let config = Self {
             listen: reader
                 .value(env::LISTEN, "give an address and a port, such as `[::]:9478`", |text| {
@@ -78,12 +80,12 @@ impl Config {
                 })
                 .unwrap_or_else(|| (Ipv6Addr::UNSPECIFIED, contract::PORT).into()),
             interval: reader
-                .value(env::INTERVAL, "give seconds from 5 to 3600", |text| interval(text, fastest))
+                .value(env::INTERVAL, "give seconds from 5 to 300", |text| interval(text, fastest))
                 .unwrap_or(Duration::from_secs(contract::INTERVAL_SECONDS)),
             session: Session {
-                name: reader.text(env::SESSION).unwrap_or_default(),
-                template: reader.text(env::TEMPLATE).unwrap_or_default(),
-                pool: reader.text(env::POOL).unwrap_or_default(),
+                name: reader.name(env::SESSION),
+                template: reader.name(env::TEMPLATE),
+                pool: reader.name(env::POOL),
             },
             nvml_library,
             log: reader
@@ -96,7 +98,7 @@ impl Config {
 
 fn interval(text: &str, fastest: f64) -> Option<Duration> {
     let seconds: f64 = text.parse().ok()?;
-    (fastest..=SLOWEST).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+    (fastest..=*INTERVALS_SECONDS.end() as f64).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
 }
 
 // === impl Reader ===
@@ -105,6 +107,12 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
     /// An empty value is an absent one: that is what a downward-API reference to a missing label gives.
     fn text(&self, variable: &str) -> Option<String> {
         (self.lookup)(variable).filter(|value| !value.is_empty())
+    }
+
+    fn name(&self, variable: &str) -> String {
+        let mut name = self.text(variable).unwrap_or_default();
+        name.truncate(name.floor_char_boundary(LONGEST_NAME));
+        name
     }
 
     fn value<T>(
@@ -173,6 +181,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_cut_where_a_character_ends() {
+        let long = "\u{e4}".repeat(200);
+        let name = read(&[(env::SESSION, &long)]).0.session.name;
+        assert_eq!(name, "\u{e4}".repeat(126));
+    }
+
+    #[test]
     fn a_bad_value_is_named_and_replaced() {
         let (config, problems) = read(&[(env::LISTEN, "9478"), (env::INTERVAL, "1"), (env::LOG, "loud")]);
         assert_eq!(config, read(&[]).0);
@@ -180,7 +195,7 @@ mod tests {
             problems,
             [
                 r#"VDI_METRICS_LISTEN is "9478": give an address and a port, such as `[::]:9478`. Going on with the default."#,
-                r#"VDI_METRICS_INTERVAL is "1": give seconds from 5 to 3600. Going on with the default."#,
+                r#"VDI_METRICS_INTERVAL is "1": give seconds from 5 to 300. Going on with the default."#,
                 r#"VDI_METRICS_LOG is "loud": give `error`, `warn`, `info`, `debug` or `trace`. Going on with the default."#,
             ]
         );
@@ -190,7 +205,7 @@ mod tests {
     fn only_a_library_named_by_path_is_polled_faster() {
         let named = (env::NVML_LIBRARY, "/fake.so");
         assert_eq!(read(&[(env::INTERVAL, "0.05"), named]).0.interval, Duration::from_millis(50));
-        for bad in ["0", "-1", "NaN", "inf", "3601", "0.05s"] {
+        for bad in ["0", "-1", "NaN", "inf", "301", "0.05s"] {
             assert_eq!(read(&[(env::INTERVAL, bad), named]).1.len(), 1, "{bad}");
         }
     }

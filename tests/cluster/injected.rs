@@ -203,7 +203,12 @@ async fn ready(bed: &Bed, namespace: &str) -> Result<Pod> {
 async fn all_ready(bed: &Bed, namespace: &str, count: usize) -> Result<Vec<Pod>> {
     eventually(format!("{count} Ready pods in {namespace}"), MINUTE, || async {
         let pods = pods(bed, namespace).list(&ListParams::default()).await?.items;
-        ensure!(pods.len() == count && pods.iter().all(is_ready), "{} pods, ready: {:?}", pods.len(), pods.iter().map(is_ready).collect::<Vec<_>>());
+        ensure!(
+            pods.len() == count && pods.iter().all(is_ready),
+            "{} pods, ready: {:?}",
+            pods.len(),
+            pods.iter().map(is_ready).collect::<Vec<_>>()
+        );
         Ok(pods)
     })
     .await
@@ -272,7 +277,8 @@ async fn audit_annotations(bed: &Bed, namespace: &str, part: &str) -> Result<Vec
         ensure!(of_pods.len() >= created, "{} of {created}", of_pods.len());
         let annotations = of_pods.iter().filter_map(|event| event["annotations"].as_object()).flatten();
         let ours = annotations.filter(|(key, value)| {
-            key.contains(part) && (key.contains("vdi-metrics.io") || value.to_string().contains("vdi-metrics.io"))
+            key.contains(part)
+                && (key.contains("vdi-metrics.io") || value.to_string().contains("vdi-metrics.io"))
         });
         Ok(ours.map(|(_, value)| value.as_str().unwrap_or_default().to_owned()).collect())
     })

@@ -28,20 +28,31 @@ async fn a_session_is_seen_from_its_creation_to_its_end(bed: &Bed) -> Result<()>
     let utilization = format!("vdi_session_gpu_utilization_ratio{ours}");
     let labels = one(bed, &utilization, UTILIZATION).await?;
     let label = |name: &str| labels.get(name).map(String::as_str);
-    ensure!((label("gpu"), label("scope"), label("container")) == (Some(GPU), Some("session"), Some(CONTAINER)));
-    ensure!(labels.keys().all(|name| !name.starts_with("exported_")), "a label of ours was renamed: {labels:?}");
+    ensure!(
+        (label("gpu"), label("scope"), label("container")) == (Some(GPU), Some("session"), Some(CONTAINER))
+    );
+    ensure!(
+        labels.keys().all(|name| !name.starts_with("exported_")),
+        "a label of ours was renamed: {labels:?}"
+    );
     let info = one(bed, &format!("vdi_session_info{ours}"), 1.0).await?;
-    ensure!(info.get("session").is_some_and(|session| session == "alice-1") && info.get("template") == Some(template));
+    ensure!(
+        info.get("session").is_some_and(|session| session == "alice-1")
+            && info.get("template") == Some(template)
+    );
     one(bed, &format!("vdi_session_gpu_available{ours}"), 1.0).await?;
     // The second read is 15 s after the first.
     one(bed, &format!("vdi_session_gpu_busy_seconds_total{ours} > bool 0"), 1.0).await?;
     one(bed, &format!("vdi_session_duration_seconds_count{{template=\"{template}\"}}"), 0.0).await?;
-    one(bed, &format!("vdi_session_failures_total{{template=\"{template}\", reason=\"error\"}}"), 0.0).await?;
+    one(bed, &format!("vdi_session_failures_total{{template=\"{template}\", reason=\"error\"}}"), 0.0)
+        .await?;
 
-    let started = pods.get("desktop").await?.status.and_then(|status| status.start_time).context("not started")?;
+    let started =
+        pods.get("desktop").await?.status.and_then(|status| status.start_time).context("not started")?;
     pods.delete("desktop", &DeleteParams::default()).await?;
     eventually("the series have ended", MINUTE, || async {
-        let left = bed.prometheus()?.query(&format!("{{__name__=~\"vdi_.*\", namespace=\"{namespace}\"}}")).await?;
+        let left =
+            bed.prometheus()?.query(&format!("{{__name__=~\"vdi_.*\", namespace=\"{namespace}\"}}")).await?;
         ensure!(left.is_empty(), "{} are left", left.len());
         Ok(())
     })
@@ -64,7 +75,9 @@ async fn the_phase_gauge_is_what_the_api_server_says(bed: &Bed) -> Result<()> {
         pod["metadata"]["name"] = json!(name);
         Ok(serde_json::from_value(pod)?)
     };
-    for (name, arguments) in [("runs", vec!["sleep"]), ("succeeds", vec!["exit", "0", "1"]), ("fails", vec!["exit", "4", "1"])] {
+    for (name, arguments) in
+        [("runs", vec!["sleep"]), ("succeeds", vec!["exit", "0", "1"]), ("fails", vec!["exit", "4", "1"])]
+    {
         pods.create(&PostParams::default(), &named(name, &arguments)?).await?;
     }
     let mut waits = desktop(&["sleep"]);
@@ -80,14 +93,21 @@ async fn the_phase_gauge_is_what_the_api_server_says(bed: &Bed) -> Result<()> {
 
 /// Waits until exactly these phases are in the namespace, and Prometheus shows for each phase as many sessions as the
 /// API server has in the whole cluster.
-async fn agree(bed: &Bed, namespace: &str, phases: &[&str]) -> Result<std::collections::BTreeMap<String, f64>> {
+async fn agree(
+    bed: &Bed,
+    namespace: &str,
+    phases: &[&str],
+) -> Result<std::collections::BTreeMap<String, f64>> {
     let everywhere = Api::<Pod>::all(bed.client.clone());
     let injected = ListParams::default().labels(&format!("{}=true", key::INJECTED));
     let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
     eventually("the gauge agrees with the API server", MINUTE, || async {
         let pods = everywhere.list(&injected).await?.items;
-        let here: std::collections::BTreeSet<_> =
-            pods.iter().filter(|pod| pod.metadata.namespace.as_deref() == Some(namespace)).map(phase).collect();
+        let here: std::collections::BTreeSet<_> = pods
+            .iter()
+            .filter(|pod| pod.metadata.namespace.as_deref() == Some(namespace))
+            .map(phase)
+            .collect();
         ensure!(here == phases.iter().map(ToString::to_string).collect(), "in {namespace}: {here:?}");
         let samples = bed.prometheus()?.query("max by (phase) (vdi_sessions_total)").await?;
         ensure!(samples.len() == 5, "a phase has no series: {samples:?}");

@@ -48,7 +48,8 @@ async fn a_failed_session_raises_the_alert(bed: &Bed) -> Result<()> {
     // Long enough that Prometheus sees the counter at zero first: `increase` starts there.
     create(bed, &namespace, of_template(&namespace, &["exit", "3", "10"])).await?;
     let failing = format!("template=\"{namespace}\"");
-    let rule = format!("max by (template, reason) (increase(vdi_session_failures_total{{{failing}}}[10m])) > 0");
+    let rule =
+        format!("max by (template, reason) (increase(vdi_session_failures_total{{{failing}}}[10m])) > 0");
     let labels = eventually("the failure is counted", MINUTE, || async {
         bed.prometheus()?.query(&rule).await?.pop().map(|(labels, _)| labels).context("no sample")
     })
@@ -62,7 +63,8 @@ async fn a_failed_session_raises_the_alert(bed: &Bed) -> Result<()> {
     })
     .await?;
     let rules = bed.prometheus()?.rules().await?;
-    let ours: Vec<_> = rules.iter().filter(|rule| rule["name"].as_str().unwrap_or_default().starts_with("VDI")).collect();
+    let ours: Vec<_> =
+        rules.iter().filter(|rule| rule["name"].as_str().unwrap_or_default().starts_with("VDI")).collect();
     ensure!(!ours.is_empty() && ours.iter().all(|rule| rule["health"] == "ok"), "{ours:?}");
     Ok(())
 }
@@ -82,15 +84,27 @@ async fn every_panel_shows_what_the_run_did(bed: &Bed) -> Result<()> {
 
     let is = |wanted: f64| move |value: f64| (value - wanted).abs() < 1e-9;
     for (panel, query, label, expected) in [
-        ("Active Sessions", 0, None, Box::new(|count| count >= 1.0) as Box<dyn Fn(f64) -> bool + Send + Sync>),
+        (
+            "Active Sessions",
+            0,
+            None,
+            Box::new(|count| count >= 1.0) as Box<dyn Fn(f64) -> bool + Send + Sync>,
+        ),
         ("Sessions by Template", 0, Some(("template", namespace.as_str())), Box::new(|count| count >= 1.0)),
         ("GPU Utilization", 0, Some(("pod", "lives")), Box::new(is(UTILIZATION))),
         ("GPU Utilization", 1, Some(("pod", "lives")), Box::new(is(DCGM_PERCENT / 100.0))),
         // One session of 20 s and a little: its P95 lies in the bucket up to a minute.
-        ("Session P95 Duration", 0, Some(("template", namespace.as_str())), Box::new(|p95| p95 > 0.0 && p95 <= 60.0)),
+        (
+            "Session P95 Duration",
+            0,
+            Some(("template", namespace.as_str())),
+            Box::new(|p95| p95 > 0.0 && p95 <= 60.0),
+        ),
     ] {
         let query = panel_query(panel, query, &namespace)?;
-        let matches = |labels: &Labels| label.is_none_or(|(name, value)| labels.get(name).is_some_and(|is| is == value));
+        let matches = |labels: &Labels| {
+            label.is_none_or(|(name, value)| labels.get(name).is_some_and(|is| is == value))
+        };
         eventually(format!("panel {panel:?} shows the run: {query}"), TWO_MINUTES, || async {
             let samples = bed.prometheus()?.query(&query).await?;
             let shown = samples.iter().find(|(labels, _)| matches(labels)).context("no such series")?;
@@ -104,21 +118,29 @@ async fn every_panel_shows_what_the_run_did(bed: &Bed) -> Result<()> {
 
 /// A query of the shipped dashboard as Grafana would send it, for one namespace.
 fn panel_query(panel: &str, query: usize, namespace: &str) -> Result<String> {
-    let dashboard: Value = serde_json::from_str(&fs::read_to_string(root().join("dashboards/vdi-sessions.json"))?)?;
+    let dashboard: Value =
+        serde_json::from_str(&fs::read_to_string(root().join("dashboards/vdi-sessions.json"))?)?;
     let panels = dashboard["panels"].as_array().context("no panels")?;
-    let panel = panels.iter().find(|candidate| candidate["title"] == panel).with_context(|| format!("no panel {panel:?}"))?;
+    let panel = panels
+        .iter()
+        .find(|candidate| candidate["title"] == panel)
+        .with_context(|| format!("no panel {panel:?}"))?;
     let query = panel["targets"][query]["expr"].as_str().context("no query")?;
-    let filled = [("$__rate_interval", "5m"), ("$cluster", ".*"), ("$namespace", namespace), ("$template", ".*")]
-        .into_iter()
-        .fold(query.to_owned(), |query, (variable, value)| query.replace(variable, value));
+    let filled =
+        [("$__rate_interval", "5m"), ("$cluster", ".*"), ("$namespace", namespace), ("$template", ".*")]
+            .into_iter()
+            .fold(query.to_owned(), |query, (variable, value)| query.replace(variable, value));
     ensure!(!filled.contains('$'), "a variable without value: {filled}");
     Ok(filled)
 }
 
 async fn expose_dcgm(bed: &Bed, namespace: &str) -> Result<()> {
-    let page = format!("# TYPE DCGM_FI_DEV_GPU_UTIL gauge\nDCGM_FI_DEV_GPU_UTIL{{gpu=\"0\",UUID=\"{GPU}\"}} {DCGM_PERCENT}\n");
+    let page = format!(
+        "# TYPE DCGM_FI_DEV_GPU_UTIL gauge\nDCGM_FI_DEV_GPU_UTIL{{gpu=\"0\",UUID=\"{GPU}\"}} {DCGM_PERCENT}\n"
+    );
     let mut exporter = desktop(&["serve", "9400", &page]);
-    exporter["metadata"] = json!({"name": "dcgm-exporter", "labels": {"app": "dcgm-exporter", key::INJECT: key::DISABLED}});
+    exporter["metadata"] =
+        json!({"name": "dcgm-exporter", "labels": {"app": "dcgm-exporter", key::INJECT: key::DISABLED}});
     exporter["spec"]["containers"][0]["image"] = json!(DESKTOP);
     exporter["spec"]["containers"][0]["ports"] = json!([{"name": "metrics", "containerPort": 9400}]);
     create(bed, namespace, exporter).await?;
@@ -140,10 +162,14 @@ async fn promtool_accepts_what_is_shipped_and_what_is_shown(bed: &Bed) -> Result
     create(bed, &namespace, desktop(&["sleep"])).await?;
     let promtool = Assets::find()?.map_err(anyhow::Error::msg)?.binary("promtool");
     rules_pass(&promtool)?;
-    let server = "/api/v1/namespaces/vdi-metrics/services/https:vdi-metrics-webhook:8443/proxy/metrics".to_owned();
+    let server =
+        "/api/v1/namespaces/vdi-metrics/services/https:vdi-metrics-webhook:8443/proxy/metrics".to_owned();
     let sidecar = format!("/api/v1/namespaces/{namespace}/pods/desktop:9478/proxy/metrics");
     for path in [server, sidecar] {
-        let page = eventually(format!("a page at {path}"), MINUTE, || async { bed.kubectl.run(&["get", "--raw", &path]) }).await?;
+        let page = eventually(format!("a page at {path}"), MINUTE, || async {
+            bed.kubectl.run(&["get", "--raw", &path])
+        })
+        .await?;
         let complaints = lint(&promtool, &page)?;
         ensure!(complaints.iter().all(|complaint| complaint == LINT_EXCEPTION), "{path}: {complaints:?}");
     }
@@ -153,7 +179,8 @@ async fn promtool_accepts_what_is_shipped_and_what_is_shown(bed: &Bed) -> Result
 /// Checks the shipped rules, and runs their unit tests on them.
 fn rules_pass(promtool: &Path) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let shipped: Value = serde_saphyr::from_str(&fs::read_to_string(root().join("manifests/monitoring/rules.yaml"))?)?;
+    let shipped: Value =
+        serde_saphyr::from_str(&fs::read_to_string(root().join("manifests/monitoring/rules.yaml"))?)?;
     fs::write(folder.path().join("rules.yaml"), shipped["spec"].to_string())?;
     let run = |arguments: &[&str]| -> Result<()> {
         let output = Command::new(promtool).current_dir(&folder).args(arguments).output()?;

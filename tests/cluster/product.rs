@@ -52,7 +52,10 @@ pub(crate) async fn installed_alone(bed: &Bed) -> Result<RwLockWriteGuard<'stati
 /// A namespace as a user opts one in: the label, and what the shipped base brings for it.
 pub(crate) async fn session_namespace(bed: &Bed) -> Result<String> {
     let namespace = bed
-        .scratch_namespace(&[(key::INJECT, key::ENABLED), ("pod-security.kubernetes.io/enforce", "restricted")])
+        .scratch_namespace(&[
+            (key::INJECT, key::ENABLED),
+            ("pod-security.kubernetes.io/enforce", "restricted"),
+        ])
         .await?;
     let base = root().join("manifests/session-namespace");
     bed.kubectl.run(&["apply", "--namespace", &namespace, "--kustomize", &base.display().to_string()])?;
@@ -94,9 +97,13 @@ pub(crate) fn pause_the_server() -> Result<Paused> {
     let is_server = |entry: &fs::DirEntry| {
         let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let mut words = words.split(|byte| *byte == 0);
-        words.next().is_some_and(|program| program.ends_with(b"/vdi-metrics")) && words.next() == Some(b"serve")
+        words.next().is_some_and(|program| program.ends_with(b"/vdi-metrics"))
+            && words.next() == Some(b"serve")
     };
-    let found = fs::read_dir("/proc")?.filter_map(Result::ok).find(is_server).context("no server runs on the node")?;
+    let found = fs::read_dir("/proc")?
+        .filter_map(Result::ok)
+        .find(is_server)
+        .context("no server runs on the node")?;
     let paused = Paused { id: found.file_name().to_string_lossy().into_owned() };
     paused.signal("STOP")?;
     Ok(paused)
@@ -144,7 +151,11 @@ async fn serving(bed: &Bed) -> Result<()> {
 async fn install(bed: &Bed) -> Result<()> {
     let desktop = vec![File { at: "/desktop".into(), from: PROBE.into(), mode: 0o755 }];
     bed.load_image(&image(DESKTOP, "/desktop", desktop))?;
-    bed.load_image(&image(&tagged("server"), "/vdi-metrics", shipped("server", "target/release/vdi-metrics")?))?;
+    bed.load_image(&image(
+        &tagged("server"),
+        "/vdi-metrics",
+        shipped("server", "target/release/vdi-metrics")?,
+    ))?;
     bed.load_image(&sidecar_with_a_gpu()?)?;
     bed.kubectl.run(&["apply", "--kustomize", &root().join("manifests").display().to_string()])?;
     let script = root().join("certs/self-signed.sh");

@@ -7,7 +7,7 @@ use std::process::Command;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=src/probe.rs");
-    let set = |name| var_os(name).ok_or(format!("cargo sets no {name}"));
+    let set = |name| var_os(name).ok_or_else(|| format!("cargo sets no {name}"));
     let mut rustc = Command::new(set("RUSTC")?);
     rustc.args([
         "--edition=2024",

@@ -31,12 +31,20 @@ fn review(object: &Value) -> Value {
 /// The answer's `response`, after the envelope is found to be what a v1 API server accepts.
 fn answer(review: &Value) -> Value {
     let body = serde_json::to_vec(review).unwrap();
-    let reply: Value = serde_json::from_slice(&admission::admit(&body, &Settings::default()).unwrap().reply).unwrap();
-    assert_eq!((&reply["apiVersion"], &reply["kind"]), (&json!("admission.k8s.io/v1"), &json!("AdmissionReview")));
+    let reply: Value =
+        serde_json::from_slice(&admission::admit(&body, &Settings::default()).unwrap().reply).unwrap();
+    assert_eq!(
+        (&reply["apiVersion"], &reply["kind"]),
+        (&json!("admission.k8s.io/v1"), &json!("AdmissionReview"))
+    );
     let response = &reply["response"];
     assert_eq!(response["uid"], review["request"]["uid"]);
     assert_eq!(response["allowed"], true, "a desktop was refused");
-    assert_eq!(response["patch"].is_null(), response["patchType"].is_null(), "patch and patchType go together");
+    assert_eq!(
+        response["patch"].is_null(),
+        response["patchType"].is_null(),
+        "patch and patchType go together"
+    );
     let warnings = response["warnings"].as_array().into_iter().flatten();
     assert!(warnings.map(|warning| warning.as_str().unwrap().len()).all(|length| length <= 120));
     response.clone()
@@ -46,7 +54,8 @@ fn patched(pod: &Value, response: &Value) -> Value {
     let mut pod = pod.clone();
     if let Some(patch) = response["patch"].as_str() {
         assert_eq!(response["patchType"], "JSONPatch");
-        let patch: json_patch::Patch = serde_json::from_slice(&BASE64_STANDARD.decode(patch).unwrap()).unwrap();
+        let patch: json_patch::Patch =
+            serde_json::from_slice(&BASE64_STANDARD.decode(patch).unwrap()).unwrap();
         assert!(patch.iter().all(|operation| matches!(operation, json_patch::PatchOperation::Add(_))));
         json_patch::patch(&mut pod, &patch).expect("the patch applies to the whole pod");
     }
@@ -79,7 +88,8 @@ fn every_pod_has_its_golden_answer() {
         let response = answer(&review(&pod));
         let decision = response["auditAnnotations"]["decision"].as_str().unwrap();
         let warnings: Vec<_> = response["warnings"].as_array().into_iter().flatten().collect();
-        let warnings: String = warnings.iter().map(|w| format!("# warning: {}\n", w.as_str().unwrap())).collect();
+        let warnings: String =
+            warnings.iter().map(|w| format!("# warning: {}\n", w.as_str().unwrap())).collect();
         let after = serde_saphyr::to_string(&patched(&pod, &response)).unwrap();
         let answer = format!("# decision: {decision}\n{warnings}{after}");
         let golden = path.with_extension("golden.yaml");
@@ -92,7 +102,8 @@ fn every_pod_has_its_golden_answer() {
     }
     let folder = golden_files.first().unwrap().parent().unwrap();
     let all = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let stale: Vec<_> = all.filter(|p| p.to_string_lossy().ends_with(".golden.yaml") && !golden_files.contains(p)).collect();
+    let stale: Vec<_> =
+        all.filter(|p| p.to_string_lossy().ends_with(".golden.yaml") && !golden_files.contains(p)).collect();
     assert!(stale.is_empty(), "golden files without a pod: {stale:?}");
 }
 
@@ -148,9 +159,15 @@ fn without_empty(mut pod: Value) -> Value {
 #[test]
 fn a_pod_that_cannot_be_read_goes_without_us() {
     let (decision, patch) = (json!("skipped: undecodable"), Value::Null);
-    for object in [json!(null), json!(7), json!({}), json!({"spec": {"containers": "none"}}), json!({"spec": null})] {
+    for object in
+        [json!(null), json!(7), json!({}), json!({"spec": {"containers": "none"}}), json!({"spec": null})]
+    {
         let response = answer(&review(&object));
-        assert_eq!((&response["auditAnnotations"]["decision"], &response["patch"]), (&decision, &patch), "{object}");
+        assert_eq!(
+            (&response["auditAnnotations"]["decision"], &response["patch"]),
+            (&decision, &patch),
+            "{object}"
+        );
         assert!(response["warnings"].is_array());
     }
 }

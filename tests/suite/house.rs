@@ -11,10 +11,14 @@ fn root() -> PathBuf {
 }
 
 fn crates(feature: &str) -> Vec<String> {
-    let cargo = std::env::var("CARGO").unwrap_or("cargo".into());
-    let arguments = "tree --offline --no-default-features --edges normal --prefix none --no-dedupe --features";
-    let tree =
-        Command::new(cargo).current_dir(root()).args(arguments.split(' ')).arg(feature).output().unwrap();
+    let arguments =
+        "tree --offline --no-default-features --edges normal --prefix none --no-dedupe --features";
+    let tree = Command::new(env!("CARGO"))
+        .current_dir(root())
+        .args(arguments.split(' '))
+        .arg(feature)
+        .output()
+        .unwrap();
     assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
     let mut crates: Vec<_> = String::from_utf8(tree.stdout).unwrap().lines().map(str::to_owned).collect();
     crates.sort();
@@ -30,7 +34,8 @@ fn has(crates: &[String], name: &str) -> bool {
 fn the_server_cannot_link_nvml() {
     let server = crates("webhook");
     assert!(has(&server, "kube"), "the tree is not the server's");
-    let found: Vec<_> = ["nvml-wrapper", "nvml-wrapper-sys", "libloading"].iter().filter(|name| has(&server, name)).collect();
+    let found: Vec<_> =
+        ["nvml-wrapper", "nvml-wrapper-sys", "libloading"].iter().filter(|name| has(&server, name)).collect();
     assert!(found.is_empty(), "{found:?}");
 }
 
@@ -38,7 +43,8 @@ fn the_server_cannot_link_nvml() {
 fn the_sidecar_carries_nothing_of_the_server() {
     let sidecar = crates("sidecar");
     assert!(has(&sidecar, "nvml-wrapper"), "the tree is not the sidecar's");
-    let server = ["kube", "k8s-openapi", "rustls", "axum-server", "json-patch", "clap", "regex", "hyper-rustls"];
+    let server =
+        ["kube", "k8s-openapi", "rustls", "axum-server", "json-patch", "clap", "regex", "hyper-rustls"];
     let found: Vec<_> = server.iter().filter(|name| has(&sidecar, name)).collect();
     assert!(found.is_empty(), "{found:?}");
 }
@@ -76,7 +82,10 @@ fn collect(under: &Path, files: &mut Vec<PathBuf>) {
 fn rooms_keep_their_borders() {
     for (room, foreign) in [
         ("src/contract", "crate::"),
-        ("src/runtime", "crate::admission crate::sessions crate::registration crate::cli crate::sidecar crate::gpu"),
+        (
+            "src/runtime",
+            "crate::admission crate::sessions crate::registration crate::cli crate::sidecar crate::gpu",
+        ),
         ("src/admission", "crate::sessions crate::registration crate::cli crate::sidecar crate::gpu"),
         ("src/sessions", "crate::admission crate::registration crate::cli crate::sidecar crate::gpu"),
         ("src/registration", "crate::admission crate::sessions crate::cli crate::sidecar crate::gpu"),
@@ -97,7 +106,8 @@ fn rooms_keep_their_borders() {
         assert!(!sources.is_empty(), "{room} is not there");
         for (path, source) in sources {
             let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
-            let crossing: Vec<_> = code.filter(|line| foreign.split(' ').any(|name| line.contains(name))).collect();
+            let crossing: Vec<_> =
+                code.filter(|line| foreign.split(' ').any(|name| line.contains(name))).collect();
             assert!(crossing.is_empty(), "{} crosses its border: {crossing:?}", path.display());
         }
     }
@@ -111,7 +121,10 @@ fn every_test_file_is_a_module() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             let is_source = path.extension().is_some_and(|extension| extension == "rs") && name != "main";
-            assert!(!is_source || main.contains(&format!("mod {name};")), "{suite}/main.rs lacks `mod {name};`");
+            assert!(
+                !is_source || main.contains(&format!("mod {name};")),
+                "{suite}/main.rs lacks `mod {name};`"
+            );
         }
     }
 }

@@ -1,6 +1,11 @@
 //! The hermetic suite: needs nothing but Rust. One binary, because each test crate links the library anew.
 
-#![allow(missing_docs, reason = "tests are named by what they show")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "tests are named by what they show, and fail by panicking"
+)]
 
 mod admission;
 mod house;

@@ -94,7 +94,10 @@ fn what_is_no_review_is_turned_away() {
     assert_eq!(post("application/json", ""), (400, "the body is empty".into()));
     assert_eq!(post("application/json; charset=utf-8", &review()).0, 200);
     let (status, message) = post("application/json", "{\"apiVersion\": \"v1\", \"kind\": \"Pod\"}");
-    assert_eq!((status, message.as_str()), (400, "expected admission.k8s.io/v1 AdmissionReview, found v1 Pod"));
+    assert_eq!(
+        (status, message.as_str()),
+        (400, "expected admission.k8s.io/v1 AdmissionReview, found v1 Pod")
+    );
     assert_eq!(server.certificate.get(server.webhook, "/mutate").unwrap().status, 405);
     assert_eq!(server.certificate.get(server.webhook, "/metrics").unwrap().status, 404);
     let seen = server.exposition();
@@ -124,7 +127,8 @@ fn silent_clients_hold_nobody_up() {
     let server = Server::start();
     let before_handshake: Vec<_> = (0..100).map(|_| http::connect(server.webhook).unwrap()).collect();
     let mut before_body = server.certificate.connect(server.webhook).unwrap();
-    let head = "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    let head =
+        "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
     before_body.write_all(head.as_bytes()).unwrap();
     let began = Instant::now();
     assert_eq!(server.mutate(&review()).status, 200);
@@ -181,7 +185,11 @@ fn without_a_cluster_it_says_once_that_it_counts_no_sessions() {
     server.process.logged("counting no sessions");
     assert_eq!(server.mutate(&review()).status, 200);
     assert_eq!(server.process.log().matches("counting no sessions").count(), 1);
-    assert_eq!(server.exposition().series("vdi_sessions_total").count(), 0, "what is not counted has no series");
+    assert_eq!(
+        server.exposition().series("vdi_sessions_total").count(),
+        0,
+        "what is not counted has no series"
+    );
 }
 
 #[test]

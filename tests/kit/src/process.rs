@@ -1,4 +1,5 @@
 //! A program of the package as a child: its log is kept, its address is found in the log, and it is killed on drop.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "only tests use it, and they fail by panicking")]
 
 use std::{
     io::{BufRead, BufReader},

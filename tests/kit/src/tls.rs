@@ -8,7 +8,9 @@ use std::{
     sync::Arc,
 };
 
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring, pki_types::CertificateDer};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring, pki_types::CertificateDer,
+};
 use tempfile::TempDir;
 
 use crate::http::{self, Response};
@@ -77,7 +79,13 @@ impl Certificate {
     ///
     /// # Errors
     /// Where there is no answer.
-    pub fn post(&self, address: SocketAddr, path: &str, content_type: &str, body: &str) -> io::Result<Response> {
+    pub fn post(
+        &self,
+        address: SocketAddr,
+        path: &str,
+        content_type: &str,
+        body: &str,
+    ) -> io::Result<Response> {
         let length = body.len();
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: {content_type}\r\n\
