@@ -55,6 +55,6 @@ pub mod env {
     pub const POOL: &str = "VDI_METRICS_POOL";
     /// Path of the NVML library instead of the loader's `libnvidia-ml.so.1`; for tests and odd nodes.
     pub const NVML_LIBRARY: &str = "VDI_METRICS_NVML_LIBRARY";
-    /// `error`, `warn`, `info` (default), `debug` or `trace`.
+    /// `error`, `warn`, `info` (default), `debug` or `trace`; released programs have no `trace` events.
     pub const LOG: &str = "VDI_METRICS_LOG";
 }

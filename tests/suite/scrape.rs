@@ -253,7 +253,7 @@ fn sigterm_ends_it_at_once_even_in_a_hung_driver() {
 #[test]
 fn a_bad_setting_is_named_and_the_default_used() {
     let sidecar = Sidecar::start(&busy_gpu(), &[(env::INTERVAL, "often")]);
-    sidecar.process.logged("VDI_METRICS_INTERVAL is \"often\": give seconds from 5 to 3600");
+    sidecar.process.logged("VDI_METRICS_INTERVAL is \"often\": give seconds from 5 to 300");
     sidecar.first_read();
 }
 

@@ -1,7 +1,7 @@
 //! The real server over TLS: what it answers, what it bears, how it ends.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::SocketAddr,
     process::Command,
     time::{Duration, Instant},
@@ -130,13 +130,21 @@ fn silent_clients_hold_nobody_up() {
     let head =
         "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
     before_body.write_all(head.as_bytes()).unwrap();
+    let mut before_headers = server.certificate.connect(server.webhook).unwrap();
+    before_headers.write_all(b"POST /mutate HTTP/1.1\r\nhost:").unwrap();
     let began = Instant::now();
     assert_eq!(server.mutate(&review()).status, 200);
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     let mut answer = [0; 12];
     before_body.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 408", "a body that does not arrive is given up");
-    drop(before_handshake);
+    let closed = |mut stream: Box<dyn Read>| match stream.read(&mut [0]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    };
+    assert!(before_handshake.into_iter().all(|stream| closed(Box::new(stream))), "a handshake is waited for");
+    assert!(closed(Box::new(before_headers)), "headers are waited for");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
 #[test]
