@@ -130,7 +130,9 @@ fn panel_query(panel: &str, query: usize, namespace: &str) -> Result<String> {
         [("$__rate_interval", "5m"), ("$cluster", ".*"), ("$namespace", namespace), ("$template", ".*")]
             .into_iter()
             .fold(query.to_owned(), |query, (variable, value)| query.replace(variable, value));
-    ensure!(!filled.contains('$'), "a variable without value: {filled}");
+    // What is left may only be a group of a regular expression, such as $1.
+    let left = |rest: &str| !rest.starts_with(|next: char| next.is_ascii_digit());
+    ensure!(!filled.split('$').skip(1).any(left), "a variable without value: {filled}");
     Ok(filled)
 }
 

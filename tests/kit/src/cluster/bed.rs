@@ -82,11 +82,14 @@ impl Bed {
 
     fn look_around(&self) -> String {
         let mut text = String::new();
+        let mut ask = |question: &[&str]| {
+            let answer = self.kubectl.run(question).unwrap_or_else(|error| format!("{error:#}"));
+            let _ = writeln!(text, "--- kubectl {}\n{answer}", question.join(" "));
+        };
+        ask(&["get", "pods", "--all-namespaces", "--output=wide"]);
         for namespace in self.namespaces() {
             for question in QUESTIONS {
-                let answer = self.kubectl.run(&[&["--namespace", &namespace], *question].concat());
-                let answer = answer.unwrap_or_else(|error| format!("{error:#}"));
-                let _ = writeln!(text, "--- kubectl -n {namespace} {}\n{answer}", question.join(" "));
+                ask(&[&["--namespace", &namespace], *question].concat());
             }
         }
         text + &self.log_tails()

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -27,6 +28,8 @@ pub(super) struct Containerd {
     _server: Server,
     ctr: PathBuf,
     dir: PathBuf,
+    /// Two imports of one image at the same time fail: each finds the other's.
+    importing: Mutex<()>,
 }
 
 // === impl Node ===
@@ -72,7 +75,12 @@ impl Containerd {
         )?;
         command.arg("--config").arg(config).env("PATH", path);
         let server = Server::start("containerd", command, &dir.join("log"))?;
-        let this = Self { _server: server, ctr: assets.binary("ctr"), dir: dir.to_owned() };
+        let this = Self {
+            _server: server,
+            ctr: assets.binary("ctr"),
+            dir: dir.to_owned(),
+            importing: Mutex::new(()),
+        };
         this._server.ready(LIMIT, || async { output(this.ctr().arg("version")) }).await?;
         this.load_image(&Image {
             name: PAUSE.to_owned(),
@@ -85,6 +93,7 @@ impl Containerd {
     }
 
     fn load_image(&self, image: &Image) -> Result<()> {
+        let _alone = self.importing.lock().unwrap_or_else(PoisonError::into_inner);
         let archive = tempfile::NamedTempFile::new_in(&self.dir)?;
         image.write_archive(archive.path())?;
         output(self.ctr().args(["--namespace=k8s.io", "images", "import", "--local"]).arg(archive.path()))
