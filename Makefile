@@ -11,7 +11,7 @@ export VDI_METRICS_CACHE := $(CACHE)
 export VDI_METRICS_REVISION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test suite cluster testbed images format lint doc deny sizes certificate
+.PHONY: help demo test suite cluster traces testbed images format lint doc deny sizes certificate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +26,11 @@ test: suite cluster ## Set up and pass every test
 suite: ## The hermetic tests: nothing but Rust
 	cargo test --workspace --lib --bins --test suite
 
-cluster: testbed images ## The real Kubernetes on this machine: Go and root (REQUIRE_CLUSTER=1: a skip is a failure)
+cluster: ## The real Kubernetes on this machine: Go and root (REQUIRE_CLUSTER=1: a skip is a failure)
 	cargo test --test cluster
+
+traces: ## That an interrupted cluster suite leaves no trace on this machine
+	tests/cluster/leaves-nothing "$$(cargo test --test cluster --no-run 2>&1 | sed -n 's/.*(\(.*\))$$/\1/p')"
 
 testbed: ## Build the real Kubernetes and Prometheus from pinned Go modules, once
 	tests/testbed/build

@@ -2,6 +2,7 @@
 //! knows a pod or a GPU.
 
 pub mod admin;
+pub mod family;
 pub mod listen;
 pub mod log;
 pub mod readiness;

@@ -4,7 +4,7 @@
 //! Each replica watches and counts for itself. A checkpoint and a leader that alone exports have their place here.
 
 pub mod ledger;
-mod metrics;
+pub mod metrics;
 mod pod;
 mod watch;
 

@@ -35,6 +35,9 @@ enum Refusal {
     Malformed(String),
 }
 
+/// The words of every refusal, so that each has a series before it first happens.
+pub(super) const REFUSALS: [&str; 4] = ["content_type", "too_large", "timeout", "malformed"];
+
 /// Serves `/mutate`.
 pub fn router(settings: Settings, metrics: Metrics) -> Router {
     Router::new().route("/mutate", post(mutate)).with_state(Arc::new((settings, metrics)))
@@ -97,11 +100,12 @@ fn answer(body: &[u8], settings: &Settings, metrics: &Metrics) -> Result<Vec<u8>
 
 impl Refusal {
     fn as_str(&self) -> &'static str {
+        let [content_type, too_large, timeout, malformed] = REFUSALS;
         match self {
-            Self::ContentType => "content_type",
-            Self::TooLarge => "too_large",
-            Self::Timeout => "timeout",
-            Self::Malformed(_) => "malformed",
+            Self::ContentType => content_type,
+            Self::TooLarge => too_large,
+            Self::Timeout => timeout,
+            Self::Malformed(_) => malformed,
         }
     }
 }

@@ -32,7 +32,7 @@ fn ready(readiness: &Readiness) -> Response {
 /// None in practice: the name is the registry's first.
 pub fn registry() -> prometheus::Result<Registry> {
     let registry = Registry::new();
-    let build = Opts::new("vdi_metrics_build_info", "The program that serves this page, always 1")
+    let build = Opts::new("vdi_metrics_build_info", "Version and source revision of the server; always 1.")
         .const_label("version", super::VERSION)
         .const_label("revision", super::REVISION);
     let build = IntGauge::with_opts(build)?;

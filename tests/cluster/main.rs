@@ -49,15 +49,20 @@ fn run(name: &str, test: Test) -> Result<(), libtest_mimic::Failed> {
     Ok(runtime.block_on(Bed::run(Arc::clone(cluster), name, test))?)
 }
 
-/// What is missing here, or nothing. Binaries are built outside the namespaces, which no download reaches.
+/// What is missing here, or nothing. Binaries are built outside the namespaces, which no download reaches; ours last,
+/// so that nobody waits for them in vain.
 fn prepared() -> Result<Option<String>> {
     if !cluster::outside() {
         return Ok(None);
     }
-    if let Some(missing) = cluster::lacking() {
+    if let Some(missing) = cluster::lacking().or_else(product::lacking) {
         return Ok(Some(missing));
     }
-    Ok(Assets::find()?.err())
+    if let Err(missing) = Assets::find()? {
+        return Ok(Some(missing));
+    }
+    product::build()?;
+    Ok(None)
 }
 
 fn short(name: &str) -> &str {

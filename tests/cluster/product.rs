@@ -39,12 +39,14 @@ static ALIVE: LazyLock<RwLock<()>> = LazyLock::new(RwLock::default);
 
 /// The product, installed and alive while the guard is held.
 pub(crate) async fn installed(bed: &Bed) -> Result<RwLockReadGuard<'static, ()>> {
+    bed.look_into(NAMESPACE);
     INSTALLED.get_or_try_init(|| install(bed)).await?;
     Ok(ALIVE.read().await)
 }
 
 /// The product, installed, for one test alone; it leaves it alive again.
 pub(crate) async fn installed_alone(bed: &Bed) -> Result<RwLockWriteGuard<'static, ()>> {
+    bed.look_into(NAMESPACE);
     INSTALLED.get_or_try_init(|| install(bed)).await?;
     Ok(ALIVE.write().await)
 }
@@ -146,6 +148,22 @@ async fn serving(bed: &Bed) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// What this machine lacks to install the product, in one sentence.
+pub(crate) fn lacking() -> Option<String> {
+    let tools = [("make", "make"), ("openssl", "openssl"), ("readelf", "binutils")];
+    let has = |tool: &str| Command::new(tool).arg("--version").output().is_ok();
+    let (tool, package) = tools.into_iter().find(|(tool, _)| !has(tool))?;
+    Some(format!("installing the product needs {tool} (Debian: apt-get install {package})"))
+}
+
+/// Builds both programs as they are shipped.
+pub(crate) fn build() -> Result<()> {
+    let status =
+        Command::new("make").arg("images").current_dir(root()).status().context("running make images")?;
+    ensure!(status.success(), "make images failed; its messages are above");
+    Ok(())
 }
 
 async fn install(bed: &Bed) -> Result<()> {

@@ -17,8 +17,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         "-Cstrip=symbols",
     ]);
     rustc.arg("--target").arg(set("TARGET")?).arg("-o").arg(PathBuf::from(set("OUT_DIR")?).join("probe"));
-    match rustc.arg("src/probe.rs").status()?.success() {
-        true => Ok(()),
-        false => Err("rustc src/probe.rs failed; its messages are above".into()),
+    // Only the cluster suite needs it, and says so: `make demo` has to build where there is no static glibc.
+    if !rustc.arg("src/probe.rs").output()?.status.success() {
+        println!("cargo::warning=no probe for the cluster suite: is there a static glibc?");
     }
+    Ok(())
 }

@@ -10,5 +10,6 @@
 mod admission;
 mod house;
 mod manifests;
+mod reference;
 mod scrape;
 mod server;

@@ -23,6 +23,7 @@ pub struct Bed {
     cluster: Arc<Cluster>,
     name: String,
     namespaces: Mutex<Vec<String>>,
+    shared: Mutex<Vec<String>>,
 }
 
 impl Deref for Bed {
@@ -39,7 +40,12 @@ impl Bed {
     /// # Errors
     /// What the test failed with, and the state of its pods, its events and the ends of the servers' logs.
     pub async fn run(cluster: Arc<Cluster>, name: &str, test: Test) -> Result<(), String> {
-        let bed = Arc::new(Self { cluster, name: name.to_owned(), namespaces: Mutex::default() });
+        let bed = Arc::new(Self {
+            cluster,
+            name: name.to_owned(),
+            namespaces: Mutex::default(),
+            shared: Mutex::default(),
+        });
         let tested = Arc::clone(&bed);
         let ended = tokio::spawn(async move { test(&tested).await }).await;
         let outcome = match ended {
@@ -75,6 +81,11 @@ impl Bed {
         Ok(name)
     }
 
+    /// Shows this namespace too when the test fails; it is not the test's own, and stays.
+    pub fn look_into(&self, namespace: &str) {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).push(namespace.to_owned());
+    }
+
     fn prefix(&self) -> String {
         let last = self.name.rsplit("::").next().unwrap_or_default().replace('_', "-");
         format!("{}-", last.chars().take(40).collect::<String>().trim_matches('-'))
@@ -87,7 +98,8 @@ impl Bed {
             let _ = writeln!(text, "--- kubectl {}\n{answer}", question.join(" "));
         };
         ask(&["get", "pods", "--all-namespaces", "--output=wide"]);
-        for namespace in self.namespaces() {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for namespace in self.namespaces().into_iter().chain(shared) {
             for question in QUESTIONS {
                 ask(&[&["--namespace", &namespace], *question].concat());
             }
@@ -111,4 +123,5 @@ const QUESTIONS: &[&[&str]] = &[
     &["get", "events", "--sort-by=.lastTimestamp"],
     // A selector is needed to ask for all pods; this one every pod satisfies.
     &["logs", "--selector=!no-such-label", "--all-containers", "--prefix", "--tail=20", "--ignore-errors"],
+    &["logs", "--selector=!no-such-label", "--prefix", "--tail=20", "--ignore-errors", "--previous"],
 ];

@@ -64,6 +64,11 @@ pub fn lacking() -> Option<String> {
             "a node needs the program {tool} (Debian: apt-get install iproute2 mount util-linux)"
         ));
     }
+    if !Path::new(super::PROBE).exists() {
+        return Some(
+            "pods of tests need a static glibc to be built (Fedora: dnf install glibc-static)".to_owned(),
+        );
+    }
     let may = runs("unshare", &["--mount", "--pid", "--net", "--fork", "ip", "link", "set", "lo", "up"]);
     (!may).then(|| "a node needs root, with the right to make namespaces".to_owned())
 }
@@ -183,7 +188,9 @@ fn furnish(dir: &Path) -> Result<()> {
     for command in [
         "link set lo up".to_owned(),
         format!("address add {SERVICE_ADDRESS}/32 dev lo"),
-        format!("link add {BRIDGE} type bridge"),
+        // Without an address of its own a bridge takes the lowest of its ports', so that it changes as pods come and go,
+        // and pods that know the old one are cut off for half a minute.
+        format!("link add {BRIDGE} address 02:00:0a:58:00:01 type bridge"),
         format!("address add {NODE_ADDRESS}/16 dev {BRIDGE}"),
         format!("link set {BRIDGE} up"),
     ] {
