@@ -10,9 +10,15 @@ use kube::{
 use serde_json::json;
 use vdi_metrics::contract::{CONTAINER, key};
 
-use crate::product::{GPU, MINUTE, UTILIZATION, desktop, installed, installed_alone, session_namespace};
+use crate::product::{
+    GPU, MINUTE, UTILIZATION, desktop, installed, installed_alone, processes, session_namespace,
+};
 
-tests![a_session_is_seen_from_its_creation_to_its_end, the_phase_gauge_is_what_the_api_server_says];
+tests![
+    a_session_is_seen_from_its_creation_to_its_end,
+    the_phase_gauge_is_what_the_api_server_says,
+    both_programs_stay_small_while_they_work,
+];
 
 async fn a_session_is_seen_from_its_creation_to_its_end(bed: &Bed) -> Result<()> {
     let _alive = installed(bed).await?;
@@ -88,6 +94,25 @@ async fn the_phase_gauge_is_what_the_api_server_says(bed: &Bed) -> Result<()> {
     pods.delete("runs", &DeleteParams::default()).await?;
     let after = agree(bed, &namespace, &["Pending", "Succeeded", "Failed"]).await?;
     ensure!(before["Running"] > after["Running"], "{before:?}, then {after:?}");
+    Ok(())
+}
+
+async fn both_programs_stay_small_while_they_work(bed: &Bed) -> Result<()> {
+    let _alive = installed(bed).await?;
+    let namespace = session_namespace(bed).await?;
+    let pods = Api::<Pod>::namespaced(bed.client.clone(), &namespace);
+    pods.create(&PostParams::default(), &serde_json::from_value(desktop(&["sleep"]))?).await?;
+    let available = format!("vdi_session_gpu_available{{namespace=\"{namespace}\"}}");
+    one(bed, &available, 1.0).await?;
+    // Aims are 12 and 4 MiB; the rest is for other machines' page sizes and a busy moment.
+    for (program, most) in [("vdi-metrics", 16.0), ("vdi-metrics-sidecar", 5.0)] {
+        let sizes: Vec<f64> =
+            processes(program)?.iter().filter_map(|process| process.resident().ok()).collect();
+        ensure!(
+            !sizes.is_empty() && sizes.iter().all(|size| *size <= most),
+            "{program}: {sizes:.1?} MiB, at most {most}"
+        );
+    }
     Ok(())
 }
 

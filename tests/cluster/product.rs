@@ -88,28 +88,31 @@ pub(crate) fn desktop(arguments: &[&str]) -> serde_json::Value {
     })
 }
 
-/// A process of the node, looked at from outside its container.
-pub(crate) struct Paused {
+/// A program of ours on the node, seen from outside its container.
+pub(crate) struct Process {
     id: String,
+}
+
+/// Every process of a program, by its first argument's file name.
+pub(crate) fn processes(program: &str) -> Result<Vec<Process>> {
+    let runs = |entry: &fs::DirEntry| {
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        words.split(|byte| *byte == 0).next() == Some(format!("/{program}").as_bytes())
+    };
+    let found = fs::read_dir("/proc")?.filter_map(Result::ok).filter(runs);
+    Ok(found.map(|entry| Process { id: entry.file_name().to_string_lossy().into_owned() }).collect())
 }
 
 /// Stops the server in its tracks, as a node under pressure does: connections are accepted by the kernel, and nobody
 /// answers. It goes on when the value is dropped.
 pub(crate) fn pause_the_server() -> Result<Paused> {
-    let is_server = |entry: &fs::DirEntry| {
-        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let mut words = words.split(|byte| *byte == 0);
-        words.next().is_some_and(|program| program.ends_with(b"/vdi-metrics"))
-            && words.next() == Some(b"serve")
-    };
-    let found = fs::read_dir("/proc")?
-        .filter_map(Result::ok)
-        .find(is_server)
-        .context("no server runs on the node")?;
-    let paused = Paused { id: found.file_name().to_string_lossy().into_owned() };
-    paused.signal("STOP")?;
-    Ok(paused)
+    let server = processes("vdi-metrics")?.pop().context("no server runs on the node")?;
+    server.signal("STOP")?;
+    Ok(Paused(server))
 }
+
+/// See [`pause_the_server`].
+pub(crate) struct Paused(Process);
 
 /// Sets the number of servers and waits until they are there, and no other.
 pub(crate) async fn scale(bed: &Bed, replicas: i32) -> Result<()> {
@@ -240,9 +243,17 @@ fn tagged(program: &str) -> String {
     format!("vdi-metrics/{program}:{}", env!("CARGO_PKG_VERSION"))
 }
 
-// === impl Paused ===
+// === impl Process ===
 
-impl Paused {
+impl Process {
+    /// Resident size in MiB.
+    pub(crate) fn resident(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kibibytes / 1024.0)
+    }
+
     fn signal(&self, signal: &str) -> Result<()> {
         let sent = Command::new("kill").args(["-s", signal, &self.id]).status()?;
         ensure!(sent.success(), "kill -s {signal} {}", self.id);
@@ -250,9 +261,11 @@ impl Paused {
     }
 }
 
+// === impl Paused ===
+
 impl Drop for Paused {
     fn drop(&mut self) {
         // It fails only where the process is gone.
-        let _ = self.signal("CONT");
+        let _ = self.0.signal("CONT");
     }
 }
