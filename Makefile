@@ -7,6 +7,8 @@ CARGO_DENY_VERSION := 0.20.2
 SERVER := --no-default-features --features webhook --bin vdi-metrics
 SIDECAR := --no-default-features --features sidecar --bin vdi-metrics-sidecar
 
+# One place for everything that is built: the images and the sizes are taken from there.
+export CARGO_TARGET_DIR := $(CURDIR)/target
 export VDI_METRICS_CACHE := $(CACHE)
 export VDI_METRICS_REVISION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
@@ -44,7 +46,7 @@ format: ## Format the sources
 
 lint: ## Format and lints, for each feature set alone
 	cargo fmt --all --check
-	cargo clippy --no-default-features --features sidecar --lib --bins -- -D warnings
+	cargo clippy --locked --no-default-features --features sidecar --lib --bins -- -D warnings
 	cargo clippy --no-default-features --features webhook --lib --bins -- -D warnings
 	cargo clippy --workspace --all-targets -- -D warnings
 

@@ -56,6 +56,7 @@ fn main() -> Result<()> {
     let decisions = scrape(&certificate.get(address(&server, "metrics")?, METRICS_PATH)?.body)?;
     let injected = [("outcome", "injected"), ("reason", "opted_in")];
     ensure!(decisions.value("vdi_metrics_admission_decisions_total", &injected) == Some(1.0), "not counted");
+    println!("\n   vdi_metrics_admission_decisions_total{{outcome=\"injected\",reason=\"opted_in\"}} 1");
 
     println!(
         "\n2. The sidecar starts with the environment of that container, beside a GPU that plays a work day.\n"
@@ -87,7 +88,7 @@ fn serve(certificate: &Certificate) -> Result<Command> {
         command.args([listen, "127.0.0.1:0"]);
     }
     // No cluster, also where this machine has one configured.
-    command.env("KUBECONFIG", "/nonexistent").env("VDI_METRICS_LOG", "info");
+    command.env_clear().env("KUBECONFIG", "/nonexistent");
     Ok(command)
 }
 
@@ -144,6 +145,7 @@ fn sidecar(pod: &Value, scenario: &Path) -> Result<Command> {
     let container =
         containers.iter().find(|container| container["name"] == CONTAINER).context("no sidecar")?;
     let mut command = Command::new(built()?.join("vdi-metrics-sidecar"));
+    command.env_clear();
     for entry in container["env"].as_array().context("no environment")? {
         let value = entry["value"]
             .as_str()

@@ -53,8 +53,11 @@ pub fn admit<'a>(body: &'a [u8], settings: &Settings) -> Result<Admission<'a>, M
 }
 
 fn answer(review: &Review<'_>, settings: &Settings) -> (Outcome, Option<Patch>) {
+    if !review.creates_a_pod() {
+        return (Outcome::Skipped(Reason::NotAPod), None);
+    }
     let Some(pod) = review.pod() else { return (Outcome::Skipped(Reason::Undecodable), None) };
-    let (outcome, changes) = match decide::decide(review, pod, settings) {
+    let (outcome, changes) = match decide::decide(pod, settings) {
         Decision::Inject(plan) => {
             (Outcome::Injected, patch::Changes::inject(container::sidecar(&plan, settings)))
         }

@@ -14,13 +14,16 @@ pub const INTERVAL_SECONDS: u64 = 15;
 /// (`MangoHud#1307`); less often, and an hour of work is twelve samples.
 pub const INTERVALS_SECONDS: std::ops::RangeInclusive<u64> = 5..=300;
 
-/// Where the sidecar serves its exposition.
+/// Most bytes of a session's, template's or pool's name that are shown. An annotation can be 256 KiB long: as a variable
+/// it would keep a container from starting (128 KiB), as a label it would cost the whole scrape (the shipped monitor allows
+/// 512 bytes).
+pub const LONGEST_NAME: usize = 253;
+
+/// Where both programs serve their exposition.
 pub const METRICS_PATH: &str = "/metrics";
 
 /// Labels and annotations of ours on pods and namespaces.
 pub mod key {
-    /// Everything we own on an object begins with this.
-    pub const PREFIX: &str = "vdi-metrics.io/";
     /// Opt in or out: [`ENABLED`] or [`DISABLED`], as a label on a namespace or a pod.
     pub const INJECT: &str = "vdi-metrics.io/inject";
     /// Value of [`INJECT`] that opts in.
@@ -43,7 +46,7 @@ pub mod key {
 
 /// Environment of the sidecar: written at admission, read by the sidecar's configuration.
 pub mod env {
-    /// Socket address of the exposition; `[::]:PORT` listens on IPv4 too.
+    /// Socket address of the exposition; `[::]:PORT` listens on IPv4 too, unless the node's `bindv6only` says otherwise.
     pub const LISTEN: &str = "VDI_METRICS_LISTEN";
     /// Seconds between two reads of the GPU.
     pub const INTERVAL: &str = "VDI_METRICS_INTERVAL";

@@ -12,28 +12,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::Registry;
 
-use ledger::{Ledger, UnixTime};
+use ledger::Ledger;
 
 /// The ledger, shared between the watch and the scrape.
 #[derive(Debug, Clone)]
 pub struct Sessions(Arc<Mutex<Ledger>>);
 
-/// Registers the families and counts from now on, for as long as the returned future is polled.
-///
-/// # Errors
-/// Where one of the names is registered already.
-pub fn count(
-    client: kube::Client,
-    registry: &Registry,
-) -> prometheus::Result<impl Future<Output = ()> + use<>> {
-    let sessions = Sessions(Arc::new(Mutex::new(Ledger::since(UnixTime::now()))));
-    registry.register(Box::new(metrics::Families::new(sessions.clone())?))?;
-    Ok(watch::follow(client, sessions))
-}
-
 // === impl Sessions ===
 
 impl Sessions {
+    /// Registers the families. They have no series until somebody counts.
+    ///
+    /// # Errors
+    /// Where one of the names is registered already.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let sessions = Self(Arc::new(Mutex::new(Ledger::since(watch::now()))));
+        registry.register(Box::new(metrics::Families::new(sessions.clone())?))?;
+        Ok(sessions)
+    }
+
+    /// Counts the sessions of the client's cluster, for as long as it is polled.
+    pub async fn count(self, client: kube::Client) {
+        watch::follow(client, self).await;
+    }
+
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // Every method of the ledger leaves it whole before it can panic, so a poisoned one is still true.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

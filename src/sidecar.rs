@@ -9,7 +9,7 @@ mod exposition;
 mod poller;
 pub mod snapshot;
 
-use std::{error::Error, io, net::TcpListener, sync::Arc};
+use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, routing::get, serve::ListenerExt};
 use tokio::sync::watch;
@@ -23,39 +23,60 @@ use crate::{
 /// Runs until SIGTERM.
 ///
 /// # Errors
-/// Fails where the address is taken or the system refuses a thread; never over configuration, never over the GPU.
+/// Fails where the system refuses a thread; never over configuration, an address that is taken, or the GPU.
 pub fn run() -> Result<(), Box<dyn Error>> {
     let (config, problems) = Config::from_env();
     log::init(config.log);
     for problem in problems {
         tracing::warn!("{problem}");
     }
-    let listener = listen::bind(config.listen)?;
-    let address = listener.local_addr()?;
-    tracing::info!(version = runtime::VERSION, revision = runtime::REVISION, %address, "Serving metrics");
+    let listen = config.listen;
     let snapshots = poller::spawn(config)?;
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(serve(listener, snapshots))?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(listen, snapshots))?;
     Ok(())
 }
 
 /// Ends at once when asked to: the poller is left behind in whatever driver call it is, and an answer of a few
 /// kilobytes is already in the socket or was never going to be read.
-async fn serve(listener: TcpListener, snapshots: watch::Receiver<Arc<Snapshot>>) -> io::Result<()> {
+async fn serve(listen: SocketAddr, snapshots: watch::Receiver<Arc<Snapshot>>) -> io::Result<()> {
     let shutdown = shutdown::on_signal()?;
+    tokio::select! {
+        () = shutdown.requested() => Ok(()),
+        ended = serve_for_ever(listen, snapshots) => ended,
+    }
+}
+
+async fn serve_for_ever(listen: SocketAddr, snapshots: watch::Receiver<Arc<Snapshot>>) -> io::Result<()> {
     let metrics = get(async move || {
         let snapshot = Arc::clone(&snapshots.borrow());
         admin::exposition(&exposition::families(&snapshot))
     });
     let app = Router::new().route(contract::METRICS_PATH, metrics).merge(admin::health(Readiness::default()));
-    let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|connection| {
+    let listener = bound(listen).await?.tap_io(|connection| {
         // Without it a kept-alive scrape can wait 40 ms for a delayed acknowledgement. A refusal costs only that.
         let _ = connection.set_nodelay(true);
     });
-    tokio::select! {
-        () = shutdown.requested() => Ok(()),
-        ended = axum::serve(listener, app) => ended,
+    axum::serve(listener, app).await
+}
+
+/// Listens as soon as the address is free. A sidecar that ended over it would be started again and again, and the pod
+/// never be Ready.
+async fn bound(listen: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+    let mut said = false;
+    loop {
+        match listen::bind(listen) {
+            Ok(listener) => {
+                let address = listener.local_addr()?;
+                tracing::info!(version = runtime::VERSION, revision = runtime::REVISION, %address, "Serving metrics");
+                return tokio::net::TcpListener::from_std(listener);
+            }
+            Err(error) if !said => tracing::warn!(%error, "Nobody can scrape this session; trying again"),
+            Err(_) => {}
+        }
+        said = true;
+        tokio::time::sleep(BIND_AGAIN).await;
     }
 }
+
+/// A twentieth of a scrape interval or less, and nothing on the processor.
+const BIND_AGAIN: Duration = Duration::from_secs(1);

@@ -34,11 +34,13 @@ pub(super) fn sidecar(plan: &Plan<'_>, settings: &Settings) -> Sidecar {
             "privileged": false,
             "readOnlyRootFilesystem": true,
             "runAsNonRoot": true,
-            "runAsUser": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "volumeMounts": [{"name": CONTAINER, "mountPath": TOKEN_PATH, "readOnly": true}],
     });
+    if plan.user {
+        container["securityContext"]["runAsUser"] = USER.into();
+    }
     if plan.resources {
         let resources = &settings.sidecar.resources;
         container["resources"] = json!({"requests": resources, "limits": resources});

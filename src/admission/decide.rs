@@ -1,9 +1,12 @@
 //! Whether a pod is given the sidecar, and the closed vocabulary of reasons why not.
 
-use std::{fmt, ops::RangeFrom};
+use std::fmt;
 
-use super::{Outcome, Settings, pod::Pod, review::Review};
-use crate::contract::{CONTAINER, key};
+use super::{
+    Outcome, Settings,
+    pod::{Pod, Resources},
+};
+use crate::contract::{CONTAINER, LONGEST_NAME, env, key};
 
 /// What is to be done with a pod.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(super) struct Plan<'a> {
     /// Whether to set requests and limits. Not under pod-level resources: the sums are checked against the pod's, and
     /// one container more would have the pod refused.
     pub(super) resources: bool,
+    /// Whether to set the user. Not on OpenShift, whose admission gives each namespace a range and refuses all others.
+    pub(super) user: bool,
     /// Where the session's identity stands: variable, and the field of the pod to take it from.
     pub(super) identity: Vec<(&'a str, String)>,
 }
@@ -33,6 +38,8 @@ pub enum Reason {
     AlreadyInjected,
     /// On the host's network a port of ours could collide with any other process of the node.
     HostNetwork,
+    /// The pod declares every port from the configured one on.
+    NoFreePort,
     /// A container or volume of our name belongs to somebody else.
     NameTaken,
     /// There is no sidecar for Windows, and a container that cannot start would hold the desktop back.
@@ -46,21 +53,22 @@ pub enum Reason {
 }
 
 /// Decides on one pod. That its namespace is opted in is settled by the selectors that brought it here.
-pub(super) fn decide<'a>(review: &Review<'_>, pod: &Pod<'_>, settings: &Settings) -> Decision<'a> {
-    match refusal(review, pod) {
-        Some(reason) => Decision::Skip(reason),
-        None => Decision::Inject(Plan {
-            port: free_port(pod, settings.sidecar.port..),
-            resources: pod.spec.resources.is_none(),
-            identity: identity(pod),
-        }),
+pub(super) fn decide<'a>(pod: &Pod<'_>, settings: &Settings) -> Decision<'a> {
+    if let Some(reason) = refusal(pod) {
+        return Decision::Skip(reason);
     }
+    let Some(port) = free_port(pod, settings.sidecar.port) else { return Decision::Skip(Reason::NoFreePort) };
+    Decision::Inject(Plan {
+        port,
+        resources: !pod.spec.resources.as_ref().is_some_and(Resources::are_set),
+        user: pod.annotation("openshift.io/scc").is_none(),
+        identity: identity(pod),
+    })
 }
 
-fn refusal(review: &Review<'_>, pod: &Pod<'_>) -> Option<Reason> {
+fn refusal(pod: &Pod<'_>) -> Option<Reason> {
     let opted_out = [pod.label(key::INJECT), pod.annotation(key::INJECT)].contains(&Some(key::DISABLED));
     [
-        (!review.creates_a_pod(), Reason::NotAPod),
         (opted_out, Reason::OptedOut),
         (is_injected(pod), Reason::AlreadyInjected),
         (is_name_taken(pod), Reason::NameTaken),
@@ -82,27 +90,30 @@ fn is_name_taken(pod: &Pod<'_>) -> bool {
         || pod.spec.volumes.iter().flatten().any(|volume| volume.name == CONTAINER)
 }
 
-fn free_port(pod: &Pod<'_>, mut candidates: RangeFrom<u16>) -> u16 {
+fn free_port(pod: &Pod<'_>, first: u16) -> Option<u16> {
     let declared = |port: u16| {
         pod.containers()
             .flat_map(|container| container.ports.iter().flatten())
             .any(|p| p.container_port == port)
     };
-    let first = candidates.start;
-    candidates.find(|port| !declared(*port)).unwrap_or(first)
+    (first..=u16::MAX).find(|port| !declared(*port))
 }
 
 fn identity(pod: &Pod<'_>) -> Vec<(&'static str, String)> {
-    use crate::contract::env;
     [(env::SESSION, key::SESSION), (env::TEMPLATE, key::TEMPLATE), (env::POOL, key::POOL)]
         .into_iter()
         .filter_map(|(variable, key)| Some((variable, field(pod, key)?)))
         .collect()
 }
 
+/// A label, else an annotation that can be a variable: a longer one or one with a control character in it could keep the
+/// container from starting, and with it the desktop.
 fn field(pod: &Pod<'_>, key: &str) -> Option<String> {
     let of = |map: &str| format!("metadata.{map}['{key}']");
-    pod.label(key).map(|_| of("labels")).or_else(|| pod.annotation(key).map(|_| of("annotations")))
+    let sound = |value: &&str| value.len() <= LONGEST_NAME && !value.contains(char::is_control);
+    pod.label(key)
+        .map(|_| of("labels"))
+        .or_else(|| pod.annotation(key).filter(sound).map(|_| of("annotations")))
 }
 
 // === impl Reason ===
@@ -115,10 +126,11 @@ impl Reason {
     }
 
     /// Every reason, so that each has a series before it first happens.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::OptedOut,
         Self::AlreadyInjected,
         Self::HostNetwork,
+        Self::NoFreePort,
         Self::NameTaken,
         Self::Windows,
         Self::NotAPod,
@@ -138,6 +150,9 @@ impl Reason {
             Self::AlreadyInjected => ("already_injected", None),
             Self::HostNetwork => {
                 ("host_network", Some("vdi-metrics: not injected: the pod uses the host's network"))
+            }
+            Self::NoFreePort => {
+                ("no_free_port", Some("vdi-metrics: not injected: the pod declares every port from ours on"))
             }
             Self::NameTaken => (
                 "name_taken",

@@ -17,11 +17,16 @@ use axum::{
     routing::post,
 };
 use http_body_util::LengthLimitError;
+use tokio::sync::Semaphore;
 
 use super::{Settings, admit, metrics::Metrics};
 
-/// Largest body that is read, in bytes. A pod has at most 3 MiB, stored as protobuf; controller-runtime allows 7 MiB.
-const BODY_LIMIT: usize = 7 << 20;
+/// Largest body that is read, in bytes. The API server takes requests of up to 3 MiB.
+const BODY_LIMIT: usize = 4 << 20;
+
+/// Memory for all bodies that are being read, in KiB. Whoever reaches the port can hold bodies back; what does not fit is
+/// turned away at once, so that no desktop waits for it. A body can take twice its size while it is put together.
+const BODIES_KIB: usize = 16 << 10;
 
 /// Time for a body to arrive. The API server gives up on us after 2 s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,25 +36,29 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 enum Refusal {
     ContentType,
     TooLarge,
+    Busy,
     Timeout,
     Malformed(String),
 }
 
 /// The words of every refusal, so that each has a series before it first happens.
-pub(super) const REFUSALS: [&str; 4] = ["content_type", "too_large", "timeout", "malformed"];
+pub(super) const REFUSALS: [&str; 5] = ["content_type", "too_large", "busy", "timeout", "malformed"];
+
+struct Webhook {
+    settings: Settings,
+    metrics: Metrics,
+    bodies: Semaphore,
+}
 
 /// Serves `/mutate`.
 pub fn router(settings: Settings, metrics: Metrics) -> Router {
-    Router::new().route("/mutate", post(mutate)).with_state(Arc::new((settings, metrics)))
+    let bodies = Semaphore::new(BODIES_KIB);
+    Router::new().route("/mutate", post(mutate)).with_state(Arc::new(Webhook { settings, metrics, bodies }))
 }
 
-async fn mutate(State(state): State<Arc<(Settings, Metrics)>>, headers: HeaderMap, body: Body) -> Response {
-    let (settings, metrics) = &*state;
-    let answered = match receive(&headers, body).await {
-        Ok(body) => answer(&body, settings, metrics),
-        Err(refusal) => Err(refusal),
-    };
-    match answered {
+async fn mutate(State(webhook): State<Arc<Webhook>>, headers: HeaderMap, body: Body) -> Response {
+    let Webhook { settings, metrics, bodies } = &*webhook;
+    match admitted(&headers, body, settings, metrics, bodies).await {
         Ok(reply) => ([(header::CONTENT_TYPE, "application/json")], reply).into_response(),
         Err(refusal) => {
             metrics.refused(refusal.as_str());
@@ -59,16 +68,30 @@ async fn mutate(State(state): State<Arc<(Settings, Metrics)>>, headers: HeaderMa
     }
 }
 
-async fn receive(headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+async fn admitted(
+    headers: &HeaderMap,
+    body: Body,
+    settings: &Settings,
+    metrics: &Metrics,
+    bodies: &Semaphore,
+) -> Result<Vec<u8>, Refusal> {
+    check_media_type(headers)?;
+    // Without a length, chunk by chunk, it could be as large as is allowed.
+    let size = body.size_hint().upper().unwrap_or(BODY_LIMIT as u64);
+    let size = usize::try_from(size).ok().filter(|size| *size <= BODY_LIMIT).ok_or(Refusal::TooLarge)?;
+    let kibibytes = u32::try_from(size.div_ceil(1024)).map_err(|_| Refusal::TooLarge)?;
+    let _room = bodies.try_acquire_many(kibibytes).map_err(|_| Refusal::Busy)?;
+    answer(&receive(body).await?, settings, metrics)
+}
+
+fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    if !media_type.eq_ignore_ascii_case("application/json") {
-        return Err(Refusal::ContentType);
-    }
-    if body.size_hint().lower() > BODY_LIMIT as u64 {
-        return Err(Refusal::TooLarge);
-    }
+    media_type.eq_ignore_ascii_case("application/json").then_some(()).ok_or(Refusal::ContentType)
+}
+
+async fn receive(body: Body) -> Result<Bytes, Refusal> {
     match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_LIMIT)).await {
         Ok(Ok(body)) if body.is_empty() => Err(Refusal::Malformed("the body is empty".into())),
         Ok(Ok(body)) => Ok(body),
@@ -100,10 +123,11 @@ fn answer(body: &[u8], settings: &Settings, metrics: &Metrics) -> Result<Vec<u8>
 
 impl Refusal {
     fn as_str(&self) -> &'static str {
-        let [content_type, too_large, timeout, malformed] = REFUSALS;
+        let [content_type, too_large, busy, timeout, malformed] = REFUSALS;
         match self {
             Self::ContentType => content_type,
             Self::TooLarge => too_large,
+            Self::Busy => busy,
             Self::Timeout => timeout,
             Self::Malformed(_) => malformed,
         }
@@ -115,6 +139,7 @@ impl IntoResponse for Refusal {
         let (status, message) = match self {
             Self::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json".into()),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is over {BODY_LIMIT} bytes")),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "too many bodies are being read".into()),
             Self::Timeout => (StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".into()),
             Self::Malformed(message) => (StatusCode::BAD_REQUEST, message),
         };

@@ -46,7 +46,17 @@ pub(super) struct Spec<'a> {
     pub(super) os: Option<Named<'a>>,
     #[serde(borrow)]
     pub(super) node_selector: Option<Map<'a>>,
-    pub(super) resources: Option<IgnoredAny>,
+    #[serde(borrow)]
+    pub(super) resources: Option<Resources<'a>>,
+}
+
+/// Resources of the pod as a whole.
+#[derive(Debug, Deserialize)]
+pub(super) struct Resources<'a> {
+    #[serde(borrow)]
+    requests: Option<BTreeMap<Text<'a>, IgnoredAny>>,
+    #[serde(borrow)]
+    limits: Option<BTreeMap<Text<'a>, IgnoredAny>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,6 +100,15 @@ impl<'a> Pod<'a> {
     pub(super) fn is_windows(&self) -> bool {
         let selected = self.spec.node_selector.as_ref().and_then(|labels| value(labels, "kubernetes.io/os"));
         selected == Some("windows") || self.spec.os.as_ref().is_some_and(|os| os.name == "windows")
+    }
+}
+
+// === impl Resources ===
+
+impl Resources<'_> {
+    /// Whether any is set: to Kubernetes an empty object is none.
+    pub(super) fn are_set(&self) -> bool {
+        [&self.requests, &self.limits].into_iter().flatten().any(|map| !map.is_empty())
     }
 }
 

@@ -98,7 +98,10 @@ impl Settings {
             return Err(format!("sidecar.port is {port}; the sidecar is not root, so use 1024 or above"));
         }
         if !contract::INTERVALS_SECONDS.contains(interval_seconds) {
-            return Err(format!("sidecar.intervalSeconds is {interval_seconds}; use 5 to 300"));
+            let (shortest, longest) = contract::INTERVALS_SECONDS.into_inner();
+            return Err(format!(
+                "sidecar.intervalSeconds is {interval_seconds}; use {shortest} to {longest}"
+            ));
         }
         Ok(())
     }
@@ -158,11 +161,10 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Settings, String> {
-        let file = std::env::temp_dir().join(format!("vdi-metrics-{:p}.yaml", text));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.yaml");
         fs::write(&file, text).unwrap();
-        let read = Settings::read(&file).map_err(|error| error.to_string());
-        fs::remove_file(&file).unwrap();
-        read.map_err(|error| error.replace(&file.display().to_string(), "config.yaml"))
+        Settings::read(&file).map_err(|error| error.to_string())
     }
 
     #[test]

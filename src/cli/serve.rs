@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::bail;
 use axum::{
     Router,
     http::{HeaderValue, header},
@@ -14,18 +15,17 @@ use axum::{
     routing::get,
 };
 use axum_server::{
-    Handle,
     accept::NoDelayAcceptor,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use prometheus::Registry;
-use tokio::task::JoinHandle;
+use tokio::{runtime::Handle, task::JoinSet};
 
 use crate::{
     admission::{self, Settings, metrics::Metrics},
+    contract::METRICS_PATH,
     registration::certificate,
     runtime::{admin, listen, readiness::Readiness, shutdown},
-    sessions,
+    sessions::Sessions,
 };
 
 /// Time for a TLS handshake, and then for the first request.
@@ -78,39 +78,45 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (readiness, registry) = (Readiness::default(), admin::registry()?);
 
     let mutate = admission::edge::router(settings, Metrics::register(&registry)?);
-    count_sessions(&registry).await?;
+    tokio::spawn(count_sessions(Sessions::register(&registry)?));
     let exposition = move || async move { admin::exposition(&registry.gather()) };
-    let handle = Handle::new();
-    let servers = [
-        over_tls("webhook", webhook, &tls, &handle, closing(mutate, readiness.clone()))?,
-        over_tls("metrics", metrics, &tls, &handle, Router::new().route("/metrics", get(exposition)))?,
-    ];
+    let handle = axum_server::Handle::new();
+    let exposition = Router::new().route(METRICS_PATH, get(exposition));
+    let mut servers = JoinSet::new();
+    servers.spawn(over_tls("webhook", webhook, &tls, &handle, closing(mutate, readiness.clone()))?);
+    servers.spawn(over_tls("metrics", metrics, &tls, &handle, exposition)?);
     announce("health", &health)?;
     let health = axum::serve(tokio::net::TcpListener::from_std(health)?, admin::health(readiness.clone()));
     tokio::spawn(health.into_future());
 
-    shutdown.requested().await;
+    tokio::select! {
+        () = shutdown.requested() => {}
+        Some(ended) = servers.join_next() => bail!("a server ended by itself: {ended:?}"),
+    }
     let _unready = readiness.latch("the end");
     tokio::time::sleep(Duration::from_secs(lame_duck)).await;
     handle.graceful_shutdown(Some(DRAIN));
-    for server in servers {
-        server.await??;
+    while let Some(ended) = servers.join_next().await {
+        ended??;
     }
     tracing::info!("Ended");
     Ok(())
 }
 
 /// Counts sessions where there is a cluster to ask. Admission goes on without it and never waits for it.
-async fn count_sessions(registry: &Registry) -> anyhow::Result<()> {
-    let client = match kube::Config::infer().await {
-        Ok(config) => kube::Client::try_from(config)?,
+async fn count_sessions(sessions: Sessions) {
+    // Signing in may run another program and wait for it, which no thread of the server's may.
+    let client = tokio::task::spawn_blocking(|| {
+        let config = Handle::current().block_on(kube::Config::infer())?;
+        anyhow::Ok(kube::Client::try_from(config)?)
+    });
+    match client.await.map_err(anyhow::Error::from).flatten() {
+        Ok(client) => sessions.count(client).await,
         Err(error) => {
-            tracing::warn!(%error, "No cluster to watch: admitting pods, counting no sessions");
-            return Ok(());
+            let error = format!("{error:#}");
+            tracing::warn!(error, "No cluster to watch: admitting pods, counting no sessions");
         }
-    };
-    tokio::spawn(sessions::count(client, registry)?);
-    Ok(())
+    }
 }
 
 /// Serves `router` over TLS until `handle` says otherwise.
@@ -118,9 +124,9 @@ fn over_tls(
     name: &str,
     listener: TcpListener,
     tls: &RustlsConfig,
-    handle: &Handle<SocketAddr>,
+    handle: &axum_server::Handle<SocketAddr>,
     router: Router,
-) -> anyhow::Result<JoinHandle<std::io::Result<()>>> {
+) -> anyhow::Result<impl Future<Output = std::io::Result<()>> + use<>> {
     announce(name, &listener)?;
     // NoDelay: Nagle's algorithm makes a new TLS connection take 44 ms instead of 1.
     let acceptor = RustlsAcceptor::new(tls.clone())
@@ -132,7 +138,7 @@ fn over_tls(
         .http1_only()
         .first_request_timeout(FIRST_REQUEST_TIMEOUT);
     server.http_builder().http1().header_read_timeout(NEXT_REQUEST_TIMEOUT);
-    Ok(tokio::spawn(server.serve(router.into_make_service())))
+    Ok(server.serve(router.into_make_service()))
 }
 
 /// While the end is near, asks every client to connect anew: the API server would keep using a connection to a server

@@ -3,10 +3,7 @@
 //! Pure: pods and the time come in as arguments, numbers come out. A session is counted once, however often its end is
 //! seen.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    time::SystemTime,
-};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Upper bounds of the duration histogram, in seconds: 1, 5, 15, 30 minutes; 1, 4, 8, 12, 24 hours.
 pub const BUCKETS: [f64; 9] = [60.0, 300.0, 900.0, 1800.0, 3600.0, 14400.0, 28800.0, 43200.0, 86400.0];
@@ -32,9 +29,9 @@ pub struct Pod {
     pub template: Option<String>,
     /// Kubernetes' phase.
     pub phase: Phase,
-    /// When the node took the pod on; `None` while it waits for one.
+    /// When the node took the pod on; `None` while none of its desktop's containers has run.
     pub started: Option<UnixTime>,
-    /// When its last desktop container ended, where the pod says so.
+    /// When the last of its desktop's containers ended; `None` while one runs.
     pub finished: Option<UnixTime>,
     /// When it was to be gone, where somebody deleted it.
     pub deleted: Option<UnixTime>,
@@ -69,12 +66,14 @@ pub enum Failure {
     Error,
     /// A desktop container was ended for its memory.
     OutOfMemory,
-    /// The kubelet needed the node's resources.
+    /// Its place was needed for something else, by the kubelet or the scheduler.
     Evicted,
     /// The pod had a deadline and reached it.
     DeadlineExceeded,
-    /// The node is gone.
+    /// The node is gone or going.
     NodeLost,
+    /// The node would not take the pod.
+    Rejected,
 }
 
 /// Sessions by pod, and totals by template.
@@ -83,6 +82,7 @@ pub struct Ledger {
     since: UnixTime,
     sessions: HashMap<String, Session>,
     listing: Option<HashSet<String>>,
+    listed: bool,
     totals: BTreeMap<String, Totals>,
 }
 
@@ -115,10 +115,10 @@ pub struct Durations {
 // === impl Ledger ===
 
 impl Ledger {
-    /// An empty ledger that counts what ends from `since` on. An earlier end was counted by whoever ran then.
+    /// An empty ledger. What it never saw alive and ended before `since` was counted by whoever ran then.
     #[must_use]
     pub fn since(since: UnixTime) -> Self {
-        Self { since, sessions: HashMap::new(), listing: None, totals: BTreeMap::new() }
+        Self { since, sessions: HashMap::new(), listing: None, listed: false, totals: BTreeMap::new() }
     }
 
     /// A pod exists or has changed.
@@ -128,18 +128,21 @@ impl Ledger {
         }
         let template = self.template(&pod);
         self.totals.entry(template).or_default();
-        let ended = matches!(pod.phase, Phase::Succeeded | Phase::Failed);
-        let counted = self.sessions.get(&pod.uid).is_some_and(|session| session.counted);
-        if ended && !counted {
+        let known = self.sessions.get(&pod.uid);
+        let counted = known.is_some_and(|session| session.counted);
+        if pod.has_ended() && !counted && (known.is_some() || pod.end(now) >= self.since) {
             self.count(&pod, now);
         }
-        self.sessions.insert(pod.uid.clone(), Session { pod, counted: counted || ended });
+        let counted = counted || pod.has_ended();
+        self.sessions.insert(pod.uid.clone(), Session { pod, counted });
     }
 
-    /// A pod is gone; `pod` is its last state.
+    /// A pod is gone; `pod` is its last state. One that neither ended nor was deleted has only lost the label by which
+    /// it is found: it is forgotten until it has it again.
     pub fn gone(&mut self, pod: &Pod, now: UnixTime) {
-        let counted = self.sessions.remove(&pod.uid).is_some_and(|session| session.counted);
-        if !counted {
+        let known = self.sessions.remove(&pod.uid);
+        let counted = known.is_some_and(|session| session.counted);
+        if !counted && (pod.has_ended() || pod.deleted.is_some()) {
             self.count(pod, now);
         }
     }
@@ -152,6 +155,7 @@ impl Ledger {
     /// Every pod that exists has been seen; others that were known went while nobody watched.
     pub fn end_list(&mut self, now: UnixTime) {
         let Some(listed) = self.listing.take() else { return };
+        self.listed = true;
         let missed: Vec<Pod> = self
             .sessions
             .values()
@@ -160,14 +164,17 @@ impl Ledger {
             .cloned()
             .collect();
         for pod in missed {
-            self.gone(&pod, now);
+            let counted = self.sessions.remove(&pod.uid).is_some_and(|session| session.counted);
+            if !counted {
+                self.count(&pod, now);
+            }
         }
     }
 
-    /// How many sessions are in a phase now.
+    /// How many sessions are in a phase now; `None` until they have all been seen once.
     #[must_use]
-    pub fn in_phase(&self, phase: Phase) -> usize {
-        self.sessions.values().filter(|session| session.pod.phase == phase).count()
+    pub fn in_phase(&self, phase: Phase) -> Option<usize> {
+        self.listed.then(|| self.sessions.values().filter(|session| session.pod.phase == phase).count())
     }
 
     /// Totals by template, for every template that was seen.
@@ -177,14 +184,10 @@ impl Ledger {
     }
 
     fn count(&mut self, pod: &Pod, now: UnixTime) {
-        let end = pod.end(now);
-        if end < self.since {
-            return;
-        }
         let template = self.template(pod);
         let totals = self.totals.entry(template).or_default();
         if let Some(started) = pod.started {
-            totals.durations.observe(started, end);
+            totals.durations.observe(started, pod.end(now));
         }
         if let Ending::Failure(failure) = pod.ending {
             *totals.failures.entry(failure).or_default() += 1;
@@ -201,6 +204,10 @@ impl Ledger {
 // === impl Pod ===
 
 impl Pod {
+    fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Succeeded | Phase::Failed)
+    }
+
     /// The end of a pod that has ended: its containers' word, else the time it was to be gone, else `now`. A deletion
     /// time lies a whole grace period after the deletion, so it can be ahead of the end.
     fn end(&self, now: UnixTime) -> UnixTime {
@@ -246,8 +253,14 @@ impl Phase {
 
 impl Failure {
     /// Every failure, so that each has a series before it first happens and `increase()` sees it happen.
-    pub const ALL: [Self; 5] =
-        [Self::Error, Self::OutOfMemory, Self::Evicted, Self::DeadlineExceeded, Self::NodeLost];
+    pub const ALL: [Self; 6] = [
+        Self::Error,
+        Self::OutOfMemory,
+        Self::Evicted,
+        Self::DeadlineExceeded,
+        Self::NodeLost,
+        Self::Rejected,
+    ];
 
     /// The word for labels.
     #[must_use]
@@ -258,18 +271,8 @@ impl Failure {
             Self::Evicted => "evicted",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::NodeLost => "node_lost",
+            Self::Rejected => "rejected",
         }
-    }
-}
-
-// === impl UnixTime ===
-
-impl UnixTime {
-    /// The present, for whoever is not pure.
-    #[must_use]
-    pub fn now() -> Self {
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self(i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX))
     }
 }
 

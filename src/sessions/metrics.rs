@@ -61,10 +61,10 @@ pub const FAMILIES: [Family; 3] = [
 
 fn phases(ledger: &Ledger) -> Vec<Series<'_>> {
     let series = |phase: Phase| {
-        let labels = vec![("phase", phase.as_str())];
-        Series { labels, shows: Shows::Number(number(ledger.in_phase(phase) as u64)) }
+        let count = number(ledger.in_phase(phase)? as u64);
+        Some(Series { labels: vec![("phase", phase.as_str())], shows: Shows::Number(count) })
     };
-    Phase::ALL.into_iter().map(series).collect()
+    Phase::ALL.into_iter().filter_map(series).collect()
 }
 
 fn durations(ledger: &Ledger) -> Vec<Series<'_>> {

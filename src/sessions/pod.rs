@@ -1,12 +1,14 @@
 //! From the API's pod to the ledger's. Only the fields that count are decoded: the watch carries every change of every
 //! session, and a whole typed pod is many times its status.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::{NotUsed, Object};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::ledger::{self, Ending, Failure, Phase, UnixTime};
-use crate::contract::{CONTAINER, key};
+use crate::contract::{CONTAINER, LONGEST_NAME, key};
 
 /// A pod without its spec.
 pub(super) type Pod = Object<NotUsed, Status>;
@@ -25,6 +27,7 @@ pub(super) struct Status {
 struct Condition {
     #[serde(rename = "type")]
     kind: String,
+    status: String,
     #[serde(default)]
     reason: String,
 }
@@ -34,11 +37,14 @@ struct Container {
     name: String,
     #[serde(default)]
     state: State,
+    #[serde(default, rename = "lastState")]
+    last_state: State,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct State {
+    running: Option<IgnoredAny>,
     terminated: Option<Terminated>,
 }
 
@@ -47,23 +53,49 @@ struct State {
 struct Terminated {
     exit_code: i32,
     reason: String,
+    /// Absent where the container was never seen to run.
+    started_at: Option<Time>,
     finished_at: Option<Time>,
 }
+
+/// What the pod's own reason says, where it has one.
+const REASONS: [(&str, Failure); 11] = [
+    ("Evicted", Failure::Evicted),
+    ("Preempting", Failure::Evicted),
+    ("DeadlineExceeded", Failure::DeadlineExceeded),
+    ("NodeLost", Failure::NodeLost),
+    ("NodeShutdown", Failure::NodeLost),
+    ("Terminated", Failure::NodeLost),
+    ("UnexpectedAdmissionError", Failure::Rejected),
+    ("NodeAffinity", Failure::Rejected),
+    ("OutOfcpu", Failure::Rejected),
+    ("OutOfmemory", Failure::Rejected),
+    ("OutOfpods", Failure::Rejected),
+];
+
+/// What its condition `DisruptionTarget` says, where it is true. Eviction through the API is somebody's deletion.
+const DISRUPTIONS: [(&str, Failure); 3] = [
+    ("DeletionByPodGC", Failure::NodeLost),
+    ("DeletionByTaintManager", Failure::NodeLost),
+    ("PreemptionByScheduler", Failure::Evicted),
+];
 
 /// What the ledger wants to know; `None` for an object without uid, which the API server does not send.
 pub(super) fn read(pod: &Pod) -> Option<ledger::Pod> {
     let metadata = &pod.metadata;
     let none = Status::default();
     let status = pod.status.as_ref().unwrap_or(&none);
-    let value =
-        |map: &Option<std::collections::BTreeMap<String, String>>| map.as_ref()?.get(key::TEMPLATE).cloned();
+    let value = |map: &Option<BTreeMap<String, String>>| {
+        let template = map.as_ref()?.get(key::TEMPLATE)?;
+        Some(template[..template.floor_char_boundary(LONGEST_NAME)].to_owned())
+    };
     let deleted = metadata.deletion_timestamp.as_ref().map(unix);
     Some(ledger::Pod {
         uid: metadata.uid.clone()?,
         template: value(&metadata.labels).or_else(|| value(&metadata.annotations)),
         phase: status.phase(),
-        started: status.start_time.as_ref().map(unix),
-        finished: status.ends().filter_map(|end| end.finished_at.as_ref()).map(unix).max(),
+        started: status.start_time.as_ref().filter(|_| status.has_run()).map(unix),
+        finished: status.finished(),
         deleted,
         ending: status.ending(deleted.is_some()),
     })
@@ -80,31 +112,43 @@ impl Status {
         Phase::ALL.into_iter().find(|phase| phase.as_str() == self.phase).unwrap_or(Phase::Unknown)
     }
 
-    /// Ends of the desktop's own containers.
+    /// The desktop's own containers.
+    fn own(&self) -> impl Iterator<Item = &Container> {
+        self.container_statuses.iter().filter(|container| container.name != CONTAINER)
+    }
+
     fn ends(&self) -> impl Iterator<Item = &Terminated> {
-        let own = self.container_statuses.iter().filter(|container| container.name != CONTAINER);
-        own.filter_map(|container| container.state.terminated.as_ref())
+        self.own().filter_map(|container| container.state.terminated.as_ref())
+    }
+
+    /// An image that was never pulled is no session, however long somebody waited for it.
+    fn has_run(&self) -> bool {
+        let ran = |state: &State| {
+            state.running.is_some() || state.terminated.as_ref().is_some_and(|end| end.started_at.is_some())
+        };
+        self.own().any(|container| ran(&container.state) || ran(&container.last_state))
+    }
+
+    fn finished(&self) -> Option<UnixTime> {
+        let all = self.own().all(|container| container.state.terminated.is_some());
+        self.ends().filter_map(|end| end.finished_at.as_ref()).map(unix).max().filter(|_| all)
     }
 
     /// The pod's own reason stands above its containers', and whoever deletes a session does not make it fail: many
     /// desktops answer SIGTERM with another code than 0.
     fn ending(&self, deleted: bool) -> Ending {
-        let node_lost = |reason: &str| ["DeletionByPodGC", "DeletionByTaintManager"].contains(&reason);
-        let disrupted = self.conditions.iter().find(|condition| condition.kind == "DisruptionTarget");
-        match self.reason.as_str() {
-            "Evicted" => Ending::Failure(Failure::Evicted),
-            "DeadlineExceeded" => Ending::Failure(Failure::DeadlineExceeded),
-            "NodeLost" => Ending::Failure(Failure::NodeLost),
-            _ if disrupted.is_some_and(|condition| node_lost(&condition.reason)) => {
-                Ending::Failure(Failure::NodeLost)
-            }
-            _ if deleted => Ending::Orderly,
-            _ if self.ends().any(|end| end.reason == "OOMKilled") => Ending::Failure(Failure::OutOfMemory),
-            _ if self.phase() == Phase::Failed || self.ends().any(|end| end.exit_code != 0) => {
-                Ending::Failure(Failure::Error)
-            }
-            _ => Ending::Orderly,
-        }
+        let told = |table: &[(&str, Failure)], reason: &str| {
+            table.iter().find(|(known, _)| *known == reason).map(|(_, failure)| Ending::Failure(*failure))
+        };
+        let disrupted =
+            |condition: &&Condition| condition.kind == "DisruptionTarget" && condition.status == "True";
+        let disruption = self.conditions.iter().find(disrupted).map_or("", |condition| &condition.reason);
+        told(&REASONS, &self.reason).or_else(|| told(&DISRUPTIONS, disruption)).unwrap_or_else(|| match () {
+            () if deleted => Ending::Orderly,
+            () if self.ends().any(|end| end.reason == "OOMKilled") => Ending::Failure(Failure::OutOfMemory),
+            () if self.phase() == Phase::Failed => Ending::Failure(Failure::Error),
+            () => Ending::Orderly,
+        })
     }
 }
 
@@ -120,7 +164,8 @@ mod tests {
     }
 
     fn exited(code: i32, reason: &str) -> Value {
-        let terminated = json!({"exitCode": code, "reason": reason, "finishedAt": "2026-01-01T00:10:00Z"});
+        let (began, ended) = ("2026-01-01T00:00:05Z", "2026-01-01T00:10:00Z");
+        let terminated = json!({"exitCode": code, "reason": reason, "startedAt": began, "finishedAt": ended});
         json!([
             {"name": "desktop", "state": {"terminated": terminated}},
             {"name": "vdi-metrics", "state": {"terminated": {"exitCode": 0, "finishedAt": "2026-01-01T00:11:00Z"}}},
@@ -141,36 +186,59 @@ mod tests {
     fn endings_are_told_apart() {
         let gone = json!({"uid": "u", "deletionTimestamp": "2026-01-01T00:10:30Z"});
         let here = json!({"uid": "u"});
-        let by = |reason: &str| json!([{"type": "DisruptionTarget", "reason": reason}]);
+        let failed =
+            |code, reason: &str| json!({"phase": "Failed", "containerStatuses": exited(code, reason)});
+        let said = |reason: &str| json!({"phase": "Failed", "reason": reason});
+        let disrupted = |is_so: &str, by: &str| {
+            let condition = json!({"type": "DisruptionTarget", "status": is_so, "reason": by});
+            json!({"phase": "Running", "conditions": [condition]})
+        };
         for (metadata, status, expected) in [
-            (
-                &here,
-                json!({"phase": "Failed", "containerStatuses": exited(3, "Error")}),
-                Some(Failure::Error),
-            ),
-            (
-                &here,
-                json!({"phase": "Failed", "containerStatuses": exited(137, "OOMKilled")}),
-                Some(Failure::OutOfMemory),
-            ),
-            (&here, json!({"phase": "Failed", "reason": "Evicted"}), Some(Failure::Evicted)),
-            (
-                &here,
-                json!({"phase": "Failed", "reason": "DeadlineExceeded"}),
-                Some(Failure::DeadlineExceeded),
-            ),
-            (&here, json!({"phase": "Failed", "conditions": by("DeletionByPodGC")}), Some(Failure::NodeLost)),
-            (&gone, json!({"phase": "Failed", "containerStatuses": exited(143, "Error")}), None),
-            (&gone, json!({"phase": "Running", "conditions": by("EvictionByEvictionAPI")}), None),
-            (
-                &gone,
-                json!({"phase": "Running", "conditions": by("DeletionByTaintManager")}),
-                Some(Failure::NodeLost),
-            ),
+            (&here, failed(3, "Error"), Some(Failure::Error)),
+            (&here, failed(137, "OOMKilled"), Some(Failure::OutOfMemory)),
+            (&here, said("Evicted"), Some(Failure::Evicted)),
+            (&here, said("DeadlineExceeded"), Some(Failure::DeadlineExceeded)),
+            (&here, said("Terminated"), Some(Failure::NodeLost)),
+            (&here, said("OutOfcpu"), Some(Failure::Rejected)),
+            (&here, disrupted("True", "DeletionByPodGC"), Some(Failure::NodeLost)),
+            (&gone, disrupted("True", "DeletionByTaintManager"), Some(Failure::NodeLost)),
+            (&gone, disrupted("False", "DeletionByTaintManager"), None),
+            (&gone, disrupted("True", "PreemptionByScheduler"), Some(Failure::Evicted)),
+            (&gone, disrupted("True", "EvictionByEvictionAPI"), None),
+            (&gone, failed(143, "Error"), None),
         ] {
             let expected = expected.map_or(Ending::Orderly, Ending::Failure);
             assert_eq!(pod(metadata, &status).ending, expected, "{status}");
         }
+    }
+
+    #[test]
+    fn a_desktop_has_finished_when_its_last_container_has() {
+        let mut statuses = exited(0, "Completed");
+        let running = json!({"name": "helper", "state": {"running": {"startedAt": "2026-01-01T00:00:05Z"}}});
+        statuses.as_array_mut().unwrap().push(running);
+        let status = json!({
+            "phase": "Running", "startTime": "2026-01-01T00:00:00Z", "containerStatuses": statuses,
+        });
+        let pod = pod(&json!({"uid": "u"}), &status);
+        assert_eq!((pod.started.is_some(), pod.finished), (true, None));
+    }
+
+    #[test]
+    fn an_image_that_was_never_pulled_is_no_session() {
+        let unknown = json!({"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": null, "finishedAt": null});
+        let desktop = json!([{"name": "desktop", "state": {"terminated": unknown}}]);
+        let status = json!({
+            "phase": "Failed", "startTime": "2026-01-01T00:00:00Z", "containerStatuses": desktop,
+        });
+        assert_eq!(pod(&json!({"uid": "u"}), &status).started, None);
+    }
+
+    #[test]
+    fn a_long_template_is_cut_as_the_sidecar_cuts_it() {
+        let annotations = json!({"vdi-metrics.io/template": "x".repeat(1000)});
+        let pod = pod(&json!({"uid": "u", "annotations": annotations}), &json!({}));
+        assert_eq!(pod.template.unwrap().len(), LONGEST_NAME);
     }
 
     #[test]

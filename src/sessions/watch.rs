@@ -1,5 +1,7 @@
 //! The watch that feeds the ledger. It retries for ever and never holds anything up.
 
+use std::time::SystemTime;
+
 use futures_util::{StreamExt, pin_mut};
 use kube::{
     Api, Client,
@@ -32,7 +34,7 @@ pub(super) async fn follow(client: Client, sessions: Sessions) {
 }
 
 fn apply(sessions: &Sessions, event: Event<Pod>) {
-    let now = UnixTime::now();
+    let now = now();
     let mut ledger = sessions.ledger();
     match event {
         Event::Init => ledger.begin_list(),
@@ -48,4 +50,10 @@ fn apply(sessions: &Sessions, event: Event<Pod>) {
             }
         }
     }
+}
+
+/// The present, in the ledger's terms.
+pub(super) fn now() -> UnixTime {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    UnixTime(i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX))
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    contract::{self, INTERVALS_SECONDS, env},
+    contract::{self, INTERVALS_SECONDS, LONGEST_NAME, env},
     runtime::log::Level,
 };
 
@@ -49,10 +49,6 @@ pub struct Problem {
 
 /// A library that was named by path is not the driver of a shared card; tests need not wait 5 s for it.
 const FASTEST_OF_NAMED_LIBRARY: f64 = 0.01;
-
-/// Bytes of a name that are shown. An annotation can be as long as anybody likes, and a scrape with a label above
-/// Prometheus' limit is lost as a whole; the shipped monitor sets 512.
-const LONGEST_NAME: usize = 253;
 
 struct Reader<L> {
     lookup: L,

@@ -94,7 +94,8 @@ impl Poller {
         if let Ok(Gpu { uuid, attribution, sample: Sample { utilization: Some(ratio), .. }, .. }) = &gpu {
             self.counters.worked(uuid, attribution.scope, *ratio, Instant::now());
         }
-        let success = gpu.is_ok() && faults.iter().all(|fault| fault.code == Code::NotSupported);
+        let success = gpu.is_ok()
+            && faults.iter().all(|fault| matches!(fault.code, Code::NotSupported | Code::SymbolMissing));
         (gpu, success)
     }
 

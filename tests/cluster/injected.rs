@@ -61,13 +61,14 @@ async fn a_deployments_pods_are_injected_and_ready(bed: &Bed) -> Result<()> {
 async fn a_jobs_pods_are_injected_and_complete(bed: &Bed) -> Result<()> {
     let _alive = installed(bed).await?;
     let namespace = session_namespace(bed).await?;
-    let template = desktop(&["exit", "0", "1"]);
+    let template = desktop(&["exit", "0", "6"]);
     let job = json!({
         "apiVersion": "batch/v1", "kind": "Job",
         "metadata": {"name": "nightly", "namespace": namespace},
         "spec": {"template": {"metadata": {"labels": template["metadata"]["labels"]}, "spec": template["spec"]}},
     });
     bed.kubectl.apply(&job.to_string())?;
+    is_sound(&ready(bed, &namespace).await?)?;
     let jobs = Api::<k8s_openapi::api::batch::v1::Job>::namespaced(bed.client.clone(), &namespace);
     eventually("the Job is complete", MINUTE, || async {
         let status = jobs.get("nightly").await?.status.unwrap_or_default();
@@ -75,8 +76,6 @@ async fn a_jobs_pods_are_injected_and_complete(bed: &Bed) -> Result<()> {
         Ok(())
     })
     .await?;
-    let pod = pods(bed, &namespace).list(&ListParams::default()).await?.items.pop().context("no pod")?;
-    ensure!(sidecar(&pod).is_some(), "the Job's pod was not injected");
     Ok(())
 }
 
@@ -87,6 +86,9 @@ async fn the_desktops_end_is_what_it_would_be_without_us(bed: &Bed) -> Result<()
         for namespace in [&with_us, &without_us] {
             let mut pod = desktop(&["exit", code, "1"]);
             pod["metadata"]["name"] = json!(format!("exits-{code}"));
+            // Guaranteed, and it has to stay so.
+            let resources = json!({"cpu": "200m", "memory": "32Mi"});
+            pod["spec"]["containers"][0]["resources"] = json!({"requests": resources, "limits": resources});
             create(bed, namespace, pod).await?;
         }
         let name = format!("exits-{code}");
@@ -94,6 +96,8 @@ async fn the_desktops_end_is_what_it_would_be_without_us(bed: &Bed) -> Result<()
             let pod = in_phase(bed, namespace, &name, phase).await?;
             ensure!(sidecar(&pod).is_some() == injected, "{namespace}/{name}");
             ensure!(exit_code(&pod) == Some(code.parse()?), "{namespace}/{name}: {:?}", exit_code(&pod));
+            let qos = pod.status.as_ref().and_then(|status| status.qos_class.as_deref());
+            ensure!(qos == Some("Guaranteed"), "{namespace}/{name}: {qos:?}");
         }
     }
     Ok(())
@@ -171,8 +175,8 @@ async fn with_the_webhook_dead_or_hung_pods_are_created_in_time(bed: &Bed) -> Re
     let took = began.elapsed();
     drop(paused);
     ensure!(sidecar(&created?).is_none(), "a paused server has answered");
-    // The configuration's timeout of 2 s, and room for a busy machine.
-    ensure!(took.as_secs_f64() < 3.0, "took {took:?}");
+    // The configuration's timeout of 2 s, and room for a busy machine; the API server's own limit is 10 s.
+    ensure!(took.as_secs_f64() < 5.0, "took {took:?}");
 
     product::scale(bed, 0).await?;
     let began = Instant::now();
@@ -180,7 +184,7 @@ async fn with_the_webhook_dead_or_hung_pods_are_created_in_time(bed: &Bed) -> Re
     let took = began.elapsed();
     product::scale(bed, 1).await?;
     ensure!(sidecar(&created?).is_none(), "a dead server has answered");
-    ensure!(took.as_secs_f64() < 3.0, "took {took:?}");
+    ensure!(took.as_secs_f64() < 5.0, "took {took:?}");
 
     let again = create(bed, &namespace, named("afterwards")).await?;
     ensure!(sidecar(&again).is_some(), "not injected once the server is back");

@@ -47,7 +47,7 @@ async fn a_session_is_seen_from_its_creation_to_its_end(bed: &Bed) -> Result<()>
             && info.get("template") == Some(template)
     );
     one(bed, &format!("vdi_session_gpu_available{ours}"), 1.0).await?;
-    // The second read is 15 s after the first.
+    // The second read is 13.5 to 16.5 s after the first.
     one(bed, &format!("vdi_session_gpu_busy_seconds_total{ours} > bool 0"), 1.0).await?;
     one(bed, &format!("vdi_session_duration_seconds_count{{template=\"{template}\"}}"), 0.0).await?;
     one(bed, &format!("vdi_session_failures_total{{template=\"{template}\", reason=\"error\"}}"), 0.0)
@@ -68,7 +68,7 @@ async fn a_session_is_seen_from_its_creation_to_its_end(bed: &Bed) -> Result<()>
     let (_, lasted) = bed.prometheus()?.query(&sum).await?.pop().context("no sum")?;
     let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH)?.as_secs_f64();
     let longest = now - started.0.as_second() as f64;
-    ensure!((15.0..=longest).contains(&lasted), "{lasted} s of at most {longest}");
+    ensure!((13.0..=longest).contains(&lasted), "{lasted} s of at most {longest}");
     Ok(())
 }
 

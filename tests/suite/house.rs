@@ -92,12 +92,13 @@ fn rooms_keep_their_borders() {
         ("src/cli", "crate::sidecar crate::gpu"),
         ("src/gpu", "crate::admission crate::sessions crate::registration crate::cli crate::sidecar"),
         ("src/sidecar", "crate::admission crate::sessions crate::registration crate::cli nvml_wrapper"),
-        // Pure: no runtime, no HTTP, no client, no driver.
-        ("src/admission/decide", "tokio axum kube:: nvml"),
-        ("src/admission/container", "tokio axum kube:: nvml"),
-        ("src/admission/patch", "tokio axum kube:: nvml"),
-        ("src/admission/review", "tokio axum kube:: nvml"),
-        ("src/sessions/ledger", "tokio axum kube:: k8s_openapi nvml prometheus"),
+        // Pure: no runtime, no HTTP, no client, no driver, no clock.
+        ("src/admission/pod", "tokio axum kube:: nvml SystemTime Instant::now"),
+        ("src/admission/decide", "tokio axum kube:: nvml SystemTime Instant::now"),
+        ("src/admission/container", "tokio axum kube:: nvml SystemTime Instant::now"),
+        ("src/admission/patch", "tokio axum kube:: nvml SystemTime Instant::now"),
+        ("src/admission/review", "tokio axum kube:: nvml SystemTime Instant::now"),
+        ("src/sessions/ledger", "tokio axum kube:: k8s_openapi nvml prometheus SystemTime Instant::now"),
         ("src/sidecar/attribution", "tokio axum nvml_wrapper prometheus"),
         ("src/sidecar/counters", "tokio axum nvml_wrapper prometheus"),
         ("src/sidecar/catalogue", "tokio axum nvml_wrapper"),
@@ -126,5 +127,13 @@ fn every_test_file_is_a_module() {
                 "{suite}/main.rs lacks `mod {name};`"
             );
         }
+    }
+}
+
+#[test]
+fn the_readme_explains_every_reason() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for reason in vdi_metrics::admission::Reason::ALL {
+        assert!(readme.contains(&format!("`{}`", reason.as_str())), "{}", reason.as_str());
     }
 }

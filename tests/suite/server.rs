@@ -111,7 +111,7 @@ fn a_body_has_a_limit() {
     let whole = format!("{{\"pad\": \"{}\"", "x".repeat(3 << 20));
     assert_eq!(server.mutate(&whole).status, 400, "3 MiB are read");
     let mut stream = server.certificate.connect(server.webhook).unwrap();
-    let length = 8 << 20;
+    let length = 5 << 20;
     write!(
         stream,
         "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
@@ -120,6 +120,30 @@ fn a_body_has_a_limit() {
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 413");
+}
+
+#[test]
+fn bodies_that_are_held_back_take_a_bounded_part_of_the_memory() {
+    let server = Server::start();
+    let head = "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    let answers = (0..20).map(|_| {
+        let mut stream = server.certificate.connect(server.webhook).unwrap();
+        let length = 4 << 20;
+        stream.write_all(format!("{head}content-length: {length}\r\n\r\n").as_bytes()).unwrap();
+        let _ = stream.write_all(&vec![b' '; length - 1]);
+        stream
+    });
+    let held: Vec<_> = answers.collect();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kibibytes: u32 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    // Four bodies fit, the other sixteen are turned away; the Deployment's limit is 64 MiB.
+    assert!(kibibytes < 64 << 10, "{kibibytes} KiB");
+    let refused = [("reason", "busy")];
+    let busy = server.exposition().value("vdi_metrics_admission_refusals_total", &refused).unwrap();
+    assert!(busy >= 16.0, "{busy}");
+    drop(held);
+    eventually("room for the next review", || (server.mutate(&review()).status == 200).then_some(()));
 }
 
 #[test]
@@ -134,7 +158,7 @@ fn silent_clients_hold_nobody_up() {
     before_headers.write_all(b"POST /mutate HTTP/1.1\r\nhost:").unwrap();
     let began = Instant::now();
     assert_eq!(server.mutate(&review()).status, 200);
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     let mut answer = [0; 12];
     before_body.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 408", "a body that does not arrive is given up");
@@ -182,9 +206,7 @@ fn a_cluster_that_is_away_holds_no_admission_up() {
     assert_eq!(http::get(server.health, "/readyz").unwrap().status, 200);
     assert_eq!(server.mutate(&review()).status, 200);
     let seen = server.exposition();
-    for phase in ["Pending", "Running", "Succeeded", "Failed", "Unknown"] {
-        assert_eq!(seen.value("vdi_sessions_total", &[("phase", phase)]), Some(0.0), "{phase}");
-    }
+    assert_eq!(seen.series("vdi_sessions_total").count(), 0, "what nobody has counted has no series");
 }
 
 #[test]

@@ -41,14 +41,17 @@ fn a_session_is_counted_once_however_often_its_end_is_seen() {
 #[test]
 fn the_phase_follows_the_pod_and_leaves_with_it() {
     let mut ledger = Ledger::since(START);
+    ledger.begin_list();
     ledger.seen(Pod { phase: Phase::Pending, started: None, ..running("a") }, at(0));
-    assert_eq!(ledger.in_phase(Phase::Pending), 1);
+    assert_eq!(ledger.in_phase(Phase::Pending), None, "not all have been seen yet");
+    ledger.end_list(at(0));
+    assert_eq!(ledger.in_phase(Phase::Pending), Some(1));
     ledger.seen(running("a"), at(1));
-    assert_eq!((ledger.in_phase(Phase::Pending), ledger.in_phase(Phase::Running)), (0, 1));
+    assert_eq!((ledger.in_phase(Phase::Pending), ledger.in_phase(Phase::Running)), (Some(0), Some(1)));
     ledger.seen(ended("a", 5), at(6));
-    assert_eq!((ledger.in_phase(Phase::Running), ledger.in_phase(Phase::Succeeded)), (0, 1));
+    assert_eq!((ledger.in_phase(Phase::Running), ledger.in_phase(Phase::Succeeded)), (Some(0), Some(1)));
     ledger.gone(&ended("a", 5), at(9));
-    assert!(Phase::ALL.iter().all(|phase| ledger.in_phase(*phase) == 0));
+    assert!(Phase::ALL.iter().all(|phase| ledger.in_phase(*phase) == Some(0)));
 }
 
 #[test]
@@ -74,7 +77,7 @@ fn an_end_that_nobody_watched_is_found_by_the_next_list() {
     ledger.begin_list();
     ledger.seen(running("b"), at(70));
     ledger.end_list(at(70));
-    assert_eq!((ledger.in_phase(Phase::Running), durations(&ledger).count), (1, 1));
+    assert_eq!((ledger.in_phase(Phase::Running), durations(&ledger).count), (Some(1), 1));
 }
 
 #[test]
@@ -88,9 +91,30 @@ fn an_end_before_our_time_belongs_to_another_ledger() {
 }
 
 #[test]
+fn what_was_seen_alive_is_counted_whatever_its_clock_says() {
+    let mut ledger = Ledger::since(at(500));
+    ledger.seen(running("a"), at(501));
+    ledger.gone(&Pod { deleted: Some(at(499)), ..running("a") }, at(502));
+    ledger.seen(running("b"), at(501));
+    ledger.seen(ended("b", 498), at(502));
+    assert_eq!(durations(&ledger).count, 2);
+}
+
+#[test]
+fn a_lost_label_is_no_end() {
+    let mut ledger = Ledger::since(START);
+    ledger.seen(running("a"), at(1));
+    ledger.gone(&running("a"), at(10));
+    assert_eq!(durations(&ledger).count, 0);
+    ledger.seen(running("a"), at(20));
+    ledger.seen(ended("a", 30), at(31));
+    assert_eq!((durations(&ledger).count, durations(&ledger).sum), (1, 30.0));
+}
+
+#[test]
 fn a_session_that_never_started_has_no_duration() {
     let mut ledger = Ledger::since(START);
-    ledger.gone(&Pod { phase: Phase::Pending, started: None, ..running("a") }, at(9));
+    ledger.gone(&Pod { phase: Phase::Pending, started: None, deleted: Some(at(9)), ..running("a") }, at(9));
     assert_eq!(durations(&ledger).count, 0);
 }
 

@@ -29,7 +29,7 @@ mod workdir;
 
 pub use assets::{Assets, Found};
 pub use bed::{Bed, Test};
-pub use image::{File, Image, libraries};
+pub use image::{File, Image};
 pub use kubectl::Kubectl;
 pub use namespaces::{isolated, lacking, outside};
 pub use prometheus::{Labels, Prometheus, Target};

@@ -35,12 +35,6 @@ impl Assets {
         }
     }
 
-    /// The API server, etcd and kubectl of `KUBEBUILDER_ASSETS` alone, for a control plane without a build.
-    #[must_use]
-    pub fn from_kubebuilder() -> Option<Self> {
-        kubebuilder().map(|bin| Self { bin, kubebuilder: None })
-    }
-
     /// The path of one binary.
     #[must_use]
     pub fn binary(&self, name: &str) -> PathBuf {

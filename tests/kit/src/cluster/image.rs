@@ -2,14 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tar::{Builder, Header};
-
-use super::process::output;
 
 /// An image's content and how it is run.
 #[derive(Clone, Debug, Default)]
@@ -35,16 +32,6 @@ pub struct File {
     pub from: PathBuf,
     /// Its permissions.
     pub mode: u32,
-}
-
-/// The shared libraries that a dynamically linked program needs, at the paths where its loader looks for them.
-///
-/// # Errors
-/// When the program is not dynamically linked or lacks a library here.
-pub fn libraries(program: &Path) -> Result<Vec<File>> {
-    let listing = output(Command::new("ldd").arg(program))?;
-    let paths = listing.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
-    Ok(paths.map(|path| File { at: path.into(), from: path.into(), mode: 0o755 }).collect())
 }
 
 // === impl Image ===
