@@ -157,6 +157,22 @@ fn without_empty(mut pod: Value) -> Value {
 }
 
 #[test]
+fn a_pod_that_declares_every_port_goes_without_us() {
+    let settings = "sidecar: {port: 65534}";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), settings).unwrap();
+    let settings = Settings::read(file.path()).unwrap();
+    let decide = |ports: Value| {
+        let pod = json!({"metadata": {}, "spec": {"containers": [{"name": "desktop", "ports": ports}]}});
+        let body = serde_json::to_vec(&review(&pod)).unwrap();
+        admission::admit(&body, &settings).unwrap().outcome.to_string()
+    };
+    let port = |number: u16| json!({"containerPort": number});
+    assert_eq!(decide(json!([port(65534)])), "injected");
+    assert_eq!(decide(json!([port(65534), port(65535)])), "skipped: no_free_port");
+}
+
+#[test]
 fn a_pod_that_cannot_be_read_goes_without_us() {
     let (decision, patch) = (json!("skipped: undecodable"), Value::Null);
     for object in
@@ -180,8 +196,11 @@ fn only_the_creation_of_a_pod_is_changed() {
         ("subResource", json!("ephemeralcontainers")),
         ("kind", json!({"group": "apps", "version": "v1", "kind": "Deployment"})),
         ("kind", json!(null)),
+        ("object", json!(null)),
     ] {
         let mut review = review(&pod);
+        // A deletion has no object.
+        review["request"]["operation"] = json!(if field == "object" { "DELETE" } else { "CREATE" });
         review["request"][field] = value;
         let response = answer(&review);
         assert_eq!(response["auditAnnotations"]["decision"], "skipped: not_a_pod", "{field}");

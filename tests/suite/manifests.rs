@@ -386,7 +386,7 @@ fn alerts_say_what_to_do() {
             "{name}: the summary is one static sentence"
         );
         assert!(text(&annotations["description"]).contains("{{"), "{name}: the description says which");
-        assert_eq!(annotations["runbook_url"], format!("https://vdi-metrics.io/runbooks/{name}"));
+        assert_eq!(annotations["runbook"], format!("docs/runbooks/{name}.md"));
         let runbook = read(&format!("docs/runbooks/{name}.md"));
         let headings: Vec<_> = runbook.lines().filter(|line| line.starts_with('#')).collect();
         assert_eq!(
