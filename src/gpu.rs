@@ -8,6 +8,15 @@ use std::fmt;
 
 pub use nvml::{Driver, Library};
 
+/// A device that this process can see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visible {
+    /// `GPU-` and 36 characters (`nvmlDeviceGetUUID`).
+    pub uuid: String,
+    /// Whether it is cut into MIG slices, of which others may hold some (`nvmlDeviceGetMigMode`).
+    pub in_slices: bool,
+}
+
 /// One device, read once. What the driver does not support or failed to give is `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sample {

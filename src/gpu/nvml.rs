@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use nvml_wrapper::{Device, Nvml, error::NvmlError};
 
-use super::{Call, Code, Fault, Memory, Sample, Versions, backoff::Backoff};
+use super::{Call, Code, Fault, Memory, Sample, Versions, Visible, backoff::Backoff};
 
 /// `libnvidia-ml.so.1`, opened when first asked and again, with back-off, after it was missing or lost.
 #[derive(Debug)]
@@ -23,6 +23,9 @@ pub struct Driver<'a> {
     versions: &'a Versions,
     faults: &'a mut Vec<Fault>,
 }
+
+/// `NVML_DEVICE_MIG_ENABLE`.
+const MIG_ENABLED: u32 = 1;
 
 // === impl Library ===
 
@@ -85,17 +88,20 @@ impl<'a> Driver<'a> {
         self.versions
     }
 
-    /// UUIDs of the devices that this process can see, in the driver's order.
+    /// The devices that this process can see, in the driver's order.
     ///
     /// # Errors
     /// Fails as a whole: with one device unnamed nobody can say which is whose.
-    pub fn visible(&mut self) -> Result<Vec<String>, Fault> {
+    pub fn visible(&mut self) -> Result<Vec<Visible>, Fault> {
         let count = noted(self.faults, Call::DeviceCount, self.nvml.device_count())?;
-        let uuid = |index| {
+        let visible = |index| {
             let device = self.device(index)?;
-            noted(self.faults, Call::Uuid, device.uuid())
+            let uuid = noted(self.faults, Call::Uuid, device.uuid())?;
+            // Not noted: cards that have no MIG, and drivers that do not know it, say so by failing.
+            let in_slices = device.mig_mode().is_ok_and(|mode| mode.current == MIG_ENABLED);
+            Ok(Visible { uuid, in_slices })
         };
-        (0..count as usize).map(uuid).collect()
+        (0..count as usize).map(visible).collect()
     }
 
     /// Reads the device at `index` of [`Self::visible`].

@@ -2,7 +2,7 @@
 //!
 //! One rung of the ladder so far: exactly one visible device is ours.
 
-use crate::gpu::{Code, Fault};
+use crate::gpu::{Code, Fault, Visible};
 
 /// The device that is ours, and how surely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub enum Reason {
     DriverError,
     /// The driver works and shows no device.
     NoDevice,
+    /// The one visible device is cut into MIG slices: its values are those of all who hold one.
+    InSlices,
     /// More than one device is visible, and nothing says which is ours.
     SeveralDevices,
     /// The device fell off the bus.
@@ -59,9 +61,10 @@ pub enum Reason {
 ///
 /// # Errors
 /// The reason why none of them is known to be ours.
-pub fn decide(visible: &[String]) -> Result<(usize, Attribution), Reason> {
+pub fn decide(visible: &[Visible]) -> Result<(usize, Attribution), Reason> {
     match visible {
         [] => Err(Reason::NoDevice),
+        [device] if device.in_slices => Err(Reason::InSlices),
         [_] => Ok((
             0,
             Attribution {
@@ -86,6 +89,7 @@ impl Reason {
             Self::DriverNotLoaded => "driver_not_loaded",
             Self::DriverError => "driver_error",
             Self::NoDevice => "no_device",
+            Self::InSlices => "in_slices",
             Self::SeveralDevices => "several_devices",
             Self::GpuLost => "gpu_lost",
         }
@@ -142,9 +146,11 @@ mod tests {
 
     #[test]
     fn only_a_device_that_is_alone_is_ours() {
-        let visible = ["GPU-1".to_owned(), "GPU-2".to_owned()];
+        let device = |uuid: &str, in_slices| Visible { uuid: uuid.to_owned(), in_slices };
+        let visible = [device("GPU-1", false), device("GPU-2", true)];
         assert_eq!(decide(&[]), Err(Reason::NoDevice));
         assert_eq!(decide(&visible[..1]).unwrap().0, 0);
+        assert_eq!(decide(&visible[1..]), Err(Reason::InSlices));
         assert_eq!(decide(&visible), Err(Reason::SeveralDevices));
     }
 

@@ -105,7 +105,7 @@ impl Poller {
         let mut visible = driver.visible()?;
         let (index, attribution) = attribution::decide(&visible)?;
         Ok(Gpu {
-            uuid: visible.swap_remove(index),
+            uuid: visible.swap_remove(index).uuid,
             attribution,
             driver_version: driver.versions().driver.clone(),
             sample: driver.sample(index)?,

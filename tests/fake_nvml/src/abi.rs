@@ -77,6 +77,9 @@ library! {
         |scenario| put_text(uuid, length, &at(scenario, device)?.uuid);
     nvmlDeviceGetName(device: nvmlDevice_t, name: *mut c_char, length: c_uint)
         |scenario| put_text(name, length, &at(scenario, device)?.name);
+    nvmlDeviceGetMigMode(device: nvmlDevice_t, current: *mut c_uint, pending: *mut c_uint)
+        |scenario| put(current, at(scenario, device)?.mig.map(c_uint::from))
+            .and_then(|()| put(pending, at(scenario, device)?.mig.map(c_uint::from)));
     nvmlDeviceGetUtilizationRates(device: nvmlDevice_t, utilization: *mut nvmlUtilization_t)
         |scenario| put(utilization, at(scenario, device)?.utilization.map(|percent| {
             nvmlUtilization_t { gpu: percent.gpu, memory: percent.memory }

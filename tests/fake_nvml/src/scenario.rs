@@ -30,6 +30,8 @@ pub struct Device {
     pub name: Option<String>,
     /// Fell off the bus: every call for it fails with `NVML_ERROR_GPU_IS_LOST`.
     pub lost: bool,
+    /// Whether it is cut into MIG slices; a card that cannot be names nothing.
+    pub mig: Option<bool>,
     /// Percent of the driver's last window.
     pub utilization: Option<Utilization>,
     /// Frame buffer.
