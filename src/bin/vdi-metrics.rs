@@ -28,7 +28,10 @@ fn run(command: Command) -> anyhow::Result<()> {
     ring.install_default().map_err(|_| anyhow::anyhow!("a crypto provider is installed already"))?;
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    match command {
+    let outcome = match command {
         Command::Serve(args) => runtime.block_on(serve::run(args)),
-    }
+    };
+    // Does not wait for a program that signs in to the cluster and hangs.
+    runtime.shutdown_background();
+    outcome
 }

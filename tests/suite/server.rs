@@ -189,19 +189,35 @@ fn the_end_is_announced_before_it_comes() {
     assert!((Duration::from_secs(2)..Duration::from_secs(5)).contains(&took), "{took:?}");
 }
 
-#[test]
-fn a_cluster_that_is_away_holds_no_admission_up() {
-    // Port 1 of loopback: every connection is refused at once, and tried again for ever.
-    let folder = tempfile::tempdir().unwrap();
-    let kubeconfig = folder.path().join("config");
+/// A kubeconfig of a cluster where nobody is: on port 1 of loopback every connection is refused at once.
+fn away(user: &Value) -> tempfile::NamedTempFile {
+    let kubeconfig = tempfile::NamedTempFile::new().unwrap();
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "away",
         "clusters": [{"name": "away", "cluster": {"server": "http://127.0.0.1:1"}}],
-        "users": [{"name": "nobody", "user": {}}],
-        "contexts": [{"name": "away", "context": {"cluster": "away", "user": "nobody"}}],
+        "users": [{"name": "somebody", "user": user}],
+        "contexts": [{"name": "away", "context": {"cluster": "away", "user": "somebody"}}],
     });
-    std::fs::write(&kubeconfig, config.to_string()).unwrap();
-    let server = Server::start_with(&[], kubeconfig.to_str().unwrap());
+    std::fs::write(kubeconfig.path(), config.to_string()).unwrap();
+    kubeconfig
+}
+
+#[test]
+fn a_sign_in_that_hangs_holds_nothing_up() {
+    let plugin = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/sleep", "args": ["15"],
+        "interactiveMode": "Never"});
+    let kubeconfig = away(&json!({"exec": plugin}));
+    let server = Server::start_with(&["--lame-duck", "0"], kubeconfig.path().to_str().unwrap());
+    assert_eq!(http::get(server.health, "/readyz").unwrap().status, 200);
+    assert_eq!(server.mutate(&review()).status, 200);
+    let (status, took) = server.process.terminate();
+    assert!(status.success() && took < Duration::from_secs(3), "{status} after {took:?}");
+}
+
+#[test]
+fn a_cluster_that_is_away_holds_no_admission_up() {
+    let kubeconfig = away(&json!({}));
+    let server = Server::start_with(&[], kubeconfig.path().to_str().unwrap());
     server.process.logged("Cannot watch session pods");
     assert_eq!(http::get(server.health, "/readyz").unwrap().status, 200);
     assert_eq!(server.mutate(&review()).status, 200);
