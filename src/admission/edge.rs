@@ -57,31 +57,24 @@ pub fn router(settings: Settings, metrics: Metrics) -> Router {
 }
 
 async fn mutate(State(webhook): State<Arc<Webhook>>, headers: HeaderMap, body: Body) -> Response {
-    let Webhook { settings, metrics, bodies } = &*webhook;
-    match admitted(&headers, body, settings, metrics, bodies).await {
+    match admitted(&webhook, &headers, body).await {
         Ok(reply) => ([(header::CONTENT_TYPE, "application/json")], reply).into_response(),
         Err(refusal) => {
-            metrics.refused(refusal.as_str());
+            webhook.metrics.refused(refusal.as_str());
             tracing::warn!(reason = refusal.as_str(), "Turned a request away");
             refusal.into_response()
         }
     }
 }
 
-async fn admitted(
-    headers: &HeaderMap,
-    body: Body,
-    settings: &Settings,
-    metrics: &Metrics,
-    bodies: &Semaphore,
-) -> Result<Vec<u8>, Refusal> {
+async fn admitted(webhook: &Webhook, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Refusal> {
     check_media_type(headers)?;
     // Without a length, chunk by chunk, it could be as large as is allowed.
     let size = body.size_hint().upper().unwrap_or(BODY_LIMIT as u64);
     let size = usize::try_from(size).ok().filter(|size| *size <= BODY_LIMIT).ok_or(Refusal::TooLarge)?;
     let kibibytes = u32::try_from(size.div_ceil(1024)).map_err(|_| Refusal::TooLarge)?;
-    let _room = bodies.try_acquire_many(kibibytes).map_err(|_| Refusal::Busy)?;
-    answer(&receive(body).await?, settings, metrics)
+    let _room = webhook.bodies.try_acquire_many(kibibytes).map_err(|_| Refusal::Busy)?;
+    answer(&receive(body).await?, &webhook.settings, &webhook.metrics)
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
