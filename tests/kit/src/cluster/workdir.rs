@@ -42,8 +42,11 @@ impl Workdir {
             .tempdir_in(&parent)
             .with_context(|| format!("creating a folder in {}", parent.display()))?
             .keep();
-        let owner = File::create(path.join(OWNER))?;
+        // Locked before it has the name that another run's sweep looks for.
+        let unnamed = path.join("owner.new");
+        let owner = File::create(&unnamed)?;
         owner.lock()?;
+        fs::rename(unnamed, path.join(OWNER))?;
         fs::create_dir(path.join("log"))?;
         Ok(Self { path, _owner: owner })
     }
