@@ -260,7 +260,10 @@ fn a_bad_setting_is_named_and_the_default_used() {
 #[test]
 fn a_broken_scenario_is_named_by_file_and_field() {
     let sidecar = Sidecar::start(&busy_gpu(), &[FAST]);
-    fs::write(&sidecar.scenario, r#"{"devcies": []}"#).unwrap();
+    // In one step: a file that is being written is empty for a moment.
+    let next = sidecar.scenario.with_extension("next");
+    fs::write(&next, r#"{"devcies": []}"#).unwrap();
+    fs::rename(next, &sidecar.scenario).unwrap();
     let line = sidecar.process.logged("fake_nvml: ");
     assert!(line.contains("scenario.json: unknown field `devcies`"), "{line}");
     sidecar.scrape_until("the failure", |seen| seen.value("vdi_session_gpu_available", &[]) == Some(0.0));
