@@ -140,9 +140,7 @@ impl Ledger {
     /// A pod is gone; `pod` is its last state. One that neither ended nor was deleted has only lost the label by which
     /// it is found: it is forgotten until it has it again.
     pub fn gone(&mut self, pod: &Pod, now: UnixTime) {
-        let known = self.sessions.remove(&pod.uid);
-        let counted = known.is_some_and(|session| session.counted);
-        if !counted && (pod.has_ended() || pod.deleted.is_some()) {
+        if !self.forget(pod) && (pod.has_ended() || pod.deleted.is_some()) {
             self.count(pod, now);
         }
     }
@@ -164,8 +162,7 @@ impl Ledger {
             .cloned()
             .collect();
         for pod in missed {
-            let counted = self.sessions.remove(&pod.uid).is_some_and(|session| session.counted);
-            if !counted {
+            if !self.forget(&pod) {
                 self.count(&pod, now);
             }
         }
@@ -181,6 +178,11 @@ impl Ledger {
     #[must_use]
     pub fn totals(&self) -> &BTreeMap<String, Totals> {
         &self.totals
+    }
+
+    /// Whether it had been counted.
+    fn forget(&mut self, pod: &Pod) -> bool {
+        self.sessions.remove(&pod.uid).is_some_and(|session| session.counted)
     }
 
     fn count(&mut self, pod: &Pod, now: UnixTime) {

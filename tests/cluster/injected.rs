@@ -6,14 +6,11 @@ use std::{fs, time::Instant};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kit::cluster::{Bed, eventually};
-use kube::{
-    Api, ResourceExt,
-    api::{ListParams, PostParams},
-};
+use kube::{Api, ResourceExt, api::ListParams};
 use serde_json::{Value, json};
 use vdi_metrics::contract::{CONTAINER, key};
 
-use crate::product::{self, MINUTE, desktop, installed, installed_alone, session_namespace};
+use crate::product::{self, MINUTE, create, desktop, installed, installed_alone, pods, session_namespace};
 
 tests![
     a_bare_pod_is_injected_and_ready,
@@ -190,14 +187,6 @@ async fn with_the_webhook_dead_or_hung_pods_are_created_in_time(bed: &Bed) -> Re
     ensure!(sidecar(&again).is_some(), "not injected once the server is back");
     drop(alone);
     Ok(())
-}
-
-fn pods(bed: &Bed, namespace: &str) -> Api<Pod> {
-    Api::namespaced(bed.client.clone(), namespace)
-}
-
-async fn create(bed: &Bed, namespace: &str, pod: Value) -> Result<Pod> {
-    Ok(pods(bed, namespace).create(&PostParams::default(), &serde_json::from_value(pod)?).await?)
 }
 
 async fn ready(bed: &Bed, namespace: &str) -> Result<Pod> {

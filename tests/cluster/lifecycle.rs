@@ -5,13 +5,13 @@ use k8s_openapi::api::core::v1::Pod;
 use kit::cluster::{Bed, eventually};
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{DeleteParams, ListParams},
 };
 use serde_json::json;
 use vdi_metrics::contract::{CONTAINER, key};
 
 use crate::product::{
-    GPU, MINUTE, UTILIZATION, desktop, installed, installed_alone, processes, session_namespace,
+    GPU, MINUTE, UTILIZATION, create, desktop, installed, installed_alone, pods, processes, session_namespace,
 };
 
 tests![
@@ -27,8 +27,7 @@ async fn a_session_is_seen_from_its_creation_to_its_end(bed: &Bed) -> Result<()>
     let template = &namespace;
     let mut pod = desktop(&["sleep"]);
     pod["metadata"]["labels"][key::TEMPLATE] = json!(template);
-    let pods = Api::<Pod>::namespaced(bed.client.clone(), &namespace);
-    pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
+    create(bed, &namespace, pod).await?;
 
     let ours = format!("{{namespace=\"{namespace}\", pod=\"desktop\"}}");
     let utilization = format!("vdi_session_gpu_utilization_ratio{ours}");
@@ -53,9 +52,13 @@ async fn a_session_is_seen_from_its_creation_to_its_end(bed: &Bed) -> Result<()>
     one(bed, &format!("vdi_session_failures_total{{template=\"{template}\", reason=\"error\"}}"), 0.0)
         .await?;
 
-    let started =
-        pods.get("desktop").await?.status.and_then(|status| status.start_time).context("not started")?;
-    pods.delete("desktop", &DeleteParams::default()).await?;
+    let started = pods(bed, &namespace)
+        .get("desktop")
+        .await?
+        .status
+        .and_then(|status| status.start_time)
+        .context("not started")?;
+    pods(bed, &namespace).delete("desktop", &DeleteParams::default()).await?;
     eventually("the series have ended", MINUTE, || async {
         let left =
             bed.prometheus()?.query(&format!("{{__name__=~\"vdi_.*\", namespace=\"{namespace}\"}}")).await?;
@@ -75,23 +78,19 @@ async fn a_session_is_seen_from_its_creation_to_its_end(bed: &Bed) -> Result<()>
 async fn the_phase_gauge_is_what_the_api_server_says(bed: &Bed) -> Result<()> {
     let _alone = installed_alone(bed).await?;
     let namespace = session_namespace(bed).await?;
-    let pods = Api::<Pod>::namespaced(bed.client.clone(), &namespace);
-    let named = |name: &str, arguments: &[&str]| -> Result<Pod> {
-        let mut pod = desktop(arguments);
-        pod["metadata"]["name"] = json!(name);
-        Ok(serde_json::from_value(pod)?)
-    };
     for (name, arguments) in
         [("runs", vec!["sleep"]), ("succeeds", vec!["exit", "0", "1"]), ("fails", vec!["exit", "4", "1"])]
     {
-        pods.create(&PostParams::default(), &named(name, &arguments)?).await?;
+        let mut pod = desktop(&arguments);
+        pod["metadata"]["name"] = json!(name);
+        create(bed, &namespace, pod).await?;
     }
     let mut waits = desktop(&["sleep"]);
     waits["metadata"]["name"] = json!("waits");
     waits["spec"]["nodeSelector"] = json!({"no-such": "node"});
-    pods.create(&PostParams::default(), &serde_json::from_value(waits)?).await?;
+    create(bed, &namespace, waits).await?;
     let before = agree(bed, &namespace, &["Pending", "Running", "Succeeded", "Failed"]).await?;
-    pods.delete("runs", &DeleteParams::default()).await?;
+    pods(bed, &namespace).delete("runs", &DeleteParams::default()).await?;
     let after = agree(bed, &namespace, &["Pending", "Succeeded", "Failed"]).await?;
     ensure!(before["Running"] > after["Running"], "{before:?}, then {after:?}");
     Ok(())
@@ -100,8 +99,7 @@ async fn the_phase_gauge_is_what_the_api_server_says(bed: &Bed) -> Result<()> {
 async fn both_programs_stay_small_while_they_work(bed: &Bed) -> Result<()> {
     let _alive = installed(bed).await?;
     let namespace = session_namespace(bed).await?;
-    let pods = Api::<Pod>::namespaced(bed.client.clone(), &namespace);
-    pods.create(&PostParams::default(), &serde_json::from_value(desktop(&["sleep"]))?).await?;
+    create(bed, &namespace, desktop(&["sleep"])).await?;
     let available = format!("vdi_session_gpu_available{{namespace=\"{namespace}\"}}");
     one(bed, &available, 1.0).await?;
     // Aims are 12 and 4 MiB; the rest is for other machines' page sizes and a busy moment.

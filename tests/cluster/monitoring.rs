@@ -9,14 +9,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::Pod;
 use kit::cluster::{Assets, Bed, Labels, eventually};
-use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
 use vdi_metrics::contract::key;
 
 use crate::product::{
-    DESKTOP, GPU, MINUTE, TWO_MINUTES, UTILIZATION, desktop, installed, root, session_namespace,
+    DESKTOP, GPU, MINUTE, TWO_MINUTES, UTILIZATION, create, desktop, installed, root, session_namespace,
 };
 
 tests![
@@ -215,10 +213,4 @@ fn of_template(template: &str, arguments: &[&str]) -> Value {
     let mut pod = desktop(arguments);
     pod["metadata"]["labels"][key::TEMPLATE] = json!(template);
     pod
-}
-
-async fn create(bed: &Bed, namespace: &str, pod: Value) -> Result<()> {
-    let pods = Api::<Pod>::namespaced(bed.client.clone(), namespace);
-    pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
-    Ok(())
 }

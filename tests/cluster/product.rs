@@ -88,6 +88,15 @@ pub(crate) fn desktop(arguments: &[&str]) -> serde_json::Value {
     })
 }
 
+pub(crate) fn pods(bed: &Bed, namespace: &str) -> Api<Pod> {
+    Api::namespaced(bed.client.clone(), namespace)
+}
+
+/// Creates a pod and gives it back as the API server took it.
+pub(crate) async fn create(bed: &Bed, namespace: &str, pod: serde_json::Value) -> Result<Pod> {
+    Ok(pods(bed, namespace).create(&PostParams::default(), &serde_json::from_value(pod)?).await?)
+}
+
 /// A program of ours on the node, seen from outside its container.
 pub(crate) struct Process {
     id: String,
