@@ -13,7 +13,7 @@ export VDI_METRICS_CACHE := $(CACHE)
 export VDI_METRICS_REVISION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test suite cluster traces testbed images format lint doc deny sizes certificate
+.PHONY: help demo test suite cluster traces testbed images format lint doc deny sizes bench certificate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ $(CARGO_DENY):
 sizes: images ## Crates, binary sizes and resident sizes of both programs
 	cargo build --package fake_nvml
 	tests/sizes
+
+bench: images ## What a review costs, beside what else could be used: Go and an otherwise idle machine (PARTS=in-process)
+	cargo bench --package cost -- $(PARTS)
 
 certificate: ## A self-signed certificate for the server of the current kubectl context
 	certs/self-signed.sh

@@ -10,6 +10,7 @@
 
 mod client;
 mod in_process;
+mod load;
 mod over_tls;
 mod servers;
 mod table;
@@ -20,7 +21,7 @@ use table::Aim;
 
 /// The parts, in the order in which they run.
 const PARTS: &[(&str, fn() -> anyhow::Result<Vec<Aim>>)] =
-    &[("in-process", in_process::measure), ("over-tls", over_tls::measure)];
+    &[("in-process", in_process::measure), ("over-tls", over_tls::measure), ("load", load::measure)];
 
 fn main() -> ExitCode {
     let wanted: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();

@@ -2,6 +2,7 @@
 //! client waits, and what the server holds in memory.
 
 use std::{
+    path::Path,
     process::{Command, id},
     thread,
     time::{Duration, Instant},
@@ -58,7 +59,7 @@ struct Spell {
 pub(crate) fn measure() -> Result<Vec<Aim>> {
     servers::build()?;
     pin(CLIENT_CORE)?;
-    let servers = Servers::start(&["taskset", "--cpu-list", SERVER_CORE])?;
+    let servers = Servers::start(&["taskset", "--cpu-list", SERVER_CORE], Path::new("/nonexistent"))?;
     let idle = each(&servers, |server| server.resident("VmRSS"))?;
     let mut spells = vec![vec![vec![]; WAYS.len()]; servers.all.len()];
     for _ in 0..ROUNDS {

@@ -7,11 +7,11 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use anyhow::{Context, Result, ensure};
-use kit::{desktop, process::eventually, tempfile::TempDir, tls::Certificate};
+use anyhow::{Context, Error, Result, ensure};
+use kit::{desktop, exposition::Exposition, process::eventually, tempfile::TempDir, tls::Certificate};
 use serde_json::{Value, json};
 
-use crate::client::{Client, Connection, request};
+use crate::client::{Client, request};
 
 /// Who answers reviews.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(crate) enum Kind {
 pub(crate) struct Servers {
     pub(crate) all: Vec<Server>,
     pub(crate) certificate: Certificate,
-    _logs: TempDir,
+    logs: TempDir,
 }
 
 /// One of them.
@@ -37,6 +37,8 @@ pub(crate) struct Server {
     pub(crate) kind: Kind,
     pub(crate) client: Client,
     pub(crate) address: SocketAddr,
+    /// Where ours shows its metrics.
+    metrics: SocketAddr,
     child: Child,
 }
 
@@ -72,49 +74,72 @@ impl Kind {
         }
     }
 
-    /// The program with its arguments, behind `wrapper`, which becomes it.
-    fn command(self, wrapper: &[&str], port: u16, certificate: &Certificate, sidecar: &Path) -> Command {
-        let program = match self {
+    fn program(self) -> PathBuf {
+        match self {
             Self::Ours => ours(),
             Self::KubeRs | Self::Floor => built("release/peer-kube-rs"),
             Self::ControllerRuntime => built("controller-runtime"),
-        };
-        let mut words = wrapper.iter().map(PathBuf::from).chain([program]);
-        let mut command = Command::new(words.next().unwrap_or_default());
-        command.args(words).env_clear();
-        if self == Self::Ours {
-            // Watching a cluster is no part of the comparison.
-            command.env("KUBECONFIG", "/nonexistent").arg("serve");
-            command.arg("--tls-cert").arg(certificate.cert()).arg("--tls-key").arg(certificate.key());
-            command.args(["--listen", &format!("127.0.0.1:{port}"), "--lame-duck", "0"]);
-            return {
-                command.args(["--metrics-listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"]);
-                command
-            };
         }
-        command.arg(port.to_string()).arg(certificate.cert()).arg(certificate.key());
-        command.arg(if self == Self::Floor { Path::new("floor") } else { sidecar });
-        command
     }
 }
 
 // === impl Servers ===
 
 impl Servers {
-    /// Starts all, each behind `wrapper`, and compares what they make of a pod.
-    pub(crate) fn start(wrapper: &[&str]) -> Result<Self> {
-        let (certificate, logs) = (Certificate::for_loopback()?, TempDir::new()?);
-        let sidecar = logs.path().join("sidecar.json");
-        let mut all = vec![];
+    /// Starts all, each behind the words of `wrapper`, and compares what they make of every pod. Ours watches the cluster
+    /// of `kubeconfig`, if there is one.
+    pub(crate) fn start(wrapper: &[&str], kubeconfig: &Path) -> Result<Self> {
+        let mut this = Self { all: vec![], certificate: Certificate::for_loopback()?, logs: TempDir::new()? };
         for kind in Kind::ALL {
-            all.push(Server::start(kind, wrapper, &certificate, &sidecar, logs.path())?);
+            let server = this.spawn(kind, wrapper, kubeconfig)?;
             if kind == Kind::Ours {
-                fs::write(&sidecar, all[0].sidecar()?.to_string())?;
+                fs::write(this.sidecar(), server.sidecar()?.to_string())?;
             }
+            this.all.push(server);
         }
-        let this = Self { all, certificate, _logs: logs };
         this.agree()?;
         Ok(this)
+    }
+
+    fn spawn(&self, kind: Kind, wrapper: &[&str], kubeconfig: &Path) -> Result<Server> {
+        let (address, metrics) = (free_address()?, free_address()?);
+        let (cert, key) = (self.certificate.cert(), self.certificate.key());
+        let mut words = wrapper.iter().map(PathBuf::from).chain([kind.program()]);
+        let mut command = Command::new(words.next().context("no program")?);
+        command.args(words).env_clear();
+        if kind == Kind::Ours {
+            command.env("KUBECONFIG", kubeconfig).args([
+                "serve",
+                "--lame-duck",
+                "0",
+                "--health-listen",
+                "127.0.0.1:0",
+            ]);
+            command.args(["--listen", &address.to_string(), "--metrics-listen", &metrics.to_string()]);
+            command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
+        } else {
+            command.arg(address.port().to_string()).arg(cert).arg(key);
+            command.arg(if kind == Kind::Floor { "floor".into() } else { self.sidecar() });
+        }
+        let log = File::create(self.logs.path().join(kind.as_str()))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
+        let server =
+            Server { kind, client: Client::new(&self.certificate, address)?, address, metrics, child };
+        eventually(kind.as_str(), || server.patched(desktop::Size::Medium).ok());
+        Ok(server)
+    }
+
+    /// The file with what ours adds.
+    fn sidecar(&self) -> PathBuf {
+        self.logs.path().join("sidecar.json")
+    }
+
+    /// Decisions that ours has counted.
+    pub(crate) fn decisions(&self) -> Result<f64> {
+        let shown = self.certificate.get(self.all[0].metrics, "/metrics")?.body;
+        let shown = Exposition::parse(&shown).map_err(Error::msg)?;
+        Ok(shown.series("vdi_metrics_admission_decisions_total").map(|series| series.value).sum())
     }
 
     /// Checks that all make the same of every pod, so that nobody is measured at less work.
@@ -133,35 +158,14 @@ impl Servers {
 // === impl Server ===
 
 impl Server {
-    fn start(
-        kind: Kind,
-        wrapper: &[&str],
-        certificate: &Certificate,
-        sidecar: &Path,
-        logs: &Path,
-    ) -> Result<Self> {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let client = Client::new(certificate, address)?;
-        let log = File::create(logs.join(kind.as_str()))?;
-        let mut command = kind.command(wrapper, address.port(), certificate, sidecar);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
-        let this = Self { kind, client, address, child };
-        eventually(kind.as_str(), || this.client.connect().and_then(|mut c| this.review(&mut c)).ok());
-        Ok(this)
-    }
-
-    fn review(&self, connection: &mut Connection) -> Result<Value> {
-        let answer = connection.exchange(&request(&desktop::review(desktop::Size::Medium)))?;
-        Ok(serde_json::from_slice(&answer)?)
-    }
-
     /// The pod of a review as this server makes it.
     fn patched(&self, size: desktop::Size) -> Result<Value> {
         let review = desktop::review(size);
         let answer: Value = serde_json::from_slice(&self.client.connect()?.exchange(&request(&review))?)?;
         let mut pod = serde_json::from_slice::<Value>(&review)?["request"]["object"].take();
-        json_patch::patch(&mut pod, &patch(&answer["response"]["patch"])?)?;
+        if self.kind != Kind::Floor {
+            json_patch::patch(&mut pod, &patch(&answer["response"]["patch"])?)?;
+        }
         Ok(pod)
     }
 
@@ -227,7 +231,12 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn ours() -> PathBuf {
+/// A port nobody listened on a moment ago: the peers have no way to say which they found.
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+pub(crate) fn ours() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/vdi-metrics")
 }
 

@@ -17,6 +17,7 @@ mod access;
 mod assets;
 mod bed;
 mod control_plane;
+pub mod crowd;
 mod image;
 mod kubectl;
 mod monitoring;

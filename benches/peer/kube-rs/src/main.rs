@@ -6,11 +6,7 @@ use std::{collections::BTreeMap, fs, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, bail};
 use axum::{
-    Json, Router,
-    body::Bytes,
-    extract::State,
-    http::header::CONTENT_TYPE,
-    response::IntoResponse,
+    Json, Router, body::Bytes, extract::State, http::header::CONTENT_TYPE, response::IntoResponse,
     routing::post,
 };
 use axum_server::tls_rustls::RustlsConfig;
@@ -32,7 +28,8 @@ async fn main() -> anyhow::Result<()> {
     let router = match sidecar.as_str() {
         "floor" => Router::new().route("/mutate", post(allow)),
         path => {
-            let sidecar: Sidecar = serde_json::from_slice(&fs::read(path)?).with_context(|| path.clone())?;
+            let sidecar: Sidecar =
+                serde_json::from_slice(&fs::read(path)?).with_context(|| path.to_owned())?;
             Router::new().route("/mutate", post(mutate)).with_state(Arc::new(sidecar))
         }
     };
@@ -106,7 +103,7 @@ fn into_list(operations: &mut Vec<PatchOperation>, name: &str, item: &Value, exi
 }
 
 fn add(path: &[&str], value: Value) -> PatchOperation {
-    PatchOperation::Add(AddOperation { path: PointerBuf::from_tokens(path), value })
+    PatchOperation::Add(AddOperation { path: PointerBuf::from_tokens(path.iter().copied()), value })
 }
 
 /// The least that the API server takes for an answer: the uid of its request, which is the first in it.
@@ -114,7 +111,8 @@ async fn allow(body: Bytes) -> impl IntoResponse {
     const BEFORE: &[u8] = b"\"uid\":\"";
     let start = body.windows(BEFORE.len()).position(|window| window == BEFORE).map(|at| at + BEFORE.len());
     let rest = &body[start.unwrap_or(body.len())..];
-    let uid = String::from_utf8_lossy(&rest[..rest.iter().position(|byte| *byte == b'"').unwrap_or(0)]).into_owned();
+    let uid = String::from_utf8_lossy(&rest[..rest.iter().position(|byte| *byte == b'"').unwrap_or(0)])
+        .into_owned();
     let review = format!(
         r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{{"uid":"{uid}","allowed":true}}}}"#
     );
