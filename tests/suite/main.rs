@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod algebra;
 mod house;
 mod manifests;
 mod reference;

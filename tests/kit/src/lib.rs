@@ -1,8 +1,10 @@
 //! What the suites share.
 
+pub mod apiserver;
 pub mod cluster;
 pub mod exposition;
 pub mod http;
+pub mod pods;
 pub mod process;
 pub mod tls;
 
