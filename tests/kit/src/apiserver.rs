@@ -81,7 +81,7 @@ fn parse(text: &str) -> Option<(i128, Form)> {
     if whole.is_empty() && fraction.is_empty() {
         return None;
     }
-    let digits = i128::from_str_radix(&format!("0{whole}{fraction}"), 10).ok()?;
+    let digits = format!("{whole}{fraction}").parse::<i128>().ok()?;
     let (scale, form) = match suffix {
         "Ki" | "Mi" | "Gi" | "Ti" | "Pi" | "Ei" => {
             let power = "KMGTPE".find(&suffix[..1])? + 1;
