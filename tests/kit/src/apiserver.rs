@@ -306,7 +306,7 @@ mod tests {
         };
         let whole = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
         assert_eq!(pod(&[json!({})]), Qos::BestEffort);
-        assert_eq!(pod(&[whole.clone()]), Qos::Guaranteed);
+        assert_eq!(pod(std::slice::from_ref(&whole)), Qos::Guaranteed);
         assert_eq!(pod(&[whole, json!({})]), Qos::Burstable);
         assert_eq!(pod(&[json!({"requests": {"cpu": "1"}})]), Qos::Burstable);
         assert_eq!(pod(&[json!({"limits": {"nvidia.com/gpu": "1"}})]), Qos::BestEffort);

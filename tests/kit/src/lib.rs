@@ -1,5 +1,6 @@
 //! What the suites share.
 
+pub mod answer;
 pub mod apiserver;
 pub mod cluster;
 pub mod exposition;
