@@ -1,46 +1,65 @@
 //! The algebra of injection over pods at random (`kit::pods`): whatever a pod is like and whatever is configured, what
 //! holds for one holds for all. `PROPTEST_CASES` raises the number of pods, 256 for each property.
 
-use std::{collections::BTreeMap, fs, sync::LazyLock};
+use std::{collections::BTreeMap, path::Path, sync::LazyLock};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use json_patch::{Patch, PatchOperation};
 use kit::{
+    answer::{Answer, Ours},
     apiserver::{Qos, qos, stored},
     pods,
 };
-use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
+use proptest::{
+    prelude::*,
+    sample::{select, subsequence},
+    strategy::ValueTree,
+    test_runner::TestRunner,
+};
 use serde_json::{Value, json};
 use vdi_metrics::{
-    admission::{self, Settings},
+    admission::{Injector, Namespaces, Settings},
     contract::{CONTAINER, key},
 };
 
 /// Configurations that change what is injected.
-static SETTINGS: LazyLock<Vec<Settings>> =
-    LazyLock::new(|| CONFIGURATIONS.iter().map(|text| settings(text)).collect());
+static INJECTORS: LazyLock<Vec<Injector>> =
+    LazyLock::new(|| CONFIGURATIONS.iter().map(|text| Injector::new(settings(text))).collect());
 
-const CONFIGURATIONS: [&str; 2] = [
+const CONFIGURATIONS: [&str; 6] = [
     "sidecar: {}",
-    "sidecar: {port: 9500, imagePullPolicy: Always, resources: {cpu: '0.1', memory: 1024Mi}}",
+    "sidecar: {mode: container, fixedUser: false}",
+    "gpuAccess: runtime\nshowUser: true",
+    "scrapeAnnotations: auto\ngpuAccess: none",
+    "sidecar: {imagePullSecrets: [ours, registry], imagePullPolicy: Always, port: 9500}",
+    "sidecar: {resources: {requests: {cpu: 0.5, memory: 1000Mi}, limits: {cpu: 1000m, memory: 1024Mi}}}
+profiles:
+- {name: anybody, matchLabels: {app: desktop}, session: example.com/session, user: note, pool: app.kubernetes.io/name}",
 ];
 
 fn settings(text: &str) -> Settings {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), text).unwrap();
-    Settings::read(file.path()).unwrap()
+    Settings::parse(text, Path::new("config.yaml")).unwrap()
 }
 
+fn any_injector() -> impl Strategy<Value = &'static Injector> {
+    select((0..CONFIGURATIONS.len()).collect::<Vec<_>>()).prop_map(|index| &INJECTORS[index])
+}
+
+const SCRAPE: [&str; 3] = ["prometheus.io/scrape", "prometheus.io/port", "prometheus.io/path"];
+
+const OURS: Ours<'_> = Ours {
+    keys: &[key::INJECTED, key::STATUS, key::CONFIG, SCRAPE[0], SCRAPE[1], SCRAPE[2]],
+    container: CONTAINER,
+};
+
 /// What became of a pod.
-#[derive(Debug)]
 struct Admitted {
     decision: String,
-    patch: Option<Patch>,
+    warnings: Vec<String>,
+    is_patched: bool,
     pod: Value,
 }
 
 /// One call, in which everything that holds for every call is looked at.
-fn admit(pod: &Value, settings: &Settings) -> Admitted {
+fn admit(pod: &Value, injector: &Injector) -> Admitted {
     let review = json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
@@ -53,80 +72,55 @@ fn admit(pod: &Value, settings: &Settings) -> Admitted {
         },
     });
     let body = pods::text(&review);
-    let admission = admission::admit(body.as_bytes(), settings).unwrap();
-    let reply: Value = serde_json::from_slice(&admission.reply).unwrap();
-    let (decision, patch) = response(&reply);
-    assert_eq!(decision, admission.outcome.to_string());
-    let mut after = pod.clone();
-    if let Some(patch) = &patch {
-        patch.iter().for_each(|operation| only_adds_what_is_ours(operation, pod));
-        json_patch::patch(&mut after, patch).expect("the patch applies to the whole pod");
-    }
-    Admitted { decision, patch, pod: after }
-}
-
-/// The decision and the patch, out of an envelope that a v1 API server accepts.
-fn response(reply: &Value) -> (String, Option<Patch>) {
-    let fields = |object: &Value| object.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(fields(reply), ["apiVersion", "kind", "response"]);
-    assert_eq!(
-        (&reply["apiVersion"], &reply["kind"]),
-        (&json!("admission.k8s.io/v1"), &json!("AdmissionReview"))
-    );
-    let response = &reply["response"];
-    let known = ["uid", "allowed", "patchType", "patch", "warnings", "auditAnnotations"];
-    assert!(fields(response).iter().all(|field| known.contains(&field.as_str())), "{response}");
-    assert_eq!((&response["uid"], &response["allowed"]), (&json!("u-1"), &json!(true)));
-    let patch = response.get("patch").map(|patch| {
-        assert_eq!(response["patchType"], "JSONPatch");
-        serde_json::from_slice(&BASE64_STANDARD.decode(patch.as_str().unwrap()).unwrap()).unwrap()
-    });
-    assert_eq!(patch.is_some(), response.get("patchType").is_some());
-    assert!(patch.as_ref().is_none_or(|Patch(operations)| !operations.is_empty()), "an empty patch");
-    let decision = response["auditAnnotations"]["decision"].as_str().unwrap().to_owned();
-    (decision, patch)
-}
-
-/// Parents that are not there, entries of maps under our keys, items at the end of lists.
-fn only_adds_what_is_ours(operation: &PatchOperation, pod: &Value) {
-    let PatchOperation::Add(add) = operation else { panic!("not an addition: {operation:?}") };
-    let path: Vec<_> = add.path.tokens().map(|token| token.decoded().into_owned()).collect();
-    let path: Vec<_> = path.iter().map(String::as_str).collect();
-    let absent = pod.pointer(add.path.as_str()).is_none_or(Value::is_null);
-    match path[..] {
-        ["metadata"] | ["metadata", "labels" | "annotations"] => assert!(absent, "{add:?}"),
-        ["spec", "initContainers" | "containers" | "volumes" | "imagePullSecrets"] => {
-            assert!(absent, "{add:?}")
-        }
-        ["spec", "initContainers" | "containers" | "volumes" | "imagePullSecrets", "-"] => {}
-        ["metadata", "labels", name] => assert_eq!(name, key::INJECTED),
-        ["metadata", "annotations", name] => assert!(name == key::STATUS || name == key::CONFIG, "{add:?}"),
-        _ => panic!("touches {}", add.path),
-    }
+    let admission = injector.admit(body.as_bytes(), &Namespaces::default()).unwrap();
+    let answer = Answer::read(&admission.reply, "u-1");
+    assert_eq!(answer.decision, admission.outcome.to_string());
+    let offline = injector.consider(pods::text(pod).as_bytes(), "desktops", &Namespaces::default());
+    assert_eq!((offline.outcome, &offline.patch), (admission.outcome, &answer.patch), "consider and admit");
+    let pod = answer.applied(pod, &OURS);
+    Admitted { is_patched: answer.patch.is_some(), decision: answer.decision, warnings: answer.warnings, pod }
 }
 
 /// The document without what injection added to it, given what it was before.
-fn without_ours(mut pod: Value, before: &Value) -> Value {
-    for list in ["initContainers", "containers", "volumes", "imagePullSecrets"] {
-        let known = before["spec"][list].as_array().map_or(0, Vec::len);
-        if let Some(items) = pod["spec"][list].as_array_mut() {
-            assert!(items[known..].iter().all(|item| item["name"] == CONTAINER), "{list}: {items:?}");
-            assert!(items.len() <= known + 1, "{list} grew by more than one");
-            items.truncate(known);
-        }
-    }
-    for (map, ours) in [("labels", &[key::INJECTED][..]), ("annotations", &[key::STATUS, key::CONFIG])] {
-        for key in ours {
-            let was = before["metadata"][map].get(key);
-            if let Some(entries) = pod["metadata"][map].as_object_mut() {
-                match was {
-                    Some(was) => entries.insert((*key).to_owned(), was.clone()),
-                    None => entries.remove(*key),
-                };
-            }
-        }
+fn without_ours(mut pod: Value, before: &Value, injector: &Injector) -> Value {
+    let secrets = &injector.settings().sidecar.image_pull_secrets;
+    let is_ours = |item: &Value| item["name"] == CONTAINER;
+    let is_secret = |item: &Value| secrets.iter().any(|secret| *item == json!({"name": secret}));
+    let mut containers = drop_added(&mut pod["spec"], &before["spec"], "initContainers", is_ours);
+    containers += drop_added(&mut pod["spec"], &before["spec"], "containers", is_ours);
+    assert!(containers <= 1, "{containers} containers");
+    assert_eq!(drop_added(&mut pod["spec"], &before["spec"], "volumes", is_ours), containers);
+    drop_added(&mut pod["spec"], &before["spec"], "imagePullSecrets", is_secret);
+    restore(&mut pod, before, "labels", &[key::INJECTED]);
+    restore(&mut pod, before, "annotations", &[key::STATUS, key::CONFIG]);
+    if !mentions_prometheus(before) {
+        restore(&mut pod, before, "annotations", &SCRAPE);
     }
     pod
+}
+
+/// How many items the list has more than before.
+fn drop_added(spec: &mut Value, before: &Value, list: &str, may_be: impl Fn(&Value) -> bool) -> usize {
+    let known = before[list].as_array().map_or(0, Vec::len);
+    let Some(items) = spec.get_mut(list).and_then(Value::as_array_mut) else { return 0 };
+    let added = items.split_off(known);
+    assert!(added.iter().all(may_be), "{list} has got {added:?}");
+    added.len()
+}
+
+fn restore(pod: &mut Value, before: &Value, map: &str, keys: &[&str]) {
+    let Some(entries) = pod["metadata"][map].as_object_mut() else { return };
+    for key in keys {
+        match before["metadata"][map].get(key) {
+            Some(value) => entries.insert((*key).to_owned(), value.clone()),
+            None => entries.remove(*key),
+        };
+    }
+}
+
+fn mentions_prometheus(pod: &Value) -> bool {
+    let annotations = pod["metadata"]["annotations"].as_object();
+    annotations.into_iter().flatten().any(|(key, _)| key.to_ascii_lowercase().starts_with("prometheus"))
 }
 
 /// Absent, null and empty are the same to the API server where a list or map is expected.
@@ -143,95 +137,213 @@ fn without_empty(mut pod: Value) -> Value {
     pod
 }
 
-fn ours(pod: &Value) -> Option<&Value> {
+/// The list that our container is in, and its place there.
+fn place(pod: &Value) -> Option<(&'static str, usize)> {
+    ["initContainers", "containers"].into_iter().find_map(|list| {
+        let index = pod["spec"][list].as_array()?.iter().position(|item| item["name"] == CONTAINER)?;
+        Some((list, index))
+    })
+}
+
+fn others(pod: &Value) -> impl Iterator<Item = &Value> {
     let lists = ["initContainers", "containers"].into_iter().filter_map(|list| pod["spec"][list].as_array());
-    lists.flatten().find(|container| container["name"] == CONTAINER)
+    lists.flatten().filter(|container| container["name"] != CONTAINER)
+}
+
+fn items<'v>(of: &'v Value, list: &str) -> impl Iterator<Item = &'v Value> {
+    of[list].as_array().into_iter().flatten()
 }
 
 proptest! {
     #[test]
-    fn whatever_a_pod_is_like_its_answer_is_sound(pod in pods::damaged()) {
-        for settings in SETTINGS.iter() {
-            let once = admit(&pod, settings);
-            let twice = admit(&once.pod, settings);
-            prop_assert_eq!(&twice.pod, &once.pod, "{} then {}", once.decision, twice.decision);
-        }
+    fn whatever_a_pod_is_like_its_answer_is_sound(pod in pods::damaged(), injector in any_injector()) {
+        let once = admit(&pod, injector);
+        let twice = admit(&once.pod, injector);
+        prop_assert!(!twice.is_patched, "{} then {}: {}", once.decision, twice.decision, twice.pod);
     }
 
     #[test]
-    fn what_is_not_ours_is_unchanged(pod in pods::sound()) {
-        for settings in SETTINGS.iter() {
-            let once = admit(&pod, settings);
-            prop_assert_eq!(without_empty(without_ours(once.pod, &pod)), without_empty(pod.clone()), "{}", once.decision);
-        }
+    fn what_is_not_ours_is_unchanged(pod in pods::sound(), injector in any_injector()) {
+        let once = admit(&pod, injector);
+        let rest = without_empty(without_ours(once.pod, &pod, injector));
+        prop_assert_eq!(rest, without_empty(pod), "{}", once.decision);
     }
 
     #[test]
-    fn a_decided_skip_adds_its_reason_and_nothing_else(pod in pods::sound()) {
-        for settings in SETTINGS.iter() {
-            let once = admit(&pod, settings);
-            if once.decision != "injected" {
-                let mut expected = pod.clone();
-                if once.patch.is_some() {
-                    expected["metadata"]["annotations"][key::STATUS] = json!(once.decision);
-                }
-                prop_assert_eq!(once.pod, expected);
+    fn a_skip_adds_its_reason_and_nothing_else(pod in pods::sound(), injector in any_injector()) {
+        let once = admit(&pod, injector);
+        if once.decision != "injected" {
+            let mut expected = pod.clone();
+            if once.is_patched {
+                expected["metadata"]["annotations"][key::STATUS] = json!(once.decision);
             }
+            prop_assert_eq!(once.pod, expected);
         }
     }
 
     #[test]
-    fn injecting_what_the_api_server_stored_changes_nothing(pod in pods::sound()) {
-        for settings in SETTINGS.iter() {
-            // The first call sees a defaulted pod already; goldens and the CLI do not.
-            for pod in [pod.clone(), stored(&pod)] {
-                let once = admit(&pod, settings);
-                let kept = stored(&once.pod);
-                let twice = admit(&kept, settings);
-                prop_assert_eq!(twice.pod, kept, "{} then {}", once.decision, twice.decision);
-            }
+    fn what_the_api_server_stored_is_not_injected_again(pod in pods::sound(), injector in any_injector()) {
+        // The first call sees a defaulted pod already; goldens and the CLI do not.
+        for pod in [pod.clone(), stored(&pod)] {
+            let once = admit(&pod, injector);
+            let twice = admit(&stored(&once.pod), injector);
+            prop_assert!(!twice.is_patched, "{} then {}: {}", once.decision, twice.decision, twice.pod);
         }
     }
 
+    /// What people see in one piece.
     #[test]
-    fn the_quality_of_service_is_kept(pod in pods::sound()) {
-        let before = qos(&pod);
-        for settings in SETTINGS.iter() {
-            let after = qos(&admit(&pod, settings).pod);
-            let kept = after == before || (before, after) == (Qos::BestEffort, Qos::Burstable);
-            prop_assert!(kept, "{:?} became {:?}", before, after);
-        }
+    fn a_warning_is_a_short_line(pod in pods::sound(), injector in any_injector()) {
+        let Admitted { warnings, .. } = admit(&pod, injector);
+        let is_short = |warning: &String| warning.chars().count() <= 120 && !warning.contains(char::is_control);
+        prop_assert!(warnings.iter().all(is_short), "{:?}", warnings);
     }
 
     #[test]
-    fn the_sidecar_takes_nothing_from_the_desktop(pod in pods::sound()) {
-        for settings in SETTINGS.iter() {
-            let once = admit(&pod, settings);
-            if once.decision != "injected" {
-                continue;
-            }
+    fn the_quality_of_service_is_kept(pod in pods::sound(), injector in any_injector()) {
+        let (before, after) = (qos(&pod), qos(&admit(&pod, injector).pod));
+        let kept = after == before || (before, after) == (Qos::BestEffort, Qos::Burstable);
+        prop_assert!(kept, "{:?} became {:?}", before, after);
+    }
+
+    #[test]
+    fn the_sidecar_takes_nothing_from_the_desktop(pod in pods::sound(), injector in any_injector()) {
+        let once = admit(&pod, injector);
+        if once.decision == "injected" {
             let stored = stored(&once.pod);
-            let ours = ours(&stored).unwrap();
-            for list in ["requests", "limits"] {
-                let amounts = ours["resources"][list].as_object().into_iter().flatten();
-                let mut names = amounts.map(|(name, _)| name.as_str());
-                prop_assert!(names.all(|name| ["cpu", "memory"].contains(&name)), "{}", ours);
+            let (list, index) = place(&stored).unwrap();
+            is_harmless(&stored["spec"][list][index], &stored, list);
+        }
+    }
+
+    #[test]
+    fn what_others_broke_is_put_back(
+        pod in pods::sound(),
+        injector in any_injector(),
+        damage in subsequence(&DAMAGE[..], 1..4),
+        reinvoked in any::<bool>(),
+    ) {
+        // Only a repair reads the whole pod, into machine numbers; no field of a pod's is one that they do not hold.
+        prop_assume!(!pods::text(&pod).contains("1E400"));
+        let once = admit(&pod, injector);
+        if once.decision == "injected" {
+            let mut broken = once.pod.clone();
+            damage.iter().for_each(|(path, value)| harm(&mut broken, path, value));
+            // Between the two calls the API server's own plugins have run again.
+            let broken = if reinvoked { stored(&broken) } else { broken };
+            let twice = admit(&broken, injector);
+            prop_assert!(twice.decision == "repaired" || damage.iter().all(|(path, _)| is_left(path, reinvoked)), "{}", twice.decision);
+            prop_assert_eq!(without_sidecar(&twice.pod), without_sidecar(&broken));
+            let thrice = admit(&twice.pod, injector);
+            prop_assert_eq!(thrice.decision, "skipped: already_injected");
+            prop_assert!(!thrice.is_patched);
+            if !reinvoked {
+                prop_assert_eq!(twice.pod, once.pod);
             }
-            prop_assert_eq!(&ours["resources"]["requests"], &ours["resources"]["limits"]);
-            let mounts = ours["volumeMounts"].as_array().unwrap();
-            prop_assert!(mounts.iter().all(|mount| mount["name"] == CONTAINER), "{}", ours);
-            let volumes = stored["spec"]["volumes"].as_array().unwrap();
-            prop_assert_eq!(volumes.iter().filter(|volume| volume["name"] == CONTAINER).count(), 1);
-            let port = &ours["ports"][0]["containerPort"];
-            prop_assert_eq!(ports(&stored["spec"]).filter(|declared| *declared == port).count(), 1);
         }
     }
 }
 
-fn ports(spec: &Value) -> impl Iterator<Item = &Value> {
-    let lists = ["initContainers", "containers"].into_iter().filter_map(|list| spec[list].as_array());
-    let ports = lists.flatten().filter_map(|container| container["ports"].as_array()).flatten();
-    ports.map(|port| &port["containerPort"])
+/// What must hold of a sidecar in any pod.
+fn is_harmless(ours: &Value, pod: &Value, list: &str) {
+    let fields = [
+        "name",
+        "image",
+        "imagePullPolicy",
+        "restartPolicy",
+        "env",
+        "ports",
+        "resources",
+        "securityContext",
+        "volumeMounts",
+        "terminationMessagePath",
+        "terminationMessagePolicy",
+    ];
+    assert!(ours.as_object().unwrap().keys().all(|field| fields.contains(&field.as_str())), "{ours}");
+    let (native, policy) = (list == "initContainers", &ours["restartPolicy"]);
+    assert_eq!(*policy, if native { json!("Always") } else { Value::Null });
+    assert!(native || pod["spec"]["restartPolicy"] == "Always", "a container keeps the pod from completing");
+    for amounts in ["requests", "limits"] {
+        let mut names = ours["resources"][amounts].as_object().into_iter().flatten();
+        assert!(names.all(|(name, _)| name == "cpu" || name == "memory"), "{ours}");
+    }
+    let is_shared = |claim: &Value| {
+        others(pod).any(|container| items(&container["resources"], "claims").any(|theirs| theirs == claim))
+    };
+    assert!(items(&ours["resources"], "claims").all(is_shared), "{ours}");
+    assert!(items(ours, "volumeMounts").all(|mount| mount["name"] == CONTAINER), "{ours}");
+    assert_eq!(items(&pod["spec"], "volumes").filter(|volume| volume["name"] == CONTAINER).count(), 1);
+    let port = &ours["ports"][0]["containerPort"];
+    assert!(
+        !others(pod).flat_map(|other| items(other, "ports")).any(|theirs| theirs["containerPort"] == *port)
+    );
+    let context = &ours["securityContext"];
+    let restricted = json!({
+        "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "privileged": false,
+        "readOnlyRootFilesystem": true, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"},
+    });
+    assert!(restricted.as_object().unwrap().iter().all(|(field, value)| context[field] == *value), "{ours}");
+    let root = context["runAsUser"].is_null() && pod["spec"]["securityContext"]["runAsUser"] == 0;
+    assert!(!root, "the pod's user 0 is ours and may not start");
+}
+
+/// Parts of an injection, and what others make of them; without a value they are gone.
+const DAMAGE: [(&str, Option<&str>); 18] = [
+    ("container/restartPolicy", None),
+    ("container/securityContext", None),
+    ("container/securityContext/allowPrivilegeEscalation", None),
+    ("container/securityContext/allowPrivilegeEscalation", Some("true")),
+    ("container/securityContext/capabilities", None),
+    ("container/securityContext/capabilities", Some(r#"{"drop": ["NET_RAW"]}"#)),
+    ("container/securityContext/privileged", Some("true")),
+    ("container/securityContext/readOnlyRootFilesystem", None),
+    ("container/securityContext/runAsNonRoot", Some("null")),
+    ("container/securityContext/runAsUser", None),
+    ("container/securityContext/runAsUser", Some("0")),
+    ("container/securityContext/seccompProfile", Some(r#"{"type": "Unconfined"}"#)),
+    ("container/resources", None),
+    ("container/resources", Some("{}")),
+    ("container/volumeMounts", None),
+    ("container/volumeMounts", Some("[]")),
+    ("spec/volumes", None),
+    ("metadata/labels/vdi-metrics.io~1injected", None),
+];
+
+fn harm(pod: &mut Value, path: &str, value: &Option<&str>) {
+    let (list, index) = place(pod).unwrap();
+    let path = path.replace("container", &format!("spec/{list}/{index}"));
+    let (parent, field) = path.rsplit_once('/').unwrap();
+    if path == "spec/volumes" {
+        pod["spec"]["volumes"].as_array_mut().unwrap().retain(|volume| volume["name"] != CONTAINER);
+    } else if let Some(parent) = pod.pointer_mut(&format!("/{parent}")).and_then(Value::as_object_mut) {
+        match value {
+            Some(value) if parent.contains_key(field) => {
+                parent.insert(field.to_owned(), serde_json::from_str(value).unwrap());
+            }
+            Some(_) => {}
+            None => drop(parent.remove(&field.replace("~1", "/"))),
+        }
+    }
+}
+
+/// Whether this may be nothing to repair: with the token mounted there is no room for our own mount, and not every sidecar
+/// has a restart policy, a user or resources.
+fn is_left(path: &str, reinvoked: bool) -> bool {
+    let optional = ["restartPolicy", "runAsUser", "resources"].iter().any(|part| path.ends_with(part));
+    optional || path.ends_with("volumeMounts") && reinvoked
+}
+
+fn without_sidecar(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    for list in ["initContainers", "containers", "volumes"] {
+        if let Some(items) = pod["spec"][list].as_array_mut() {
+            items.retain(|item| item["name"] != CONTAINER);
+        }
+    }
+    if let Some(labels) = pod["metadata"]["labels"].as_object_mut() {
+        labels.remove(key::INJECTED);
+    }
+    pod
 }
 
 /// The properties are worth what the pods are like: about half are injected, and every decision is met.
@@ -242,11 +354,20 @@ fn the_pods_are_of_every_kind() {
     let mut decisions = BTreeMap::<String, u32>::new();
     for _ in 0..pods {
         let pod = strategy.new_tree(&mut runner).unwrap().current();
-        *decisions.entry(admit(&pod, &SETTINGS[0]).decision).or_default() += 1;
+        *decisions.entry(admit(&pod, &INJECTORS[0]).decision).or_default() += 1;
     }
     let injected = decisions["injected"];
     assert!((pods * 2 / 5..pods * 7 / 10).contains(&injected), "{decisions:?}");
-    for reason in ["opted_out", "host_network", "name_taken", "windows", "undecodable"] {
+    for reason in [
+        "opted_out",
+        "host_network",
+        "name_taken",
+        "windows",
+        "undecodable",
+        "kubevirt",
+        "mirror_pod",
+        "already_injected",
+    ] {
         assert!(decisions.contains_key(&format!("skipped: {reason}")), "{decisions:?}");
     }
 }

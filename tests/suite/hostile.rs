@@ -10,13 +10,13 @@ use std::{
 
 use kit::{http, process::eventually};
 use serde_json::Value;
-use vdi_metrics::admission::{self, Settings};
+use vdi_metrics::admission::{Injector, Namespaces, Settings};
 
 use crate::server::{Server, review};
 
 /// The decision on the review in `body`, or why it has no answer.
 fn decide(body: impl AsRef<[u8]>) -> Result<String, String> {
-    match admission::admit(body.as_ref(), &Settings::default()) {
+    match Injector::new(Settings::default()).admit(body.as_ref(), &Namespaces::default()) {
         Ok(admission) => {
             let reply: Value = serde_json::from_slice(&admission.reply).unwrap();
             assert_eq!(reply["response"]["allowed"], true);
@@ -64,7 +64,11 @@ fn no_depth_reaches_the_stack() {
             let closed = !bomb.ends_with(['[', '1']);
             for (place, expected) in [
                 (pod("", &format!(r#", "future": {bomb}"#)), "injected"),
-                (pod("", &format!(r#", "resources": {{"limits": {{"cpu": {bomb}}}}}"#)), "injected"),
+                (pod("", &format!(r#", "resources": {{"limits": {{"x": {bomb}}}}}"#)), "injected"),
+                (
+                    pod("", &format!(r#", "resources": {{"limits": {{"cpu": {bomb}}}}}"#)),
+                    "skipped: undecodable",
+                ),
                 (pod("", &format!(r#", "volumes": {bomb}"#)), "skipped: undecodable"),
                 (pod(&format!(r#""labels": {bomb}"#), ""), "skipped: undecodable"),
                 (pod(&format!(r#""annotations": {{"a": {bomb}}}"#), ""), "skipped: undecodable"),

@@ -1,10 +1,10 @@
 //! What holds for every input.
 
-use kit::answer::Answer;
+use kit::answer::{Answer, Ours};
 use serde_json::Value;
 use vdi_metrics::{
-    admission::{self, Settings},
-    contract::key,
+    admission::{Injector, Namespaces, Settings},
+    contract::{CONTAINER, key},
 };
 
 /// How an input ended.
@@ -17,22 +17,23 @@ pub(crate) enum Ending {
 
 #[derive(Debug)]
 pub(crate) struct Law {
-    settings: Settings,
+    injector: Injector,
+    namespaces: Namespaces,
 }
 
-const OURS: [&str; 3] = [key::INJECTED, key::STATUS, key::CONFIG];
+const OURS: Ours<'_> = Ours { keys: &[key::INJECTED, key::STATUS, key::CONFIG], container: CONTAINER };
 
 // === impl Law ===
 
 impl Law {
     pub(crate) fn new() -> Self {
-        Self { settings: Settings::default() }
+        Self { injector: Injector::new(Settings::default()), namespaces: Namespaces::default() }
     }
 
     /// # Panics
     /// Where the input breaks it.
     pub(crate) fn judge(&self, body: &[u8]) -> Ending {
-        let admission = match admission::admit(body, &self.settings) {
+        let admission = match self.injector.admit(body, &self.namespaces) {
             Ok(admission) => admission,
             Err(error) => {
                 let message = error.to_string();
@@ -64,7 +65,7 @@ impl Law {
 
     fn answer(&self, review: &Value) -> Answer {
         let body = serde_json::to_vec(review).unwrap();
-        let admission = admission::admit(&body, &self.settings).expect("it was answered before");
+        let admission = self.injector.admit(&body, &self.namespaces).expect("it was answered before");
         Answer::read(&admission.reply, admission.review.uid())
     }
 }

@@ -16,6 +16,18 @@ pub struct Answer {
     pub patch: Option<Patch>,
 }
 
+/// What of a pod is ours.
+#[derive(Debug)]
+pub struct Ours<'a> {
+    /// Labels and annotations.
+    pub keys: &'a [&'a str],
+    /// Name of the container.
+    pub container: &'a str,
+}
+
+/// The API server cuts a longer warning.
+const LONGEST_WARNING: usize = 256;
+
 /// Lists of a pod's spec that may get an item.
 const LISTS: [&str; 4] = ["initContainers", "containers", "volumes", "imagePullSecrets"];
 
@@ -38,10 +50,11 @@ impl Answer {
         assert_eq!((&response["uid"], &response["allowed"]), (&json!(uid), &json!(true)));
         let both = response.get("patch").is_some() == response.get("patchType").is_some();
         assert!(both, "patch and patchType go together: {response}");
-        let texts = |list: &Value| list.as_array().into_iter().flatten().map(text).collect();
+        let warnings: Vec<String> = response["warnings"].as_array().into_iter().flatten().map(text).collect();
+        assert!(warnings.iter().all(|warning| warning.chars().count() <= LONGEST_WARNING), "{warnings:?}");
         Self {
             decision: text(&response["auditAnnotations"]["decision"]),
-            warnings: texts(&response["warnings"]),
+            warnings,
             patch: response.get("patch").map(|patch| decoded(&text(patch), &response["patchType"])),
         }
     }
@@ -49,13 +62,12 @@ impl Answer {
     /// The pod with the patch applied.
     ///
     /// # Panics
-    /// Where it does not apply, does anything but add, or adds where nothing is ours. `keys` are the labels and
-    /// annotations that may be added.
+    /// Where it does not apply, does anything but add, or adds to what is not ours.
     #[must_use]
-    pub fn applied(&self, pod: &Value, keys: &[&str]) -> Value {
+    pub fn applied(&self, pod: &Value, ours: &Ours<'_>) -> Value {
         let mut after = pod.clone();
         if let Some(patch) = &self.patch {
-            patch.iter().for_each(|operation| only_adds(operation, pod, keys));
+            patch.iter().for_each(|operation| ours.is_all_that_grows(operation, pod));
             json_patch::patch(&mut after, patch).expect("the patch applies to the whole pod");
         }
         after
@@ -73,17 +85,25 @@ fn decoded(patch: &str, kind: &Value) -> Patch {
     Patch(operations)
 }
 
-/// Parents that are not there, entries of maps under our keys, items at the end of lists.
-fn only_adds(operation: &PatchOperation, pod: &Value, keys: &[&str]) {
-    let PatchOperation::Add(add) = operation else { panic!("not an addition: {operation:?}") };
-    let tokens: Vec<_> = add.path.tokens().map(|token| token.decoded().into_owned()).collect();
-    let tokens: Vec<_> = tokens.iter().map(String::as_str).collect();
-    let absent = pod.pointer(add.path.as_str()).is_none_or(Value::is_null);
-    match tokens[..] {
-        ["metadata"] | ["metadata", "labels" | "annotations"] => assert!(absent, "{add:?}"),
-        ["metadata", "labels" | "annotations", key] => assert!(keys.contains(&key), "{add:?}"),
-        ["spec", list] if LISTS.contains(&list) => assert!(absent, "{add:?}"),
-        ["spec", list, "-"] if LISTS.contains(&list) => {}
-        _ => panic!("touches {}", add.path),
+// === impl Ours ===
+
+impl Ours<'_> {
+    /// Parents that are not there, entries of maps under our keys, items at the end of lists, and our own container.
+    fn is_all_that_grows(&self, operation: &PatchOperation, pod: &Value) {
+        let PatchOperation::Add(add) = operation else { panic!("not an addition: {operation:?}") };
+        let tokens: Vec<_> = add.path.tokens().map(|token| token.decoded().into_owned()).collect();
+        let tokens: Vec<_> = tokens.iter().map(String::as_str).collect();
+        let absent = pod.pointer(add.path.as_str()).is_none_or(Value::is_null);
+        match tokens[..] {
+            ["metadata"] | ["metadata", "labels" | "annotations"] => assert!(absent, "{add:?}"),
+            ["metadata", "labels" | "annotations", key] => assert!(self.keys.contains(&key), "{add:?}"),
+            ["spec", list] if LISTS.contains(&list) => assert!(absent, "{add:?}"),
+            ["spec", list, "-"] if LISTS.contains(&list) => {}
+            ["spec", list @ ("initContainers" | "containers"), index, _, ..] => {
+                let index: usize = index.parse().unwrap();
+                assert_eq!(pod["spec"][list][index]["name"], self.container, "{add:?}");
+            }
+            _ => panic!("touches {}", add.path),
+        }
     }
 }

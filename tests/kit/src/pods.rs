@@ -239,6 +239,8 @@ const ANNOTATIONS: &[Row] = &[
     ("vdi-metrics.io/gpu-access", "runtime"),
     ("vdi-metrics.io/gpu-access", "none"),
     ("vdi-metrics.io/gpu-access", "all of them"),
+    ("vdi-metrics.io/gpu-access", "whatever the node has to offer"),
+    ("vdi-metrics.io/interval", "\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}\u{7}\u{8}\u{1f}\u{7f}\u{85}\u{e000}\u{2028}"),
     ("vdi-metrics.io/prot", "9500"),
     ("prometheus.io/scrape", "true"),
     ("prometheus.io/scrape", "false"),
