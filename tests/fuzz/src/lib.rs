@@ -47,7 +47,7 @@ pub struct Report {
 /// Where the file cannot be written.
 pub fn run(inputs: usize, seed: u64) -> Result<Report, PathBuf> {
     let (mut random, mut guide, law, began) = (Random(seed), Guide::new(), Law::new(), Instant::now());
-    let (mut corpus, mut report) = (seeds::reviews(), Report::default());
+    let (mut corpus, mut report) = (seeds::reviews(&law), Report::default());
     let seeds = corpus.len();
     for number in 0..inputs {
         let input = if number < seeds { corpus[number].clone() } else { random.child(&corpus) };
@@ -109,8 +109,8 @@ mod tests {
     /// A short run, so that neither the law nor the mutation rots between two long ones.
     #[test]
     fn no_input_breaks_the_law() {
-        let report = run(6000, 1).unwrap_or_else(|file| panic!("broken by {}", file.display()));
+        let report = run(3000, 1).unwrap_or_else(|file| panic!("broken by {}", file.display()));
         // Mutation that spoils every envelope, or none, tries nothing.
-        assert!(report.endings.iter().all(|count| *count > 600), "{report}");
+        assert!(report.endings.iter().all(|count| *count > 300), "{report}");
     }
 }

@@ -66,43 +66,28 @@ impl Random {
     }
 
     fn change(&mut self, child: &mut Vec<u8>, corpus: &[Vec<u8>]) {
-        let at = self.below(child.len() + 1);
-        match self.below(16) {
+        let (range, at) = (self.value(child), self.below(child.len() + 1));
+        match self.below(24) {
             0 if at < child.len() => child[at] ^= 1 << self.below(8),
-            1 => {
-                let end = (at + self.below(16)).min(child.len());
-                child.drain(at..end);
-            }
-            2 => {
-                let range = self.value(child);
-                child.truncate(range.start);
-            }
-            3 | 4 => {
-                let range = self.value(child);
-                let copy = child[range.clone()].to_vec();
-                child.splice(at..at, copy);
-            }
-            5 => {
-                let (range, depth) = (self.value(child), 1 << self.below(12));
+            1 => drop(child.drain(at..(at + self.below(16)).min(child.len()))),
+            2 => child.truncate(at),
+            3 => {
+                let depth = 1 << self.below(12);
                 let wrapped = [&b"[".repeat(depth)[..], &child[range.clone()], &b"]".repeat(depth)].concat();
                 child.splice(range, wrapped);
             }
-            6 | 7 => {
-                let range = self.value(child);
-                child.splice(range, self.one_of(&ODD).iter().copied());
+            4..=7 => drop(child.splice(range, self.one_of(&ODD).iter().copied())),
+            8..=11 if child.get(range.start) == Some(&b'[') => {
+                let item = [self.of_another(corpus), b","].concat();
+                child.splice(range.start + 1..range.start + 1, item);
             }
-            8..=10 => {
-                let range = self.value(child);
-                let field =
-                    [&b"{"[..], self.of_another(corpus), b":", self.of_another(corpus), b","].concat();
-                if child.get(range.start) == Some(&b'{') {
-                    child.splice(range.start..=range.start, field);
-                }
+            8..=17 if child.get(range.start) == Some(&b'{') => {
+                let other = self.parent(corpus);
+                let key = &other[self.key(other)];
+                let field = [key, b":", self.of_another(corpus), b","].concat();
+                child.splice(range.start + 1..range.start + 1, field);
             }
-            _ => {
-                let range = self.value(child);
-                child.splice(range, self.of_another(corpus).iter().copied());
-            }
+            _ => drop(child.splice(range, self.of_another(corpus).iter().copied())),
         }
     }
 
@@ -111,15 +96,28 @@ impl Random {
         &other[self.value(other)]
     }
 
-    /// A JSON value, or a key: what follows one of the characters that a value follows.
+    /// A JSON value of the document: what follows one of the characters that a value follows.
     fn value(&mut self, json: &[u8]) -> Range<usize> {
         let from = self.below(json.len());
-        let follows = |at: &usize| matches!(json[*at], b':' | b'[' | b',' | b'{');
+        let follows = |at: &usize| matches!(json[*at], b':' | b'[' | b',');
         let start = (from..json.len()).find(follows).map_or(json.len(), |at| at + 1);
-        start..end_of_value(json, start)
+        match end_of_value(json, start) {
+            key if json.get(key) == Some(&b':') => key + 1..end_of_value(json, key + 1),
+            end => start..end,
+        }
+    }
+
+    /// A key with its quotes.
+    fn key(&mut self, json: &[u8]) -> Range<usize> {
+        let from = self.below(json.len());
+        let pair =
+            json[from..].windows(2).position(|pair| pair == b"\":").map_or(json.len(), |at| from + at + 1);
+        let before = json[..pair.saturating_sub(1)].iter().rposition(|byte| *byte == b'"');
+        before.unwrap_or(pair)..pair
     }
 }
 
+/// Where the value that begins at `start` is over.
 fn end_of_value(json: &[u8], start: usize) -> usize {
     let (mut depth, mut quoted, mut escaped) = (0_i32, false, false);
     for (at, byte) in json.iter().enumerate().skip(start) {
