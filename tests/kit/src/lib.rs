@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod apiserver;
 pub mod cluster;
+pub mod desktop;
 pub mod exposition;
 pub mod http;
 pub mod pods;
