@@ -1,6 +1,9 @@
 //! The algebra of injection over pods at random (`kit::pods`): whatever a pod is like and whatever is configured, what
 //! holds for one holds for all. `PROPTEST_CASES` raises the number of pods, 256 for each property.
 
+mod damage;
+mod sidecar;
+
 use std::{collections::BTreeMap, path::Path, sync::LazyLock};
 
 use kit::{
@@ -19,6 +22,9 @@ use vdi_metrics::{
     admission::{Injector, Namespaces, Settings},
     contract::{CONTAINER, key},
 };
+
+use damage::{DAMAGE, harm, is_left, without_sidecar};
+use sidecar::{is_harmless, place};
 
 /// Configurations that change what is injected.
 static INJECTORS: LazyLock<Vec<Injector>> =
@@ -137,23 +143,6 @@ fn without_empty(mut pod: Value) -> Value {
     pod
 }
 
-/// The list that our container is in, and its place there.
-fn place(pod: &Value) -> Option<(&'static str, usize)> {
-    ["initContainers", "containers"].into_iter().find_map(|list| {
-        let index = pod["spec"][list].as_array()?.iter().position(|item| item["name"] == CONTAINER)?;
-        Some((list, index))
-    })
-}
-
-fn others(pod: &Value) -> impl Iterator<Item = &Value> {
-    let lists = ["initContainers", "containers"].into_iter().filter_map(|list| pod["spec"][list].as_array());
-    lists.flatten().filter(|container| container["name"] != CONTAINER)
-}
-
-fn items<'v>(of: &'v Value, list: &str) -> impl Iterator<Item = &'v Value> {
-    of[list].as_array().into_iter().flatten()
-}
-
 proptest! {
     #[test]
     fn whatever_a_pod_is_like_its_answer_is_sound(pod in pods::damaged(), injector in any_injector()) {
@@ -240,108 +229,6 @@ proptest! {
             }
         }
     }
-}
-
-/// What must hold of a sidecar in any pod.
-fn is_harmless(ours: &Value, pod: &Value, list: &str) {
-    let fields = [
-        "name",
-        "image",
-        "imagePullPolicy",
-        "restartPolicy",
-        "env",
-        "ports",
-        "resources",
-        "securityContext",
-        "volumeMounts",
-        "terminationMessagePath",
-        "terminationMessagePolicy",
-    ];
-    assert!(ours.as_object().unwrap().keys().all(|field| fields.contains(&field.as_str())), "{ours}");
-    let (native, policy) = (list == "initContainers", &ours["restartPolicy"]);
-    assert_eq!(*policy, if native { json!("Always") } else { Value::Null });
-    assert!(native || pod["spec"]["restartPolicy"] == "Always", "a container keeps the pod from completing");
-    for amounts in ["requests", "limits"] {
-        let mut names = ours["resources"][amounts].as_object().into_iter().flatten();
-        assert!(names.all(|(name, _)| name == "cpu" || name == "memory"), "{ours}");
-    }
-    let is_shared = |claim: &Value| {
-        others(pod).any(|container| items(&container["resources"], "claims").any(|theirs| theirs == claim))
-    };
-    assert!(items(&ours["resources"], "claims").all(is_shared), "{ours}");
-    assert!(items(ours, "volumeMounts").all(|mount| mount["name"] == CONTAINER), "{ours}");
-    assert_eq!(items(&pod["spec"], "volumes").filter(|volume| volume["name"] == CONTAINER).count(), 1);
-    let port = &ours["ports"][0]["containerPort"];
-    assert!(
-        !others(pod).flat_map(|other| items(other, "ports")).any(|theirs| theirs["containerPort"] == *port)
-    );
-    let context = &ours["securityContext"];
-    let restricted = json!({
-        "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "privileged": false,
-        "readOnlyRootFilesystem": true, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"},
-    });
-    assert!(restricted.as_object().unwrap().iter().all(|(field, value)| context[field] == *value), "{ours}");
-    let root = context["runAsUser"].is_null() && pod["spec"]["securityContext"]["runAsUser"] == 0;
-    assert!(!root, "the pod's user 0 is ours and may not start");
-}
-
-/// Parts of an injection, and what others make of them; without a value they are gone.
-const DAMAGE: [(&str, Option<&str>); 18] = [
-    ("container/restartPolicy", None),
-    ("container/securityContext", None),
-    ("container/securityContext/allowPrivilegeEscalation", None),
-    ("container/securityContext/allowPrivilegeEscalation", Some("true")),
-    ("container/securityContext/capabilities", None),
-    ("container/securityContext/capabilities", Some(r#"{"drop": ["NET_RAW"]}"#)),
-    ("container/securityContext/privileged", Some("true")),
-    ("container/securityContext/readOnlyRootFilesystem", None),
-    ("container/securityContext/runAsNonRoot", Some("null")),
-    ("container/securityContext/runAsUser", None),
-    ("container/securityContext/runAsUser", Some("0")),
-    ("container/securityContext/seccompProfile", Some(r#"{"type": "Unconfined"}"#)),
-    ("container/resources", None),
-    ("container/resources", Some("{}")),
-    ("container/volumeMounts", None),
-    ("container/volumeMounts", Some("[]")),
-    ("spec/volumes", None),
-    ("metadata/labels/vdi-metrics.io~1injected", None),
-];
-
-fn harm(pod: &mut Value, path: &str, value: &Option<&str>) {
-    let (list, index) = place(pod).unwrap();
-    let path = path.replace("container", &format!("spec/{list}/{index}"));
-    let (parent, field) = path.rsplit_once('/').unwrap();
-    if path == "spec/volumes" {
-        pod["spec"]["volumes"].as_array_mut().unwrap().retain(|volume| volume["name"] != CONTAINER);
-    } else if let Some(parent) = pod.pointer_mut(&format!("/{parent}")).and_then(Value::as_object_mut) {
-        match value {
-            Some(value) if parent.contains_key(field) => {
-                parent.insert(field.to_owned(), serde_json::from_str(value).unwrap());
-            }
-            Some(_) => {}
-            None => drop(parent.remove(&field.replace("~1", "/"))),
-        }
-    }
-}
-
-/// Whether this may be nothing to repair: with the token mounted there is no room for our own mount, and not every sidecar
-/// has a restart policy, a user or resources.
-fn is_left(path: &str, reinvoked: bool) -> bool {
-    let optional = ["restartPolicy", "runAsUser", "resources"].iter().any(|part| path.ends_with(part));
-    optional || path.ends_with("volumeMounts") && reinvoked
-}
-
-fn without_sidecar(pod: &Value) -> Value {
-    let mut pod = pod.clone();
-    for list in ["initContainers", "containers", "volumes"] {
-        if let Some(items) = pod["spec"][list].as_array_mut() {
-            items.retain(|item| item["name"] != CONTAINER);
-        }
-    }
-    if let Some(labels) = pod["metadata"]["labels"].as_object_mut() {
-        labels.remove(key::INJECTED);
-    }
-    pod
 }
 
 /// The properties are worth what the pods are like: about half are injected, and every decision is met.

@@ -19,8 +19,8 @@ pub(crate) fn reviews(law: &Law) -> Vec<Vec<u8>> {
     let mut runner = TestRunner::deterministic();
     let strategy = pods::damaged();
     let at_random = (0..AT_RANDOM).map(|_| strategy.new_tree(&mut runner).expect("a pod").current());
-    let before: Vec<_> = written().into_iter().chain(at_random).map(review).collect();
-    let after = before.iter().filter_map(|review| law.injected(review)).map(review).collect();
+    let before: Vec<_> = written().into_iter().chain(at_random).map(|pod| review(&pod)).collect();
+    let after = before.iter().filter_map(|review| law.injected(review)).map(|pod| review(&pod)).collect();
     [before, after].concat().iter().map(|review| pods::text(review).into_bytes()).collect()
 }
 
@@ -32,7 +32,7 @@ fn written() -> Vec<Value> {
     files.iter().map(|file| serde_saphyr::from_str(&fs::read_to_string(file).unwrap()).unwrap()).collect()
 }
 
-fn review(pod: Value) -> Value {
+fn review(pod: &Value) -> Value {
     json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
