@@ -8,6 +8,8 @@
 )]
 
 mod admission;
+mod algebra;
+mod hostile;
 mod house;
 mod manifests;
 mod reference;
