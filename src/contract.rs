@@ -4,6 +4,9 @@
 /// Name of the injected container, of its port and of its one volume.
 pub const CONTAINER: &str = "vdi-metrics";
 
+/// What the names of our labels and annotations begin with.
+pub const PREFIX: &str = "vdi-metrics.io/";
+
 /// Port of the sidecar's `/metrics` where the pod declares no other use of it.
 pub const PORT: u16 = 9478;
 
@@ -36,6 +39,8 @@ pub mod key {
     pub const STATUS: &str = "vdi-metrics.io/status";
     /// Annotation with the hash of the container that was injected.
     pub const CONFIG: &str = "vdi-metrics.io/config";
+    /// Annotation that `vdi-metrics inject` writes into a manifest: what was null or empty there before, for `uninject`.
+    pub const RESTORE: &str = "vdi-metrics.io/restore";
     /// Label or annotation with the session's own name.
     pub const SESSION: &str = "vdi-metrics.io/session";
     /// Label or annotation with the template that the session was made from.

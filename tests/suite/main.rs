@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod cli;
 mod house;
 mod manifests;
 mod reference;

@@ -1,0 +1,67 @@
+//! Explanations as text.
+
+use std::fmt;
+
+use super::{Addition, Explanation};
+use crate::cli::manifest::{Format, Node, to_yaml, yaml};
+
+/// For people, or in a format for programs.
+pub(super) fn write(explanations: &[Explanation], format: Option<Format>) -> anyhow::Result<String> {
+    match format {
+        None => {
+            let texts: Vec<_> = explanations.iter().map(ToString::to_string).collect();
+            Ok(texts.join("\n"))
+        }
+        Some(Format::Json) => Ok(serde_json::to_string_pretty(explanations)? + "\n"),
+        Some(Format::Yaml) => to_yaml(explanations),
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { object, namespace, injected, rule, webhooks, answer, adds, notices, advice } = self;
+        let place = if namespace.is_empty() { String::new() } else { format!(" in namespace {namespace}") };
+        writeln!(f, "{object}{place}: would {}be injected", if *injected { "" } else { "not " })?;
+        writeln!(f, "  rule: {rule}")?;
+        match webhooks.iter().find(|webhook| webhook.asked) {
+            Some(webhook) => writeln!(f, "  the API server asks through {}", webhook.name)?,
+            None => {
+                for webhook in webhooks {
+                    writeln!(f, "  the API server does not ask through {}", webhook.name)?;
+                    webhook.obstacles.iter().try_for_each(|obstacle| writeln!(f, "    {obstacle}"))?;
+                }
+                writeln!(f, "  if it were asked, the answer would be: {answer}")?;
+            }
+        }
+        notices.iter().try_for_each(|notice| writeln!(f, "  warning: {notice}"))?;
+        advice.iter().try_for_each(|advice| writeln!(f, "  advice: {advice}"))?;
+        adds.as_ref().map_or(Ok(()), |adds| write!(f, "{adds}"))
+    }
+}
+
+impl fmt::Display for Addition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { port, resources, identity, container, volume } = self;
+        writeln!(f, "  port: {port}")?;
+        let amount = |path: &[&str]| resources.as_ref()?.at(path)?.as_str();
+        match (amount(&["limits", "cpu"]), amount(&["limits", "memory"])) {
+            (Some(cpu), Some(memory)) => {
+                writeln!(f, "  resources: {cpu} of a processor, {memory} of memory")?
+            }
+            _ => writeln!(f, "  resources: none of its own")?,
+        }
+        for (variable, field) in identity {
+            writeln!(f, "  identity: {variable} from {field}")?;
+        }
+        if identity.is_empty() {
+            writeln!(f, "  identity: none; the pod has no label or annotation that names its session")?;
+        }
+        indented(f, "container", container)?;
+        volume.as_ref().map_or(Ok(()), |volume| indented(f, "volume", volume))
+    }
+}
+
+fn indented(f: &mut fmt::Formatter<'_>, what: &str, node: &Node) -> fmt::Result {
+    writeln!(f, "  {what}:")?;
+    yaml(node).lines().try_for_each(|line| writeln!(f, "    {line}"))
+}
