@@ -2,13 +2,13 @@
 
 mod change;
 mod completions;
-mod core;
 mod explain;
 mod inject;
 mod manifest;
 mod render;
 mod selectors;
 pub mod serve;
+mod surroundings;
 mod uninject;
 mod workload;
 

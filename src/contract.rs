@@ -4,9 +4,6 @@
 /// Name of the injected container, of its port and of its one volume.
 pub const CONTAINER: &str = "vdi-metrics";
 
-/// What the names of our labels and annotations begin with.
-pub const PREFIX: &str = "vdi-metrics.io/";
-
 /// Port of the sidecar's `/metrics` where the pod declares no other use of it.
 pub const PORT: u16 = 9478;
 

@@ -37,15 +37,13 @@ pub(super) struct Change {
     pub(super) notices: Vec<String>,
 }
 
-/// Changes every pod in the manifests and writes them, with a line about each object to standard error. Nothing is written
-/// unless all could be read.
+/// Changes every pod in the manifests and writes them, with a line about each object to standard error.
 pub(super) fn every_pod(
-    files: &Files,
+    mut manifests: Vec<Manifest>,
     output: &Output,
     streams: &mut Streams<'_>,
     change: impl Fn(&mut Node, &Object) -> Change,
 ) -> anyhow::Result<()> {
-    let mut manifests = files.read(streams.stdin)?;
     let several = manifests.len() > 1;
     let (mut text, mut report) = (String::new(), String::new());
     for manifest in &mut manifests {

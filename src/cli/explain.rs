@@ -3,30 +3,32 @@
 mod advice;
 mod report;
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::ensure;
+use json_patch::Patch;
 use serde::Serialize;
 
 use super::{
     Streams,
     change::Files,
-    core::{Injector, Namespaces, Verdict},
     inject,
-    manifest::{Format, Manifest, Node},
+    manifest::{Format, Node},
     selectors::{self, Labels, Webhook},
+    surroundings::Surroundings,
     uninject,
     workload::{self, Object},
 };
 use crate::{
-    admission::{Outcome, Settings},
+    admission::{Injector, Outcome, Reason, Settings},
     contract::key,
 };
 
 pub(super) const AFTER_HELP: &str = "\
 Two parties decide. The API server asks our server only about pods that the selectors and conditions of the webhook
 configuration let through: those shipped with this version are evaluated here. Then our server decides on the pod. Labels of
-its namespace come from a Namespace in the files, else from --namespace-labels.
+its namespace come from a Namespace in the files, else from --namespace-labels; LimitRanges and ResourceQuotas from the
+files. With --live all three come from the cluster.
 
 Exit codes: 0 every pod would be injected; 3 some would not; 1 something could not be read, or holds no pod; 2 wrong arguments.
 
@@ -43,6 +45,12 @@ pub struct Args {
     /// Labels of the namespaces, as far as the files hold no Namespace of that name
     #[arg(long, value_name = "KEY=VALUE,...", value_delimiter = ',', value_parser = label)]
     namespace_labels: Vec<(String, String)>,
+    /// Ask the cluster for the namespaces' labels, LimitRanges and ResourceQuotas, instead of the files
+    #[arg(long, conflicts_with = "namespace_labels")]
+    live: bool,
+    /// Context of the kubeconfig to ask with; without it the current one
+    #[arg(long, value_name = "NAME", requires = "live")]
+    context: Option<String>,
     /// What the sidecar is like, YAML: the server's configuration file; without it the defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -60,9 +68,15 @@ fn label(text: &str) -> Result<(String, String), String> {
 pub(super) fn run(args: &Args, streams: &mut Streams<'_>) -> anyhow::Result<bool> {
     let settings = args.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
     let manifests = args.files.read(streams.stdin)?;
-    let world = World::of(args, &manifests, Injector::new(settings))?;
-    let documents = manifests.iter().flat_map(|manifest| &manifest.documents);
-    let explanations: Vec<_> = documents.flat_map(|document| world.explain_all(&document.root)).collect();
+    let documents: Vec<_> =
+        manifests.iter().flat_map(|manifest| &manifest.documents).map(|document| &document.root).collect();
+    let surroundings = match args.live {
+        true => Surroundings::live(args.context.as_deref(), &namespaces(&documents, &args.namespace))?,
+        false => Surroundings::of(&manifests, &args.namespace)?,
+    };
+    let world =
+        World { args, injector: Injector::new(settings), webhooks: selectors::webhooks()?, surroundings };
+    let explanations: Vec<_> = documents.iter().flat_map(|root| world.explain_all(root)).collect();
     ensure!(
         !explanations.is_empty(),
         "no pod and no pod template in it; `inject` says what the documents are"
@@ -72,15 +86,22 @@ pub(super) fn run(args: &Args, streams: &mut Streams<'_>) -> anyhow::Result<bool
     Ok(explanations.iter().all(|explanation| explanation.injected))
 }
 
+/// The namespaces that pods are in.
+fn namespaces(documents: &[&Node], else_namespace: &str) -> BTreeSet<String> {
+    let objects =
+        documents.iter().flat_map(|root| workload::objects(root)).filter(|object| object.pod.is_some());
+    objects
+        .map(|object| object.namespace_or(else_namespace).to_owned())
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
 /// What is known beside the pod.
-struct World {
+struct World<'a> {
+    args: &'a Args,
     injector: Injector,
     webhooks: Vec<Webhook>,
-    /// Of the command line: the namespace of pods that name none, and what labels namespaces have.
-    namespace: String,
-    labels: Vec<(String, String)>,
-    /// Namespaces that the manifests hold, with their labels.
-    namespaces: Vec<(String, Vec<(String, String)>)>,
+    surroundings: Surroundings,
 }
 
 /// All about one pod.
@@ -122,22 +143,7 @@ struct Addition {
 
 // === impl World ===
 
-impl World {
-    fn of(args: &Args, manifests: &[Manifest], injector: Injector) -> anyhow::Result<Self> {
-        let mut namespaces = vec![];
-        for root in manifests.iter().flat_map(|manifest| &manifest.documents).map(|document| &document.root) {
-            let found = workload::objects(root).into_iter();
-            for object in found.filter_map(|object| root.at(&object.path)) {
-                let text = |path: &[&str]| object.at(path).and_then(Node::as_str);
-                if let (Some("Namespace"), Some(name)) = (text(&["kind"]), text(&["metadata", "name"])) {
-                    namespaces.push((name.to_owned(), selectors::labels(object)));
-                }
-            }
-        }
-        let (namespace, labels) = (args.namespace.clone(), args.namespace_labels.clone());
-        Ok(Self { injector, webhooks: selectors::webhooks()?, namespace, labels, namespaces })
-    }
-
+impl World<'_> {
     fn explain_all(&self, root: &Node) -> Vec<Explanation> {
         let objects = workload::objects(root);
         objects.iter().filter_map(|object| self.explain(root, object)).collect()
@@ -145,35 +151,31 @@ impl World {
 
     fn explain(&self, root: &Node, object: &Object) -> Option<Explanation> {
         let (owner, pod) = (root.at(&object.path)?, root.at(object.pod.as_ref()?)?);
-        let namespace = if object.namespace.is_empty() { &self.namespace } else { &object.namespace };
-        let labels = self.labels_of(namespace);
+        let namespace = object.namespace_or(&self.args.namespace);
+        let labels = self.surroundings.labels(namespace, &self.args.namespace_labels);
         let webhooks: Vec<_> = self.webhooks.iter().map(|webhook| Asked::of(webhook, pod, &labels)).collect();
         let asked = webhooks.iter().any(|webhook| webhook.asked);
-        let verdict = self.injector.consider(&pod.json(), namespace, &Namespaces::default());
-        let has_it = matches!(verdict.outcome, Outcome::Injected);
-        let rule = if asked && !has_it { reason(&verdict) } else { rule(pod, &labels, asked) };
-        let adds = (asked && has_it).then(|| Addition::of(pod, &verdict)).flatten();
+        let verdict = self.injector.consider(&pod.json(), namespace, &self.surroundings.limits);
+        let outcome = verdict.outcome;
+        let has_it = matches!(outcome, Outcome::Repaired | Outcome::Skipped(Reason::AlreadyInjected));
+        let given = asked && outcome == Outcome::Injected;
+        let rule = match asked && !given && !has_it {
+            true => format!("the server is asked, and answers {outcome}"),
+            false if has_it => "the pod has it already, by its annotation vdi-metrics.io/config".to_owned(),
+            false => rule(pod, &labels, asked),
+        };
+        let adds = given.then(|| Addition::of(pod, verdict.patch.as_ref())).flatten();
         Some(Explanation {
             object: object.label.clone(),
-            namespace: namespace.clone(),
-            injected: asked && has_it,
+            namespace: namespace.to_owned(),
+            injected: given || has_it,
             rule,
             webhooks,
-            answer: verdict.outcome.to_string(),
-            notices: verdict.notices.iter().map(ToString::to_string).collect(),
+            answer: outcome.to_string(),
+            notices: inject::notices(&verdict),
             advice: advice::on(owner, pod, &labels, adds.as_ref().map(|adds| &*adds.port)),
             adds,
         })
-    }
-
-    /// The labels of a namespace, with the one that the API server sets.
-    fn labels_of(&self, namespace: &str) -> Vec<(String, String)> {
-        let held = self.namespaces.iter().find(|(name, _)| name == namespace).map(|(_, labels)| labels);
-        let mut labels = held.unwrap_or(&self.labels).clone();
-        if !namespace.is_empty() {
-            labels.push(("kubernetes.io/metadata.name".to_owned(), namespace.to_owned()));
-        }
-        labels
     }
 }
 
@@ -194,10 +196,6 @@ fn rule(pod: &Node, namespace: &Labels, asked: bool) -> String {
         .to_owned()
 }
 
-fn reason(verdict: &Verdict) -> String {
-    format!("the server is asked, and answers {}", verdict.outcome)
-}
-
 // === impl Asked ===
 
 impl Asked {
@@ -210,9 +208,9 @@ impl Asked {
 // === impl Addition ===
 
 impl Addition {
-    fn of(pod: &Node, verdict: &Verdict) -> Option<Self> {
+    fn of(pod: &Node, patch: Option<&Patch>) -> Option<Self> {
         let mut pod = pod.clone();
-        inject::apply_all(&mut pod, verdict.patch.as_ref());
+        inject::apply_all(&mut pod, patch);
         let container = uninject::container(&pod)?.clone();
         let port = container.at(&["ports", "0", "containerPort"]).map(Node::json).unwrap_or_default();
         let environment = container.get("env").and_then(Node::items).unwrap_or_default();

@@ -7,16 +7,19 @@ use json_patch::{Patch, PatchOperation};
 use super::{
     Streams,
     change::{self, Change, Files, Output},
-    core::{Injector, Namespaces, Verdict},
     manifest::Node,
+    surroundings::Surroundings,
     workload::Object,
 };
-use crate::{admission::Settings, contract::key};
+use crate::{
+    admission::{Injector, Namespaces, Outcome, Settings, Verdict},
+    contract::key,
+};
 
 pub(super) const AFTER_HELP: &str = "\
 Pods, and the pod templates of Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs, CronJobs,
 PodTemplates and Lists of them are decided on as by the server; other documents pass through. No label has to opt in: that
-you call inject does. The label or annotation vdi-metrics.io/inject: disabled opts out. Documents keep their order, spelling
+you call inject does. LimitRanges and ResourceQuotas in the files are heeded in their namespaces. The label or annotation vdi-metrics.io/inject: disabled opts out. Documents keep their order, spelling
 and comments; one with anchors around the pod's metadata may have to be written anew, without its comments, and the report
 says so. Pull secrets of the configuration are left out: with one in the manifest, a pod would not get its service account's.
 
@@ -42,17 +45,28 @@ pub struct Args {
 pub(super) fn run(args: &Args, streams: &mut Streams<'_>) -> anyhow::Result<()> {
     let settings = args.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
     let injector = Injector::new(settings);
-    change::every_pod(&args.files, &args.output, streams, |pod, object| inject(pod, object, &injector))
+    let manifests = args.files.read(streams.stdin)?;
+    let limits = Surroundings::of(&manifests, "")?.limits;
+    change::every_pod(manifests, &args.output, streams, |pod, object| inject(pod, object, &injector, &limits))
 }
 
-fn inject(pod: &mut Node, object: &Object, injector: &Injector) -> Change {
-    let Verdict { outcome, notices, patch } =
-        injector.consider(&pod.json(), &object.namespace, &Namespaces::default());
-    let mut notices: Vec<_> = notices.iter().map(ToString::to_string).collect();
+fn inject(pod: &mut Node, object: &Object, injector: &Injector, limits: &Namespaces) -> Change {
+    let verdict = injector.consider(&pod.json(), &object.namespace, limits);
     let void = Void::of(pod);
-    notices.extend(apply_all(pod, patch.as_ref()));
+    let mut notices = notices(&verdict);
+    notices.extend(apply_all(pod, verdict.patch.as_ref()));
     void.note_down(pod);
-    Change { outcome: outcome.to_string(), notices }
+    Change { outcome: verdict.outcome.to_string(), notices }
+}
+
+/// What the creator of the pod would be warned of.
+pub(super) fn notices(verdict: &Verdict) -> Vec<String> {
+    let reason = match verdict.outcome {
+        Outcome::Skipped(reason) => reason.warning(),
+        Outcome::Injected | Outcome::Repaired => None,
+    };
+    let notices = verdict.notices.iter().map(ToString::to_string);
+    reason.map(str::to_owned).into_iter().chain(notices).collect()
 }
 
 /// ServiceAccount admission gives the account's pull secrets to a pod only if it has none of its own.

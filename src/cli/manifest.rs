@@ -10,7 +10,7 @@ mod parse;
 mod splice;
 
 pub(super) use emit::yaml;
-pub(super) use node::{Node, Value};
+pub(super) use node::Node;
 
 use std::{borrow::Cow, ops::Range};
 

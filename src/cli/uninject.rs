@@ -27,7 +27,8 @@ pub struct Args {
 
 /// Writes the manifests without the sidecar.
 pub(super) fn run(args: &Args, streams: &mut Streams<'_>) -> anyhow::Result<()> {
-    change::every_pod(&args.files, &args.output, streams, |pod, _| Change {
+    let manifests = args.files.read(streams.stdin)?;
+    change::every_pod(manifests, &args.output, streams, |pod, _| Change {
         outcome: uninject(pod).to_owned(),
         notices: vec![],
     })

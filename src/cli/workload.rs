@@ -28,6 +28,15 @@ pub(super) struct Object {
     pub(super) pod: Option<Vec<String>>,
 }
 
+// === impl Object ===
+
+impl Object {
+    /// Its namespace, or this one where it names none.
+    pub(super) fn namespace_or<'o>(&'o self, other: &'o str) -> &'o str {
+        if self.namespace.is_empty() { other } else { &self.namespace }
+    }
+}
+
 /// The objects of a document, those of a list one by one. None where it is empty.
 pub(super) fn objects(root: &Node) -> Vec<Object> {
     let mut found = vec![];

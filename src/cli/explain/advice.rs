@@ -1,11 +1,8 @@
 //! What people get wrong, as far as a manifest shows it.
 
 use crate::{
-    cli::{
-        manifest::{Node, Value},
-        selectors::Labels,
-    },
-    contract::{PREFIX, key},
+    cli::{manifest::Node, selectors::Labels},
+    contract::key,
 };
 
 /// Advice on a pod, the object that makes it, and what a mesh beside it would need for `port`.
@@ -14,10 +11,7 @@ pub(super) fn on(owner: &Node, pod: &Node, namespace: &Labels, port: Option<&str
     let mut advice = if is_made { misplaced(owner, pod) } else { vec![] };
     advice.extend(opting_in(pod));
     advice.extend(
-        namespace
-            .iter()
-            .filter(|(name, _)| name == key::INJECT)
-            .filter_map(|(_, word)| unknown_word("namespace", word)),
+        namespace.iter().filter(|(name, _)| name == key::INJECT).filter_map(|(_, word)| unknown_word(word)),
     );
     advice.extend(port.into_iter().flat_map(|port| meshes(pod, namespace, port)));
     advice
@@ -30,7 +24,7 @@ fn misplaced(owner: &Node, pod: &Node) -> Vec<String> {
     let mut found = vec![];
     for (what, map) in MAPS {
         for entry in owner.at(&["metadata", map]).and_then(Node::entries).unwrap_or_default() {
-            if entry.key.starts_with(PREFIX) && pod.at(&["metadata", map, &*entry.key]).is_none() {
+            if entry.key.starts_with(key::PREFIX) && pod.at(&["metadata", map, &*entry.key]).is_none() {
                 found.push(format!("the {what} {} is on the object that makes the pods; it counts only in the metadata of the pod template", entry.key));
             }
         }
@@ -44,18 +38,21 @@ fn opting_in(pod: &Node) -> Vec<String> {
     if of("annotations").and_then(Node::as_str) == Some(key::ENABLED) {
         found.push("the annotation vdi-metrics.io/inject: enabled opts nothing in; selectors see labels only, so make it a label".to_owned());
     }
-    match of("labels").map(|node| &node.value) {
-        Some(Value::Text(word)) => found.extend(unknown_word("pod", word)),
-        Some(_) => found.push("the label vdi-metrics.io/inject is no string, and the API server refuses the pod; use enabled or disabled".to_owned()),
-        None => {}
+    if of("labels").is_some_and(|label| label.as_str().is_none()) {
+        found.push(
+            "the label vdi-metrics.io/inject is no string, and the API server refuses the pod; use enabled or disabled"
+                .to_owned(),
+        );
     }
     found
 }
 
-fn unknown_word(of: &str, word: &str) -> Option<String> {
+fn unknown_word(word: &str) -> Option<String> {
     let known = [key::ENABLED, key::DISABLED].contains(&word);
     (!known).then(|| {
-        format!("the {of}'s label vdi-metrics.io/inject: {word:?} counts as absent; use enabled or disabled")
+        format!(
+            "the namespace's label vdi-metrics.io/inject: {word:?} counts as absent; use enabled or disabled"
+        )
     })
 }
 

@@ -21,10 +21,16 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { object, namespace, injected, rule, webhooks, answer, adds, notices, advice } = self;
         let place = if namespace.is_empty() { String::new() } else { format!(" in namespace {namespace}") };
-        writeln!(f, "{object}{place}: would {}be injected", if *injected { "" } else { "not " })?;
+        let found = match (injected, adds) {
+            (false, _) => "would not be injected",
+            (true, Some(_)) => "would be injected",
+            (true, None) => "has the sidecar already",
+        };
+        writeln!(f, "{object}{place}: {found}")?;
         writeln!(f, "  rule: {rule}")?;
         match webhooks.iter().find(|webhook| webhook.asked) {
             Some(webhook) => writeln!(f, "  the API server asks through {}", webhook.name)?,
+            None if *injected => {}
             None => {
                 for webhook in webhooks {
                     writeln!(f, "  the API server does not ask through {}", webhook.name)?;
