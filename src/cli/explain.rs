@@ -132,11 +132,14 @@ struct Asked {
 
 /// What a pod is given.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Addition {
     port: String,
     resources: Option<Node>,
     /// Variables of the session's identity, and where they are taken from.
     identity: Vec<(String, String)>,
+    /// Only by the server: `inject` leaves them out.
+    pull_secrets: Vec<String>,
     container: Node,
     volume: Option<Node>,
 }
@@ -222,6 +225,7 @@ impl Addition {
             port: String::from_utf8_lossy(&port).into_owned(),
             resources: container.get("resources").cloned(),
             identity: identity.collect(),
+            pull_secrets: inject::pull_secrets(patch),
             volume: uninject::volume(&pod).cloned(),
             container,
         })

@@ -77,7 +77,7 @@ const PULL_SECRETS: &str = "pull secrets are left out: with one in the manifest 
 pub(super) fn apply_all(pod: &mut Node, patch: Option<&Patch>) -> Vec<String> {
     let mut left_out = vec![];
     for operation in patch.iter().flat_map(|patch| &patch.0) {
-        if operation.path().as_str().starts_with("/spec/imagePullSecrets") {
+        if is_pull_secret(operation) {
             left_out.push(PULL_SECRETS.to_owned());
         } else if apply(pod, operation).is_none() {
             left_out.push(format!("cannot apply {operation}; please report it"));
@@ -85,6 +85,22 @@ pub(super) fn apply_all(pod: &mut Node, patch: Option<&Patch>) -> Vec<String> {
     }
     left_out.dedup();
     left_out
+}
+
+fn is_pull_secret(operation: &PatchOperation) -> bool {
+    operation.path().as_str().starts_with("/spec/imagePullSecrets")
+}
+
+/// The names of the pull secrets that a patch adds.
+pub(super) fn pull_secrets(patch: Option<&Patch>) -> Vec<String> {
+    let added = patch.iter().flat_map(|patch| &patch.0).filter(|operation| is_pull_secret(operation));
+    let values = added.filter_map(|operation| match operation {
+        PatchOperation::Add(add) => {
+            Some(add.value.as_array().cloned().unwrap_or_else(|| vec![add.value.clone()]))
+        }
+        _ => None,
+    });
+    values.flatten().filter_map(|secret| Some(secret["name"].as_str()?.to_owned())).collect()
 }
 
 fn apply(pod: &mut Node, operation: &PatchOperation) -> Option<()> {

@@ -7,6 +7,7 @@
 mod emit;
 mod node;
 mod parse;
+mod scalar;
 mod splice;
 
 pub(super) use emit::yaml;
@@ -121,3 +122,6 @@ impl Document {
         splice::anew(source, self.range.start, &self.read, &self.root)
     }
 }
+
+#[cfg(test)]
+mod tests;

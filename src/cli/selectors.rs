@@ -56,8 +56,11 @@ struct Condition {
 /// Labels, or annotations.
 pub(super) type Labels = [(String, String)];
 
-/// The conditions are CEL, which we do not run: by name, whether a pod meets them.
-const CONDITIONS: [(&str, fn(&Node) -> bool); 2] = [
+/// A match condition's name, and whether a pod meets it.
+type Known = (&'static str, fn(&Node) -> bool);
+
+/// The conditions are CEL, which we do not run.
+const CONDITIONS: [Known; 2] = [
     ("not-opted-out-by-annotation", |pod| {
         annotation(pod, key::INJECT).and_then(Node::as_str) != Some(key::DISABLED)
     }),

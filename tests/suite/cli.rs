@@ -353,6 +353,22 @@ fn explain_ends_with_what_it_found() {
 }
 
 #[test]
+fn pull_secrets_are_the_servers_to_add() {
+    let pod = read(&folder("tests/pods/pull-secrets.yaml"))
+        .replace("metadata: {", "metadata: {labels: {vdi-metrics.io/inject: enabled}, ");
+    let config = folder("tests/pods/pull-secrets.config.yaml");
+    let explained = run(&["explain", "-", "--config", config.to_str().unwrap()], pod.as_bytes());
+    assert!(
+        explained.stdout.contains("  pull secrets: vdi-registry\n"),
+        "{}{}",
+        explained.stdout,
+        explained.stderr
+    );
+    let injected = pipe(&["inject", "-", "--config", config.to_str().unwrap()], &pod);
+    assert!(injected.contains("imagePullSecrets: [{name: own}]\n"), "{injected}");
+}
+
+#[test]
 fn the_configuration_in_effect_reads_back_as_itself() {
     let defaults = pipe(&["render"], "");
     assert!(defaults.starts_with("sidecar:\n"), "{defaults}");

@@ -47,7 +47,7 @@ impl fmt::Display for Explanation {
 
 impl fmt::Display for Addition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { port, resources, identity, container, volume } = self;
+        let Self { port, resources, identity, pull_secrets, container, volume } = self;
         writeln!(f, "  port: {port}")?;
         let amount = |path: &[&str]| resources.as_ref()?.at(path)?.as_str();
         match (amount(&["limits", "cpu"]), amount(&["limits", "memory"])) {
@@ -61,6 +61,9 @@ impl fmt::Display for Addition {
         }
         if identity.is_empty() {
             writeln!(f, "  identity: none; the pod has no label or annotation that names its session")?;
+        }
+        if !pull_secrets.is_empty() {
+            writeln!(f, "  pull secrets: {}", pull_secrets.join(", "))?;
         }
         indented(f, "container", container)?;
         volume.as_ref().map_or(Ok(()), |volume| indented(f, "volume", volume))

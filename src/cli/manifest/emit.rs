@@ -1,6 +1,9 @@
 //! Trees as text: YAML as kubectl's users write it, and JSON.
 
-use super::node::{Entry, Node, Value, resolve};
+use super::{
+    node::{Entry, Node, Value},
+    scalar::resolve,
+};
 
 /// Pretty JSON, with a newline at the end.
 pub(super) fn json(node: &Node) -> String {

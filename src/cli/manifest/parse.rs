@@ -5,7 +5,10 @@ use std::{collections::HashMap, ops::Range};
 use anyhow::{anyhow, bail, ensure};
 use granit_parser::{Event, Marker, Options, Parser, ScalarStyle, Span, StructureStyle, Tag};
 
-use super::node::{Entry, Node, Source, Value, resolve};
+use super::{
+    node::{Entry, Node, Source, Value},
+    scalar::resolve,
+};
 
 /// Most nodes that a document can have with its aliases resolved: what nests aliases in aliases to fill the memory ends
 /// here. The API server takes 3 MiB, which is fewer.

@@ -25,12 +25,17 @@ pub(super) fn splice(source: &str, at: usize, read: &Node, wanted: &Node) -> Opt
 
 /// `source` with the document spelt anew: its comments are lost, and those around it stay.
 pub(super) fn anew(source: &str, at: usize, read: &Node, wanted: &Node) -> String {
-    let place =
-        read.source.as_ref().map_or(0..source.len(), |place| place.span.start - at..place.span.end - at);
-    let (head, tail) = (&source[..place.start], &source[place.end..]);
+    let place = read.source.as_ref().map_or(at..at + source.len(), |place| place.span.clone());
+    let (start, end) = (place.start - at, line_end(source, place.end - at));
+    let (head, tail) = (&source[..start], &source[end..]);
     let begin = if head.is_empty() || head.ends_with('\n') { "" } else { "\n" };
-    let end = if source[..place.end].ends_with('\n') { "\n" } else { "" };
-    format!("{head}{begin}{}{end}{tail}", emit::yaml(wanted).trim_end_matches('\n'))
+    format!("{head}{begin}{}{tail}", emit::yaml(wanted).trim_end_matches('\n'))
+}
+
+/// Where the text of this line ends: what is behind `at` can only be a comment.
+fn line_end(source: &str, at: usize) -> usize {
+    let at = if source[..at].ends_with('\n') { at - 1 } else { at };
+    at + source[at..].find(['\r', '\n']).unwrap_or(source.len() - at)
 }
 
 struct Splicer<'t> {
@@ -142,10 +147,13 @@ impl Splicer<'_> {
         }
         // Of an empty value the place is where its key ends.
         let colon = key.end + self.source[key.end..].find(':')? + 1;
-        let end = value.end.max(colon);
-        let end = if self.source[..end].ends_with('\n') { end - 1 } else { end };
         let text = emit::after_key(wanted, self.column(key.start), self.dashes(siblings));
-        self.edits.push((key.end..end, format!(":{text}")));
+        let (first, more) = text.split_at(text.find('\n').unwrap_or(text.len()));
+        // A comment beside it stays in the line of the key.
+        let value = value.end.max(colon);
+        let end = line_end(self.source, value);
+        let comment = self.source.get(value..end).unwrap_or_default();
+        self.edits.push((key.end..end, format!(":{first}{comment}{more}")));
         Some(())
     }
 
