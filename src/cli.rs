@@ -37,11 +37,19 @@ const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 something failed, 2 wrong arguments, 3 `explain` found a pod that would not be injected.
 As kubectl-vdi_metrics in PATH the same program is `kubectl vdi-metrics`.";
 
-/// The verbs.
+/// What there is to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the server: admit pods, count sessions
     Serve(serve::Args),
+    /// What needs no server.
+    #[command(flatten)]
+    Verb(Verb),
+}
+
+/// The verbs that work on files.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
     /// Add the sidecar to pods and pod templates in files, as the server would
     #[command(after_help = inject::AFTER_HELP)]
     Inject(inject::Args),
@@ -70,10 +78,10 @@ pub struct Streams<'a> {
 /// What `explain` ends with where a pod would not be injected.
 const NOT_INJECTED: u8 = 3;
 
-// === impl Command ===
+// === impl Verb ===
 
-impl Command {
-    /// Does what needs no server; `serve` is not for here.
+impl Verb {
+    /// Does it.
     pub fn work(&self, streams: &mut Streams<'_>) -> ExitCode {
         let done = match self {
             Self::Inject(args) => inject::run(args, streams),
@@ -84,7 +92,6 @@ impl Command {
                 Ok(false) => return ExitCode::from(NOT_INJECTED),
                 explained => explained.map(|_| ()),
             },
-            Self::Serve(_) => Ok(()),
         };
         done.map_or_else(|error| fail(&error, streams), |()| ExitCode::SUCCESS)
     }

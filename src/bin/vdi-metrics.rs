@@ -22,7 +22,7 @@ fn main() -> ExitCode {
             log::init(log.unwrap_or(Level::INFO));
             server(args)
         }
-        verb => {
+        Command::Verb(verb) => {
             log::init(log.unwrap_or(Level::ERROR));
             let (mut stdin, mut stdout, mut stderr) = (stdin().lock(), stdout().lock(), stderr());
             verb.work(&mut Streams { stdin: &mut stdin, stdout: &mut stdout, stderr: &mut stderr })

@@ -19,9 +19,12 @@ use crate::{
 pub(super) const AFTER_HELP: &str = "\
 Pods, and the pod templates of Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs, CronJobs,
 PodTemplates and Lists of them are decided on as by the server; other documents pass through. No label has to opt in: that
-you call inject does. LimitRanges and ResourceQuotas in the files are heeded in their namespaces. The label or annotation vdi-metrics.io/inject: disabled opts out. Documents keep their order, spelling
-and comments; one with anchors around the pod's metadata may have to be written anew, without its comments, and the report
-says so. Pull secrets of the configuration are left out: with one in the manifest, a pod would not get its service account's.
+you call inject does. The label or annotation vdi-metrics.io/inject: disabled opts out. LimitRanges and ResourceQuotas in
+the files are heeded in their namespaces.
+
+Documents keep their order, spelling and comments; one whose pods share parts by anchors may have to be written anew, without
+its comments, and the report says so. Pull secrets of the configuration are left out: with one in the manifest, a pod would
+not get its service account's.
 
 The report on standard error has one line for each object. Nothing is written unless every document could be read.
 Exit codes: 0 done, also where pods were skipped; 1 something could not be read; 2 wrong arguments.

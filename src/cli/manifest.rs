@@ -11,7 +11,7 @@ mod scalar;
 mod splice;
 
 pub(super) use emit::yaml;
-pub(super) use node::Node;
+pub(super) use node::{Entry, Node};
 
 use std::{borrow::Cow, ops::Range};
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Addition, Explanation};
-use crate::cli::manifest::{Format, Node, to_yaml, yaml};
+use crate::cli::manifest::{Entry, Format, Node, to_yaml, yaml};
 
 /// For people, or in a format for programs.
 pub(super) fn write(explanations: &[Explanation], format: Option<Format>) -> anyhow::Result<String> {
@@ -49,12 +49,16 @@ impl fmt::Display for Addition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { port, resources, identity, pull_secrets, container, volume } = self;
         writeln!(f, "  port: {port}")?;
-        let amount = |path: &[&str]| resources.as_ref()?.at(path)?.as_str();
-        match (amount(&["limits", "cpu"]), amount(&["limits", "memory"])) {
-            (Some(cpu), Some(memory)) => {
-                writeln!(f, "  resources: {cpu} of a processor, {memory} of memory")?
-            }
-            _ => writeln!(f, "  resources: none of its own")?,
+        for kind in ["requests", "limits"] {
+            let amounts = resources.as_ref().and_then(|resources| resources.get(kind)?.entries());
+            let amount =
+                |Entry { key, value, .. }: &Entry| format!("{key} {}", value.as_str().unwrap_or_default());
+            let amounts: Vec<_> = amounts.unwrap_or_default().iter().map(amount).collect();
+            writeln!(
+                f,
+                "  {kind}: {}",
+                if amounts.is_empty() { "none".to_owned() } else { amounts.join(", ") }
+            )?;
         }
         for (variable, field) in identity {
             writeln!(f, "  identity: {variable} from {field}")?;
