@@ -109,16 +109,24 @@ impl Objects {
     }
 
     async fn ask(&mut self, client: &Client, name: &str) -> anyhow::Result<()> {
-        self.namespaces.push(Api::all(client.clone()).get(name).await?);
+        self.namespaces.push(Api::all(client.clone()).get(name).await.map_err(said)?);
         let list = ListParams::default();
-        self.ranges.extend(Api::namespaced(client.clone(), name).list(&list).await?);
-        self.quotas.extend(Api::namespaced(client.clone(), name).list(&list).await?);
+        self.ranges.extend(Api::namespaced(client.clone(), name).list(&list).await.map_err(said)?);
+        self.quotas.extend(Api::namespaced(client.clone(), name).list(&list).await.map_err(said)?);
         Ok(())
     }
 
     fn surroundings(self) -> Surroundings {
         let limits = limits::of(&self.ranges, &self.quotas);
         Surroundings { namespaces: self.namespaces, limits }
+    }
+}
+
+/// In the API server's own words, where it has any.
+fn said(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) => anyhow::Error::msg(status.message),
+        other => other.into(),
     }
 }
 
