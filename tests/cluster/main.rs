@@ -20,6 +20,7 @@ macro_rules! tests {
 }
 
 mod bed;
+mod cli;
 mod injected;
 mod lifecycle;
 mod monitoring;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    let tests = [bed::TESTS, injected::TESTS, lifecycle::TESTS, monitoring::TESTS].concat();
+    let tests = [bed::TESTS, cli::TESTS, injected::TESTS, lifecycle::TESTS, monitoring::TESTS].concat();
     tests.into_iter().map(|(name, test)| Trial::test(short(name), move || run(name, test))).collect()
 }
 

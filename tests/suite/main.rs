@@ -9,6 +9,7 @@
 
 mod admission;
 mod algebra;
+mod cli;
 mod hostile;
 mod house;
 mod manifests;
