@@ -1,33 +1,49 @@
 //! Admission: the bytes of an AdmissionReview in, the bytes of its answer out.
 //!
-//! Everything but [`edge`] and its [`metrics`] is pure: no await, no lock, no clock, no API call. The pod is decided on
-//! through a view that borrows from the request and is changed by a patch on the raw document, so that fields we do not
-//! know survive. A metric is never worth a desktop: every doubt ends in "allowed, no patch, and here is why".
+//! Everything but [`edge`], its [`metrics`] and the [`configuration`] is pure: no await, no lock, no clock, no API call. The
+//! pod is decided on through a view that borrows from the request and is changed by a patch on the raw document, so that
+//! fields we do not know survive. A metric is never worth a desktop: every doubt ends in "allowed, no patch, and here is why".
 
+pub mod configuration;
 mod container;
 mod decide;
 pub mod edge;
+mod identity;
 pub mod metrics;
+pub mod namespaces;
+mod overrides;
 mod patch;
 mod pod;
+pub mod quantity;
+mod reason;
+mod repair;
+mod resources;
 mod review;
 pub mod settings;
 
 use json_patch::Patch;
+use serde::Deserialize;
+use serde_json::Value;
 
-pub use decide::Reason;
+pub use namespaces::Namespaces;
+pub use overrides::Notice;
+pub use reason::{Outcome, Reason};
+pub use repair::Part;
 pub use review::{Malformed, Review};
 pub use settings::Settings;
 
-use decide::Decision;
+use container::Container;
+use decide::{Decision, Plan};
+use patch::Additions;
+use pod::Pod;
+use settings::Profile;
 
-/// What is answered about a pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is given the sidecar.
-    Injected,
-    /// It goes without us.
-    Skipped(Reason),
+/// Settings made ready to decide on pods.
+#[derive(Debug)]
+pub struct Injector {
+    settings: Settings,
+    profiles: Vec<Profile>,
+    hash: String,
 }
 
 /// One review and its answer.
@@ -37,37 +53,152 @@ pub struct Admission<'a> {
     pub review: Review<'a>,
     /// What was decided.
     pub outcome: Outcome,
+    /// What the creator of the pod is told about it beside that.
+    pub notices: Vec<Notice>,
+    /// What others had broken.
+    pub repaired: Vec<Part>,
     /// The AdmissionReview to send back.
     pub reply: Vec<u8>,
 }
 
-/// Answers one AdmissionReview.
-///
-/// # Errors
-/// Only where there is no request to answer, because its envelope cannot be read; never because of the pod in it.
-pub fn admit<'a>(body: &'a [u8], settings: &Settings) -> Result<Admission<'a>, Malformed> {
-    let review = Review::read(body)?;
-    let (outcome, patch) = answer(&review, settings);
-    let reply = review.reply(outcome, patch.as_ref());
-    Ok(Admission { review, outcome, reply })
+/// What is decided about a pod outside of a cluster.
+#[derive(Debug)]
+pub struct Verdict {
+    /// What was decided.
+    pub outcome: Outcome,
+    /// What is to be told about it beside that.
+    pub notices: Vec<Notice>,
+    /// The change to the pod, if there is one: `add` operations, in order.
+    pub patch: Option<Patch>,
 }
 
-fn answer(review: &Review<'_>, settings: &Settings) -> (Outcome, Option<Patch>) {
-    if !review.creates_a_pod() {
-        return (Outcome::Skipped(Reason::NotAPod), None);
+/// What is decided about a pod, and the change to it.
+#[derive(Debug)]
+struct Answer {
+    outcome: Outcome,
+    notices: Vec<Notice>,
+    repaired: Vec<Part>,
+    added: Additions,
+}
+
+// === impl Injector ===
+
+impl Injector {
+    /// Makes settings ready.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let profiles = settings.all_profiles();
+        let hash = fingerprint(&settings, &profiles);
+        Self { settings, profiles, hash }
     }
-    let Some(pod) = review.pod() else { return (Outcome::Skipped(Reason::Undecodable), None) };
-    let (outcome, changes) = match decide::decide(pod, settings) {
-        Decision::Inject(plan) => {
-            (Outcome::Injected, patch::Changes::inject(container::sidecar(&plan, settings)))
+
+    /// What the operator decided.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What `vdi-metrics.io/config` says of every pod that is injected under these settings.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    fn profiles(&self) -> &[Profile] {
+        &self.profiles
+    }
+
+    /// Answers one AdmissionReview.
+    ///
+    /// # Errors
+    /// Only where there is no request to answer, because its envelope cannot be read; never because of the pod in it.
+    pub fn admit<'a>(&self, body: &'a [u8], known: &Namespaces) -> Result<Admission<'a>, Malformed> {
+        let review = Review::read(body)?;
+        let answer = if !review.creates_a_pod() {
+            Answer::skip(Reason::NotAPod)
+        } else if let Some(pod) = review.pod() {
+            self.answer(pod, review.namespace(), known, || review::object(body))
+        } else {
+            Answer::skip(Reason::Undecodable)
+        };
+        let reply = review.reply(&answer);
+        let Answer { outcome, notices, repaired, added: _ } = answer;
+        Ok(Admission { review, outcome, notices, repaired, reply })
+    }
+
+    /// Decides on one pod, an object with metadata and spec as JSON, as [`Injector::admit`] would in this namespace.
+    #[must_use]
+    pub fn consider(&self, pod: &[u8], namespace: &str, known: &Namespaces) -> Verdict {
+        let whole = || serde_json::from_slice(pod).ok();
+        let answer = match Pod::deserialize(&mut serde_json::Deserializer::from_slice(pod)) {
+            Ok(pod) => self.answer(&pod, namespace, known, whole),
+            Err(_) => Answer::skip(Reason::Undecodable),
+        };
+        let patch = (!answer.added.is_empty()).then(|| answer.added.to_patch());
+        Verdict { outcome: answer.outcome, notices: answer.notices, patch }
+    }
+
+    /// `whole` is the pod as it came; only a repair has to know all of it.
+    fn answer(
+        &self,
+        pod: &Pod<'_>,
+        namespace: &str,
+        known: &Namespaces,
+        whole: impl FnOnce() -> Option<Value>,
+    ) -> Answer {
+        let mut notices = vec![];
+        match decide::decide(pod, namespace, known.of(namespace), self, &mut notices) {
+            Decision::Inject(plan) => {
+                let added = Additions::inject(pod, &plan, self);
+                Answer { outcome: Outcome::Injected, notices, repaired: vec![], added }
+                    .proven(|| patch::skeleton(pod))
+            }
+            Decision::Inspect(plan) => self.inspect(&plan, whole().unwrap_or_default()),
+            Decision::Skip(reason) => Answer { added: Additions::skip(pod, reason), ..Answer::skip(reason) }
+                .proven(|| patch::skeleton(pod)),
         }
-        Decision::Skip(reason) => (Outcome::Skipped(reason), patch::Changes::skip(reason)),
-    };
-    match changes.on(pod) {
-        Ok(patch) => (outcome, patch),
-        Err(error) => {
-            tracing::error!(uid = %review.uid(), %error, "Kept back a patch that does not apply");
-            (Outcome::Skipped(Reason::PatchRejected), None)
+    }
+
+    fn inspect(&self, plan: &Plan<'_>, whole: Value) -> Answer {
+        let expected = Container::of(plan, self.settings.sidecar.image_pull_policy);
+        let (repaired, added) = repair::repairs(&whole, &expected);
+        if repaired.is_empty() {
+            return Answer::skip(Reason::AlreadyInjected);
+        }
+        Answer { outcome: Outcome::Repaired, notices: vec![], repaired, added }.proven(|| whole)
+    }
+}
+
+/// 64-bit FNV-1a over the settings and this version, so that pods of equal making have equal hashes. It tells
+/// configurations apart and protects nothing.
+fn fingerprint(settings: &Settings, profiles: &[Profile]) -> String {
+    let making = serde_json::json!([crate::runtime::VERSION, settings, profiles, container::volume()]);
+    let hash = making.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn skip(reason: Reason) -> Self {
+        Self {
+            outcome: Outcome::Skipped(reason),
+            notices: vec![],
+            repaired: vec![],
+            added: Additions::default(),
+        }
+    }
+
+    /// Keeps a patch back that does not apply: the API server would refuse the pod for it.
+    fn proven(self, document: impl FnOnce() -> Value) -> Self {
+        match self.added.prove(document()) {
+            Ok(()) => self,
+            Err(error) => {
+                tracing::error!(%error, "Kept back a patch that does not apply");
+                Self::skip(Reason::PatchRejected)
+            }
         }
     }
 }

@@ -40,8 +40,26 @@ pub mod key {
     pub const SESSION: &str = "vdi-metrics.io/session";
     /// Label or annotation with the template that the session was made from.
     pub const TEMPLATE: &str = "vdi-metrics.io/template";
+    /// Label or annotation with the user whose session it is.
+    pub const USER: &str = "vdi-metrics.io/user";
     /// Label or annotation with the pool that the session belongs to.
     pub const POOL: &str = "vdi-metrics.io/pool";
+    /// What all of ours begin with.
+    pub const PREFIX: &str = "vdi-metrics.io/";
+    /// Annotation: first port that is tried for this pod.
+    pub const PORT: &str = "vdi-metrics.io/port";
+    /// Annotation: seconds between two reads of the GPU for this pod.
+    pub const INTERVAL: &str = "vdi-metrics.io/interval";
+    /// Annotation: processor of this pod's sidecar, request and limit.
+    pub const CPU: &str = "vdi-metrics.io/cpu";
+    /// Annotation: memory of this pod's sidecar, request and limit.
+    pub const MEMORY: &str = "vdi-metrics.io/memory";
+    /// Annotation: image of this pod's sidecar.
+    pub const IMAGE: &str = "vdi-metrics.io/image";
+    /// Annotation: `native` or `container` for this pod.
+    pub const MODE: &str = "vdi-metrics.io/mode";
+    /// Annotation: `auto`, `claims`, `runtime` or `none` for this pod.
+    pub const GPU_ACCESS: &str = "vdi-metrics.io/gpu-access";
 }
 
 /// Environment of the sidecar: written at admission, read by the sidecar's configuration.
@@ -54,6 +72,8 @@ pub mod env {
     pub const SESSION: &str = "VDI_METRICS_SESSION";
     /// The session's template; absent or empty where the pod names none.
     pub const TEMPLATE: &str = "VDI_METRICS_TEMPLATE";
+    /// The session's user; absent or empty where the pod names none or the operator does not want it shown.
+    pub const USER: &str = "VDI_METRICS_USER";
     /// The session's pool; absent or empty where the pod names none.
     pub const POOL: &str = "VDI_METRICS_POOL";
     /// Path of the NVML library instead of the loader's `libnvidia-ml.so.1`; for tests and odd nodes.

@@ -11,6 +11,8 @@ pub mod admission;
 #[cfg(feature = "webhook")]
 pub mod cli;
 #[cfg(feature = "webhook")]
+pub mod limits;
+#[cfg(feature = "webhook")]
 pub mod registration;
 #[cfg(feature = "webhook")]
 pub mod sessions;

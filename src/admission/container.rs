@@ -1,84 +1,242 @@
-//! The sidecar: a native sidecar with the whole restricted security context of its own, equal requests and limits, and
-//! one volume.
+//! The sidecar as Kubernetes reads it: the whole restricted security context of its own, bounded resources, and one volume.
 
+use std::fmt;
+
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::{Settings, decide::Plan};
-use crate::contract::{CONTAINER, env, key};
+use super::{
+    decide::Plan,
+    identity::Field,
+    namespaces::Resource,
+    pod::Claim,
+    quantity::Quantity,
+    settings::{Mode, PullPolicy},
+};
+use crate::contract::{CONTAINER, env};
 
 /// Where the API token would be mounted. ServiceAccount admission leaves a container alone that has something there.
-const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+pub(super) const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// The number that the image runs as: fixed, so that a pod-level user 0 does not become ours and refuse to start.
 const USER: u32 = 65532;
 
-/// What is added to the pod's spec.
+/// The injected container.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Container<'p> {
+    name: &'static str,
+    image: &'p str,
+    image_pull_policy: PullPolicy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restart_policy: Option<&'static str>,
+    env: Vec<Variable<'p>>,
+    ports: [Port; 1],
+    #[serde(skip_serializing_if = "Resources::is_empty")]
+    resources: Resources<'p>,
+    security_context: SecurityContext,
+    volume_mounts: [Mount; 1],
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Variable<'p> {
+    name: &'static str,
+    #[serde(flatten)]
+    from: From<'p>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum From<'p> {
+    Value(Text),
+    ValueFrom(ValueFrom<'p>),
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ValueFrom<'p> {
+    field_ref: FieldRef<'p>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FieldRef<'p> {
+    api_version: &'static str,
+    field_path: Field<'p>,
+}
+
+/// A variable's text, written where it is needed.
 #[derive(Debug)]
-pub(super) struct Sidecar {
-    pub(super) container: Value,
-    pub(super) volume: Value,
+enum Text {
+    Listen(u16),
+    Seconds(u64),
+    Word(&'static str),
 }
 
-/// Builds the container and its volume.
-pub(super) fn sidecar(plan: &Plan<'_>, settings: &Settings) -> Sidecar {
-    let mut container = json!({
-        "name": CONTAINER,
-        "image": settings.sidecar.image,
-        "imagePullPolicy": settings.sidecar.image_pull_policy,
-        "restartPolicy": "Always",
-        "env": environment(plan, settings),
-        "ports": [{"name": CONTAINER, "containerPort": plan.port, "protocol": "TCP"}],
-        "securityContext": {
-            "allowPrivilegeEscalation": false,
-            "capabilities": {"drop": ["ALL"]},
-            "privileged": false,
-            "readOnlyRootFilesystem": true,
-            "runAsNonRoot": true,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "volumeMounts": [{"name": CONTAINER, "mountPath": TOKEN_PATH, "readOnly": true}],
-    });
-    if plan.user {
-        container["securityContext"]["runAsUser"] = USER.into();
-    }
-    if plan.resources {
-        let resources = &settings.sidecar.resources;
-        container["resources"] = json!({"requests": resources, "limits": resources});
-    }
-    Sidecar { container, volume: volume() }
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Port {
+    name: &'static str,
+    container_port: u16,
+    protocol: &'static str,
 }
 
-fn environment(plan: &Plan<'_>, settings: &Settings) -> Vec<Value> {
-    let own = [
-        json!({"name": env::LISTEN, "value": format!("[::]:{}", plan.port)}),
-        json!({"name": env::INTERVAL, "value": settings.sidecar.interval_seconds.to_string()}),
-    ];
-    let identity = plan.identity.iter().map(|(variable, field)| {
-        json!({"name": variable, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": field}}})
-    });
-    own.into_iter().chain(identity).collect()
+#[derive(Debug, Serialize)]
+struct Resources<'p> {
+    #[serde(skip_serializing_if = "Amounts::is_empty")]
+    requests: Amounts,
+    #[serde(skip_serializing_if = "Amounts::is_empty")]
+    limits: Amounts,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    claims: &'p [Claim<'p>],
 }
 
-/// The pod's annotations as a file that follows their changes.
-fn volume() -> Value {
+#[derive(Debug)]
+struct Amounts([Option<Quantity>; 3]);
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SecurityContext {
+    allow_privilege_escalation: bool,
+    capabilities: Capabilities,
+    privileged: bool,
+    read_only_root_filesystem: bool,
+    run_as_non_root: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_as_user: Option<u32>,
+    seccomp_profile: Typed,
+}
+
+#[derive(Debug, Serialize)]
+struct Capabilities {
+    drop: [&'static str; 1],
+}
+
+#[derive(Debug, Serialize)]
+struct Typed {
+    r#type: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Mount {
+    name: &'static str,
+    mount_path: &'static str,
+    read_only: bool,
+}
+
+/// The one volume: the pod's annotations as a file that follows their changes.
+pub(super) fn volume() -> Value {
     let file =
         json!({"path": "annotations", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.annotations"}});
     json!({"name": CONTAINER, "projected": {"defaultMode": 0o444, "sources": [{"downwardAPI": {"items": [file]}}]}})
 }
 
-// === impl Sidecar ===
+// === impl Container ===
 
-impl Sidecar {
-    /// What `vdi-metrics.io/config` says: 64-bit FNV-1a over what is injected, so that equal sidecars have equal hashes
-    /// in every release. It tells versions apart and protects nothing.
-    pub(super) fn hash(&self) -> String {
-        let bytes = format!("{}{}", self.container, self.volume);
-        let hash = bytes.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        format!("{hash:016x}")
+impl<'p> Container<'p> {
+    /// The container of a plan.
+    pub(super) fn of(plan: &Plan<'p>, image_pull_policy: PullPolicy) -> Self {
+        Self {
+            name: CONTAINER,
+            image: plan.image,
+            image_pull_policy,
+            restart_policy: (plan.mode == Mode::Native).then_some("Always"),
+            env: Variable::of(plan),
+            ports: [Port { name: CONTAINER, container_port: plan.port, protocol: "TCP" }],
+            resources: Resources {
+                requests: Amounts(plan.share.requests),
+                limits: Amounts(plan.share.limits),
+                claims: plan.claims,
+            },
+            security_context: SecurityContext::restricted(plan.user),
+            volume_mounts: [Mount { name: CONTAINER, mount_path: TOKEN_PATH, read_only: true }],
+        }
     }
+}
 
-    /// The label that goes with it.
-    pub(super) const LABEL: (&'static str, &'static str) = (key::INJECTED, "true");
+// === impl Variable ===
+
+impl<'p> Variable<'p> {
+    fn of(plan: &Plan<'p>) -> Vec<Self> {
+        let text = |name, text| Self { name, from: From::Value(text) };
+        let mut variables = vec![
+            text(env::LISTEN, Text::Listen(plan.port)),
+            text(env::INTERVAL, Text::Seconds(plan.interval)),
+        ];
+        if plan.runtime {
+            // What the vendor's runtime asks of an environment; `utility` is NVML and nothing that could compute.
+            variables.push(text("NVIDIA_VISIBLE_DEVICES", Text::Word("all")));
+            variables.push(text("NVIDIA_DRIVER_CAPABILITIES", Text::Word("utility")));
+        }
+        variables.extend(plan.identity.iter().map(|field| Self {
+            name: field.variable,
+            from: From::ValueFrom(ValueFrom {
+                field_ref: FieldRef { api_version: "v1", field_path: *field },
+            }),
+        }));
+        variables
+    }
+}
+
+// === impl Text ===
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(port) => write!(f, "[::]:{port}"),
+            Self::Seconds(seconds) => write!(f, "{seconds}"),
+            Self::Word(word) => f.write_str(word),
+        }
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+// === impl Resources ===
+
+impl Resources<'_> {
+    fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.limits.is_empty() && self.claims.is_empty()
+    }
+}
+
+// === impl Amounts ===
+
+impl Amounts {
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+}
+
+impl Serialize for Amounts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let set = Resource::ALL
+            .into_iter()
+            .zip(self.0)
+            .filter_map(|(resource, amount)| Some((resource.as_str(), amount?)));
+        serializer.collect_map(set)
+    }
+}
+
+// === impl SecurityContext ===
+
+impl SecurityContext {
+    /// All that Pod Security's `restricted` asks for, and a root that nobody can write to.
+    fn restricted(user: bool) -> Self {
+        Self {
+            allow_privilege_escalation: false,
+            capabilities: Capabilities { drop: ["ALL"] },
+            privileged: false,
+            read_only_root_filesystem: true,
+            run_as_non_root: true,
+            run_as_user: user.then_some(USER),
+            seccomp_profile: Typed { r#type: "RuntimeDefault" },
+        }
+    }
 }

@@ -1,77 +1,83 @@
-//! Whether a pod is given the sidecar, and the closed vocabulary of reasons why not.
-
-use std::fmt;
+//! Whether a pod is given the sidecar, and what the sidecar is like where pods differ.
 
 use super::{
-    Outcome, Settings,
-    pod::{Pod, Resources},
+    Injector,
+    identity::{self, Field},
+    namespaces::Namespace,
+    overrides::{Notice, Overrides},
+    pod::{Claim, Pod},
+    reason::Reason,
+    resources::{self, Share},
+    settings::{self, GpuAccess, Mode, ScrapeAnnotations},
 };
-use crate::contract::{CONTAINER, LONGEST_NAME, env, key};
+use crate::contract::{CONTAINER, key};
 
 /// What is to be done with a pod.
 #[derive(Debug)]
-pub(super) enum Decision<'a> {
-    Inject(Plan<'a>),
+pub(super) enum Decision<'p> {
+    Inject(Plan<'p>),
+    /// Our container is there, as injected by this configuration: it may have been damaged since.
+    Inspect(Plan<'p>),
     Skip(Reason),
 }
 
 /// What the sidecar of this pod looks like, where pods differ.
 #[derive(Debug)]
-pub(super) struct Plan<'a> {
-    /// First port from the configured one on that no container of the pod declares.
+pub(super) struct Plan<'p> {
+    pub(super) image: &'p str,
+    pub(super) mode: Mode,
+    /// First port from the wanted one on that no other container of the pod declares.
     pub(super) port: u16,
-    /// Whether to set requests and limits. Not under pod-level resources: the sums are checked against the pod's, and
-    /// one container more would have the pod refused.
-    pub(super) resources: bool,
-    /// Whether to set the user. Not on OpenShift, whose admission gives each namespace a range and refuses all others.
+    pub(super) interval: u64,
+    pub(super) share: Share,
+    /// The desktop's resource claims, as it refers to them.
+    pub(super) claims: &'p [Claim<'p>],
+    /// Whether the vendor's container runtime is asked for the node's GPUs.
+    pub(super) runtime: bool,
+    /// Whether to set the user.
     pub(super) user: bool,
-    /// Where the session's identity stands: variable, and the field of the pod to take it from.
-    pub(super) identity: Vec<(&'a str, String)>,
+    pub(super) identity: Vec<Field<'p>>,
+    /// Pull secrets that the pod does not name already.
+    pub(super) pull_secrets: Vec<&'p str>,
+    /// Whether to tell scrapers that know no monitors.
+    pub(super) scrape: bool,
 }
 
-/// Why a pod goes without the sidecar. These words are label values, annotations and audit entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// The pod says so.
-    OptedOut,
-    /// Our container is there.
-    AlreadyInjected,
-    /// On the host's network a port of ours could collide with any other process of the node.
-    HostNetwork,
-    /// The pod declares every port from the configured one on.
-    NoFreePort,
-    /// A container or volume of our name belongs to somebody else.
-    NameTaken,
-    /// There is no sidecar for Windows, and a container that cannot start would hold the desktop back.
-    Windows,
-    /// Not the creation of a pod: the webhook configuration asks for too much.
-    NotAPod,
-    /// The pod cannot be read.
-    Undecodable,
-    /// Our patch does not apply to this pod.
-    PatchRejected,
-}
+/// Namespaces that run the cluster. The webhook configuration leaves them out; whoever changes it is stopped here.
+const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
-/// Decides on one pod. That its namespace is opted in is settled by the selectors that brought it here.
-pub(super) fn decide<'a>(pod: &Pod<'_>, settings: &Settings) -> Decision<'a> {
-    if let Some(reason) = refusal(pod) {
+/// Decides on one pod. That it is opted in is settled by the selectors that brought it here.
+pub(super) fn decide<'p>(
+    pod: &'p Pod<'_>,
+    namespace: &str,
+    known: Option<&Namespace>,
+    injector: &'p Injector,
+    notices: &mut Vec<Notice>,
+) -> Decision<'p> {
+    if let Some(reason) = refusal(pod, namespace) {
         return Decision::Skip(reason);
     }
-    let Some(port) = free_port(pod, settings.sidecar.port) else { return Decision::Skip(Reason::NoFreePort) };
-    Decision::Inject(Plan {
-        port,
-        resources: !pod.spec.resources.as_ref().is_some_and(Resources::are_set),
-        user: pod.annotation("openshift.io/scc").is_none(),
-        identity: identity(pod),
-    })
+    let there = pod.containers().any(|container| container.name == CONTAINER);
+    if there && pod.annotation(key::CONFIG) != Some(injector.hash()) {
+        // Injected under another configuration, by a copied pod: it is whole as it is.
+        return Decision::Skip(Reason::AlreadyInjected);
+    }
+    match plan(pod, known, injector, notices) {
+        Ok(plan) if there => Decision::Inspect(plan),
+        Ok(plan) => Decision::Inject(plan),
+        Err(_) if there => Decision::Skip(Reason::AlreadyInjected),
+        Err(reason) => Decision::Skip(reason),
+    }
 }
 
-fn refusal(pod: &Pod<'_>) -> Option<Reason> {
+fn refusal(pod: &Pod<'_>, namespace: &str) -> Option<Reason> {
     let opted_out = [pod.label(key::INJECT), pod.annotation(key::INJECT)].contains(&Some(key::DISABLED));
     [
         (opted_out, Reason::OptedOut),
-        (is_injected(pod), Reason::AlreadyInjected),
+        (SYSTEM_NAMESPACES.contains(&namespace), Reason::SystemNamespace),
+        (pod.annotation("kubernetes.io/config.mirror").is_some(), Reason::MirrorPod),
         (is_name_taken(pod), Reason::NameTaken),
+        (pod.label("kubevirt.io").is_some(), Reason::Kubevirt),
         (pod.is_windows(), Reason::Windows),
         (pod.spec.host_network == Some(true), Reason::HostNetwork),
     ]
@@ -79,120 +85,111 @@ fn refusal(pod: &Pod<'_>) -> Option<Reason> {
     .find_map(|(applies, reason)| applies.then_some(reason))
 }
 
-/// By name and by the hash annotation that only we write. The container itself is no evidence: by the second call the
-/// API server has filled in its defaults.
-fn is_injected(pod: &Pod<'_>) -> bool {
-    pod.annotation(key::CONFIG).is_some() && pod.containers().any(|container| container.name == CONTAINER)
+/// A container or volume of our name without the annotation that only we write.
+fn is_name_taken(pod: &Pod<'_>) -> bool {
+    let container = || pod.containers().any(|container| container.name == CONTAINER);
+    let volume = || pod.spec.volumes.iter().flatten().any(|volume| volume.name == CONTAINER);
+    pod.annotation(key::CONFIG).is_none() && (container() || volume())
+        || pod.annotation(key::CONFIG).is_some() && !container() && volume()
 }
 
-fn is_name_taken(pod: &Pod<'_>) -> bool {
-    pod.containers().any(|container| container.name == CONTAINER)
-        || pod.spec.volumes.iter().flatten().any(|volume| volume.name == CONTAINER)
+fn plan<'p>(
+    pod: &'p Pod<'_>,
+    known: Option<&Namespace>,
+    injector: &'p Injector,
+    notices: &mut Vec<Notice>,
+) -> Result<Plan<'p>, Reason> {
+    let settings::Settings { sidecar, gpu_access, scrape_annotations, show_user, profiles: _ } =
+        injector.settings();
+    let asked = Overrides::read(pod, notices);
+    let share = resources::fit(pod, wanted(&sidecar.resources, &asked), known)?;
+    let first = asked.port.unwrap_or(sidecar.port);
+    let access = asked.gpu_access.unwrap_or(*gpu_access);
+    Ok(Plan {
+        image: asked.image.unwrap_or(&sidecar.image),
+        mode: mode(pod, asked.mode, sidecar.mode, notices),
+        port: free_port(pod, first).ok_or(Reason::NoFreePort)?,
+        interval: asked.interval.unwrap_or(sidecar.interval_seconds),
+        share,
+        claims: claims(pod, access),
+        runtime: access == GpuAccess::Runtime,
+        user: is_user_set(pod, sidecar.fixed_user),
+        identity: identity::fields(pod, injector.profiles(), *show_user),
+        pull_secrets: missing_secrets(pod, &sidecar.image_pull_secrets),
+        scrape: *scrape_annotations == ScrapeAnnotations::Auto && !is_scraped(pod, notices),
+    })
+}
+
+/// An override is request and limit at once.
+fn wanted(configured: &settings::Resources, asked: &Overrides<'_>) -> settings::Resources {
+    let mut wanted = *configured;
+    if let Some(cpu) = asked.cpu {
+        wanted.limits.cpu = cpu;
+        wanted.requests.cpu = cpu;
+    }
+    if let Some(memory) = asked.memory {
+        wanted.limits.memory = memory;
+        wanted.requests.memory = memory;
+    }
+    wanted
+}
+
+/// A regular container would keep a pod that is not restarted for ever from completing.
+fn mode(pod: &Pod<'_>, asked: Option<Mode>, configured: Mode, notices: &mut Vec<Notice>) -> Mode {
+    let wanted = asked.unwrap_or(configured);
+    let for_ever = pod.spec.restart_policy.as_deref().is_none_or(|policy| policy == "Always");
+    if wanted == Mode::Container && !for_ever {
+        if asked.is_some() {
+            notices.push(Notice::line(format_args!(
+                "{} is native here: a container would keep this pod from completing",
+                key::MODE
+            )));
+        }
+        return Mode::Native;
+    }
+    wanted
 }
 
 fn free_port(pod: &Pod<'_>, first: u16) -> Option<u16> {
-    let declared = |port: u16| {
-        pod.containers()
-            .flat_map(|container| container.ports.iter().flatten())
-            .any(|p| p.container_port == port)
-    };
+    let declared =
+        |port: u16| pod.others().flat_map(|c| c.ports.iter().flatten()).any(|p| p.container_port == port);
     (first..=u16::MAX).find(|port| !declared(*port))
 }
 
-fn identity(pod: &Pod<'_>) -> Vec<(&'static str, String)> {
-    [(env::SESSION, key::SESSION), (env::TEMPLATE, key::TEMPLATE), (env::POOL, key::POOL)]
-        .into_iter()
-        .filter_map(|(variable, key)| Some((variable, field(pod, key)?)))
-        .collect()
+/// Those of the first container that refers to any: a desktop's sidecars rarely hold devices of their own.
+fn claims<'p>(pod: &'p Pod<'_>, access: GpuAccess) -> &'p [Claim<'p>] {
+    if !matches!(access, GpuAccess::Auto | GpuAccess::Claims) {
+        return &[];
+    }
+    let claims = |container: &'p super::pod::Container<'_>| container.resources.as_ref()?.claims.as_deref();
+    let containers = pod.spec.containers.iter().flatten().filter(|container| container.name != CONTAINER);
+    containers.filter_map(claims).find(|claims| !claims.is_empty()).unwrap_or_default()
 }
 
-/// A label, else an annotation that can be a variable: a longer one or one with a control character in it could keep the
-/// container from starting, and with it the desktop.
-fn field(pod: &Pod<'_>, key: &str) -> Option<String> {
-    let of = |map: &str| format!("metadata.{map}['{key}']");
-    let sound = |value: &&str| value.len() <= LONGEST_NAME && !value.contains(char::is_control);
-    pod.label(key)
-        .map(|_| of("labels"))
-        .or_else(|| pod.annotation(key).filter(sound).map(|_| of("annotations")))
+/// Not on OpenShift, whose admission gives each namespace a range and refuses all others, nor where the operator says so;
+/// but always under a pod-level user 0, which would become ours and, with `runAsNonRoot`, never start.
+fn is_user_set(pod: &Pod<'_>, fixed: bool) -> bool {
+    let openshift = pod.annotation("openshift.io/scc").is_some();
+    let root = pod.spec.security_context.as_ref().and_then(|context| context.run_as_user) == Some(0);
+    root || fixed && !openshift
 }
 
-// === impl Reason ===
-
-impl Reason {
-    /// The word for labels and annotations.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        self.words().0
-    }
-
-    /// Every reason, so that each has a series before it first happens.
-    pub const ALL: [Self; 9] = [
-        Self::OptedOut,
-        Self::AlreadyInjected,
-        Self::HostNetwork,
-        Self::NoFreePort,
-        Self::NameTaken,
-        Self::Windows,
-        Self::NotAPod,
-        Self::Undecodable,
-        Self::PatchRejected,
-    ];
-
-    /// Whether the pod was looked at and decided on. An internal failure is not, and leaves no mark on the pod.
-    pub(super) fn is_decided(self) -> bool {
-        !matches!(self, Self::NotAPod | Self::Undecodable | Self::PatchRejected)
-    }
-
-    /// The word, and what the creator of the pod is told where something is wrong; at most 120 characters.
-    fn words(self) -> (&'static str, Option<&'static str>) {
-        match self {
-            Self::OptedOut => ("opted_out", None),
-            Self::AlreadyInjected => ("already_injected", None),
-            Self::HostNetwork => {
-                ("host_network", Some("vdi-metrics: not injected: the pod uses the host's network"))
-            }
-            Self::NoFreePort => {
-                ("no_free_port", Some("vdi-metrics: not injected: the pod declares every port from ours on"))
-            }
-            Self::NameTaken => (
-                "name_taken",
-                Some(
-                    "vdi-metrics: not injected: the name vdi-metrics belongs to another container or volume",
-                ),
-            ),
-            Self::Windows => ("windows", Some("vdi-metrics: not injected: there is no sidecar for Windows")),
-            Self::NotAPod => {
-                ("not_a_pod", Some("vdi-metrics: asked about something else than a pod's creation"))
-            }
-            Self::Undecodable => {
-                ("undecodable", Some("vdi-metrics: not injected: the pod could not be read"))
-            }
-            Self::PatchRejected => (
-                "patch_rejected",
-                Some("vdi-metrics: not injected: the patch does not fit this pod; please report it"),
-            ),
-        }
-    }
+fn missing_secrets<'p>(pod: &Pod<'_>, configured: &'p [String]) -> Vec<&'p str> {
+    let has = |name: &str| pod.spec.image_pull_secrets.iter().flatten().any(|secret| secret.name == name);
+    configured.iter().map(String::as_str).filter(|name| !has(name)).collect()
 }
 
-// === impl Outcome ===
-
-impl Outcome {
-    /// What the creator of the pod is told, where something is wrong.
-    pub(super) fn warning(self) -> Option<&'static str> {
-        match self {
-            Self::Injected => None,
-            Self::Skipped(reason) => reason.words().1,
-        }
+/// Whether somebody has told scrapers about this pod, in any of the spellings that are about.
+fn is_scraped(pod: &Pod<'_>, notices: &mut Vec<Notice>) -> bool {
+    let is_known = |key: &str| {
+        let letters = key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase());
+        letters.take(12).eq("prometheusio".chars())
+    };
+    let found = pod.annotations().and_then(|map| map.iter().find(|(key, _)| is_known(key)));
+    if found.is_some() && pod.annotation(key::CONFIG).is_none() {
+        notices.push(Notice::line(format_args!(
+            "the pod's own prometheus.io annotations are kept: a monitor has to find the sidecar"
+        )));
     }
-}
-
-/// As in the status annotation: `injected` or `skipped: <reason>`.
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Injected => f.write_str("injected"),
-            Self::Skipped(reason) => write!(f, "skipped: {}", reason.as_str()),
-        }
-    }
+    found.is_some()
 }

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
@@ -19,7 +20,7 @@ use axum::{
 use http_body_util::LengthLimitError;
 use tokio::sync::Semaphore;
 
-use super::{Settings, admit, metrics::Metrics};
+use super::{Namespaces, configuration::Configuration, metrics::Metrics};
 
 /// Largest body that is read, in bytes. The API server takes requests of up to 3 MiB.
 const BODY_LIMIT: usize = 4 << 20;
@@ -45,18 +46,25 @@ enum Refusal {
 pub(super) const REFUSALS: [&str; 5] = ["content_type", "too_large", "busy", "timeout", "malformed"];
 
 struct Webhook {
-    settings: Settings,
+    configuration: Configuration,
+    namespaces: Arc<ArcSwap<Namespaces>>,
     metrics: Metrics,
     bodies: Semaphore,
 }
 
-/// Serves `/mutate`.
-pub fn router(settings: Settings, metrics: Metrics) -> Router {
+/// Serves `/mutate` with the configuration in force and what is known of namespaces at the time.
+pub fn router(
+    configuration: Configuration,
+    namespaces: Arc<ArcSwap<Namespaces>>,
+    metrics: Metrics,
+) -> Router {
     let bodies = Semaphore::new(BODIES_KIB);
-    Router::new().route("/mutate", post(mutate)).with_state(Arc::new(Webhook { settings, metrics, bodies }))
+    let webhook = Webhook { configuration, namespaces, metrics, bodies };
+    Router::new().route("/mutate", post(mutate)).with_state(Arc::new(webhook))
 }
 
 async fn mutate(State(webhook): State<Arc<Webhook>>, headers: HeaderMap, body: Body) -> Response {
+    let _in_flight = webhook.metrics.in_flight();
     match admitted(&webhook, &headers, body).await {
         Ok(reply) => ([(header::CONTENT_TYPE, "application/json")], reply).into_response(),
         Err(refusal) => {
@@ -74,7 +82,7 @@ async fn admitted(webhook: &Webhook, headers: &HeaderMap, body: Body) -> Result<
     let size = usize::try_from(size).ok().filter(|size| *size <= BODY_LIMIT).ok_or(Refusal::TooLarge)?;
     let kibibytes = u32::try_from(size.div_ceil(1024)).map_err(|_| Refusal::TooLarge)?;
     let _room = webhook.bodies.try_acquire_many(kibibytes).map_err(|_| Refusal::Busy)?;
-    answer(&receive(body).await?, &webhook.settings, &webhook.metrics)
+    webhook.answer(&receive(body).await?)
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -96,20 +104,26 @@ async fn receive(body: Body) -> Result<Bytes, Refusal> {
     }
 }
 
-fn answer(body: &[u8], settings: &Settings, metrics: &Metrics) -> Result<Vec<u8>, Refusal> {
-    let began = Instant::now();
-    let admission = admit(body, settings).map_err(|error| Refusal::Malformed(error.to_string()))?;
-    let (outcome, took) = (admission.outcome, began.elapsed());
-    metrics.decided(outcome, took);
-    tracing::info!(
-        uid = %admission.review.uid(),
-        namespace = %admission.review.namespace(),
-        name = %admission.review.name(),
-        %outcome,
-        took_us = took.as_micros(),
-        "Admitted"
-    );
-    Ok(admission.reply)
+// === impl Webhook ===
+
+impl Webhook {
+    fn answer(&self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let began = Instant::now();
+        let (injector, namespaces) = (self.configuration.injector(), self.namespaces.load());
+        let admission =
+            injector.admit(body, &namespaces).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        let took = began.elapsed();
+        self.metrics.decided(admission.outcome, &admission.repaired, took);
+        tracing::info!(
+            uid = %admission.review.uid(),
+            namespace = %admission.review.namespace(),
+            name = %admission.review.name(),
+            outcome = %admission.outcome,
+            took_us = took.as_micros(),
+            "Admitted"
+        );
+        Ok(admission.reply)
+    }
 }
 
 // === impl Refusal ===

@@ -1,9 +1,15 @@
 //! The view of a pod that decisions are made on. It borrows from the request, holds what is looked at and nothing
 //! else, and is never written back.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, IgnoredAny},
+};
+
+use super::quantity::Quantity;
+use crate::contract::CONTAINER;
 
 /// A pod as it stands in the request.
 #[derive(Debug, Deserialize)]
@@ -25,12 +31,14 @@ pub(super) struct Metadata<'a> {
     pub(super) generate_name: Option<Cow<'a, str>>,
 }
 
-pub(super) type Map<'a> = BTreeMap<Text<'a>, Text<'a>>;
+/// Labels or annotations in the order of the document: a handful, so a scan is faster than any index.
+#[derive(Debug, Default)]
+pub(super) struct Map<'a>(Vec<(Text<'a>, Text<'a>)>);
 
-/// A string that is borrowed unless it was escaped. serde borrows a bare `Cow` as a field, not inside a map.
-#[derive(Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+/// A string that is borrowed unless it was escaped. serde borrows a bare `Cow` as a field, not inside a list.
+#[derive(Debug, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,29 +49,67 @@ pub(super) struct Spec<'a> {
     pub(super) init_containers: Option<Vec<Container<'a>>>,
     #[serde(borrow)]
     pub(super) volumes: Option<Vec<Named<'a>>>,
+    #[serde(borrow)]
+    pub(super) image_pull_secrets: Option<Vec<Named<'a>>>,
     pub(super) host_network: Option<bool>,
     #[serde(borrow)]
     pub(super) os: Option<Named<'a>>,
     #[serde(borrow)]
     pub(super) node_selector: Option<Map<'a>>,
     #[serde(borrow)]
+    pub(super) restart_policy: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) priority_class_name: Option<Cow<'a, str>>,
+    pub(super) active_deadline_seconds: Option<i64>,
+    #[serde(borrow)]
     pub(super) resources: Option<Resources<'a>>,
+    pub(super) security_context: Option<PodSecurity>,
 }
 
-/// Resources of the pod as a whole.
+/// What containers inherit from the pod.
 #[derive(Debug, Deserialize)]
-pub(super) struct Resources<'a> {
-    #[serde(borrow)]
-    requests: Option<BTreeMap<Text<'a>, IgnoredAny>>,
-    #[serde(borrow)]
-    limits: Option<BTreeMap<Text<'a>, IgnoredAny>>,
+#[serde(rename_all = "camelCase")]
+pub(super) struct PodSecurity {
+    pub(super) run_as_user: Option<i64>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Container<'a> {
     #[serde(borrow)]
     pub(super) name: Cow<'a, str>,
     pub(super) ports: Option<Vec<Port>>,
+    #[serde(borrow)]
+    pub(super) resources: Option<Resources<'a>>,
+    #[serde(borrow)]
+    pub(super) restart_policy: Option<Cow<'a, str>>,
+}
+
+/// Resources of a container or of the pod as a whole.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Resources<'a> {
+    pub(super) requests: Option<Amounts>,
+    pub(super) limits: Option<Amounts>,
+    #[serde(borrow)]
+    pub(super) claims: Option<Vec<Claim<'a>>>,
+}
+
+/// The resources that a sidecar could be in the way of, and whether there are any at all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Amounts {
+    pub(super) cpu: Option<Quantity>,
+    pub(super) memory: Option<Quantity>,
+    pub(super) storage: Option<Quantity>,
+    any: bool,
+}
+
+/// A container's reference to one of the pod's resource claims.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Claim<'a> {
+    #[serde(borrow)]
+    pub(super) name: Cow<'a, str>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub(super) request: Option<Cow<'a, str>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -74,7 +120,7 @@ pub(super) struct Port {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Named<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     pub(super) name: Cow<'a, str>,
 }
 
@@ -83,12 +129,20 @@ pub(super) struct Named<'a> {
 impl<'a> Pod<'a> {
     /// The value of a label.
     pub(super) fn label(&self, key: &str) -> Option<&str> {
-        value(self.metadata.as_ref()?.labels.as_ref()?, key)
+        self.labels()?.value(key)
     }
 
     /// The value of an annotation.
     pub(super) fn annotation(&self, key: &str) -> Option<&str> {
-        value(self.metadata.as_ref()?.annotations.as_ref()?, key)
+        self.annotations()?.value(key)
+    }
+
+    pub(super) fn labels(&self) -> Option<&Map<'a>> {
+        self.metadata.as_ref()?.labels.as_ref()
+    }
+
+    pub(super) fn annotations(&self) -> Option<&Map<'a>> {
+        self.metadata.as_ref()?.annotations.as_ref()
     }
 
     /// Regular and init containers.
@@ -96,23 +150,99 @@ impl<'a> Pod<'a> {
         self.spec.containers.iter().chain(&self.spec.init_containers).flatten()
     }
 
+    /// Those that are not ours.
+    pub(super) fn others(&self) -> impl Iterator<Item = &Container<'a>> {
+        self.containers().filter(|container| container.name != CONTAINER)
+    }
+
     /// Whether the pod is bound for a Windows node, by its own word.
     pub(super) fn is_windows(&self) -> bool {
-        let selected = self.spec.node_selector.as_ref().and_then(|labels| value(labels, "kubernetes.io/os"));
+        let selected = self.spec.node_selector.as_ref().and_then(|labels| labels.value("kubernetes.io/os"));
         selected == Some("windows") || self.spec.os.as_ref().is_some_and(|os| os.name == "windows")
     }
-}
 
-// === impl Resources ===
-
-impl Resources<'_> {
-    /// Whether any is set: to Kubernetes an empty object is none.
-    pub(super) fn are_set(&self) -> bool {
-        [&self.requests, &self.limits].into_iter().flatten().any(|map| !map.is_empty())
+    /// Resources of the pod as a whole: to Kubernetes an empty object is none.
+    pub(super) fn resources(&self) -> Option<&Resources<'a>> {
+        self.spec.resources.as_ref().filter(|resources| {
+            [resources.requests, resources.limits].into_iter().flatten().any(|amounts| amounts.any)
+        })
     }
 }
 
-fn value<'m>(map: &'m Map<'_>, key: &str) -> Option<&'m str> {
-    // A handful of keys, and a lookup by &str would need Borrow between two wrappers.
-    map.iter().find(|(name, _)| name.0 == key).map(|(_, value)| &*value.0)
+// === impl Container ===
+
+impl Container<'_> {
+    /// Whether it runs beside the regular containers although it stands among the init containers.
+    pub(super) fn is_restarted(&self) -> bool {
+        self.restart_policy.as_deref() == Some("Always")
+    }
+}
+
+// === impl Map ===
+
+impl Map<'_> {
+    /// The value of a key; of two, the later one, as the API server reads it.
+    pub(super) fn value(&self, key: &str) -> Option<&str> {
+        self.iter().rev().find(|(name, _)| *name == key).map(|(_, value)| value)
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (&*key.0, &*value.0))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Map<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> de::Visitor<'de> for Entries {
+            type Value = Map<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of strings")
+            }
+
+            fn visit_map<M: de::MapAccess<'de>>(self, mut map: M) -> Result<Map<'de>, M::Error> {
+                let mut entries = Vec::with_capacity(8);
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Map(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+// === impl Amounts ===
+
+impl<'de> Deserialize<'de> for Amounts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ByName;
+
+        impl<'de> de::Visitor<'de> for ByName {
+            type Value = Amounts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of quantities")
+            }
+
+            fn visit_map<M: de::MapAccess<'de>>(self, mut map: M) -> Result<Amounts, M::Error> {
+                let mut amounts = Amounts::default();
+                while let Some(Text(name)) = map.next_key()? {
+                    amounts.any = true;
+                    match &*name {
+                        "cpu" => amounts.cpu = map.next_value()?,
+                        "memory" => amounts.memory = map.next_value()?,
+                        "ephemeral-storage" => amounts.storage = map.next_value()?,
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(amounts)
+            }
+        }
+
+        deserializer.deserialize_map(ByName)
+    }
 }

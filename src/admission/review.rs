@@ -4,10 +4,10 @@
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use json_patch::Patch;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::Value;
 
-use super::{Outcome, pod::Pod};
+use super::{Answer, pod::Pod};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
@@ -83,8 +83,8 @@ struct Response<'a> {
     patch_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     patch: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    warnings: Option<[&'a str; 1]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Cow<'a, str>>,
     audit_annotations: BTreeMap<&'a str, String>,
 }
 
@@ -138,18 +138,26 @@ impl<'a> Review<'a> {
         is_pod && is_whole && self.0.operation.as_deref() == Some("CREATE")
     }
 
-    /// The answer: always allowed; with the patch if there is one, a warning only where something is wrong.
-    pub(super) fn reply(&self, outcome: Outcome, patch: Option<&Patch>) -> Vec<u8> {
+    /// The answer: always allowed; with the patch if there is one, warnings only where something is wrong.
+    pub(super) fn reply(&self, answer: &Answer) -> Vec<u8> {
+        let patch = (!answer.added.is_empty()).then(|| BASE64_STANDARD.encode(to_json(&answer.added)));
+        let notices = answer.notices.iter().map(|notice| Cow::from(notice.to_string()));
         let response = Response {
             uid: self.uid(),
             allowed: true,
-            patch_type: patch.map(|_| "JSONPatch"),
-            patch: patch.map(|patch| BASE64_STANDARD.encode(to_json(patch))),
-            warnings: outcome.warning().map(|warning| [warning]),
-            audit_annotations: BTreeMap::from([("decision", outcome.to_string())]),
+            patch_type: patch.as_ref().map(|_| "JSONPatch"),
+            patch,
+            warnings: answer.outcome.warning().map(Cow::from).into_iter().chain(notices).collect(),
+            audit_annotations: BTreeMap::from([("decision", answer.outcome.to_string())]),
         };
         to_json(&Reply { api_version: API_VERSION, kind: KIND, response })
     }
+}
+
+/// The object of a review as it came, whole.
+pub(super) fn object(body: &[u8]) -> Option<Value> {
+    let envelope: Envelope<'_, Value> = serde_json::from_slice(body).ok()?;
+    envelope.request?.object
 }
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {

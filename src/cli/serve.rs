@@ -3,10 +3,12 @@
 use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::bail;
+use arc_swap::ArcSwap;
 use axum::{
     Router,
     http::{HeaderValue, header},
@@ -21,8 +23,9 @@ use axum_server::{
 use tokio::{runtime::Handle, task::JoinSet};
 
 use crate::{
-    admission::{self, Settings, metrics::Metrics},
+    admission::{self, Namespaces, Settings, configuration::Configuration, metrics::Metrics},
     contract::METRICS_PATH,
+    limits,
     registration::certificate,
     runtime::{admin, listen, readiness::Readiness, shutdown},
     sessions::Sessions,
@@ -70,15 +73,21 @@ pub struct Args {
 /// Where a file cannot be used or an address not be listened on; nothing has been served then.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let Args { listen, metrics_listen, health_listen, tls_cert, tls_key, config, lame_duck } = args;
-    let settings = config.map(|path| Settings::read(&path)).transpose()?.unwrap_or_default();
+    let settings = config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
     let tls = RustlsConfig::from_config(certificate::load(&tls_cert, &tls_key)?);
     let [webhook, metrics, health] =
         [listen::bind(listen)?, listen::bind(metrics_listen)?, listen::bind(health_listen)?];
     let shutdown = shutdown::on_signal()?;
     let (readiness, registry) = (Readiness::default(), admin::registry()?);
 
-    let mutate = admission::edge::router(settings, Metrics::register(&registry)?);
-    tokio::spawn(count_sessions(Sessions::register(&registry)?));
+    let metrics_of_admission = Metrics::register(&registry)?;
+    let configuration = Configuration::new(settings, metrics_of_admission.clone());
+    if let Some(path) = config {
+        tokio::spawn(configuration.clone().follow(path));
+    }
+    let namespaces = Arc::<ArcSwap<Namespaces>>::default();
+    let mutate = admission::edge::router(configuration, Arc::clone(&namespaces), metrics_of_admission);
+    tokio::spawn(watch_cluster(Sessions::register(&registry)?, namespaces));
     let exposition = move || async move { admin::exposition(&registry.gather()) };
     let handle = axum_server::Handle::new();
     let exposition = Router::new().route(METRICS_PATH, get(exposition));
@@ -103,15 +112,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Counts sessions where there is a cluster to ask. Admission goes on without it and never waits for it.
-async fn count_sessions(sessions: Sessions) {
+/// Counts sessions and learns what namespaces allow, where there is a cluster to ask. Admission goes on without it and never
+/// waits for it.
+async fn watch_cluster(sessions: Sessions, namespaces: Arc<ArcSwap<Namespaces>>) {
     // Signing in may run another program and wait for it, which no thread of the server's may.
     let client = tokio::task::spawn_blocking(|| {
         let config = Handle::current().block_on(kube::Config::infer())?;
         anyhow::Ok(kube::Client::try_from(config)?)
     });
     match client.await.map_err(anyhow::Error::from).flatten() {
-        Ok(client) => sessions.count(client).await,
+        Ok(client) => {
+            tokio::join!(sessions.count(client.clone()), limits::follow(client, &namespaces));
+        }
         Err(error) => {
             let error = format!("{error:#}");
             tracing::warn!(error, "No cluster to watch: admitting pods, counting no sessions");

@@ -38,10 +38,10 @@ pub const CATALOGUE: &[Row] = &[
         name: "vdi_session_info",
         help: "The session that this desktop pod serves; always 1.",
         kind: MetricType::GAUGE,
-        labels: &["session", "template", "pool"],
+        labels: &["session", "template", "pool", "user"],
         values: |snapshot| {
             let session = &snapshot.session;
-            vec![value([&session.name, &session.template, &session.pool], 1.0)]
+            vec![value([&session.name, &session.template, &session.pool, &session.user], 1.0)]
         },
     },
     Row {

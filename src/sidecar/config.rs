@@ -37,6 +37,8 @@ pub struct Session {
     pub template: String,
     /// What it belongs to.
     pub pool: String,
+    /// Whose it is; empty too where the operator does not want that shown.
+    pub user: String,
 }
 
 /// A value that was replaced by the default.
@@ -82,6 +84,7 @@ impl Config {
                 name: reader.name(env::SESSION),
                 template: reader.name(env::TEMPLATE),
                 pool: reader.name(env::POOL),
+                user: reader.name(env::USER),
             },
             nvml_library,
             log: reader
@@ -171,7 +174,12 @@ mod tests {
         assert_eq!(config.interval, Duration::from_secs(30));
         assert_eq!(
             config.session,
-            Session { name: "alice-1".into(), template: "cad".into(), pool: "berlin".into() }
+            Session {
+                name: "alice-1".into(),
+                template: "cad".into(),
+                pool: "berlin".into(),
+                user: String::new(),
+            }
         );
         assert_eq!(config.log, Level::DEBUG);
     }

@@ -1,13 +1,18 @@
 //! Admission without a socket: every pod in `tests/pods` against its golden file, the algebra of injection on each of
 //! them, and the protocol to the letter. `BLESS=1` writes the golden files anew.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use vdi_metrics::{
-    admission::{self, Settings},
+    admission::{Injector, Namespaces, Settings, settings::ScrapeAnnotations},
     contract::{CONTAINER, key},
+    limits,
 };
 
 fn review(object: &Value) -> Value {
@@ -28,11 +33,57 @@ fn review(object: &Value) -> Value {
     })
 }
 
-/// The answer's `response`, after the envelope is found to be what a v1 API server accepts.
+/// A pod of `tests/pods`, the configuration in `NAME.config.yaml` and what its namespace holds in `NAME.namespace.yaml`.
+struct Case {
+    path: PathBuf,
+    pod: Value,
+    injector: Injector,
+    known: Namespaces,
+}
+
+impl Case {
+    fn read(path: PathBuf) -> Self {
+        let text = |path: &Path| fs::read_to_string(path).unwrap();
+        let config = path.with_extension("config.yaml");
+        let settings = if config.exists() { Settings::read(&config).unwrap() } else { Settings::default() };
+        let namespace = path.with_extension("namespace.yaml");
+        let known = if namespace.exists() { holding(&text(&namespace)) } else { Namespaces::default() };
+        let pod = serde_saphyr::from_str(&text(&path))
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self { path, pod, injector: Injector::new(settings), known }
+    }
+
+    fn ask(&self, pod: &Value) -> Value {
+        answer_of(&review(pod), &self.injector, &self.known)
+    }
+
+    fn inject(&self, pod: &Value) -> Value {
+        patched(pod, &self.ask(pod))
+    }
+}
+
+fn holding(documents: &str) -> Namespaces {
+    let (mut ranges, mut quotas) = (vec![], vec![]);
+    for mut object in serde_saphyr::from_multiple::<Value>(documents).unwrap() {
+        object["metadata"]["namespace"] = json!("desktops");
+        match object["kind"].as_str() {
+            Some("LimitRange") => ranges.push(serde_json::from_value(object).unwrap()),
+            Some("ResourceQuota") => quotas.push(serde_json::from_value(object).unwrap()),
+            kind => panic!("{kind:?} limits nothing"),
+        }
+    }
+    limits::of(&ranges, &quotas)
+}
+
 fn answer(review: &Value) -> Value {
+    answer_of(review, &Injector::new(Settings::default()), &Namespaces::default())
+}
+
+/// The answer's `response`, after the envelope is found to be what a v1 API server accepts.
+fn answer_of(review: &Value, injector: &Injector, known: &Namespaces) -> Value {
     let body = serde_json::to_vec(review).unwrap();
-    let reply: Value =
-        serde_json::from_slice(&admission::admit(&body, &Settings::default()).unwrap().reply).unwrap();
+    let reply = injector.admit(&body, known).unwrap().reply;
+    let reply: Value = serde_json::from_slice(&reply).unwrap();
     assert_eq!(
         (&reply["apiVersion"], &reply["kind"]),
         (&json!("admission.k8s.io/v1"), &json!("AdmissionReview"))
@@ -46,7 +97,8 @@ fn answer(review: &Value) -> Value {
         "patch and patchType go together"
     );
     let warnings = response["warnings"].as_array().into_iter().flatten();
-    assert!(warnings.map(|warning| warning.as_str().unwrap().len()).all(|length| length <= 120));
+    let lengths: Vec<_> = warnings.map(|warning| warning.as_str().unwrap().len()).collect();
+    assert!(lengths.iter().all(|length| *length <= 120), "{lengths:?}: {response}");
     response.clone()
 }
 
@@ -62,35 +114,29 @@ fn patched(pod: &Value, response: &Value) -> Value {
     pod
 }
 
-fn inject(pod: &Value) -> Value {
-    patched(pod, &answer(&review(pod)))
-}
-
-fn pods() -> Vec<(PathBuf, Value)> {
+fn cases() -> Vec<Case> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pods");
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| !path.to_string_lossy().ends_with(".golden.yaml"));
+    files.retain(|path| !path.file_stem().unwrap().to_string_lossy().contains('.'));
     files.sort();
     assert!(!files.is_empty());
-    let read = |path: PathBuf| {
-        let pod = serde_saphyr::from_str(&fs::read_to_string(&path).unwrap())
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        (path, pod)
-    };
-    files.into_iter().map(read).collect()
+    files.into_iter().map(Case::read).collect()
 }
 
 #[test]
 fn every_pod_has_its_golden_answer() {
     let bless = std::env::var_os("BLESS").is_some();
     let mut golden_files = BTreeSet::new();
-    for (path, pod) in pods() {
-        let response = answer(&review(&pod));
+    for case in cases() {
+        let Case { path, pod, injector, .. } = &case;
+        let response = case.ask(pod);
         let decision = response["auditAnnotations"]["decision"].as_str().unwrap();
         let warnings: Vec<_> = response["warnings"].as_array().into_iter().flatten().collect();
         let warnings: String =
             warnings.iter().map(|w| format!("# warning: {}\n", w.as_str().unwrap())).collect();
-        let after = serde_saphyr::to_string(&patched(&pod, &response)).unwrap();
+        let after = serde_saphyr::to_string(&patched(pod, &response)).unwrap();
+        // Any change of the settings changes it; that it is the injector's is what matters.
+        let after = after.replace(injector.hash(), "HASH");
         let answer = format!("# decision: {decision}\n{warnings}{after}");
         let golden = path.with_extension("golden.yaml");
         if bless {
@@ -102,51 +148,74 @@ fn every_pod_has_its_golden_answer() {
     }
     let folder = golden_files.first().unwrap().parent().unwrap();
     let all = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let stale: Vec<_> =
-        all.filter(|p| p.to_string_lossy().ends_with(".golden.yaml") && !golden_files.contains(p)).collect();
-    assert!(stale.is_empty(), "golden files without a pod: {stale:?}");
+    let stale: Vec<_> = all.filter(|path| is_stale(path, &golden_files)).collect();
+    assert!(stale.is_empty(), "files without a pod: {stale:?}");
+}
+
+/// Whether no pod is beside it that it could belong to.
+fn is_stale(path: &Path, golden_files: &BTreeSet<PathBuf>) -> bool {
+    let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+    let Some((pod, _)) = name.split_once('.') else { return false };
+    !golden_files.contains(&path.with_file_name(format!("{pod}.golden.yaml")))
 }
 
 #[test]
 fn injecting_twice_is_injecting_once() {
-    for (path, pod) in pods() {
-        let once = inject(&pod);
-        assert_eq!(inject(&once), once, "{}", path.display());
+    for case in cases() {
+        let once = case.inject(&case.pod);
+        assert_eq!(case.inject(&once), once, "{}", case.path.display());
     }
 }
 
 #[test]
 fn what_is_not_ours_is_unchanged() {
-    for (path, pod) in pods() {
-        let response = answer(&review(&pod));
-        let mut after = patched(&pod, &response);
+    for case in cases() {
+        let response = case.ask(&case.pod);
+        let mut after = patched(&case.pod, &response);
         match response["auditAnnotations"]["decision"].as_str().unwrap() {
-            "injected" => take_away(&mut after, &[key::INJECTED, key::STATUS, key::CONFIG], CONTAINER),
+            "injected" => take_away(&mut after, &case),
             "skipped: already_injected" => {}
-            _ => take_away(&mut after, &[key::STATUS], "nothing in a list"),
+            _ => take(&mut after, "annotations", &[key::STATUS]),
         }
-        assert_eq!(without_empty(after), without_empty(pod), "{}", path.display());
+        assert_eq!(without_empty(after), without_empty(case.pod), "{}", case.path.display());
     }
 }
 
-fn take_away(pod: &mut Value, keys: &[&str], name: &str) {
-    for list in ["initContainers", "volumes"] {
+fn take_away(pod: &mut Value, case: &Case) {
+    for list in ["initContainers", "containers", "volumes"] {
         if let Some(items) = pod["spec"][list].as_array_mut() {
-            items.retain(|item| item["name"] != name);
+            items.retain(|item| item["name"] != CONTAINER);
         }
     }
-    for map in ["labels", "annotations"] {
-        if let Some(entries) = pod["metadata"][map].as_object_mut() {
-            entries.retain(|key, _| !keys.contains(&key.as_str()));
-        }
+    let secrets = &case.injector.settings().sidecar.image_pull_secrets;
+    if let Some(items) = pod["spec"]["imagePullSecrets"].as_array_mut() {
+        let own = case.pod["spec"]["imagePullSecrets"].as_array().map_or(0, Vec::len);
+        assert!(items.drain(own..).all(|item| secrets.iter().any(|secret| item["name"] == **secret)));
+    }
+    take(pod, "labels", &[key::INJECTED]);
+    take(pod, "annotations", &[key::STATUS, key::CONFIG]);
+    if case.injector.settings().scrape_annotations == ScrapeAnnotations::Auto
+        && case.pod["metadata"]["annotations"]["prometheus.io/scrape"].is_null()
+    {
+        take(pod, "annotations", &["scrape", "port", "path"].map(|key| format!("prometheus.io/{key}")));
+    }
+}
+
+fn take(pod: &mut Value, map: &str, keys: &[impl AsRef<str>]) {
+    if let Some(entries) = pod["metadata"][map].as_object_mut() {
+        entries.retain(|key, _| keys.iter().all(|taken| taken.as_ref() != key));
     }
 }
 
 /// Absent, null and empty are the same to the API server where a list or map is expected.
 fn without_empty(mut pod: Value) -> Value {
-    for (parent, field) in
-        [("metadata", "labels"), ("metadata", "annotations"), ("spec", "initContainers"), ("spec", "volumes")]
-    {
+    for (parent, field) in [
+        ("metadata", "labels"),
+        ("metadata", "annotations"),
+        ("spec", "initContainers"),
+        ("spec", "volumes"),
+        ("spec", "imagePullSecrets"),
+    ] {
         let value = &pod[parent][field];
         let empty = value.is_null() || *value == json!([]) || *value == json!({});
         if let (true, Some(parent)) = (empty, pod[parent].as_object_mut()) {
@@ -165,7 +234,7 @@ fn a_pod_that_declares_every_port_goes_without_us() {
     let decide = |ports: Value| {
         let pod = json!({"metadata": {}, "spec": {"containers": [{"name": "desktop", "ports": ports}]}});
         let body = serde_json::to_vec(&review(&pod)).unwrap();
-        admission::admit(&body, &settings).unwrap().outcome.to_string()
+        Injector::new(settings.clone()).admit(&body, &Namespaces::default()).unwrap().outcome.to_string()
     };
     let port = |number: u16| json!({"containerPort": number});
     assert_eq!(decide(json!([port(65534)])), "injected");
@@ -210,6 +279,7 @@ fn only_the_creation_of_a_pod_is_changed() {
 
 #[test]
 fn an_envelope_that_cannot_be_answered_says_why() {
+    let injector = Injector::new(Settings::default());
     let whole = review(&json!({"spec": {}}));
     let with = |field: &str, value: Value| {
         let mut review = whole.clone();
@@ -225,9 +295,62 @@ fn an_envelope_that_cannot_be_answered_says_why() {
         (with("/request", json!(null)), "no request"),
         (with("/request/uid", json!("")), "no request with a uid"),
     ] {
-        let error = admission::admit(body.as_bytes(), &Settings::default()).unwrap_err().to_string();
+        let error = injector.admit(body.as_bytes(), &Namespaces::default()).unwrap_err().to_string();
         assert!(error.contains(why), "{body}: {error}");
     }
     let latin1 = b"{\"apiVersion\": \"\xe9\"}";
-    assert!(admission::admit(latin1, &Settings::default()).is_err());
+    assert!(injector.admit(latin1, &Namespaces::default()).is_err());
+}
+
+#[test]
+fn the_systems_namespaces_are_left_alone() {
+    let mut review = review(&json!({"spec": {"containers": [{"name": "dns"}]}}));
+    review["request"]["namespace"] = json!("kube-system");
+    let response = answer(&review);
+    assert_eq!(response["auditAnnotations"]["decision"], "skipped: system_namespace");
+    assert_eq!(response["patch"], Value::Null);
+}
+
+#[test]
+fn what_others_broke_is_put_back() {
+    let case = Case::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pods/init-containers.yaml"));
+    let whole = case.inject(&case.pod);
+    let ours = whole["spec"]["initContainers"].as_array().unwrap().len() - 1;
+    let container = format!("/spec/initContainers/{ours}");
+    for (field, in_the_container) in [
+        ("restartPolicy", true),
+        ("securityContext", true),
+        ("securityContext/allowPrivilegeEscalation", true),
+        ("securityContext/capabilities", true),
+        ("securityContext/readOnlyRootFilesystem", true),
+        ("securityContext/runAsNonRoot", true),
+        ("securityContext/runAsUser", true),
+        ("securityContext/seccompProfile", true),
+        ("resources", true),
+        ("volumeMounts", true),
+        ("spec/volumes", false),
+        ("metadata/labels/vdi-metrics.io~1injected", false),
+    ] {
+        let path = if in_the_container { format!("{container}/{field}") } else { format!("/{field}") };
+        let mut damaged = whole.clone();
+        let operation = json_patch::RemoveOperation { path: path.parse().unwrap() };
+        json_patch::patch(&mut damaged, &[json_patch::PatchOperation::Remove(operation)]).unwrap();
+        let response = case.ask(&damaged);
+        assert_eq!(response["auditAnnotations"]["decision"], "repaired", "{path}");
+        assert_eq!(patched(&damaged, &response), whole, "{path}");
+    }
+}
+
+#[test]
+fn what_others_meant_is_left() {
+    let case = Case::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pods/bare.yaml"));
+    let mut pod = case.inject(&case.pod);
+    let container = &mut pod["spec"]["initContainers"][0];
+    container["image"] = json!("mirror.example.com/vdi-metrics/sidecar:0.1.0");
+    container["resources"] = json!({"requests": {"cpu": "1m"}});
+    container["env"].as_array_mut().unwrap().push(json!({"name": "HTTP_PROXY", "value": "proxy:3128"}));
+    container["securityContext"]["seccompProfile"] =
+        json!({"type": "Localhost", "localhostProfile": "own.json"});
+    container["terminationMessagePath"] = json!("/dev/termination-log");
+    assert_eq!(case.ask(&pod)["auditAnnotations"]["decision"], "skipped: already_injected");
 }

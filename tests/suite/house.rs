@@ -93,6 +93,7 @@ fn rooms_keep_their_borders() {
         ("src/gpu", "crate::admission crate::sessions crate::registration crate::cli crate::sidecar"),
         ("src/sidecar", "crate::admission crate::sessions crate::registration crate::cli nvml_wrapper"),
         // Pure: no runtime, no HTTP, no client, no driver, no clock.
+        ("src/limits", "crate::sessions crate::registration crate::cli crate::sidecar crate::gpu"),
         ("src/admission/pod", "tokio axum kube:: nvml SystemTime Instant::now"),
         ("src/admission/decide", "tokio axum kube:: nvml SystemTime Instant::now"),
         ("src/admission/container", "tokio axum kube:: nvml SystemTime Instant::now"),

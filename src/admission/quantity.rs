@@ -1,0 +1,203 @@
+//! Kubernetes quantities, exact to the thousandth: the finest that the API server compares limits at.
+
+use std::{
+    fmt,
+    iter::Sum,
+    ops::{Add, Neg},
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// An amount of something, in thousandths of its unit; finer ones are rounded up as Kubernetes does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Quantity(i128);
+
+/// Suffixes with the thousandths that one of them is, the largest first within a base.
+const BINARY: [(&str, i128); 6] = [
+    ("Ei", 1000 << 60),
+    ("Pi", 1000 << 50),
+    ("Ti", 1000 << 40),
+    ("Gi", 1000 << 30),
+    ("Mi", 1000 << 20),
+    ("Ki", 1000 << 10),
+];
+const DECIMAL: [(&str, i128); 8] = [
+    ("E", 1000 * 10_i128.pow(18)),
+    ("P", 1000 * 10_i128.pow(15)),
+    ("T", 1000 * 10_i128.pow(12)),
+    ("G", 1000 * 10_i128.pow(9)),
+    ("M", 1000 * 10_i128.pow(6)),
+    ("k", 1000 * 10_i128.pow(3)),
+    ("", 1000),
+    ("m", 1),
+];
+
+/// Digits that a number may have. Kubernetes caps amounts at 2^63-1; what is longer is no quantity anybody means.
+const MOST_DIGITS: usize = 18;
+
+// === impl Quantity ===
+
+impl Quantity {
+    /// So many thousandths.
+    #[must_use]
+    pub const fn thousandths(count: i128) -> Self {
+        Self(count)
+    }
+
+    /// So many MiB.
+    #[must_use]
+    pub const fn mebibytes(count: i128) -> Self {
+        Self(count * (1000 << 20))
+    }
+
+    /// Reads Kubernetes' notation: `100m`, `1.5`, `24Mi`, `1e3`; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (negative, unsigned) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text.strip_prefix('+').unwrap_or(text)),
+        };
+        let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+        let (number, suffix) = unsigned.split_at(end);
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        let digits = || whole.bytes().chain(fraction.bytes());
+        if !(1..=MOST_DIGITS).contains(&digits().count()) || digits().any(|digit| digit == b'.') {
+            return None;
+        }
+        let amount = digits().fold(0, |amount, digit| amount * 10 + i128::from(digit - b'0'));
+        let (per_unit, finer) = scale(suffix)?;
+        let divisor = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?.checked_mul(finer)?;
+        let rounded = amount.checked_mul(per_unit)?.checked_add(divisor - 1)? / divisor;
+        Some(Self(if negative { -rounded } else { rounded }))
+    }
+
+    /// Whether it is more than nothing.
+    #[must_use]
+    pub const fn is_positive(self) -> bool {
+        self.0 > 0
+    }
+}
+
+/// Thousandths in one of the suffix, and what they are then divided by, for suffixes below a thousandth.
+fn scale(suffix: &str) -> Option<(i128, i128)> {
+    let known = BINARY.iter().chain(&DECIMAL).find(|(name, _)| *name == suffix);
+    match (known, suffix) {
+        (Some((_, thousandths)), _) => Some((*thousandths, 1)),
+        (None, "u") => Some((1, 1000)),
+        (None, "n") => Some((1, 1_000_000)),
+        (None, _) => exponent(suffix.strip_prefix(['e', 'E'])?.parse().ok()?),
+    }
+}
+
+fn exponent(power: i32) -> Option<(i128, i128)> {
+    let factor = |power: i32| 10_i128.checked_pow(u32::try_from(power).ok().filter(|power| *power <= 18)?);
+    let power = power.checked_add(3)?;
+    if power < 0 { Some((1, factor(-power)?)) } else { Some((factor(power)?, 1)) }
+}
+
+impl Add for Quantity {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl Neg for Quantity {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        Self(self.0.saturating_neg())
+    }
+}
+
+impl Sum for Quantity {
+    fn sum<I: Iterator<Item = Self>>(quantities: I) -> Self {
+        quantities.fold(Self::default(), Add::add)
+    }
+}
+
+/// In the largest suffix that it is a whole number of; binary ones first.
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fits = |(_, thousandths): &&(&str, i128)| self.0 != 0 && self.0 % thousandths == 0;
+        let (suffix, thousandths) = BINARY.iter().chain(&DECIMAL).find(fits).unwrap_or(&("", 1000));
+        write!(f, "{}{suffix}", self.0 / thousandths)
+    }
+}
+
+impl Serialize for Quantity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A text, or a bare number as people write it for whole cores.
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl de::Visitor<'_> for Visitor {
+            type Value = Quantity;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a quantity such as 100m or 24Mi")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Quantity, E> {
+                Quantity::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Quantity, E> {
+                Ok(Quantity(i128::from(number) * 1000))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Quantity, E> {
+                Ok(Quantity(i128::from(number) * 1000))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Quantity, E> {
+                self.visit_str(&number.to_string())
+            }
+        }
+
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_notation_is_kubernetes_own() {
+        for (text, thousandths) in [
+            ("100m", 100),
+            ("1", 1000),
+            ("0.5", 500),
+            ("1.", 1000),
+            (".5", 500),
+            ("1e3", 1_000_000),
+            ("2E-1", 200),
+            ("100u", 1),
+            ("1n", 1),
+            ("24Mi", 24_000 << 20),
+            ("1G", 1_000_000_000_000),
+            ("-1", -1000),
+        ] {
+            assert_eq!(Quantity::parse(text), Some(Quantity(thousandths)), "{text}");
+        }
+        for text in ["", "m", "10 m", "10mb", "1.2.3", "0x1", "1e", "9999999999999999999", "1e99", "--1"] {
+            assert_eq!(Quantity::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn it_is_written_as_people_write_it() {
+        for text in ["100m", "1", "24Mi", "1536Mi", "1Gi", "1M", "0", "1500m"] {
+            assert_eq!(Quantity::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Quantity::parse("0.5").unwrap().to_string(), "500m");
+        assert_eq!(Quantity::parse("1024Mi").unwrap().to_string(), "1Gi");
+    }
+}

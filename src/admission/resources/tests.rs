@@ -1,0 +1,148 @@
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::admission::namespaces::Budget;
+
+/// Fits the default sidecar into a pod.
+fn fitted(pod: Value, namespace: &Namespace) -> Result<Share, Reason> {
+    let text = pod.to_string();
+    let pod: Pod<'_> = serde_json::from_str(&text).unwrap();
+    fit(&pod, settings::Resources::default(), Some(namespace))
+}
+
+fn pod(resources: Value) -> Value {
+    json!({"spec": {"containers": [{"name": "desktop", "resources": resources}]}})
+}
+
+fn q(text: &str) -> Quantity {
+    Quantity::parse(text).unwrap()
+}
+
+fn bounded(resource: Resource, bounds: Bounds) -> Namespace {
+    let mut namespace = Namespace::default();
+    *namespace.container.of_mut(resource) = bounds;
+    namespace
+}
+
+fn with_quota(resource: Resource, of_limits: bool, hard: &str, used: &str, scopes: Vec<Scope>) -> Namespace {
+    let budget = Budget { resource, of_limits, hard: q(hard), used: q(used) };
+    Namespace { quotas: vec![Quota { budgets: vec![budget], scopes }], ..Namespace::default() }
+}
+
+fn texts(amounts: [Option<Quantity>; 3]) -> [Option<String>; 3] {
+    amounts.map(|amount| amount.map(|amount| amount.to_string()))
+}
+
+static ANYWHERE: LazyLock<Namespace> = LazyLock::new(Namespace::default);
+
+#[test]
+fn a_guaranteed_pod_stays_so() {
+    let amounts = json!({"cpu": "2", "memory": "4Gi"});
+    let share = fitted(pod(json!({"requests": amounts, "limits": amounts})), &ANYWHERE).unwrap();
+    assert_eq!(texts(share.limits), [Some("100m".into()), Some("24Mi".into()), None]);
+    assert_eq!(share.requests, share.limits);
+    let without_requests = fitted(pod(json!({"limits": {"cpu": "2", "memory": "4Gi"}})), &ANYWHERE).unwrap();
+    assert_eq!(without_requests, share, "the API server fills the requests in");
+}
+
+#[test]
+fn elsewhere_it_asks_for_little() {
+    for resources in [json!({}), json!({"requests": {"cpu": "1"}}), json!({"limits": {"cpu": "1"}})] {
+        let share = fitted(pod(resources), &ANYWHERE).unwrap();
+        assert_eq!(texts(share.requests), [Some("10m".into()), Some("24Mi".into()), None]);
+        assert_eq!(texts(share.limits), [Some("100m".into()), Some("24Mi".into()), None]);
+    }
+}
+
+#[test]
+fn it_goes_between_least_and_most() {
+    let bounds = Bounds { min: Some(q("50m")), max: Some(q("80m")), ..Bounds::default() };
+    let share = fitted(pod(json!({})), &bounded(Resource::Cpu, bounds)).unwrap();
+    assert_eq!(texts(share.requests)[0].as_deref(), Some("50m"));
+    assert_eq!(texts(share.limits)[0].as_deref(), Some("80m"));
+    let ratio = Bounds { ratio: true, ..Bounds::default() };
+    let share = fitted(pod(json!({})), &bounded(Resource::Cpu, ratio)).unwrap();
+    assert_eq!(share.requests[0], share.limits[0]);
+    let storage = Bounds { min: Some(q("1Gi")), ..Bounds::default() };
+    let share = fitted(pod(json!({})), &bounded(Resource::Storage, storage)).unwrap();
+    assert_eq!(texts(share.requests)[2].as_deref(), Some("1Gi"));
+}
+
+#[test]
+fn where_it_does_not_fit_the_desktop_goes_without() {
+    let little = Bounds { max: Some(q("8Mi")), ..Bounds::default() };
+    assert_eq!(fitted(pod(json!({})), &bounded(Resource::Memory, little)), Err(Reason::LimitRange));
+    let foreign = Namespace { foreign: true, ..Namespace::default() };
+    assert_eq!(fitted(pod(json!({})), &foreign), Err(Reason::LimitRange));
+}
+
+#[test]
+fn a_pods_sum_has_a_limit() {
+    let mut namespace = Namespace::default();
+    namespace.pod.of_mut(Resource::Memory).max = Some(q("4Gi"));
+    let desktop = |memory: &str| pod(json!({"limits": {"memory": memory}}));
+    assert!(fitted(desktop("4072Mi"), &namespace).is_ok());
+    assert_eq!(fitted(desktop("4073Mi"), &namespace), Err(Reason::LimitRange));
+    assert!(fitted(desktop("5Gi"), &namespace).is_ok(), "it is refused for its own reason");
+    let mut hungry_start = desktop("1Gi");
+    let init = json!([{"name": "unpack", "resources": {"limits": {"memory": "4Gi"}}}]);
+    hungry_start["spec"]["initContainers"] = init;
+    assert!(fitted(hungry_start, &namespace).is_ok(), "an init container is gone when the sidecar runs");
+}
+
+#[test]
+fn under_a_pods_own_resources_it_has_none_unless_a_range_would_fill_them_in() {
+    let whole = |memory: &str| {
+        let mut pod = pod(json!({"requests": {"memory": "1Gi"}, "limits": {"memory": "1Gi"}}));
+        let amounts = json!({"cpu": "1", "memory": memory});
+        pod["spec"]["resources"] = json!({"requests": amounts, "limits": amounts});
+        pod
+    };
+    assert_eq!(fitted(whole("1Gi"), &ANYWHERE).unwrap(), Share::default());
+    let filled = bounded(Resource::Memory, Bounds { default: true, ..Bounds::default() });
+    let share = fitted(whole("2Gi"), &filled).unwrap();
+    assert_eq!(texts(share.limits), [None, Some("24Mi".into()), None]);
+    assert_eq!(fitted(whole("1Gi"), &filled), Err(Reason::LimitRange));
+}
+
+#[test]
+fn a_quota_is_not_gone_over_for_our_sake() {
+    let desktop = || pod(json!({"requests": {"memory": "1Gi"}, "limits": {"memory": "1Gi"}}));
+    let quota = |hard| with_quota(Resource::Memory, true, hard, "1Gi", vec![]);
+    assert!(fitted(desktop(), &quota("2072Mi")).is_ok());
+    assert_eq!(fitted(desktop(), &quota("2071Mi")), Err(Reason::ResourceQuota));
+    assert!(fitted(desktop(), &quota("2000Mi")).is_ok(), "it is refused for its own reason");
+}
+
+#[test]
+fn a_quota_counts_the_pods_of_its_scopes() {
+    let full = |scope| with_quota(Resource::Memory, false, "1Gi", "0", vec![scope]);
+    let desktop = |class: &str| {
+        let mut pod = pod(json!({"requests": {"memory": "1Gi"}}));
+        pod["spec"]["priorityClassName"] = json!(class);
+        pod
+    };
+    let class = |name: &str| Scope::PriorityClass(Some(vec![name.to_owned()]));
+    for (scope, counted) in [
+        (Scope::Terminating(false), true),
+        (Scope::Terminating(true), false),
+        (Scope::BestEffort(false), true),
+        (Scope::BestEffort(true), false),
+        (class("vdi"), true),
+        (class("batch"), false),
+        (Scope::PriorityClass(None), true),
+        (Scope::NotPriorityClass(vec!["vdi".to_owned()]), false),
+        (Scope::Other, true),
+    ] {
+        let expected = if counted { Some(Reason::ResourceQuota) } else { None };
+        assert_eq!(fitted(desktop("vdi"), &full(scope.clone())).err(), expected, "{scope:?}");
+    }
+}
+
+#[test]
+fn a_best_effort_pod_stays_so_where_a_quota_tells_it_apart() {
+    let quota = with_quota(Resource::Memory, false, "1Gi", "0", vec![Scope::BestEffort(false)]);
+    assert_eq!(fitted(pod(json!({})), &quota).unwrap(), Share::default());
+}
