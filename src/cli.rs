@@ -1,5 +1,6 @@
 //! The command line: one module per verb.
 
+pub mod render;
 pub mod serve;
 
 use clap::{Parser, Subcommand};
@@ -23,4 +24,6 @@ pub struct Cli {
 pub enum Command {
     /// Run the server: admit pods, count sessions
     Serve(serve::Args),
+    /// Print what the configuration comes to
+    Render(render::Args),
 }

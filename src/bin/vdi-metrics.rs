@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use vdi_metrics::{
-    cli::{Cli, Command, serve},
+    cli::{Cli, Command, render, serve},
     runtime::log,
 };
 
@@ -30,6 +30,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let outcome = match command {
         Command::Serve(args) => runtime.block_on(serve::run(args)),
+        Command::Render(args) => render::run(&args),
     };
     // Does not wait for a program that signs in to the cluster and hangs.
     runtime.shutdown_background();

@@ -10,6 +10,7 @@
 mod admission;
 mod house;
 mod manifests;
+mod policy;
 mod reference;
 mod scrape;
 mod server;
