@@ -21,6 +21,8 @@ pub struct Args {
 /// Where the configuration cannot be used.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let settings = args.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
-    let documents = policy::yaml(&Injector::new(settings))?;
-    Ok(std::io::stdout().lock().write_all(documents.as_bytes())?)
+    let documents = policy::render(&Injector::new(settings));
+    let documents = documents.iter().map(serde_saphyr::to_string).collect::<Result<Vec<_>, _>>()?;
+    let text = format!("{}{}", policy::NOTICE, documents.join("---\n"));
+    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }

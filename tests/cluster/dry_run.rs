@@ -34,8 +34,9 @@ pub(crate) async fn create(cluster: &Cluster, namespace: &str, pod: &Value) -> R
         .header("content-type", "application/json")
         .body(Body::from(serde_json::to_vec(pod)?))?;
     let response = cluster.client.send(request).await?;
-    let warnings = response.headers().get_all("warning").iter();
-    let warnings = warnings.map(|warning| Ok(warning.to_str()?.to_owned())).collect::<Result<_>>()?;
+    // What is quoted in a warning need not be ASCII.
+    let text = |warning: &http::HeaderValue| String::from_utf8_lossy(warning.as_bytes()).into_owned();
+    let warnings = response.headers().get_all("warning").iter().map(text).collect();
     let body = response.into_body().collect_bytes().await?;
     Ok((serde_json::from_slice(&body)?, warnings))
 }

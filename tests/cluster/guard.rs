@@ -60,7 +60,7 @@ const CASES: [Case; 12] = [
 async fn says_what_is_missing(_: &Bed) -> Result<()> {
     let cluster = guarded(Parts::ControlPlane).await?;
     for (name, happens, said) in CASES {
-        let mut pod = sound(name);
+        let mut pod = sound(name)?;
         happens(&mut pod);
         let (answer, warnings) = create(&cluster, OPTED_IN, &pod).await?;
         ensure!(answer["kind"] == "Pod", "{name} was refused: {answer:#}");
@@ -135,12 +135,12 @@ async fn audited(cluster: &Cluster, pod: &str) -> Result<Vec<String>> {
 }
 
 /// A pod as the server sends it back.
-fn sound(name: &str) -> Value {
+fn sound(name: &str) -> Result<Value> {
     let mut pod = bare(name);
     let injector = Injector::new(Settings::default());
     let verdict = injector.consider(pod.to_string().as_bytes(), OPTED_IN, &Namespaces::default());
-    json_patch::patch(&mut pod, &verdict.patch.expect("it is injected")).expect("the patch applies");
-    pod
+    json_patch::patch(&mut pod, &verdict.patch.context("not injected")?)?;
+    Ok(pod)
 }
 
 fn security(pod: &mut Value) -> &mut Value {
@@ -148,12 +148,13 @@ fn security(pod: &mut Value) -> &mut Value {
 }
 
 fn take(from: &mut Value, field: &str) {
-    from.as_object_mut().expect("an object").remove(field).expect("it was there");
+    let taken = from.as_object_mut().and_then(|fields| fields.remove(field));
+    assert!(taken.is_some(), "there is no {field} to take");
 }
 
 fn to_containers(pod: &mut Value) {
     let mut sidecar = pod["spec"]["initContainers"][0].take();
     take(&mut sidecar, "restartPolicy");
     take(&mut pod["spec"], "initContainers");
-    pod["spec"]["containers"].as_array_mut().expect("a list").push(sidecar);
+    pod["spec"]["containers"] = json!([pod["spec"]["containers"][0].take(), sidecar]);
 }
