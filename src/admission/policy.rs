@@ -10,7 +10,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Injector, Reason};
+use super::Injector;
 use crate::contract::key;
 
 use cel::{add, sum, text, when};
@@ -49,6 +49,9 @@ fn policy(entry: &Value, injector: &Injector) -> Value {
     let variables = variables::of(injector.settings(), injector.profiles());
     let variables: Vec<_> =
         variables.into_iter().map(|(name, cel)| json!({"name": name, "expression": cel})).collect();
+    let not_injected = json!({"name": "not-injected", "expression": variables::not_injected()});
+    let conditions: Vec<_> =
+        entry["matchConditions"].as_array().into_iter().flatten().chain([&not_injected]).collect();
     json!({
         "apiVersion": API_VERSION,
         "kind": "MutatingAdmissionPolicy",
@@ -57,7 +60,7 @@ fn policy(entry: &Value, injector: &Injector) -> Value {
             "failurePolicy": "Ignore",
             "reinvocationPolicy": "IfNeeded",
             "matchConstraints": {"resourceRules": entry["rules"], "matchPolicy": entry["matchPolicy"]},
-            "matchConditions": entry["matchConditions"],
+            "matchConditions": conditions,
             "variables": variables,
             "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": mutation(injector)}}],
         },
@@ -81,14 +84,12 @@ fn binding(entry: &Value) -> Value {
     })
 }
 
-/// The patch: nothing where we are, the reason where we do not go, else what the webhook would add.
+/// The patch: the reason where we do not go, else what the webhook would add.
 fn mutation(injector: &Injector) -> String {
     let status = text(&format!("/metadata/annotations/{}", additions::escaped(key::STATUS)));
     let skip = [parents(&PARENTS[..1]), vec![add(&status, "\"skipped: \" + variables.reason")]].concat();
     let inject = [parents(&PARENTS), additions::of(injector)].concat();
-    let there = text(Reason::AlreadyInjected.as_str());
-    let (skip, inject) = (sum(&skip), sum(&inject));
-    format!("variables.reason == {there} ? [] :\nvariables.reason != \"\" ? (\n{skip}\n) : (\n{inject}\n)")
+    format!("variables.reason != \"\" ? (\n{}\n) : (\n{}\n)", sum(&skip), sum(&inject))
 }
 
 /// Parents that a pod may lack: where, what stands there now, and an empty one.
