@@ -37,6 +37,7 @@ use container::Container;
 use decide::{Decision, Plan};
 use patch::Additions;
 use pod::Pod;
+use repair::{Found, Whole};
 use settings::Profile;
 
 /// Settings made ready to decide on pods.
@@ -139,13 +140,13 @@ impl Injector {
         Verdict { outcome: answer.outcome, notices: answer.notices, patch }
     }
 
-    /// `whole` is the pod as it came; only a repair has to know all of it.
-    fn answer(
+    /// `whole` reads the pod once more, which only a repair needs.
+    fn answer<'a>(
         &self,
         pod: &Pod<'_>,
         namespace: &str,
         known: &Namespaces,
-        whole: impl FnOnce() -> Option<Value>,
+        whole: impl FnOnce() -> Option<Whole<'a>>,
     ) -> Answer {
         let mut notices = vec![];
         match decide::decide(pod, namespace, known.of(namespace), self, &mut notices) {
@@ -154,19 +155,22 @@ impl Injector {
                 Answer { outcome: Outcome::Injected, notices, repaired: vec![], added }
                     .proven(|| patch::skeleton(pod))
             }
-            Decision::Inspect(plan) => self.inspect(&plan, whole().unwrap_or_default()),
+            Decision::Inspect(plan) => match whole().and_then(|whole| Found::of(pod, &whole)) {
+                Some(found) => self.inspect(pod, &plan, found),
+                None => Answer::skip(Reason::AlreadyInjected),
+            },
             Decision::Skip(reason) => Answer { added: Additions::skip(pod, reason), ..Answer::skip(reason) }
                 .proven(|| patch::skeleton(pod)),
         }
     }
 
-    fn inspect(&self, plan: &Plan<'_>, whole: Value) -> Answer {
+    fn inspect(&self, pod: &Pod<'_>, plan: &Plan<'_>, found: Found) -> Answer {
         let expected = Container::of(plan, self.settings.sidecar.image_pull_policy);
-        let (repaired, added) = repair::repairs(&whole, &expected);
+        let (repaired, added) = found.repairs(pod, &expected);
         if repaired.is_empty() {
             return Answer::skip(Reason::AlreadyInjected);
         }
-        Answer { outcome: Outcome::Repaired, notices: vec![], repaired, added }.proven(|| whole)
+        Answer { outcome: Outcome::Repaired, notices: vec![], repaired, added }.proven(|| found.skeleton(pod))
     }
 }
 

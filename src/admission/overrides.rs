@@ -128,13 +128,13 @@ impl Notice {
     }
 
     fn bad(key: &str, value: &str, remedy: &str) -> Self {
-        let value: String = value.chars().take(24).collect();
-        Self::line(format_args!("{key} is {value:?}: {remedy}; the default is used"))
+        let value: String = value.escape_default().take(16).collect();
+        Self::line(format_args!("{key} is \"{value}\": {remedy}; the default is used"))
     }
 
     fn unknown(key: &str) -> Self {
-        let key: String = key.chars().take(70).collect();
-        Self::line(format_args!("nobody reads {key:?}: is it a typing error?"))
+        let key: String = key.escape_default().take(64).collect();
+        Self::line(format_args!("nobody reads {key}: is it a typing error?"))
     }
 }
 

@@ -76,6 +76,12 @@ impl Additions {
         self.0.push(Addition { op: "add", path: path.into(), value });
     }
 
+    /// The patch as it is sent.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        #[expect(clippy::expect_used, reason = "string keys and derived types have no way to fail")]
+        serde_json::to_vec(self).expect("plain data serialises")
+    }
+
     /// Whether nothing is to be changed.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -4,13 +4,39 @@
 //! hold the desktop back for ever. Only what is missing or unsafe is put back. An image that was sent to a mirror, resources
 //! that were fitted, variables that were added are somebody's intention, and two writers must not fight.
 
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
 
 use super::{
     container::{self, Container, TOKEN_PATH},
-    patch::{Additions, INJECTED},
+    patch::{self, Additions, INJECTED},
+    pod::{self, Pod},
 };
 use crate::contract::{CONTAINER, key};
+
+/// The containers of a pod as they came. Ours alone is read in full: what others are like must not matter.
+#[derive(Debug, Deserialize)]
+pub(super) struct Whole<'a> {
+    #[serde(borrow)]
+    spec: Lists<'a>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Lists<'a> {
+    #[serde(borrow)]
+    containers: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    init_containers: Option<Vec<&'a RawValue>>,
+}
+
+/// Our container where it stands.
+#[derive(Debug)]
+pub(super) struct Found {
+    list: &'static str,
+    index: usize,
+    container: Value,
+}
 
 /// A part of what we inject that others have been seen to break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,33 +67,46 @@ const SECURITY: [Field; 6] = [
     ("seccompProfile", |value| ["RuntimeDefault", "Localhost"].map(Value::from).contains(&value["type"])),
 ];
 
-/// What has to be put back in `pod`, whose container `expected` is.
-pub(super) fn repairs(pod: &Value, expected: &Container<'_>) -> (Vec<Part>, Additions) {
-    let mut repair = Repair { parts: vec![], added: Additions::default() };
-    let Some((list, index)) = place(pod) else { return (vec![], Additions::default()) };
-    let path = format!("/spec/{list}/{index}");
-    let found = &pod["spec"][list][index];
-    let expected = serde_json::to_value(expected).unwrap_or_default();
-    if list == "initContainers" && found["restartPolicy"] != "Always" {
-        repair.put(Part::RestartPolicy, format!("{path}/restartPolicy"), &json!("Always"));
-    }
-    repair.security(&path, &found["securityContext"], &expected["securityContext"]);
-    repair.resources(&path, &found["resources"], &expected["resources"]);
-    repair.mount(&path, &found["volumeMounts"], &expected["volumeMounts"]);
-    repair.volume(&pod["spec"]["volumes"]);
-    let (label, value) = INJECTED;
-    if pod["metadata"]["labels"].is_object() && pod["metadata"]["labels"][label] != value {
-        let path = format!("/metadata/labels/{}", key::INJECTED.replace('/', "~1"));
-        repair.put(Part::Label, path, &json!(value));
-    }
-    (repair.parts, repair.added)
-}
+// === impl Found ===
 
-fn place(pod: &Value) -> Option<(&'static str, usize)> {
-    ["initContainers", "containers"].into_iter().find_map(|list| {
-        let index = pod["spec"][list].as_array()?.iter().position(|item| item["name"] == CONTAINER)?;
-        Some((list, index))
-    })
+impl Found {
+    /// Our container of this pod; `None` where it cannot be read.
+    pub(super) fn of(pod: &Pod<'_>, whole: &Whole<'_>) -> Option<Self> {
+        let place = |list: &Option<Vec<pod::Container<'_>>>| {
+            list.iter().flatten().position(|container| container.name == CONTAINER)
+        };
+        let (list, index, raw) = match place(&pod.spec.init_containers) {
+            Some(index) => ("initContainers", index, &whole.spec.init_containers),
+            None => ("containers", place(&pod.spec.containers)?, &whole.spec.containers),
+        };
+        let container = serde_json::from_str(raw.as_ref()?.get(index)?.get()).ok()?;
+        Some(Self { list, index, container })
+    }
+
+    /// What has to be put back so that it is `expected`.
+    pub(super) fn repairs(&self, pod: &Pod<'_>, expected: &Container<'_>) -> (Vec<Part>, Additions) {
+        let mut repair = Repair { parts: vec![], added: Additions::default() };
+        let path = format!("/spec/{}/{}", self.list, self.index);
+        let expected = serde_json::to_value(expected).unwrap_or_default();
+        if self.list == "initContainers" && self.container["restartPolicy"] != "Always" {
+            repair.put(Part::RestartPolicy, format!("{path}/restartPolicy"), &json!("Always"));
+        }
+        repair.security(&path, &self.container["securityContext"], &expected["securityContext"]);
+        repair.resources(&path, &self.container["resources"], &expected["resources"]);
+        repair.mount(&path, &self.container["volumeMounts"], &expected["volumeMounts"]);
+        repair.volume(pod);
+        repair.label(pod);
+        (repair.parts, repair.added)
+    }
+
+    /// The parts of the pod that a repair touches.
+    pub(super) fn skeleton(self, pod: &Pod<'_>) -> Value {
+        let mut skeleton = patch::skeleton(pod);
+        let mut list = vec![json!({}); self.index];
+        list.push(self.container);
+        skeleton["spec"][self.list] = list.into();
+        skeleton
+    }
 }
 
 struct Repair {
@@ -101,21 +140,22 @@ impl Repair {
         }
     }
 
-    /// Only where all of them are gone: other numbers are somebody's intention.
+    /// Requests and limits only where all of them are gone: other numbers are somebody's intention.
     fn resources(&mut self, path: &str, found: &Value, expected: &Value) {
-        let is_set = |resources: &Value| {
-            ["requests", "limits"]
-                .iter()
-                .any(|kind| resources[kind].as_object().is_some_and(|amounts| !amounts.is_empty()))
+        let is_set = |resources: &Value, member: &str| match &resources[member] {
+            Value::Object(amounts) => !amounts.is_empty(),
+            Value::Array(claims) => !claims.is_empty(),
+            _ => false,
         };
-        if is_set(found) || !is_set(expected) {
-            return;
-        }
-        if !found.is_object() {
-            return self.put(Part::Resources, format!("{path}/resources"), expected);
-        }
-        for kind in ["requests", "limits"] {
-            self.put(Part::Resources, format!("{path}/resources/{kind}"), &expected[kind]);
+        let amounts = ["requests", "limits"];
+        let fitted = amounts.iter().any(|member| is_set(found, member));
+        let lost = amounts.into_iter().filter(|_| !fitted);
+        let lost = lost.chain(["claims"].into_iter().filter(|member| !is_set(found, member)));
+        for member in lost.filter(|member| is_set(expected, member)) {
+            if !found.is_object() {
+                return self.put(Part::Resources, format!("{path}/resources"), expected);
+            }
+            self.put(Part::Resources, format!("{path}/resources/{member}"), &expected[member]);
         }
     }
 
@@ -130,11 +170,23 @@ impl Repair {
         }
     }
 
-    fn volume(&mut self, found: &Value) {
-        match found.as_array() {
+    fn volume(&mut self, pod: &Pod<'_>) {
+        match &pod.spec.volumes {
             None => self.put(Part::Volume, "/spec/volumes".to_owned(), &json!([container::volume()])),
-            Some(volumes) if volumes.iter().all(|volume| volume["name"] != CONTAINER) => {
+            Some(volumes) if volumes.iter().all(|volume| volume.name != CONTAINER) => {
                 self.put(Part::Volume, "/spec/volumes/-".to_owned(), &container::volume());
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn label(&mut self, pod: &Pod<'_>) {
+        let (label, value) = INJECTED;
+        match pod.labels() {
+            None => self.put(Part::Label, "/metadata/labels".to_owned(), &json!({label: value})),
+            Some(labels) if labels.value(label) != Some(value) => {
+                let path = format!("/metadata/labels/{}", key::INJECTED.replace('/', "~1"));
+                self.put(Part::Label, path, &json!(value));
             }
             Some(_) => {}
         }

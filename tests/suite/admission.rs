@@ -330,6 +330,7 @@ fn what_others_broke_is_put_back() {
         ("volumeMounts", true),
         ("spec/volumes", false),
         ("metadata/labels/vdi-metrics.io~1injected", false),
+        ("metadata/labels", false),
     ] {
         let path = if in_the_container { format!("{container}/{field}") } else { format!("/{field}") };
         let mut damaged = whole.clone();
@@ -339,6 +340,16 @@ fn what_others_broke_is_put_back() {
         assert_eq!(response["auditAnnotations"]["decision"], "repaired", "{path}");
         assert_eq!(patched(&damaged, &response), whole, "{path}");
     }
+}
+
+#[test]
+fn claims_that_others_took_are_put_back_alone() {
+    let case = Case::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pods/claims.yaml"));
+    let whole = case.inject(&case.pod);
+    let mut damaged = whole.clone();
+    damaged["spec"]["initContainers"][0]["resources"].as_object_mut().unwrap().remove("claims");
+    let repaired = case.inject(&damaged);
+    assert_eq!(repaired["spec"]["initContainers"], whole["spec"]["initContainers"]);
 }
 
 #[test]
