@@ -18,7 +18,7 @@ use crate::{
 pub(super) fn of(injector: &Injector) -> Vec<String> {
     let example = Injector::new(stand_ins(injector.settings()));
     let holes = holes(injector, &example);
-    let answer = answer(&example, &plain());
+    let answer = answer_to(&example, &plain());
     let sidecar = container(&answer);
     let common = answer.iter().map(|(path, value)| {
         let (place, cel) = (text(path), literal(value, &holes));
@@ -29,16 +29,16 @@ pub(super) fn of(injector: &Injector) -> Vec<String> {
             _ => add(&place, &cel),
         }
     });
-    let parts = PARTS.iter().flat_map(|(condition, change)| {
+    let more = |(condition, change): &Part| -> Vec<_> {
         let mut pod = plain();
         change(&mut pod);
-        let added = differences(&sidecar, &container(&self::answer(&example, &pod)), "");
-        let holes = &holes;
-        added.into_iter().map(move |(path, value)| {
-            when(condition, &add(&format!("variables.at + {}", text(&path)), &literal(&value, holes)))
-        })
-    });
-    common.chain(parts).collect()
+        let more = differences(&sidecar, &container(&answer_to(&example, &pod)), "");
+        let place = |path| format!("variables.at + {}", text(path));
+        more.iter()
+            .map(|(path, value)| when(condition, &add(&place(path), &literal(value, &holes))))
+            .collect()
+    };
+    common.chain(PARTS.iter().flat_map(more)).collect()
 }
 
 fn lacks_secret(name: &Value) -> String {
@@ -87,7 +87,7 @@ fn plain() -> Value {
 }
 
 /// The injector's answer: paths and values in order.
-fn answer(injector: &Injector, pod: &Value) -> Vec<(String, Value)> {
+fn answer_to(injector: &Injector, pod: &Value) -> Vec<(String, Value)> {
     let verdict = injector.consider(pod.to_string().as_bytes(), "", &Namespaces::default());
     let operations = verdict.patch.map(|patch| patch.0).unwrap_or_default();
     let added = operations.into_iter().filter_map(|operation| match operation {
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn the_plain_pod_is_injected_and_has_none_of_the_parts() {
         let example = Injector::new(stand_ins(&Settings::default()));
-        let answer = answer(&example, &plain());
+        let answer = answer_to(&example, &plain());
         let sidecar = container(&answer);
         assert!(
             answer.iter().all(|(path, _)| path.matches('/').count() == 3),
@@ -202,7 +202,7 @@ mod tests {
         for (condition, change) in PARTS {
             let mut pod = plain();
             change(&mut pod);
-            let more = differences(&sidecar, &container(&self::answer(&example, &pod)), "");
+            let more = differences(&sidecar, &container(&answer_to(&example, &pod)), "");
             // The user is not shown by default.
             assert_eq!(more.is_empty(), condition.starts_with("variables.user"), "{condition}: {more:?}");
         }
