@@ -30,10 +30,10 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Aim>> {
     let mut aims = vec![];
     for size in Size::ALL {
         let body = review(size);
-        let [ours, scan] = interleaved([
-            &mut || drop(black_box(injector.admit(black_box(&body), &known))),
-            &mut || drop(black_box(serde_json::from_slice::<IgnoredAny>(black_box(&body)))),
-        ]);
+        let [ours, scan] =
+            interleaved([&mut || drop(black_box(injector.admit(black_box(&body), &known))), &mut || {
+                drop(black_box(serde_json::from_slice::<IgnoredAny>(black_box(&body))))
+            }]);
         let name = format!("{}, {} bytes", size.as_str(), body.len());
         table.row(&format!("{name}: least"), [ours.least, scan.least].map(Some));
         table.row(&format!("{name}: median"), [ours.median, scan.median].map(Some));

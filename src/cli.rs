@@ -59,7 +59,7 @@ pub enum Verb {
     /// Say whether pods in files would be injected, which rule decides, and what would be added
     #[command(after_help = explain::AFTER_HELP)]
     Explain(explain::Args),
-    /// Show the configuration in effect
+    /// Show the configuration in effect, or the same injection as a policy
     Render(render::Args),
     /// Write shell completions
     Completions(completions::Args),

@@ -13,6 +13,7 @@ mod cli;
 mod hostile;
 mod house;
 mod manifests;
+mod policy;
 mod reference;
 mod scrape;
 mod server;
