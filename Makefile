@@ -12,8 +12,10 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 export VDI_METRICS_CACHE := $(CACHE)
 export VDI_METRICS_REVISION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
+FUZZ_INPUTS ?= 10000000
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test suite cluster traces testbed images format lint doc deny sizes bench certificate
+.PHONY: help demo test suite fuzz cluster traces testbed images format lint doc deny sizes bench certificate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +29,12 @@ test: suite cluster ## Set up and pass every test
 
 suite: ## The hermetic tests: nothing but Rust
 	cargo test --workspace --lib --bins --test suite
+
+# A target of its own keeps the flags from build scripts.
+fuzz: ## Admission under ten million reviews that nobody would write, guided by coverage (FUZZ_INPUTS)
+	RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 \
+	    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters" \
+	    cargo run --profile fuzz --package fuzz --target "$$(rustc -vV | sed -n 's/^host: //p')" -- $(FUZZ_INPUTS)
 
 cluster: ## The real Kubernetes on this machine: Go and root (REQUIRE_CLUSTER=1: a skip is a failure)
 	cargo test --test cluster

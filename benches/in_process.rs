@@ -4,7 +4,7 @@ use std::{hint::black_box, time::Instant};
 
 use kit::desktop::{Size, review};
 use serde::de::IgnoredAny;
-use vdi_metrics::admission::{self, Settings};
+use vdi_metrics::admission::{Injector, Namespaces, Settings};
 
 use crate::table::{Aim, Table, quantile};
 
@@ -25,15 +25,15 @@ struct Cost {
 }
 
 pub(crate) fn measure() -> anyhow::Result<Vec<Aim>> {
-    let settings = Settings::default();
+    let (injector, known) = (Injector::new(Settings::default()), Namespaces::default());
     let mut table = Table::new("in process, us per review", ["ours", "a bare scan"]);
     let mut aims = vec![];
     for size in Size::ALL {
         let body = review(size);
-        let [ours, scan] = interleaved([
-            &mut || drop(black_box(admission::admit(black_box(&body), &settings))),
-            &mut || drop(black_box(serde_json::from_slice::<IgnoredAny>(black_box(&body)))),
-        ]);
+        let [ours, scan] =
+            interleaved([&mut || drop(black_box(injector.admit(black_box(&body), &known))), &mut || {
+                drop(black_box(serde_json::from_slice::<IgnoredAny>(black_box(&body))))
+            }]);
         let name = format!("{}, {} bytes", size.as_str(), body.len());
         table.row(&format!("{name}: least"), [ours.least, scan.least].map(Some));
         table.row(&format!("{name}: median"), [ours.median, scan.median].map(Some));

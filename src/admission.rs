@@ -14,6 +14,7 @@ pub mod namespaces;
 mod overrides;
 mod patch;
 mod pod;
+pub mod policy;
 pub mod quantity;
 mod reason;
 mod repair;

@@ -36,6 +36,8 @@ pub mod key {
     pub const STATUS: &str = "vdi-metrics.io/status";
     /// Annotation with the hash of the container that was injected.
     pub const CONFIG: &str = "vdi-metrics.io/config";
+    /// Annotation that `vdi-metrics inject` writes into a manifest: what was null or empty there before, for `uninject`.
+    pub const RESTORE: &str = "vdi-metrics.io/restore";
     /// Label or annotation with the session's own name.
     pub const SESSION: &str = "vdi-metrics.io/session";
     /// Label or annotation with the template that the session was made from.

@@ -27,8 +27,17 @@ pub(super) struct Overrides<'p> {
 pub struct Notice(String);
 
 /// Keys that pods carry for other purposes than an override.
-const OTHERS: [&str; 8] =
-    [key::INJECT, key::INJECTED, key::STATUS, key::CONFIG, key::SESSION, key::TEMPLATE, key::USER, key::POOL];
+const OTHERS: [&str; 9] = [
+    key::INJECT,
+    key::INJECTED,
+    key::STATUS,
+    key::CONFIG,
+    key::RESTORE,
+    key::SESSION,
+    key::TEMPLATE,
+    key::USER,
+    key::POOL,
+];
 
 /// Notices that a pod gets at most. The API server cuts warnings short once they pass 4,096 characters.
 const MOST_NOTICES: usize = 8;
@@ -102,7 +111,7 @@ fn ours<'p>(map: Option<&'p Map<'_>>) -> impl Iterator<Item = (&'p str, &'p str)
 fn misplaced(key: &str, value: &str) -> Option<Notice> {
     match key {
         key::INJECT => wrong_word(key, value),
-        key::STATUS | key::CONFIG => Some(Notice::unknown(key)),
+        key::STATUS | key::CONFIG | key::RESTORE => Some(Notice::unknown(key)),
         _ if OTHERS.contains(&key) => None,
         key::PORT | key::INTERVAL | key::CPU | key::MEMORY | key::IMAGE | key::MODE | key::GPU_ACCESS => {
             Some(Notice::line(format_args!("label {key} has no effect: make it an annotation")))

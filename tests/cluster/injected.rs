@@ -193,7 +193,7 @@ async fn ready(bed: &Bed, namespace: &str) -> Result<Pod> {
     all_ready(bed, namespace, 1).await?.pop().context("no pod")
 }
 
-async fn all_ready(bed: &Bed, namespace: &str, count: usize) -> Result<Vec<Pod>> {
+pub(crate) async fn all_ready(bed: &Bed, namespace: &str, count: usize) -> Result<Vec<Pod>> {
     eventually(format!("{count} Ready pods in {namespace}"), MINUTE, || async {
         let pods = pods(bed, namespace).list(&ListParams::default()).await?.items;
         ensure!(
@@ -222,7 +222,7 @@ pub(crate) async fn in_phase(bed: &Bed, namespace: &str, name: &str, phase: &str
     .await
 }
 
-fn sidecar(pod: &Pod) -> Option<&k8s_openapi::api::core::v1::Container> {
+pub(crate) fn sidecar(pod: &Pod) -> Option<&k8s_openapi::api::core::v1::Container> {
     pod.spec.as_ref()?.init_containers.iter().flatten().find(|container| container.name == CONTAINER)
 }
 
@@ -233,7 +233,7 @@ fn exit_code(pod: &Pod) -> Option<i32> {
 }
 
 /// Injected, running, and without any credential of the session.
-fn is_sound(pod: &Pod) -> Result<()> {
+pub(crate) fn is_sound(pod: &Pod) -> Result<()> {
     let sidecar = sidecar(pod).context("no sidecar")?;
     ensure!(sidecar.restart_policy.as_deref() == Some("Always"));
     let mounts: Vec<_> = sidecar.volume_mounts.iter().flatten().map(|mount| mount.name.as_str()).collect();

@@ -20,9 +20,13 @@ macro_rules! tests {
 }
 
 mod bed;
+mod cli;
+mod dry_run;
+mod guard;
 mod injected;
 mod lifecycle;
 mod monitoring;
+mod policy;
 mod product;
 
 fn main() -> ExitCode {
@@ -40,7 +44,16 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    let tests = [bed::TESTS, injected::TESTS, lifecycle::TESTS, monitoring::TESTS].concat();
+    let tests = [
+        bed::TESTS,
+        cli::TESTS,
+        guard::TESTS,
+        injected::TESTS,
+        lifecycle::TESTS,
+        monitoring::TESTS,
+        policy::TESTS,
+    ]
+    .concat();
     tests.into_iter().map(|(name, test)| Trial::test(short(name), move || run(name, test))).collect()
 }
 

@@ -98,6 +98,7 @@ fn rooms_keep_their_borders() {
         ("src/admission/decide", "tokio axum kube:: nvml SystemTime Instant::now"),
         ("src/admission/container", "tokio axum kube:: nvml SystemTime Instant::now"),
         ("src/admission/patch", "tokio axum kube:: nvml SystemTime Instant::now"),
+        ("src/admission/policy", "tokio axum kube:: nvml SystemTime Instant::now"),
         ("src/admission/review", "tokio axum kube:: nvml SystemTime Instant::now"),
         ("src/sessions/ledger", "tokio axum kube:: k8s_openapi nvml prometheus SystemTime Instant::now"),
         ("src/sidecar/attribution", "tokio axum nvml_wrapper prometheus"),

@@ -8,8 +8,12 @@
 )]
 
 mod admission;
+mod algebra;
+mod cli;
+mod hostile;
 mod house;
 mod manifests;
+mod policy;
 mod reference;
 mod scrape;
 mod server;

@@ -36,7 +36,14 @@ fn every_object_says_what_it_belongs_to() {
     for object in objects() {
         let name = &object["metadata"]["name"];
         assert!(object["metadata"]["labels"][COMPONENT].is_string(), "{} {name}", object["kind"]);
-        let cluster_wide = ["Namespace", "ClusterRole", "ClusterRoleBinding", "MutatingWebhookConfiguration"];
+        let cluster_wide = [
+            "Namespace",
+            "ClusterRole",
+            "ClusterRoleBinding",
+            "MutatingWebhookConfiguration",
+            "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionPolicyBinding",
+        ];
         // The headless Service goes to whatever namespace it is applied to.
         let anywhere = cluster_wide.contains(&text(&object["kind"]))
             || name == "vdi-metrics-sessions" && object["kind"] == "Service";
@@ -176,6 +183,52 @@ fn the_two_webhook_entries_are_disjoint_and_harmless() {
         );
     }
     assert!(read("src/admission/edge.rs").contains("\"/mutate\""));
+}
+
+/// What the guard looks at is what we are asked about: its two bindings against the two entries of the webhook.
+#[test]
+fn the_guard_watches_the_pods_that_the_webhook_is_asked_about() {
+    let webhook = object("MutatingWebhookConfiguration", "vdi-metrics");
+    let [by_namespace, by_pod] = list(&webhook["webhooks"]) else { panic!("two entries") };
+    let guard = &object("ValidatingAdmissionPolicy", "vdi-metrics")["spec"];
+    assert_eq!(guard["matchConstraints"]["namespaceSelector"], by_pod["namespaceSelector"]);
+    assert_eq!(guard["matchConstraints"]["resourceRules"], by_pod["rules"]);
+    assert_eq!(guard["matchConstraints"]["matchPolicy"], by_pod["matchPolicy"]);
+    assert_eq!(guard["failurePolicy"], "Ignore");
+    let (conditions, skipped) = list(&guard["matchConditions"]).split_at(2);
+    assert_eq!(conditions, list(&by_pod["matchConditions"]));
+    let not_skipped =
+        format!("!object.metadata.?annotations[?'{}'].orValue('').startsWith('skipped: ')", key::STATUS);
+    assert_eq!(skipped, [json!({"name": "not-skipped", "expression": not_skipped})]);
+
+    // Inside a binding the selectors are ANDed with the policy's own.
+    for (binding, entry) in [("vdi-metrics-by-namespace", by_namespace), ("vdi-metrics-by-pod", by_pod)] {
+        let binding = &object("ValidatingAdmissionPolicyBinding", binding)["spec"];
+        assert_eq!(binding["policyName"], "vdi-metrics");
+        assert_eq!(binding["validationActions"], json!(["Warn", "Audit"]), "it refuses nothing");
+        let chosen = |selector: &str| {
+            let expressions = binding["matchResources"][selector]["matchExpressions"].as_array();
+            let of_all = list(&guard["matchConstraints"][selector]["matchExpressions"]);
+            [expressions.map_or(&[][..], Vec::as_slice), of_all].concat()
+        };
+        assert_eq!(chosen("namespaceSelector"), list(&entry["namespaceSelector"]["matchExpressions"]));
+        assert_eq!(binding["matchResources"]["objectSelector"], entry["objectSelector"]);
+    }
+}
+
+#[test]
+fn the_guard_says_what_is_missing_in_one_line() {
+    let guard = &object("ValidatingAdmissionPolicy", "vdi-metrics")["spec"];
+    let container = format!("c.?name.orValue('') == '{}'", contract::CONTAINER);
+    let variables = list(&guard["variables"]).iter().map(|variable| text(&variable["expression"]));
+    assert!(variables.into_iter().all(|expression| expression.contains(&container)));
+    for validation in list(&guard["validations"]) {
+        let message = text(&validation["message"]);
+        assert!(message.starts_with("vdi-metrics: ") && message.chars().count() <= 120, "{message}");
+    }
+    let label = format!("object.metadata.?labels[?'{}'].orValue('') == 'true'", key::INJECTED);
+    let expressions = list(&guard["validations"]).iter().map(|validation| text(&validation["expression"]));
+    assert!(expressions.into_iter().any(|expression| expression.ends_with(&label)));
 }
 
 #[test]

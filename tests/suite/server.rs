@@ -16,16 +16,16 @@ use kit::{
 use serde_json::{Value, json};
 
 /// A running server and the certificate that it serves.
-struct Server {
-    process: Process,
-    certificate: Certificate,
-    webhook: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    pub(crate) certificate: Certificate,
+    pub(crate) webhook: SocketAddr,
     metrics: SocketAddr,
     health: SocketAddr,
 }
 
 impl Server {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&[], "/nonexistent")
     }
 
@@ -40,11 +40,18 @@ impl Server {
         Self { process, certificate, webhook, metrics, health }
     }
 
-    fn mutate(&self, body: &str) -> Response {
+    pub(crate) fn mutate(&self, body: &str) -> Response {
         self.certificate.post(self.webhook, "/mutate", "application/json", body).unwrap()
     }
 
-    fn exposition(&self) -> Exposition {
+    /// The most memory that it ever held.
+    pub(crate) fn peak_kibibytes(&self) -> u32 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    pub(crate) fn exposition(&self) -> Exposition {
         let response = self.certificate.get(self.metrics, "/metrics").unwrap();
         assert_eq!(response.header("content-type"), Some("text/plain; version=0.0.4"));
         Exposition::parse(&response.body).unwrap()
@@ -61,7 +68,7 @@ fn serve(certificate: &Certificate) -> Command {
     command
 }
 
-fn review() -> String {
+pub(crate) fn review() -> String {
     let pod = json!({"metadata": {"name": "alice"}, "spec": {"containers": [{"name": "desktop"}]}});
     let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
     let request = json!({"uid": "u-1", "kind": kind, "operation": "CREATE", "object": pod});
@@ -134,9 +141,7 @@ fn bodies_that_are_held_back_take_a_bounded_part_of_the_memory() {
         stream
     });
     let held: Vec<_> = answers.collect();
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process.id())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let kibibytes: u32 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    let kibibytes = server.peak_kibibytes();
     // Four bodies fit, the other sixteen are turned away; the Deployment's limit is 64 MiB.
     assert!(kibibytes < 64 << 10, "{kibibytes} KiB");
     let refused = [("reason", "busy")];

@@ -1,3 +1,5 @@
+#![expect(clippy::needless_pass_by_value, reason = "json! in place reads better than a borrow of it")]
+
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};

@@ -1,0 +1,93 @@
+//! Scalars without quotes, read as kubectl reads them: YAML 1.1, where `yes` is a bool and a leading zero means octal.
+
+/// A scalar without quotes that is no string, in JSON.
+pub(super) fn resolve(plain: &str) -> Option<String> {
+    let word = match plain {
+        "" | "~" | "null" | "Null" | "NULL" => "null",
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => "true",
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => "false",
+        _ => return number(plain),
+    };
+    Some(word.to_owned())
+}
+
+fn number(plain: &str) -> Option<String> {
+    if !plain.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) {
+        return None;
+    }
+    // What JSON can spell is passed on as it is, however big.
+    if plain.parse::<serde_json::Number>().is_ok() {
+        return Some(plain.to_owned());
+    }
+    let digits = plain.replace('_', "");
+    let (sign, digits) = match digits.strip_prefix(['-', '+']) {
+        Some(rest) => (if digits.starts_with('-') { "-" } else { "" }, rest),
+        None => ("", &*digits),
+    };
+    whole(digits).map(|whole| format!("{sign}{whole}")).or_else(|| fraction(sign, digits))
+}
+
+/// Hexadecimal, octal (a leading zero is enough, as in YAML 1.1) and binary.
+fn whole(digits: &str) -> Option<u64> {
+    const PREFIXES: [(&str, u32); 8] =
+        [("0x", 16), ("0X", 16), ("0o", 8), ("0O", 8), ("0b", 2), ("0B", 2), ("0", 8), ("", 10)];
+    let (rest, radix) =
+        PREFIXES.iter().find_map(|(prefix, radix)| Some((digits.strip_prefix(prefix)?, radix)))?;
+    let unsigned = !rest.starts_with(['+', '-']);
+    unsigned.then(|| u64::from_str_radix(rest, *radix).ok())?
+}
+
+fn fraction(sign: &str, digits: &str) -> Option<String> {
+    let spelt = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && digits.bytes().all(|b| b.is_ascii_digit() || b".eE+-".contains(&b));
+    let number: f64 = spelt.then(|| format!("{sign}{digits}").parse().ok())??;
+    serde_json::Number::from_f64(number).map(|number| number.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_words_are_what_kubectl_reads() {
+        for (plain, json) in [
+            ("", "null"),
+            ("~", "null"),
+            ("yes", "true"),
+            ("Off", "false"),
+            ("1", "1"),
+            ("-0.50", "-0.50"),
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            ("1e3", "1e3"),
+            ("0777", "511"),
+            ("0o17", "15"),
+            ("0x1F", "31"),
+            ("-0b11", "-3"),
+            ("1_000", "1000"),
+            ("+7", "7"),
+            (".5", "0.5"),
+            ("1.", "1.0"),
+        ] {
+            assert_eq!(resolve(plain).as_deref(), Some(json), "{plain}");
+        }
+        for plain in [
+            "yep",
+            "1.2.3",
+            "24Mi",
+            "100m",
+            "-",
+            "--1",
+            "0x",
+            "1-2",
+            "12:30",
+            "2026-01-01",
+            "0b2",
+            "+-1",
+            ".",
+            ".inf",
+            "e3",
+        ] {
+            assert_eq!(resolve(plain), None, "{plain}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Admission under reviews that nobody would write: the goldens' pods and pods at random, mutated. Never a panic, always an
+//! answer that an API server takes or a clean refusal, in bounded memory.
+//!
+//! Built with the compiler's coverage counters, as `make fuzz` does, an input that reaches something new is kept and mutated
+//! on. Without them the seeds are all that is mutated.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "only tests use it, and they fail by panicking")]
+
+mod guide;
+mod law;
+mod mutate;
+mod seeds;
+
+use std::{
+    fmt, fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use guide::Guide;
+use law::Law;
+use mutate::Random;
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Inputs tried.
+    pub inputs: usize,
+    /// Of these: reviews that were answered with a patch, without one, and refused.
+    pub endings: [u64; 3],
+    /// Inputs that the mutation starts from, seeds included.
+    pub corpus: usize,
+    /// Places in the program that were reached, of how many; nothing without counters.
+    pub reached: Option<(usize, usize)>,
+    /// How long it took.
+    pub took: Duration,
+    /// The most memory that the process held.
+    pub peak_kibibytes: u64,
+}
+
+/// Tries `inputs` reviews; the same seed makes the same ones.
+///
+/// # Errors
+/// The file with the input that broke the law.
+///
+/// # Panics
+/// Where the file cannot be written.
+pub fn run(inputs: usize, seed: u64) -> Result<Report, PathBuf> {
+    let (mut random, mut guide, law, began) = (Random(seed), Guide::new(), Law::new(), Instant::now());
+    let (mut corpus, mut report) = (seeds::reviews(&law), Report::default());
+    let seeds = corpus.len();
+    for number in 0..inputs {
+        let input = if number < seeds { corpus[number].clone() } else { random.child(&corpus) };
+        guide.begin();
+        let ending = catch_unwind(AssertUnwindSafe(|| law.judge(&input))).map_err(|_| saved(&input, seed))?;
+        if guide.is_news() && number >= seeds {
+            corpus.push(input);
+        }
+        report.endings[ending as usize] += 1;
+    }
+    Ok(Report {
+        inputs,
+        corpus: corpus.len(),
+        reached: guide.reached(),
+        took: began.elapsed(),
+        peak_kibibytes: peak_kibibytes(),
+        ..report
+    })
+}
+
+fn saved(input: &[u8], seed: u64) -> PathBuf {
+    let file = std::env::temp_dir().join(format!("vdi-metrics-fuzz-{seed}.json"));
+    fs::write(&file, input).expect("there is room for the input");
+    file
+}
+
+fn peak_kibibytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
+}
+
+// === impl Report ===
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { inputs, endings: [patched, answered, refused], corpus, reached, took, peak_kibibytes } =
+            self;
+        let seconds = took.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a speed to read")]
+        let speed = *inputs as f64 / seconds;
+        write!(
+            f,
+            "{inputs} inputs in {seconds:.1} s, {speed:.0}/s: {patched} patched, {answered} answered without, "
+        )?;
+        write!(f, "{refused} refused; corpus {corpus}; ")?;
+        match reached {
+            Some((reached, all)) => write!(f, "{reached} of {all} places reached")?,
+            None => write!(f, "not guided")?,
+        }
+        write!(f, "; peak {peak_kibibytes} KiB")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A short run, so that neither the law nor the mutation rots between two long ones.
+    #[test]
+    fn no_input_breaks_the_law() {
+        let report = run(3000, 1).unwrap_or_else(|file| panic!("broken by {}", file.display()));
+        // Mutation that spoils every envelope, or none, tries nothing.
+        assert!(report.endings.iter().all(|count| *count > 300), "{report}");
+    }
+}

@@ -1,0 +1,136 @@
+//! Mutation: of bytes, and of JSON values, which gets further.
+
+use std::ops::Range;
+
+/// Numbers at random, the same ones for the same seed: SplitMix64.
+#[derive(Debug)]
+pub(crate) struct Random(pub(crate) u64);
+
+/// No child grows beyond this; size alone is shown over the real server.
+const LONGEST: usize = 32 << 10;
+
+/// What stands where another value is expected.
+const ODD: [&[u8]; 16] = [
+    b"null",
+    b"true",
+    b"-0",
+    b"65535",
+    b"65536",
+    b"1e400",
+    b"[]",
+    b"{}",
+    b"\"\"",
+    b"\"\\ud800\"",
+    b"\"\\u0000\"",
+    b"\"~1/~0\"",
+    b"\"vdi-metrics\"",
+    b"{\"name\":\"vdi-metrics\"}",
+    b"\"disabled\"",
+    b"\xff",
+];
+
+// === impl Random ===
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "less than `end`")]
+    fn below(&mut self, end: usize) -> usize {
+        if end == 0 { 0 } else { (self.next() % end as u64) as usize }
+    }
+
+    fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.below(items.len())]
+    }
+
+    /// One of the corpus, changed in one to four places.
+    pub(crate) fn child(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
+        let mut child = self.parent(corpus).to_vec();
+        for _ in 0..=self.below(4) {
+            self.change(&mut child, corpus);
+        }
+        child.truncate(LONGEST);
+        child
+    }
+
+    /// Every other one is among the latest: what was news leads to more of it.
+    fn parent<'a>(&mut self, corpus: &'a [Vec<u8>]) -> &'a [u8] {
+        let latest = corpus.len().div_ceil(8);
+        let among = if self.below(2) == 0 { corpus } else { &corpus[corpus.len() - latest..] };
+        self.one_of(among).as_slice()
+    }
+
+    fn change(&mut self, child: &mut Vec<u8>, corpus: &[Vec<u8>]) {
+        let (range, at) = (self.value(child), self.below(child.len() + 1));
+        match self.below(24) {
+            0 if at < child.len() => child[at] ^= 1 << self.below(8),
+            1 => drop(child.drain(at..(at + self.below(16)).min(child.len()))),
+            2 => child.truncate(at),
+            3 => {
+                let depth = 1 << self.below(12);
+                let wrapped = [&b"[".repeat(depth)[..], &child[range.clone()], &b"]".repeat(depth)].concat();
+                child.splice(range, wrapped);
+            }
+            4..=7 => drop(child.splice(range, self.one_of(&ODD).iter().copied())),
+            8..=11 if child.get(range.start) == Some(&b'[') => {
+                let item = [self.of_another(corpus), b","].concat();
+                child.splice(range.start + 1..range.start + 1, item);
+            }
+            8..=17 if child.get(range.start) == Some(&b'{') => {
+                let other = self.parent(corpus);
+                let key = &other[self.key(other)];
+                let field = [key, b":", self.of_another(corpus), b","].concat();
+                child.splice(range.start + 1..range.start + 1, field);
+            }
+            _ => drop(child.splice(range, self.of_another(corpus).iter().copied())),
+        }
+    }
+
+    fn of_another<'a>(&mut self, corpus: &'a [Vec<u8>]) -> &'a [u8] {
+        let other = self.parent(corpus);
+        &other[self.value(other)]
+    }
+
+    /// A JSON value of the document: what follows one of the characters that a value follows.
+    fn value(&mut self, json: &[u8]) -> Range<usize> {
+        let from = self.below(json.len());
+        let follows = |at: &usize| matches!(json[*at], b':' | b'[' | b',');
+        let start = (from..json.len()).find(follows).map_or(json.len(), |at| at + 1);
+        match end_of_value(json, start) {
+            key if json.get(key) == Some(&b':') => key + 1..end_of_value(json, key + 1),
+            end => start..end,
+        }
+    }
+
+    /// A key with its quotes.
+    fn key(&mut self, json: &[u8]) -> Range<usize> {
+        let from = self.below(json.len());
+        let pair =
+            json[from..].windows(2).position(|pair| pair == b"\":").map_or(json.len(), |at| from + at + 1);
+        let before = json[..pair.saturating_sub(1)].iter().rposition(|byte| *byte == b'"');
+        before.unwrap_or(pair)..pair
+    }
+}
+
+/// Where the value that begins at `start` is over.
+fn end_of_value(json: &[u8], start: usize) -> usize {
+    let (mut depth, mut quoted, mut escaped) = (0_i32, false, false);
+    for (at, byte) in json.iter().enumerate().skip(start) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth > 0 => depth -= 1,
+            b',' | b':' | b'}' | b']' if depth == 0 => return at,
+            _ => {}
+        }
+    }
+    json.len()
+}

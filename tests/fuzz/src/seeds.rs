@@ -1,0 +1,50 @@
+//! What mutation starts from.
+
+use std::{fs, path::Path};
+
+use kit::pods;
+use proptest::{
+    strategy::{Strategy, ValueTree},
+    test_runner::TestRunner,
+};
+use serde_json::{Value, json};
+
+use crate::law::{LIMITED, Law};
+
+/// Pods at random beside those of `tests/pods`.
+const AT_RANDOM: usize = 150;
+
+/// The reviews of all of them, before and after the sidecar is there.
+pub(crate) fn reviews(law: &Law) -> Vec<Vec<u8>> {
+    let mut runner = TestRunner::deterministic();
+    let strategy = pods::damaged();
+    let at_random = (0..AT_RANDOM).map(|_| strategy.new_tree(&mut runner).expect("a pod").current());
+    let before: Vec<_> = written().into_iter().chain(at_random).map(|pod| review(&pod)).collect();
+    let after = before.iter().filter_map(|review| law.injected(review)).map(|pod| review(&pod)).collect();
+    [before, after].concat().iter().map(|review| pods::text(review).into_bytes()).collect()
+}
+
+fn written() -> Vec<Value> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pods");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| !path.file_stem().unwrap().to_string_lossy().contains('.'));
+    files.sort();
+    files.iter().map(|file| serde_saphyr::from_str(&fs::read_to_string(file).unwrap()).unwrap()).collect()
+}
+
+fn review(pod: &Value) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "operation": "CREATE",
+            "namespace": if pod["metadata"]["name"].is_null() { LIMITED } else { "desktops" },
+            "object": pod,
+            "oldObject": null,
+            "dryRun": false,
+        },
+    })
+}

@@ -1,0 +1,65 @@
+//! What other webhooks have been seen to do to our container.
+
+use serde_json::Value;
+use vdi_metrics::contract::{CONTAINER, key};
+
+use super::sidecar::place;
+
+/// Parts of an injection, and what others make of them; without a value they are gone.
+pub(super) const DAMAGE: [(&str, Option<&str>); 18] = [
+    ("container/restartPolicy", None),
+    ("container/securityContext", None),
+    ("container/securityContext/allowPrivilegeEscalation", None),
+    ("container/securityContext/allowPrivilegeEscalation", Some("true")),
+    ("container/securityContext/capabilities", None),
+    ("container/securityContext/capabilities", Some(r#"{"drop": ["NET_RAW"]}"#)),
+    ("container/securityContext/privileged", Some("true")),
+    ("container/securityContext/readOnlyRootFilesystem", None),
+    ("container/securityContext/runAsNonRoot", Some("null")),
+    ("container/securityContext/runAsUser", None),
+    ("container/securityContext/runAsUser", Some("0")),
+    ("container/securityContext/seccompProfile", Some(r#"{"type": "Unconfined"}"#)),
+    ("container/resources", None),
+    ("container/resources", Some("{}")),
+    ("container/volumeMounts", None),
+    ("container/volumeMounts", Some("[]")),
+    ("spec/volumes", None),
+    ("metadata/labels/vdi-metrics.io~1injected", None),
+];
+
+pub(super) fn harm(pod: &mut Value, path: &str, value: &Option<&str>) {
+    let (list, index) = place(pod).unwrap();
+    let path = path.replacen("container", &format!("spec/{list}/{index}"), 1);
+    let (parent, field) = path.rsplit_once('/').unwrap();
+    if path == "spec/volumes" {
+        pod["spec"]["volumes"].as_array_mut().unwrap().retain(|volume| volume["name"] != CONTAINER);
+    } else if let Some(parent) = pod.pointer_mut(&format!("/{parent}")).and_then(Value::as_object_mut) {
+        match value {
+            Some(value) if parent.contains_key(field) => {
+                parent.insert(field.to_owned(), serde_json::from_str(value).unwrap());
+            }
+            Some(_) => {}
+            None => drop(parent.remove(&field.replace("~1", "/"))),
+        }
+    }
+}
+
+/// Whether this may be nothing to repair: with the token mounted there is no room for our own mount, and not every sidecar
+/// has a restart policy, a user or resources.
+pub(super) fn is_left(path: &str, reinvoked: bool) -> bool {
+    let optional = ["restartPolicy", "runAsUser", "resources"].iter().any(|part| path.ends_with(part));
+    optional || path.ends_with("volumeMounts") && reinvoked
+}
+
+pub(super) fn without_sidecar(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    for list in ["initContainers", "containers", "volumes"] {
+        if let Some(items) = pod["spec"][list].as_array_mut() {
+            items.retain(|item| item["name"] != CONTAINER);
+        }
+    }
+    if let Some(labels) = pod["metadata"]["labels"].as_object_mut() {
+        labels.remove(key::INJECTED);
+    }
+    pod
+}
