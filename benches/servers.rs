@@ -147,8 +147,9 @@ impl Servers {
         for size in desktop::Size::ALL {
             let expected = self.all[0].patched(size)?;
             for server in self.all.iter().filter(|server| server.kind != Kind::Floor) {
-                let patched = server.patched(size)?;
-                ensure!(patched == expected, "{}: {patched}\ninstead of {expected}", server.kind.as_str());
+                let (patched, name) = (server.patched(size)?, server.kind.as_str());
+                let same = patched == expected;
+                ensure!(same, "{name} makes {patched} of the {} pod, and ours {expected}", size.as_str());
             }
         }
         Ok(())

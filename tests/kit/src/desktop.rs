@@ -149,11 +149,14 @@ fn container(name: &str, size: Size) -> Value {
         container["env"] = (0..variables).map(variable).collect();
         container["volumeMounts"] = (0..volumes).map(mount).collect();
         container["readinessProbe"] = json!({"tcpSocket": {"port": 3389}, "periodSeconds": 5});
-        container["resources"] = json!({"limits": {"cpu": "4", "memory": "8Gi"}});
+        container["resources"] =
+            json!({"requests": {"cpu": "2", "memory": "8Gi"}, "limits": {"cpu": "4", "memory": "8Gi"}});
     }
     if whole && name == "desktop" {
         container["ports"] = json!([{"name": "rdp", "containerPort": 3389}]);
-        container["resources"]["limits"]["nvidia.com/gpu"] = "1".into();
+        for amounts in ["requests", "limits"] {
+            container["resources"][amounts]["nvidia.com/gpu"] = "1".into();
+        }
     }
     container
 }
@@ -195,9 +198,6 @@ fn default(spec: &mut Value) {
             "schedulerName": "default-scheduler", "enableServiceLinks": true}),
     );
     for container in spec["containers"].as_array_mut().into_iter().flatten() {
-        if let Some(limits) = container["resources"].get("limits").cloned() {
-            merge(&mut container["resources"], json!({"requests": limits}));
-        }
         merge(
             container,
             json!({"imagePullPolicy": "IfNotPresent", "terminationMessagePath": "/dev/termination-log",
