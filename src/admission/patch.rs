@@ -129,11 +129,11 @@ impl Additions {
         self.extend_map("/metadata/annotations", pod.annotations().is_some(), annotations);
     }
 
-    /// One operation per key, or one that makes the map with all of them. Keys of ours have no tilde to escape.
+    /// One operation per key, or one that makes the map with all of them.
     fn extend_map(&mut self, path: &'static str, exists: bool, entries: &[(&str, &str)]) {
         if exists {
             for (key, value) in entries {
-                self.add(format!("{path}/{}", key.replace('/', "~1")), value);
+                self.add(below(path, key), value);
             }
         } else if !entries.is_empty() {
             let map: Map<_, _> =
@@ -152,6 +152,17 @@ impl Additions {
             self.add(path, &items);
         }
     }
+}
+
+/// The pointer to a key of a map. Keys of ours have no tilde to escape.
+fn below(map: &str, key: &str) -> String {
+    let mut pointer = String::with_capacity(64);
+    pointer.push_str(map);
+    for (index, part) in key.split('/').enumerate() {
+        pointer.push_str(if index == 0 { "/" } else { "~1" });
+        pointer.push_str(part);
+    }
+    pointer
 }
 
 /// The label that Services and the session watch select.
