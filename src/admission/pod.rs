@@ -71,6 +71,8 @@ pub(super) struct Spec<'a> {
     pub(super) active_deadline_seconds: Option<i64>,
     #[serde(borrow)]
     pub(super) resources: Option<Resources<'a>>,
+    #[serde(borrow)]
+    pub(super) resource_claims: Option<Vec<Named<'a>>>,
     pub(super) security_context: Option<PodSecurity>,
 }
 
@@ -86,7 +88,8 @@ pub(super) struct PodSecurity {
 pub(super) struct Container<'a> {
     #[serde(borrow)]
     pub(super) name: Cow<'a, str>,
-    pub(super) ports: Option<Vec<Port>>,
+    #[serde(borrow)]
+    pub(super) ports: Option<Vec<Port<'a>>>,
     #[serde(borrow)]
     pub(super) resources: Option<Resources<'a>>,
     #[serde(borrow)]
@@ -122,8 +125,10 @@ pub(super) struct Claim<'a> {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Port {
+pub(super) struct Port<'a> {
     pub(super) container_port: u16,
+    #[serde(borrow)]
+    pub(super) name: Option<Cow<'a, str>>,
 }
 
 #[derive(Debug, Deserialize)]

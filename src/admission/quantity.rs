@@ -73,6 +73,12 @@ impl Quantity {
         Some(Self(if negative { -rounded } else { rounded }))
     }
 
+    /// So many times as much.
+    #[must_use]
+    pub const fn times(self, factor: Self) -> Self {
+        Self(self.0.saturating_mul(factor.0) / 1000)
+    }
+
     /// Whether it is more than nothing.
     #[must_use]
     pub const fn is_positive(self) -> bool {
