@@ -33,7 +33,7 @@ pub(super) struct Additions {
 }
 
 /// Patches that were proven before. Whether one applies depends on its paths and on which of their parents exist, so pods
-/// of the same shape need one proof; that alone is a third of a review's cost.
+/// of the same shape need one proof.
 #[derive(Debug)]
 pub(super) struct Proofs([AtomicU64; 64]);
 
