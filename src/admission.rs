@@ -22,9 +22,8 @@ mod resources;
 mod review;
 pub mod settings;
 
-use json_patch::Patch;
+use json_patch::{Patch, PatchError};
 use serde::Deserialize;
-use serde_json::Value;
 
 pub use namespaces::Namespaces;
 pub use overrides::Notice;
@@ -35,7 +34,7 @@ pub use settings::Settings;
 
 use container::Container;
 use decide::{Decision, Plan};
-use patch::Additions;
+use patch::{Additions, Proofs};
 use pod::Pod;
 use repair::{Found, Whole};
 use settings::Profile;
@@ -46,6 +45,7 @@ pub struct Injector {
     settings: Settings,
     profiles: Vec<Profile>,
     hash: String,
+    proofs: Proofs,
 }
 
 /// One review and its answer.
@@ -91,7 +91,7 @@ impl Injector {
     pub fn new(settings: Settings) -> Self {
         let profiles = settings.all_profiles();
         let hash = fingerprint(&settings, &profiles);
-        Self { settings, profiles, hash }
+        Self { settings, profiles, hash, proofs: Proofs::new() }
     }
 
     /// What the operator decided.
@@ -136,8 +136,7 @@ impl Injector {
             Ok(pod) => self.answer(&pod, namespace, known, whole),
             Err(_) => Answer::skip(Reason::Undecodable),
         };
-        let patch = (!answer.added.is_empty()).then(|| answer.added.to_patch());
-        Verdict { outcome: answer.outcome, notices: answer.notices, patch }
+        Verdict { outcome: answer.outcome, notices: answer.notices, patch: answer.added.to_patch() }
     }
 
     /// `whole` reads the pod once more, which only a repair needs.
@@ -153,14 +152,14 @@ impl Injector {
             Decision::Inject(plan) => {
                 let added = Additions::inject(pod, &plan, self);
                 Answer { outcome: Outcome::Injected, notices, repaired: vec![], added }
-                    .proven(|| patch::skeleton(pod))
+                    .proven_by(|added| self.proofs.hold(added, pod))
             }
             Decision::Inspect(plan) => match whole().and_then(|whole| Found::of(pod, &whole)) {
                 Some(found) => self.inspect(pod, &plan, found),
                 None => Answer::skip(Reason::AlreadyInjected),
             },
             Decision::Skip(reason) => Answer { added: Additions::skip(pod, reason), ..Answer::skip(reason) }
-                .proven(|| patch::skeleton(pod)),
+                .proven_by(|added| self.proofs.hold(added, pod)),
         }
     }
 
@@ -170,7 +169,8 @@ impl Injector {
         if repaired.is_empty() {
             return Answer::skip(Reason::AlreadyInjected);
         }
-        Answer { outcome: Outcome::Repaired, notices: vec![], repaired, added }.proven(|| found.skeleton(pod))
+        Answer { outcome: Outcome::Repaired, notices: vec![], repaired, added }
+            .proven_by(|added| added.prove(found.skeleton(pod)))
     }
 }
 
@@ -197,8 +197,8 @@ impl Answer {
     }
 
     /// Keeps a patch back that does not apply: the API server would refuse the pod for it.
-    fn proven(self, document: impl FnOnce() -> Value) -> Self {
-        match self.added.prove(document()) {
+    fn proven_by(self, applies: impl FnOnce(&Additions) -> Result<(), PatchError>) -> Self {
+        match applies(&self.added) {
             Ok(()) => self,
             Err(error) => {
                 tracing::error!(%error, "Kept back a patch that does not apply");

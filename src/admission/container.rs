@@ -1,9 +1,12 @@
 //! The sidecar as Kubernetes reads it: the whole restricted security context of its own, bounded resources, and one volume.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
 
 use super::{
     decide::Plan,
@@ -21,6 +24,9 @@ pub(super) const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccou
 /// The number that the image runs as: fixed, so that a pod-level user 0 does not become ours and refuse to start.
 const USER: u32 = 65532;
 
+/// What is the same in every sidecar, as it is written.
+type Fixed = LazyLock<Box<RawValue>>;
+
 /// The injected container.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -34,23 +40,18 @@ pub(super) struct Container<'p> {
     ports: [Port; 1],
     #[serde(skip_serializing_if = "Resources::is_empty")]
     resources: Resources<'p>,
-    security_context: SecurityContext,
-    volume_mounts: [Mount; 1],
+    security_context: &'static RawValue,
+    volume_mounts: &'static RawValue,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Variable<'p> {
     name: &'static str,
-    #[serde(flatten)]
-    from: From<'p>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-enum From<'p> {
-    Value(Text),
-    ValueFrom(ValueFrom<'p>),
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Text>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_from: Option<ValueFrom<'p>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -95,42 +96,48 @@ struct Resources<'p> {
 #[derive(Debug)]
 struct Amounts([Option<Quantity>; 3]);
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SecurityContext {
-    allow_privilege_escalation: bool,
-    capabilities: Capabilities,
-    privileged: bool,
-    read_only_root_filesystem: bool,
-    run_as_non_root: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    run_as_user: Option<u32>,
-    seccomp_profile: Typed,
-}
-
-#[derive(Debug, Serialize)]
-struct Capabilities {
-    drop: [&'static str; 1],
-}
-
-#[derive(Debug, Serialize)]
-struct Typed {
-    r#type: &'static str,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Mount {
-    name: &'static str,
-    mount_path: &'static str,
-    read_only: bool,
-}
-
 /// The one volume: the pod's annotations as a file that follows their changes.
-pub(super) fn volume() -> Value {
-    let file =
-        json!({"path": "annotations", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.annotations"}});
-    json!({"name": CONTAINER, "projected": {"defaultMode": 0o444, "sources": [{"downwardAPI": {"items": [file]}}]}})
+pub(super) fn volume() -> &'static RawValue {
+    static VOLUME: Fixed = LazyLock::new(|| {
+        let field = json!({"apiVersion": "v1", "fieldPath": "metadata.annotations"});
+        let items = json!([{"path": "annotations", "fieldRef": field}]);
+        let projected = json!({"defaultMode": 0o444, "sources": [{"downwardAPI": {"items": items}}]});
+        fixed(&json!({"name": CONTAINER, "projected": projected}))
+    });
+    &VOLUME
+}
+
+fn volume_mounts() -> &'static RawValue {
+    static MOUNTS: Fixed =
+        LazyLock::new(|| fixed(&json!([{"name": CONTAINER, "mountPath": TOKEN_PATH, "readOnly": true}])));
+    &MOUNTS
+}
+
+/// All that Pod Security's `restricted` asks for, and a root that nobody can write to.
+fn security_context(user: bool) -> &'static RawValue {
+    static RESTRICTED: Fixed = LazyLock::new(|| fixed(&restricted()));
+    static WITH_USER: Fixed = LazyLock::new(|| {
+        let mut context = restricted();
+        context["runAsUser"] = USER.into();
+        fixed(&context)
+    });
+    if user { &WITH_USER } else { &RESTRICTED }
+}
+
+fn restricted() -> Value {
+    json!({
+        "allowPrivilegeEscalation": false,
+        "capabilities": {"drop": ["ALL"]},
+        "privileged": false,
+        "readOnlyRootFilesystem": true,
+        "runAsNonRoot": true,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    })
+}
+
+fn fixed(value: &Value) -> Box<RawValue> {
+    #[expect(clippy::expect_used, reason = "a value of JSON is JSON")]
+    to_raw_value(value).expect("a value is written")
 }
 
 // === impl Container ===
@@ -150,8 +157,8 @@ impl<'p> Container<'p> {
                 limits: Amounts(plan.share.limits),
                 claims: plan.claims,
             },
-            security_context: SecurityContext::restricted(plan.user),
-            volume_mounts: [Mount { name: CONTAINER, mount_path: TOKEN_PATH, read_only: true }],
+            security_context: security_context(plan.user),
+            volume_mounts: volume_mounts(),
         }
     }
 }
@@ -160,7 +167,7 @@ impl<'p> Container<'p> {
 
 impl<'p> Variable<'p> {
     fn of(plan: &Plan<'p>) -> Vec<Self> {
-        let text = |name, text| Self { name, from: From::Value(text) };
+        let text = |name, text| Self { name, value: Some(text), value_from: None };
         let mut variables = vec![
             text(env::LISTEN, Text::Listen(plan.port)),
             text(env::INTERVAL, Text::Seconds(plan.interval)),
@@ -170,11 +177,9 @@ impl<'p> Variable<'p> {
             variables.push(text("NVIDIA_VISIBLE_DEVICES", Text::Word("all")));
             variables.push(text("NVIDIA_DRIVER_CAPABILITIES", Text::Word("utility")));
         }
-        variables.extend(plan.identity.iter().map(|field| Self {
-            name: field.variable,
-            from: From::ValueFrom(ValueFrom {
-                field_ref: FieldRef { api_version: "v1", field_path: *field },
-            }),
+        variables.extend(plan.identity.iter().map(|field| {
+            let field_ref = FieldRef { api_version: "v1", field_path: *field };
+            Self { name: field.variable, value: None, value_from: Some(ValueFrom { field_ref }) }
         }));
         variables
     }
@@ -221,22 +226,5 @@ impl Serialize for Amounts {
             .zip(self.0)
             .filter_map(|(resource, amount)| Some((resource.as_str(), amount?)));
         serializer.collect_map(set)
-    }
-}
-
-// === impl SecurityContext ===
-
-impl SecurityContext {
-    /// All that Pod Security's `restricted` asks for, and a root that nobody can write to.
-    fn restricted(user: bool) -> Self {
-        Self {
-            allow_privilege_escalation: false,
-            capabilities: Capabilities { drop: ["ALL"] },
-            privileged: false,
-            read_only_root_filesystem: true,
-            run_as_non_root: true,
-            run_as_user: user.then_some(USER),
-            seccomp_profile: Typed { r#type: "RuntimeDefault" },
-        }
     }
 }

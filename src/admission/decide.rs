@@ -85,12 +85,19 @@ fn refusal(pod: &Pod<'_>, namespace: &str) -> Option<Reason> {
     .find_map(|(applies, reason)| applies.then_some(reason))
 }
 
-/// A container or volume of our name without the annotation that only we write.
+/// A container, volume or port of our name without the annotation that only we write. Services that select the port by
+/// that name would come to us.
 fn is_name_taken(pod: &Pod<'_>) -> bool {
-    let container = || pod.containers().any(|container| container.name == CONTAINER);
+    let container = pod.containers().any(|container| container.name == CONTAINER);
     let volume = || pod.spec.volumes.iter().flatten().any(|volume| volume.name == CONTAINER);
-    pod.annotation(key::CONFIG).is_none() && (container() || volume())
-        || pod.annotation(key::CONFIG).is_some() && !container() && volume()
+    let port = || {
+        let ports = pod.others().flat_map(|container| container.ports.iter().flatten());
+        ports.into_iter().any(|port| port.name.as_deref() == Some(CONTAINER))
+    };
+    match pod.annotation(key::CONFIG) {
+        None => container || volume() || port(),
+        Some(_) => !container && (volume() || port()),
+    }
 }
 
 fn plan<'p>(
@@ -156,14 +163,17 @@ fn free_port(pod: &Pod<'_>, first: u16) -> Option<u16> {
     (first..=u16::MAX).find(|port| !declared(*port))
 }
 
-/// Those of the first container that refers to any: a desktop's sidecars rarely hold devices of their own.
+/// Those of the first container that refers to any: a desktop's sidecars rarely hold devices of their own. Where they are
+/// unsound the pod is refused, and that is between its maker and the API server.
 fn claims<'p>(pod: &'p Pod<'_>, access: GpuAccess) -> &'p [Claim<'p>] {
     if !matches!(access, GpuAccess::Auto | GpuAccess::Claims) {
         return &[];
     }
     let claims = |container: &'p super::pod::Container<'_>| container.resources.as_ref()?.claims.as_deref();
     let containers = pod.spec.containers.iter().flatten().filter(|container| container.name != CONTAINER);
-    containers.filter_map(claims).find(|claims| !claims.is_empty()).unwrap_or_default()
+    let claims = containers.filter_map(claims).find(|claims| !claims.is_empty()).unwrap_or_default();
+    let is_known = |name: &str| pod.spec.resource_claims.iter().flatten().any(|claim| claim.name == name);
+    if claims.iter().all(|claim| is_known(&claim.name)) { claims } else { &[] }
 }
 
 /// Not on OpenShift, whose admission gives each namespace a range and refuses all others, nor where the operator says so;

@@ -36,8 +36,8 @@ pub struct Bounds {
     pub max: Option<Quantity>,
     /// Whether a default would be filled in where none is set.
     pub default: bool,
-    /// Whether the ratio of limit to request is bounded. The sidecar then asks for its whole limit, which is the ratio 1.
-    pub ratio: bool,
+    /// Greatest ratio of limit to request. The sidecar asks for its whole limit then, which is the ratio 1.
+    pub ratio: Option<Quantity>,
 }
 
 /// A resource that the sidecar can have; the number is its place in [`Limits`].
@@ -148,10 +148,14 @@ impl Bounds {
     /// Adds what another LimitRange says: the stricter word counts.
     pub fn and(&mut self, other: Self) {
         self.min = self.min.max(other.min);
-        self.max = [self.max, other.max].into_iter().flatten().min();
+        self.max = least(self.max, other.max);
         self.default |= other.default;
-        self.ratio |= other.ratio;
+        self.ratio = least(self.ratio, other.ratio);
     }
+}
+
+fn least(one: Option<Quantity>, other: Option<Quantity>) -> Option<Quantity> {
+    [one, other].into_iter().flatten().min()
 }
 
 // === impl Quota ===

@@ -104,7 +104,8 @@ const ACCESSES: [(&str, GpuAccess); 4] = [
 ];
 
 fn ours<'p>(map: Option<&'p Map<'_>>) -> impl Iterator<Item = (&'p str, &'p str)> {
-    map.into_iter().flat_map(Map::iter).filter(|(key, _)| key.starts_with(key::PREFIX))
+    let ours = map.into_iter().flat_map(Map::iter).filter(|(key, _)| key.starts_with(key::PREFIX));
+    ours.map(|(key, value)| (key, value.as_str()))
 }
 
 /// A label is read for the opt-in and the identity only.

@@ -4,12 +4,15 @@
 //! created, nothing but `add` is used, and the whole is tried first: on a skeleton of the pod, those of its parts that the
 //! patch touches, which is all that the outcome depends on.
 
+use std::{
+    borrow::Cow,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
 use json_patch::{AddOperation, Patch, PatchError, PatchOperation, jsonptr::PointerBuf};
 use serde::Serialize;
-use serde_json::{
-    Map, Value, json,
-    value::{RawValue, to_raw_value},
-};
+use serde_json::{Map, Value, json};
 
 use super::{
     Injector,
@@ -22,17 +25,17 @@ use super::{
 use crate::contract::{METRICS_PATH, key};
 
 /// What is added to a pod, in the order in which it applies.
-#[derive(Debug, Default, Serialize)]
-#[serde(transparent)]
-pub(super) struct Additions(Vec<Addition>);
-
-/// One operation.
-#[derive(Debug, Serialize)]
-struct Addition {
-    op: &'static str,
-    path: String,
-    value: Box<RawValue>,
+#[derive(Debug, Default)]
+pub(super) struct Additions {
+    paths: Vec<Cow<'static, str>>,
+    /// The patch as it is sent.
+    json: Vec<u8>,
 }
+
+/// Patches that were proven before. Whether one applies depends on its paths and on which of their parents exist, so pods
+/// of the same shape need one proof; that alone is a third of a review's cost.
+#[derive(Debug)]
+pub(super) struct Proofs([AtomicU64; 64]);
 
 // === impl Additions ===
 
@@ -70,34 +73,52 @@ impl Additions {
     }
 
     /// Adds one value at a path whose parents exist.
-    pub(super) fn add(&mut self, path: impl Into<String>, value: &impl Serialize) {
-        #[expect(clippy::expect_used, reason = "string keys and derived types have no way to fail")]
-        let value = to_raw_value(value).expect("plain data serialises");
-        self.0.push(Addition { op: "add", path: path.into(), value });
+    pub(super) fn add(&mut self, path: impl Into<Cow<'static, str>>, value: &(impl Serialize + ?Sized)) {
+        let path = path.into();
+        match self.json.pop() {
+            Some(_) => self.json.push(b','),
+            None => {
+                self.json.reserve(PATCH_SIZE);
+                self.json.push(b'[');
+            }
+        }
+        self.json.extend_from_slice(br#"{"op":"add","path":"#);
+        self.write(&path);
+        self.json.extend_from_slice(br#","value":"#);
+        self.write(value);
+        self.json.extend_from_slice(b"}]");
+        self.paths.push(path);
     }
 
-    /// The patch as it is sent.
-    pub(super) fn to_json(&self) -> Vec<u8> {
+    fn write(&mut self, value: &(impl Serialize + ?Sized)) {
         #[expect(clippy::expect_used, reason = "string keys and derived types have no way to fail")]
-        serde_json::to_vec(self).expect("plain data serialises")
+        serde_json::to_writer(&mut self.json, value).expect("plain data serialises");
+    }
+
+    /// The patch as it is sent; empty where nothing is to be changed.
+    pub(super) fn json(&self) -> &[u8] {
+        &self.json
     }
 
     /// Whether nothing is to be changed.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.paths.is_empty()
     }
 
     /// Tries the operations on `document`.
     pub(super) fn prove(&self, mut document: Value) -> Result<(), PatchError> {
         // Of the values only their kind matters, and only where a later operation goes on inside: an object.
-        let operations = self.0.iter().map(|added| added.operation(json!({})));
-        json_patch::patch(&mut document, &operations.collect::<Vec<_>>())
+        let operation = |path: &Cow<'static, str>| {
+            // Every path begins with a slash and has its keys escaped, which is all that a pointer asks for.
+            let path = PointerBuf::parse(path.as_ref()).unwrap_or_default();
+            PatchOperation::Add(AddOperation { path, value: json!({}) })
+        };
+        json_patch::patch(&mut document, &self.paths.iter().map(operation).collect::<Vec<_>>())
     }
 
     /// The operations as the library has them.
-    pub(super) fn to_patch(&self) -> Patch {
-        let value = |added: &Addition| serde_json::from_str(added.value.get()).unwrap_or_default();
-        Patch(self.0.iter().map(|added| added.operation(value(added))).collect())
+    pub(super) fn to_patch(&self) -> Option<Patch> {
+        serde_json::from_slice(&self.json).ok()
     }
 
     fn metadata(&mut self, pod: &Pod<'_>, labels: &[(&str, &str)], annotations: &[(&str, &str)]) {
@@ -109,10 +130,10 @@ impl Additions {
     }
 
     /// One operation per key, or one that makes the map with all of them.
-    fn extend_map(&mut self, path: &str, exists: bool, entries: &[(&str, &str)]) {
+    fn extend_map(&mut self, path: &'static str, exists: bool, entries: &[(&str, &str)]) {
         if exists {
             for (key, value) in entries {
-                self.add(format!("{path}/{}", key.replace('~', "~0").replace('/', "~1")), value);
+                self.add(below(path, key), value);
             }
         } else if !entries.is_empty() {
             let map: Map<_, _> =
@@ -122,7 +143,7 @@ impl Additions {
     }
 
     /// Appends to the list, or makes it.
-    fn extend_list<T: Serialize>(&mut self, path: &str, exists: bool, items: &[T]) {
+    fn extend_list<T: Serialize>(&mut self, path: &'static str, exists: bool, items: &[T]) {
         if exists {
             for item in items {
                 self.add(format!("{path}/-"), item);
@@ -133,6 +154,17 @@ impl Additions {
     }
 }
 
+/// The pointer to a key of a map. Keys of ours have no tilde to escape.
+fn below(map: &str, key: &str) -> String {
+    let mut pointer = String::with_capacity(64);
+    pointer.push_str(map);
+    for (index, part) in key.split('/').enumerate() {
+        pointer.push_str(if index == 0 { "/" } else { "~1" });
+        pointer.push_str(part);
+    }
+    pointer
+}
+
 /// The label that Services and the session watch select.
 pub(super) const INJECTED: (&str, &str) = (key::INJECTED, "true");
 
@@ -140,34 +172,53 @@ const SCRAPE: &str = "prometheus.io/scrape";
 const SCRAPE_PORT: &str = "prometheus.io/port";
 const SCRAPE_PATH: &str = "prometheus.io/path";
 
-// === impl Addition ===
+/// Room for an ordinary patch.
+const PATCH_SIZE: usize = 3 << 10;
 
-impl Addition {
-    fn operation(&self, value: Value) -> PatchOperation {
-        // Every path begins with a slash and has its keys escaped, which is all that a pointer asks for.
-        let path = PointerBuf::parse(self.path.clone()).unwrap_or_default();
-        PatchOperation::Add(AddOperation { path, value })
+// === impl Proofs ===
+
+impl Proofs {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; 64])
     }
+
+    /// Tries the operations on the parts of the pod that they touch, unless they were proven on the same parts.
+    pub(super) fn hold(&self, added: &Additions, pod: &Pod<'_>) -> Result<(), PatchError> {
+        let mut hasher = DefaultHasher::new();
+        (&added.paths, pod.metadata.is_some(), parents(pod).map(|(.., exists)| exists)).hash(&mut hasher);
+        // Zero is an empty place.
+        let proof = hasher.finish() | 1;
+        let place = &self.0[(proof >> 58) as usize];
+        if place.load(Ordering::Relaxed) != proof {
+            added.prove(skeleton(pod))?;
+            place.store(proof, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Parents that a pod may lack, and whether this one has them.
+fn parents(pod: &Pod<'_>) -> [(&'static str, &'static str, bool); 6] {
+    let spec = &pod.spec;
+    [
+        ("metadata", "labels", pod.labels().is_some()),
+        ("metadata", "annotations", pod.annotations().is_some()),
+        ("spec", "containers", spec.containers.is_some()),
+        ("spec", "initContainers", spec.init_containers.is_some()),
+        ("spec", "volumes", spec.volumes.is_some()),
+        ("spec", "imagePullSecrets", spec.image_pull_secrets.is_some()),
+    ]
 }
 
 /// The parts of a pod that an injection touches.
 pub(super) fn skeleton(pod: &Pod<'_>) -> Value {
-    let spec = &pod.spec;
     let mut skeleton = json!({"spec": {}});
     if pod.metadata.is_some() {
         skeleton["metadata"] = json!({});
     }
-    for (parent, name, exists, empty) in [
-        ("metadata", "labels", pod.labels().is_some(), json!({})),
-        ("metadata", "annotations", pod.annotations().is_some(), json!({})),
-        ("spec", "containers", spec.containers.is_some(), json!([])),
-        ("spec", "initContainers", spec.init_containers.is_some(), json!([])),
-        ("spec", "volumes", spec.volumes.is_some(), json!([])),
-        ("spec", "imagePullSecrets", spec.image_pull_secrets.is_some(), json!([])),
-    ] {
-        if exists {
-            skeleton[parent][name] = empty;
-        }
+    for (parent, name, _) in parents(pod).into_iter().filter(|(.., exists)| *exists) {
+        skeleton[parent][name] = if parent == "spec" { json!([]) } else { json!({}) };
     }
     skeleton
 }

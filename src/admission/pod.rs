@@ -1,12 +1,13 @@
 //! The view of a pod that decisions are made on. It borrows from the request, holds what is looked at and nothing
 //! else, and is never written back.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, cell::OnceCell, fmt};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, IgnoredAny},
 };
+use serde_json::value::RawValue;
 
 use super::quantity::Quantity;
 use crate::contract::CONTAINER;
@@ -33,7 +34,14 @@ pub(super) struct Metadata<'a> {
 
 /// Labels or annotations in the order of the document: a handful, so a scan is faster than any index.
 #[derive(Debug, Default)]
-pub(super) struct Map<'a>(Vec<(Text<'a>, Text<'a>)>);
+pub(super) struct Map<'a>(Vec<(Text<'a>, Lazy<'a>)>);
+
+/// A text that is unescaped when somebody asks for it. Brokers keep whole documents in annotations that nobody here reads.
+#[derive(Debug)]
+pub(super) struct Lazy<'a> {
+    written: &'a str,
+    text: OnceCell<String>,
+}
 
 /// A string that is borrowed unless it was escaped. serde borrows a bare `Cow` as a field, not inside a list.
 #[derive(Debug, Deserialize)]
@@ -63,6 +71,8 @@ pub(super) struct Spec<'a> {
     pub(super) active_deadline_seconds: Option<i64>,
     #[serde(borrow)]
     pub(super) resources: Option<Resources<'a>>,
+    #[serde(borrow)]
+    pub(super) resource_claims: Option<Vec<Named<'a>>>,
     pub(super) security_context: Option<PodSecurity>,
 }
 
@@ -78,7 +88,8 @@ pub(super) struct PodSecurity {
 pub(super) struct Container<'a> {
     #[serde(borrow)]
     pub(super) name: Cow<'a, str>,
-    pub(super) ports: Option<Vec<Port>>,
+    #[serde(borrow)]
+    pub(super) ports: Option<Vec<Port<'a>>>,
     #[serde(borrow)]
     pub(super) resources: Option<Resources<'a>>,
     #[serde(borrow)]
@@ -114,8 +125,10 @@ pub(super) struct Claim<'a> {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Port {
+pub(super) struct Port<'a> {
     pub(super) container_port: u16,
+    #[serde(borrow)]
+    pub(super) name: Option<Cow<'a, str>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -183,11 +196,11 @@ impl Container<'_> {
 impl Map<'_> {
     /// The value of a key; of two, the later one, as the API server reads it.
     pub(super) fn value(&self, key: &str) -> Option<&str> {
-        self.iter().rev().find(|(name, _)| *name == key).map(|(_, value)| value)
+        self.iter().rev().find(|(name, _)| *name == key).map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (&*key.0, &*value.0))
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &Lazy<'_>)> {
+        self.0.iter().map(|(key, value)| (&*key.0, value))
     }
 }
 
@@ -204,14 +217,27 @@ impl<'de: 'a, 'a> Deserialize<'de> for Map<'a> {
 
             fn visit_map<M: de::MapAccess<'de>>(self, mut map: M) -> Result<Map<'de>, M::Error> {
                 let mut entries = Vec::with_capacity(8);
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                while let Some((key, value)) = map.next_entry::<_, &RawValue>()? {
+                    entries.push((key, Lazy { written: value.get(), text: OnceCell::new() }));
                 }
                 Ok(Map(entries))
             }
         }
 
         deserializer.deserialize_map(Entries)
+    }
+}
+
+// === impl Lazy ===
+
+impl Lazy<'_> {
+    /// The text; empty where it is none, as the API server reads `null`.
+    pub(super) fn as_str(&self) -> &str {
+        let quoted = self.written.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        match quoted.filter(|text| !text.contains('\\')) {
+            Some(plain) => plain,
+            None => self.text.get_or_init(|| serde_json::from_str(self.written).unwrap_or_default()),
+        }
     }
 }
 

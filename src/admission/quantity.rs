@@ -59,16 +59,24 @@ impl Quantity {
         };
         let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(end);
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        let digits = || whole.bytes().chain(fraction.bytes());
-        if !(1..=MOST_DIGITS).contains(&digits().count()) || digits().any(|digit| digit == b'.') {
-            return None;
-        }
-        let amount = digits().fold(0, |amount, digit| amount * 10 + i128::from(digit - b'0'));
+        let (amount, places) = digits(number)?;
         let (per_unit, finer) = scale(suffix)?;
-        let divisor = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?.checked_mul(finer)?;
-        let rounded = amount.checked_mul(per_unit)?.checked_add(divisor - 1)? / divisor;
+        let amount = i128::from(amount).checked_mul(per_unit)?;
+        // Nearly always there is nothing to divide by, and a division of this width costs more than all the rest.
+        let rounded = match (places, finer) {
+            (0, 1) => amount,
+            _ => {
+                let divisor = 10_i128.checked_pow(places)?.checked_mul(finer)?;
+                amount.checked_add(divisor - 1)? / divisor
+            }
+        };
         Some(Self(if negative { -rounded } else { rounded }))
+    }
+
+    /// So many times as much.
+    #[must_use]
+    pub const fn times(self, factor: Self) -> Self {
+        Self(self.0.saturating_mul(factor.0) / 1000)
     }
 
     /// Whether it is more than nothing.
@@ -76,6 +84,22 @@ impl Quantity {
     pub const fn is_positive(self) -> bool {
         self.0 > 0
     }
+}
+
+/// The digits of a number without its point, and how many of them came after it.
+fn digits(number: &str) -> Option<(u64, u32)> {
+    let (mut amount, mut places, mut count, mut point) = (0_u64, 0, 0, false);
+    for byte in number.bytes() {
+        match byte {
+            b'0'..=b'9' if count < MOST_DIGITS => {
+                (amount, count) = (amount * 10 + u64::from(byte - b'0'), count + 1);
+                places += u32::from(point);
+            }
+            b'.' if !point => point = true,
+            _ => return None,
+        }
+    }
+    (count > 0).then_some((amount, places))
 }
 
 /// Thousandths in one of the suffix, and what they are then divided by, for suffixes below a thousandth.
@@ -120,7 +144,10 @@ impl Sum for Quantity {
 /// In the largest suffix that it is a whole number of; binary ones first.
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fits = |(_, thousandths): &&(&str, i128)| self.0 != 0 && self.0 % thousandths == 0;
+        // The size is asked first: a remainder of this width is dear.
+        let fits = |(_, thousandths): &&(&str, i128)| {
+            self.0.unsigned_abs() >= thousandths.unsigned_abs() && self.0 % thousandths == 0
+        };
         let (suffix, thousandths) = BINARY.iter().chain(&DECIMAL).find(fits).unwrap_or(&("", 1000));
         write!(f, "{}{suffix}", self.0 / thousandths)
     }

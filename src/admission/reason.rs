@@ -31,7 +31,7 @@ pub enum Reason {
     HostNetwork,
     /// The pod declares every port from the configured one on.
     NoFreePort,
-    /// A container or volume of our name belongs to somebody else.
+    /// A container, volume or port of our name belongs to somebody else.
     NameTaken,
     /// There is no sidecar for Windows, and a container that cannot start would hold the desktop back.
     Windows,
@@ -119,7 +119,7 @@ impl Reason {
             Self::NameTaken => (
                 "name_taken",
                 Some(
-                    "vdi-metrics: not injected: the name vdi-metrics belongs to another container or volume",
+                    "vdi-metrics: not injected: the name vdi-metrics belongs to another container, volume or port",
                 ),
             ),
             Self::Windows => ("windows", Some("vdi-metrics: not injected: there is no sidecar for Windows")),

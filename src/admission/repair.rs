@@ -4,7 +4,7 @@
 //! hold the desktop back for ever. Only what is missing or unsafe is put back. An image that was sent to a mirror, resources
 //! that were fitted, variables that were added are somebody's intention, and two writers must not fight.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
@@ -117,7 +117,7 @@ struct Repair {
 // === impl Repair ===
 
 impl Repair {
-    fn put(&mut self, part: Part, path: String, value: &Value) {
+    fn put(&mut self, part: Part, path: String, value: &(impl Serialize + ?Sized)) {
         self.added.add(path, value);
         if !self.parts.contains(&part) {
             self.parts.push(part);
@@ -172,9 +172,9 @@ impl Repair {
 
     fn volume(&mut self, pod: &Pod<'_>) {
         match &pod.spec.volumes {
-            None => self.put(Part::Volume, "/spec/volumes".to_owned(), &json!([container::volume()])),
+            None => self.put(Part::Volume, "/spec/volumes".to_owned(), &[container::volume()]),
             Some(volumes) if volumes.iter().all(|volume| volume.name != CONTAINER) => {
-                self.put(Part::Volume, "/spec/volumes/-".to_owned(), &container::volume());
+                self.put(Part::Volume, "/spec/volumes/-".to_owned(), container::volume());
             }
             Some(_) => {}
         }

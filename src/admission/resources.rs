@@ -3,7 +3,7 @@
 
 use super::{
     namespaces::{Bounds, Limits, Namespace, Quota, Resource, Scope},
-    pod::{Amounts, Container, Pod},
+    pod::{Amounts, Container, Pod, Resources},
     quantity::Quantity,
     reason::Reason,
     settings::{self, LEAST_MEMORY},
@@ -22,8 +22,8 @@ const STORAGE: Quantity = Quantity::mebibytes(16);
 
 /// Fits the sidecar into the pod and its namespace.
 ///
-/// Under resources of the pod as a whole it has none of its own: the sums are checked against the pod's. A LimitRange would
-/// fill its defaults in there, so what a LimitRange speaks of is set all the same.
+/// What the pod as a whole has resources of, the sidecar has none of its own: the sums are checked against the pod's. A
+/// LimitRange would fill its defaults in there, so what a LimitRange speaks of is set all the same.
 pub(super) fn fit(
     pod: &Pod<'_>,
     wanted: settings::Resources,
@@ -32,25 +32,36 @@ pub(super) fn fit(
     let free = Namespace::default();
     let namespace = namespace.unwrap_or(&free);
     let quality = Quality::of(pod);
+    let of_the_pod = pod.resources();
     if namespace.foreign {
         return Err(Reason::LimitRange);
     }
-    if quality == Quality::BestEffort && namespace.quotas.iter().any(Quota::tells_best_effort_apart) {
+    let tells_apart = || namespace.quotas.iter().any(Quota::tells_best_effort_apart);
+    if quality == Quality::BestEffort && of_the_pod.is_none() && tells_apart() {
         // Any request of ours would move the pod from one quota into another.
         return Ok(Share::default());
     }
+    let filled_in = of_the_pod.is_some_and(|whole| is_guaranteed_by_its_containers(pod, whole));
     let mut share = Share::default();
     for resource in Resource::ALL {
         let bounds = namespace.container.of(resource);
-        let is_ours = resource != Resource::Storage && pod.resources().is_none();
+        let is_ours = resource != Resource::Storage
+            && of_the_pod.is_none_or(|whole| match whole.said(resource) {
+                (None, None) => true,
+                (Some(_), None) => filled_in,
+                (_, Some(_)) => false,
+            });
         if is_ours || bounds.is_any() {
-            let whole = quality == Quality::Guaranteed || bounds.ratio || namespace.pod.of(resource).ratio;
+            let whole = quality == Quality::Guaranteed
+                || is_ours && of_the_pod.is_some()
+                || bounds.ratio.is_some()
+                || namespace.pod.of(resource).ratio.is_some();
             let (request, limit) = fit_one(resource, wanted, bounds, whole)?;
             share.requests[resource as usize] = Some(request);
             share.limits[resource as usize] = Some(limit);
         }
     }
-    within_the_pod(pod, &share)?;
+    within_the_pod(pod, &share, filled_in)?;
     within_sums(pod, &share, namespace)?;
     Ok(share)
 }
@@ -73,36 +84,55 @@ fn fit_one(
 }
 
 /// Kubernetes adds the containers' requests up to the pod's own, and holds each limit against the pod's.
-fn within_the_pod(pod: &Pod<'_>, share: &Share) -> Result<(), Reason> {
+fn within_the_pod(pod: &Pod<'_>, share: &Share, filled_in: bool) -> Result<(), Reason> {
     let Some(whole) = pod.resources() else { return Ok(()) };
-    for resource in [Resource::Cpu, Resource::Memory] {
-        let Some(limit) = share.limits[resource as usize] else { continue };
-        let most = |amounts: Option<Amounts>| amounts.and_then(|amounts| amounts.of(resource));
-        let (_, sum) = sums(pod, share, resource, Kind::Requests);
-        let too_much = |amount: Quantity, amounts| most(amounts).is_some_and(|most| amount > most);
-        if too_much(sum, whole.requests) || too_much(limit, whole.limits) {
+    for resource in ESSENTIAL {
+        let Some(ours) = share.limits[resource as usize] else { continue };
+        let (request, limit) = whole.said(resource);
+        let sum = |kind| Sum::of_containers(pod, share, resource, kind).with;
+        // Requests of the pod that are not said become the sum, and have to be within its limits.
+        let is_too_much = exceeds(sum(Kind::Requests), request.or(limit))
+            || exceeds(Some(ours), limit)
+            || filled_in && limit.is_none() && exceeds(sum(Kind::Limits), request);
+        if is_too_much {
             return Err(Reason::LimitRange);
         }
     }
     Ok(())
 }
 
-/// What is refused without us is refused for its own reason; what is not, must not be with us.
-fn within_sums(pod: &Pod<'_>, share: &Share, namespace: &Namespace) -> Result<(), Reason> {
-    if pod.resources().is_some() {
-        // The pod's own count then, whatever its containers ask for.
-        return Ok(());
-    }
-    let exceeds = |resource, kind, most: Quantity| {
-        let (without, with) = sums(pod, share, resource, kind);
-        without <= most && most < with
+fn exceeds(amount: Option<Quantity>, most: Option<Quantity>) -> bool {
+    most.is_some_and(|most| amount > Some(most))
+}
+
+/// From 1.37 on, limits that the pod as a whole does not say become the sum of its containers' limits, where all have one,
+/// and its requests at least. A pod that is Guaranteed by that needs limits of every container, and not too large ones.
+fn is_guaranteed_by_its_containers(pod: &Pod<'_>, whole: &Resources<'_>) -> bool {
+    let sum = |resource, kind| Sum::of_containers(pod, &Share::default(), resource, kind).without;
+    let becomes_equal = |resource| {
+        let (request, limit) = whole.said(resource);
+        let is_limited = |container: &Container<'_>| container.amount(resource, Kind::Limits).is_some();
+        let limits = || sum(resource, Kind::Limits).filter(|_| pod.others().all(is_limited));
+        let request = request.or_else(|| sum(resource, Kind::Requests)).or(limit);
+        let limit = limit.or_else(|| Some(limits()?.max(request?)));
+        request == limit && request.is_some_and(Quantity::is_positive)
     };
+    ESSENTIAL.into_iter().any(|resource| matches!(whole.said(resource), (Some(_), None)))
+        && ESSENTIAL.into_iter().all(becomes_equal)
+}
+
+/// What is accepted without us must be with us. What is refused must not be accepted for our sake, nor refused in words
+/// about a sum that we are part of.
+fn within_sums(pod: &Pod<'_>, share: &Share, namespace: &Namespace) -> Result<(), Reason> {
     if namespace.pod != Limits::default() {
         for resource in Resource::ALL {
-            let max = namespace.pod.of(resource).max;
-            if max.is_some_and(|max| {
-                exceeds(resource, Kind::Requests, max) || exceeds(resource, Kind::Limits, max)
-            }) {
+            let bounds = namespace.pod.of(resource);
+            let [requests, limits] =
+                [Kind::Requests, Kind::Limits].map(|kind| Sum::of_pod(pod, share, resource, kind));
+            let is_changed = requests.is_changed() || limits.is_changed();
+            let accepted =
+                bounds.allow(requests.without, limits.without) && bounds.allow(requests.with, limits.with);
+            if is_changed && !accepted {
                 return Err(Reason::LimitRange);
             }
         }
@@ -110,7 +140,8 @@ fn within_sums(pod: &Pod<'_>, share: &Share, namespace: &Namespace) -> Result<()
     let quotas = namespace.quotas.iter().filter(|quota| quota.counts(pod));
     for budget in quotas.flat_map(|quota| &quota.budgets) {
         let kind = if budget.of_limits { Kind::Limits } else { Kind::Requests };
-        if exceeds(budget.resource, kind, budget.left()) {
+        let sum = Sum::of_pod(pod, share, budget.resource, kind);
+        if sum.is_changed() && exceeds(sum.with, Some(budget.left())) {
             return Err(Reason::ResourceQuota);
         }
     }
@@ -123,27 +154,60 @@ enum Kind {
     Limits,
 }
 
-/// The pod's need by Kubernetes' own sum, without and with the sidecar: what runs at once, or more where an init container
-/// takes more beside the sidecars before it. Ours comes after all of those.
-fn sums(pod: &Pod<'_>, share: &Share, resource: Resource, kind: Kind) -> (Quantity, Quantity) {
-    let amount = |container: &Container<'_>| container.amount(resource, kind).unwrap_or_default();
-    let others = |list: &Option<Vec<Container<'_>>>| -> Quantity {
-        list.iter().flatten().filter(|container| container.name != CONTAINER).map(amount).sum()
-    };
-    let (mut beside, mut peak) = (Quantity::default(), Quantity::default());
-    for container in pod.spec.init_containers.iter().flatten().filter(|c| c.name != CONTAINER) {
-        if container.is_restarted() {
-            beside = beside + amount(container);
-        } else {
-            peak = peak.max(beside + amount(container));
-        }
+/// A pod's need without and with the sidecar; `None` where nobody says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sum {
+    without: Option<Quantity>,
+    with: Option<Quantity>,
+}
+
+/// The resources that decide on the quality of service, and those that a pod as a whole can have.
+const ESSENTIAL: [Resource; 2] = [Resource::Cpu, Resource::Memory];
+
+// === impl Sum ===
+
+impl Sum {
+    /// The need that limits and quotas are held against: the pod's own word counts more than its containers'.
+    fn of_pod(pod: &Pod<'_>, share: &Share, resource: Resource, kind: Kind) -> Self {
+        let said = pod.resources().and_then(|whole| whole.amount(resource, kind));
+        said.map_or_else(
+            || Self::of_containers(pod, share, resource, kind),
+            |amount| Self { without: Some(amount), with: Some(amount) },
+        )
     }
-    let running = others(&pod.spec.containers) + beside;
-    let ours = match kind {
-        Kind::Requests => share.requests,
-        Kind::Limits => share.limits,
-    }[resource as usize];
-    (running.max(peak), (running + ours.unwrap_or_default()).max(peak))
+
+    /// Kubernetes' own sum: what runs at once, or more where an init container takes more beside the sidecars before it.
+    /// Ours comes after all of those.
+    fn of_containers(pod: &Pod<'_>, share: &Share, resource: Resource, kind: Kind) -> Self {
+        let amount = |container: &Container<'_>| container.amount(resource, kind);
+        let others =
+            |list| Option::into_iter(list).flatten().filter(|other: &&Container<'_>| other.name != CONTAINER);
+        let (mut beside, mut peak) = (None, None);
+        for container in others(pod.spec.init_containers.as_ref()) {
+            if container.is_restarted() {
+                beside = plus(beside, amount(container));
+            } else {
+                peak = peak.max(plus(beside, amount(container)));
+            }
+        }
+        let running = others(pod.spec.containers.as_ref()).map(amount).fold(beside, plus);
+        let ours = match kind {
+            Kind::Requests => share.requests,
+            Kind::Limits => share.limits,
+        }[resource as usize];
+        Self { without: running.max(peak), with: plus(running, ours).max(peak) }
+    }
+
+    fn is_changed(self) -> bool {
+        self.without != self.with
+    }
+}
+
+fn plus(one: Option<Quantity>, other: Option<Quantity>) -> Option<Quantity> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one + other),
+        _ => one.or(other),
+    }
 }
 
 /// Quality of service, by Kubernetes' rules, of a pod without resources of its own.
@@ -158,18 +222,17 @@ enum Quality {
 
 impl Quality {
     fn of(pod: &Pod<'_>) -> Self {
-        let essential = [Resource::Cpu, Resource::Memory];
         let positive = |container: &Container<'_>, resource, kind| {
             container.amount(resource, kind).filter(|amount| amount.is_positive())
         };
         let is_whole = |container: &Container<'_>| {
-            essential.iter().all(|resource| {
+            ESSENTIAL.iter().all(|resource| {
                 let limit = positive(container, *resource, Kind::Limits);
                 limit.is_some() && limit == positive(container, *resource, Kind::Requests)
             })
         };
         let is_free = |container: &Container<'_>| {
-            essential.iter().all(|resource| {
+            ESSENTIAL.iter().all(|resource| {
                 [Kind::Requests, Kind::Limits]
                     .iter()
                     .all(|kind| positive(container, *resource, *kind).is_none())
@@ -188,14 +251,27 @@ impl Quality {
 // === impl Container ===
 
 impl Container<'_> {
+    fn amount(&self, resource: Resource, kind: Kind) -> Option<Quantity> {
+        self.resources.as_ref()?.amount(resource, kind)
+    }
+}
+
+// === impl Resources ===
+
+impl Resources<'_> {
     /// A request or limit. A limit without request is both, as the API server would fill in.
     fn amount(&self, resource: Resource, kind: Kind) -> Option<Quantity> {
-        let resources = self.resources.as_ref()?;
-        let of = |amounts: Option<Amounts>| amounts.and_then(|amounts| amounts.of(resource));
+        let (request, limit) = self.said(resource);
         match kind {
-            Kind::Limits => of(resources.limits),
-            Kind::Requests => of(resources.requests).or_else(|| of(resources.limits)),
+            Kind::Limits => limit,
+            Kind::Requests => request.or(limit),
         }
+    }
+
+    /// Request and limit as they stand there.
+    fn said(&self, resource: Resource) -> (Option<Quantity>, Option<Quantity>) {
+        let of = |amounts: Option<Amounts>| amounts.and_then(|amounts| amounts.of(resource));
+        (of(self.requests), of(self.limits))
     }
 }
 
@@ -217,6 +293,16 @@ impl Bounds {
     fn clamp(self, amount: Quantity) -> Quantity {
         let amount = self.max.map_or(amount, |max| amount.min(max));
         self.min.map_or(amount, |min| amount.max(min))
+    }
+
+    /// Whether Kubernetes accepts sums like these.
+    fn allow(self, request: Option<Quantity>, limit: Option<Quantity>) -> bool {
+        let is_set = |amount: Option<Quantity>| amount.is_some_and(Quantity::is_positive);
+        let least = |min| request >= Some(min) && limit.is_none_or(|limit| limit >= min);
+        let most = |max| limit.is_some() && limit <= Some(max) && request <= Some(max);
+        let close =
+            |ratio| is_set(request) && is_set(limit) && limit <= request.map(|request| request.times(ratio));
+        self.min.is_none_or(least) && self.max.is_none_or(most) && self.ratio.is_none_or(close)
     }
 }
 

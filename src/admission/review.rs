@@ -1,7 +1,10 @@
 //! The envelope: `admission.k8s.io/v1` to the letter. A v1 answer must echo the uid and the exact kind, and `patch`
 //! and `patchType` come both or not at all; anything else the API server drops, under `Ignore` without a word.
 
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write as _},
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, de::IgnoredAny};
@@ -126,7 +129,7 @@ impl<'a> Review<'a> {
         reply.push_str(&json!(self.uid()).to_string());
         if !answer.added.is_empty() {
             reply.push_str(r#","patchType":"JSONPatch","patch":""#);
-            BASE64_STANDARD.encode_string(answer.added.to_json(), &mut reply);
+            BASE64_STANDARD.encode_string(answer.added.json(), &mut reply);
             reply.push('"');
         }
         let notices = answer.notices.iter().map(ToString::to_string);
@@ -136,9 +139,8 @@ impl<'a> Review<'a> {
             reply.push_str(r#","warnings":"#);
             reply.push_str(&json!(warnings).to_string());
         }
-        reply.push_str(r#","auditAnnotations":{"decision":"#);
-        reply.push_str(&json!(answer.outcome.to_string()).to_string());
-        reply.push_str("}}}");
+        // The words of outcomes have nothing to escape.
+        _ = write!(reply, r#","auditAnnotations":{{"decision":"{}"}}}}}}"#, answer.outcome);
         reply.into_bytes()
     }
 }

@@ -8,7 +8,7 @@ use k8s_openapi::{
 };
 
 use crate::admission::{
-    namespaces::{Budget, Limits, Namespace, Quota, Resource, Scope},
+    namespaces::{Bounds, Budget, Limits, Namespace, Quota, Resource, Scope},
     quantity::Quantity,
 };
 
@@ -57,11 +57,12 @@ pub(super) fn range(range: &LimitRange) -> Range {
 fn add(limits: &mut Limits, item: &LimitRangeItem) {
     for resource in Resource::ALL {
         let name = resource.as_str();
-        let bounds = limits.of_mut(resource);
-        bounds.min = bounds.min.max(amount(&item.min, name));
-        bounds.max = [bounds.max, amount(&item.max, name)].into_iter().flatten().min();
-        bounds.default |= [&item.default, &item.default_request].into_iter().any(|map| has(map, name));
-        bounds.ratio |= has(&item.max_limit_request_ratio, name);
+        limits.of_mut(resource).and(Bounds {
+            min: amount(&item.min, name),
+            max: amount(&item.max, name),
+            default: [&item.default, &item.default_request].into_iter().any(|map| has(map, name)),
+            ratio: amount(&item.max_limit_request_ratio, name),
+        });
     }
 }
 
@@ -141,7 +142,7 @@ mod tests {
         let namespace = namespace([&one, &other].into_iter(), [].into_iter());
         let cpu = namespace.container.of(Resource::Cpu);
         assert_eq!((cpu.min, cpu.max), (Quantity::parse("50m"), Quantity::parse("1")));
-        assert!(namespace.container.of(Resource::Memory).ratio && !namespace.foreign);
+        assert!(namespace.container.of(Resource::Memory).ratio.is_some() && !namespace.foreign);
         assert!(limit(json!({"type": "Container", "default": {"nvidia.com/gpu": "1"}})).foreign);
     }
 

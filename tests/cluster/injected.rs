@@ -1,15 +1,16 @@
 //! What a desktop gets, and that it notices nothing: pods of every maker are injected and run, end as they would without
 //! us, and are created whatever the state of the webhook.
 
-use std::{fs, time::Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kit::cluster::{Bed, eventually};
 use kube::{Api, ResourceExt, api::ListParams};
-use serde_json::{Value, json};
+use serde_json::json;
 use vdi_metrics::contract::{CONTAINER, key};
 
+use crate::audit;
 use crate::product::{self, MINUTE, create, desktop, installed, installed_alone, pods, session_namespace};
 
 tests![
@@ -144,7 +145,8 @@ async fn the_host_network_goes_without_us_and_says_so(bed: &Bed) -> Result<()> {
     ensure!(sidecar(&pod).is_none());
     let status = pod.annotations().get(key::STATUS).map(String::as_str);
     ensure!(status == Some("skipped: host_network"), "{status:?}");
-    let decisions = audit_annotations(bed, &namespace, "/decision").await?;
+    let created = creations(bed, &namespace).await?;
+    let decisions: Vec<_> = created.iter().flat_map(audit::Creation::decisions).collect();
     ensure!(decisions == ["skipped: host_network"], "{decisions:?}");
     Ok(())
 }
@@ -247,33 +249,10 @@ pub(crate) fn is_sound(pod: &Pod) -> Result<()> {
 
 /// How often a webhook of ours was asked about pods of a namespace, by the API server's audit log.
 async fn calls(bed: &Bed, namespace: &str) -> Result<usize> {
-    Ok(audit_annotations(bed, namespace, "mutation.webhook.admission.k8s.io/round").await?.len())
+    Ok(creations(bed, namespace).await?.iter().map(audit::Creation::calls).sum())
 }
 
-/// Audit annotations with `part` in their key, of the creations of pods in a namespace that we took part in. The log is
-/// written after the answer, so the creations themselves are waited for.
-async fn audit_annotations(bed: &Bed, namespace: &str, part: &str) -> Result<Vec<String>> {
+async fn creations(bed: &Bed, namespace: &str) -> Result<Vec<audit::Creation>> {
     let created = pods(bed, namespace).list(&ListParams::default()).await?.items.len();
-    eventually(format!("{created} creations in the audit log"), MINUTE, || async {
-        let log = fs::read_to_string(bed.audit_log())?;
-        let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let of_pods: Vec<_> = events
-            .filter(|event| {
-                let object = &event["objectRef"];
-                event["verb"] == "create"
-                    && event["stage"] == "ResponseComplete"
-                    && object["resource"] == "pods"
-                    && object["subresource"].is_null()
-                    && object["namespace"] == namespace
-            })
-            .collect();
-        ensure!(of_pods.len() >= created, "{} of {created}", of_pods.len());
-        let annotations = of_pods.iter().filter_map(|event| event["annotations"].as_object()).flatten();
-        let ours = annotations.filter(|(key, value)| {
-            key.contains(part)
-                && (key.contains("vdi-metrics.io") || value.to_string().contains("vdi-metrics.io"))
-        });
-        Ok(ours.map(|(_, value)| value.as_str().unwrap_or_default().to_owned()).collect())
-    })
-    .await
+    audit::creations(bed, namespace, created).await
 }

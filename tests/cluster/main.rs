@@ -1,10 +1,11 @@
 //! The product on a real Kubernetes. A module here is a subject; its `TESTS` table is what runs.
 //!
-//! All tests share one cluster, with a node, Prometheus Operator and Prometheus, in namespaces of this run's own. Where
-//! the machine cannot have one, one line says what is missing; with `REQUIRE_CLUSTER=1` that is a failure.
+//! Tests share two clusters, in namespaces of this run's own: one with a node, Prometheus Operator and Prometheus, and a
+//! control plane alone, with the server beside it, for what only the API server decides. Where the machine cannot have
+//! them, one line says what is missing; with `REQUIRE_CLUSTER=1` that is a failure.
 
 use std::process::ExitCode;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Error, Result};
 use kit::cluster::{self, Assets, Bed, Cluster, Parts, Test};
@@ -19,62 +20,73 @@ macro_rules! tests {
     };
 }
 
+mod audit;
 mod bed;
+mod beside;
 mod cli;
 mod dry_run;
 mod guard;
 mod injected;
+mod law;
 mod lifecycle;
 mod monitoring;
 mod policy;
 mod product;
 
+/// Subjects that need pods to run.
+const ON_A_NODE: &[&[(&str, Test)]] =
+    &[bed::TESTS, cli::TESTS, injected::TESTS, lifecycle::TESTS, monitoring::TESTS];
+
+/// Subjects that the API server decides alone. They need no root and none of the images.
+const BESIDE: &[&[(&str, Test)]] = &[guard::TESTS, law::TESTS, policy::TESTS];
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
+    let needs_a_node = trials(ON_A_NODE, &NODE).iter().any(|trial| !arguments.is_filtered_out(trial));
     if arguments.list {
-        return libtest_mimic::run(&arguments, trials()).exit_code();
+        return run_all(&arguments);
     }
-    match prepared() {
+    match prepared(needs_a_node) {
         Ok(None) => {}
         Ok(Some(missing)) => return not_run(&missing),
         Err(error) => return failed(&error),
     }
-    cluster::isolated(|| libtest_mimic::run(&arguments, trials()).exit_code())
-        .unwrap_or_else(|error| failed(&error))
+    if !needs_a_node {
+        return run_all(&arguments);
+    }
+    cluster::isolated(|| run_all(&arguments)).unwrap_or_else(|error| failed(&error))
 }
 
-fn trials() -> Vec<Trial> {
-    let tests = [
-        bed::TESTS,
-        cli::TESTS,
-        guard::TESTS,
-        injected::TESTS,
-        lifecycle::TESTS,
-        monitoring::TESTS,
-        policy::TESTS,
-    ]
-    .concat();
-    tests.into_iter().map(|(name, test)| Trial::test(short(name), move || run(name, test))).collect()
+fn run_all(arguments: &Arguments) -> ExitCode {
+    let mut all = trials(ON_A_NODE, &NODE);
+    all.extend(trials(BESIDE, &CONTROL_PLANE));
+    let code = libtest_mimic::run(arguments, all).exit_code();
+    // What is not inside namespaces of its own has to be ended. The node is, and ends with this process.
+    beside::end();
+    CONTROL_PLANE.end();
+    code
 }
 
-fn run(name: &str, test: Test) -> Result<(), libtest_mimic::Failed> {
-    let (runtime, cluster) = CLUSTER.as_ref().map_err(|error| format!("no cluster: {error}"))?;
-    Ok(runtime.block_on(Bed::run(Arc::clone(cluster), name, test))?)
+fn trials(subjects: &[&[(&'static str, Test)]], shared: &'static Shared) -> Vec<Trial> {
+    let tests = subjects.iter().copied().flatten().copied();
+    tests.map(|(name, test)| Trial::test(short(name), move || shared.run(name, test))).collect()
 }
 
 /// What is missing here, or nothing. Binaries are built outside the namespaces, which no download reaches; ours last,
 /// so that nobody waits for them in vain.
-fn prepared() -> Result<Option<String>> {
+fn prepared(needs_a_node: bool) -> Result<Option<String>> {
     if !cluster::outside() {
         return Ok(None);
     }
-    if let Some(missing) = cluster::lacking().or_else(product::lacking) {
+    if needs_a_node && let Some(missing) = cluster::lacking().or_else(product::lacking) {
         return Ok(Some(missing));
     }
     if let Err(missing) = Assets::find()? {
         return Ok(Some(missing));
     }
-    product::build()?;
+    if needs_a_node {
+        product::build()?;
+    }
     Ok(None)
 }
 
@@ -95,13 +107,43 @@ fn failed(error: &Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Started by the first test that runs. It is never dropped: what it started ends with this process.
-static CLUSTER: LazyLock<Result<(Runtime, Arc<Cluster>), String>> =
-    LazyLock::new(|| start().map_err(|error| format!("{error:#}")));
+/// A cluster of many tests, started by the first of them that runs.
+struct Shared {
+    parts: Parts,
+    started: Mutex<Option<Result<Running, String>>>,
+}
 
-fn start() -> Result<(Runtime, Arc<Cluster>)> {
-    let runtime = Runtime::new()?;
-    let assets = Assets::find()?.map_err(Error::msg)?;
-    let cluster = runtime.block_on(Cluster::start(&assets, Parts::Monitoring))?;
-    Ok((runtime, Arc::new(cluster)))
+type Running = Arc<(Arc<Cluster>, Runtime)>;
+
+static NODE: Shared = Shared::new(Parts::Monitoring);
+static CONTROL_PLANE: Shared = Shared::new(Parts::Controllers);
+
+// === impl Shared ===
+
+impl Shared {
+    const fn new(parts: Parts) -> Self {
+        Self { parts, started: Mutex::new(None) }
+    }
+
+    fn run(&self, name: &str, test: Test) -> Result<(), libtest_mimic::Failed> {
+        let running = self.running().map_err(|error| format!("no cluster: {error}"))?;
+        let (cluster, runtime) = &*running;
+        Ok(runtime.block_on(Bed::run(Arc::clone(cluster), name, test))?)
+    }
+
+    fn running(&self) -> Result<Running, String> {
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        started.get_or_insert_with(|| self.start().map_err(|error| format!("{error:#}"))).clone()
+    }
+
+    fn start(&self) -> Result<Running> {
+        let runtime = Runtime::new()?;
+        let assets = Assets::find()?.map_err(Error::msg)?;
+        let cluster = runtime.block_on(Cluster::start(&assets, self.parts))?;
+        Ok(Arc::new((Arc::new(cluster), runtime)))
+    }
+
+    fn end(&self) {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
 }

@@ -59,6 +59,7 @@ const PARTS: [Part; 9] = [
     ("size(variables.claims) > 0", |pod| {
         pod["metadata"]["annotations"][key::GPU_ACCESS] = json!("claims");
         pod["spec"]["containers"][0]["resources"] = json!({"claims": [{"name": CLAIM}]});
+        pod["spec"]["resourceClaims"] = json!([{"name": CLAIM}]);
     }),
     ("variables.gpuAccess == \"runtime\"", |pod| {
         pod["metadata"]["annotations"][key::GPU_ACCESS] = json!("runtime");
@@ -81,7 +82,7 @@ fn plain() -> Value {
             "initContainers": [],
             "volumes": [],
             "imagePullSecrets": [],
-            "resources": {"limits": {"cpu": "1"}},
+            "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
         },
     })
 }

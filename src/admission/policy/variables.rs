@@ -128,6 +128,11 @@ const BOUNDED: &str = "\
 size(object.spec.?resources.?requests.orValue({})) == 0
 && size(object.spec.?resources.?limits.orValue({})) == 0";
 
+/// Limits that the pod as a whole does not say become the sum of its containers' limits, where all have one. The webhook
+/// fits its own in there; here the pod goes without.
+const HALF_SAID: &str = "\
+!variables.bounded && [\"cpu\", \"memory\"].exists(r, !object.spec.?resources.?limits[?r].hasValue())";
+
 const GUARANTEED: &str = "\
 variables.all.all(c, [\"cpu\", \"memory\"].all(r,
   c.?resources.?limits[?r].optMap(l, quantity(l).isGreaterThan(quantity(\"0\"))
@@ -138,7 +143,7 @@ const CLAIMS: &str = "\
 variables.gpuAccess in [\"auto\", \"claims\"]
 ? variables.containers.map(c, c.?resources.?claims.orValue([])
   .map(l, l.?request.hasValue() ? {\"name\": l.?name.orValue(\"\"), \"request\": l.request} : {\"name\": l.?name.orValue(\"\")}))
-  .filter(l, size(l) > 0)
+  .filter(l, size(l) > 0 && l.all(e, object.spec.?resourceClaims.orValue([]).exists(r, r.name == e.name)))
 : []";
 
 const IS_ROOT: &str = "object.spec.?securityContext.?runAsUser.orValue(-1) == 0";
@@ -237,7 +242,10 @@ pub(super) fn not_injected() -> String {
 /// Why the pod goes without us, in the order of `decide`; empty where it does not.
 fn reason() -> String {
     let taken = text(CONTAINER);
-    let taken = format!("(variables.all + variables.volumes).exists(c, c.?name.orValue(\"\") == {taken})");
+    let taken = format!(
+        "(variables.all + variables.volumes).exists(c, c.?name.orValue(\"\") == {taken})\n\
+         || variables.all.exists(c, c.?ports.orValue([]).exists(p, p.?name.orValue(\"\") == {taken}))"
+    );
     let windows = "object.spec.?os.?name.orValue(\"\") == \"windows\"\n\
                    || object.spec.?nodeSelector[?\"kubernetes.io/os\"].orValue(\"\") == \"windows\"";
     let refusals = [
@@ -245,6 +253,7 @@ fn reason() -> String {
         ("\"kubevirt.io\" in variables.labels", Reason::Kubevirt),
         (windows, Reason::Windows),
         ("object.spec.?hostNetwork.orValue(false)", Reason::HostNetwork),
+        (HALF_SAID, Reason::LimitRange),
         ("size(variables.freePorts) == 0", Reason::NoFreePort),
     ];
     let choices =

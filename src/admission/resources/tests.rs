@@ -64,7 +64,7 @@ fn it_goes_between_least_and_most() {
     let share = fitted(pod(json!({})), &bounded(Resource::Cpu, bounds)).unwrap();
     assert_eq!(texts(share.requests)[0].as_deref(), Some("50m"));
     assert_eq!(texts(share.limits)[0].as_deref(), Some("80m"));
-    let ratio = Bounds { ratio: true, ..Bounds::default() };
+    let ratio = Bounds { ratio: Some(q("2")), ..Bounds::default() };
     let share = fitted(pod(json!({})), &bounded(Resource::Cpu, ratio)).unwrap();
     assert_eq!(share.requests[0], share.limits[0]);
     let storage = Bounds { min: Some(q("1Gi")), ..Bounds::default() };
@@ -87,11 +87,68 @@ fn a_pods_sum_has_a_limit() {
     let desktop = |memory: &str| pod(json!({"limits": {"memory": memory}}));
     assert!(fitted(desktop("4072Mi"), &namespace).is_ok());
     assert_eq!(fitted(desktop("4073Mi"), &namespace), Err(Reason::LimitRange));
-    assert!(fitted(desktop("5Gi"), &namespace).is_ok(), "it is refused for its own reason");
+    assert_eq!(fitted(desktop("5Gi"), &namespace), Err(Reason::LimitRange), "it is refused in its own words");
     let mut hungry_start = desktop("1Gi");
     let init = json!([{"name": "unpack", "resources": {"limits": {"memory": "4Gi"}}}]);
     hungry_start["spec"]["initContainers"] = init;
     assert!(fitted(hungry_start, &namespace).is_ok(), "an init container is gone when the sidecar runs");
+}
+
+#[test]
+fn no_pod_is_accepted_for_our_sake() {
+    let sums = |bounds| {
+        let mut namespace = Namespace::default();
+        *namespace.pod.of_mut(Resource::Cpu) = bounds;
+        namespace
+    };
+    let max = sums(Bounds { max: Some(q("1")), ..Bounds::default() });
+    assert_eq!(fitted(pod(json!({})), &max), Err(Reason::LimitRange), "our limit would be the only one");
+    let min = sums(Bounds { min: Some(q("200m")), ..Bounds::default() });
+    let requests = |cpu: &str| pod(json!({"requests": {"cpu": cpu}}));
+    assert_eq!(fitted(requests("195m"), &min), Err(Reason::LimitRange), "with us it would be enough");
+    assert_eq!(
+        fitted(requests("300m"), &min),
+        Err(Reason::LimitRange),
+        "our limit would be the sum, and too little"
+    );
+    assert!(fitted(pod(json!({"limits": {"cpu": "300m"}})), &min).is_ok());
+    let ratio = sums(Bounds { ratio: Some(q("1.5")), ..Bounds::default() });
+    let desktop = |limit: &str| pod(json!({"requests": {"cpu": "200m"}, "limits": {"cpu": limit}}));
+    assert!(fitted(desktop("300m"), &ratio).is_ok());
+    assert_eq!(fitted(desktop("301m"), &ratio), Err(Reason::LimitRange), "with us it would be close enough");
+}
+
+#[test]
+fn what_the_pod_as_a_whole_does_not_speak_of_it_has_itself() {
+    let whole = |of_the_pod: Value, resources: Value| {
+        let mut pod = pod(resources);
+        pod["spec"]["resources"] = of_the_pod;
+        pod
+    };
+    let memory = json!({"requests": {"memory": "1Gi"}, "limits": {"memory": "1Gi"}});
+    let cpu = json!({"cpu": "1"});
+    let share = fitted(whole(json!({"requests": cpu, "limits": cpu}), memory.clone()), &ANYWHERE).unwrap();
+    assert_eq!(
+        texts(share.limits),
+        [None, Some("24Mi".into()), None],
+        "or the pod's limit would not be filled in"
+    );
+    assert_eq!(share.requests, share.limits, "it stays Guaranteed");
+    let full = with_quota(Resource::Memory, false, "1Gi", "0", vec![]);
+    assert_eq!(fitted(whole(json!({"requests": cpu}), memory), &full), Err(Reason::ResourceQuota));
+    let amounts = json!({"cpu": "1", "memory": "1Gi"});
+    let filled_in = whole(json!({"requests": amounts}), json!({"requests": amounts, "limits": amounts}));
+    assert_eq!(fitted(filled_in, &ANYWHERE), Err(Reason::LimitRange), "it would not stay Guaranteed");
+    let half = json!({"cpu": "500m", "memory": "512Mi"});
+    let roomy = whole(json!({"requests": amounts}), json!({"requests": half, "limits": half}));
+    let share = fitted(roomy, &ANYWHERE).unwrap();
+    assert_eq!(
+        (share.requests, share.limits[0]),
+        (share.limits, Some(q("100m"))),
+        "all containers have limits"
+    );
+    let generous = whole(json!({"requests": amounts}), json!({"limits": {"cpu": "2", "memory": "1Gi"}}));
+    assert!(fitted(generous, &ANYWHERE).is_ok());
 }
 
 #[test]
@@ -115,7 +172,11 @@ fn a_quota_is_not_gone_over_for_our_sake() {
     let quota = |hard| with_quota(Resource::Memory, true, hard, "1Gi", vec![]);
     assert!(fitted(desktop(), &quota("2072Mi")).is_ok());
     assert_eq!(fitted(desktop(), &quota("2071Mi")), Err(Reason::ResourceQuota));
-    assert!(fitted(desktop(), &quota("2000Mi")).is_ok(), "it is refused for its own reason");
+    assert_eq!(
+        fitted(desktop(), &quota("2000Mi")),
+        Err(Reason::ResourceQuota),
+        "it is refused in its own words"
+    );
 }
 
 #[test]

@@ -60,7 +60,7 @@ const ODD: [(&str, Change); 31] = [
         pod["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
         pod["spec"]["initContainers"] = json!([{"name": "home", "image": "home:1"}]);
     }),
-    ("pod-requests", |pod| pod["spec"]["resources"] = json!({"requests": {"cpu": "1"}})),
+    ("pod-limits", |pod| pod["spec"]["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}})),
     ("claims-of-the-second", |pod| {
         let claims = json!({"claims": [{"name": "gpu", "request": "one"}, {"name": "other"}]});
         let second = json!({"name": "second", "image": "second:1", "resources": claims});

@@ -3,7 +3,7 @@
 //! A control plane alone takes seconds and no root. A node needs root and runs inside [`isolated`]. To start one more
 //! server give it a file here; what a *test* needs to know belongs to `tests/cluster`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -16,6 +16,7 @@ use workdir::Workdir;
 mod access;
 mod assets;
 mod bed;
+mod beside;
 mod control_plane;
 mod image;
 mod kubectl;
@@ -29,6 +30,7 @@ mod workdir;
 
 pub use assets::{Assets, Found};
 pub use bed::{Bed, Test};
+pub use beside::Beside;
 pub use image::{File, Image};
 pub use kubectl::Kubectl;
 pub use namespaces::{isolated, lacking, outside};
@@ -140,6 +142,12 @@ impl Cluster {
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
         self.access.kubeconfig("admin")
+    }
+
+    /// A folder for files of programs that are started beside the cluster. It goes with the cluster.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.dir
     }
 
     /// The audit log: one JSON object per created pod, with what each webhook did in its annotations.

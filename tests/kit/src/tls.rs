@@ -4,7 +4,7 @@
 use std::{
     fs, io,
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -30,7 +30,15 @@ impl Certificate {
     /// # Errors
     /// Where the files cannot be written.
     pub fn for_loopback() -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
+        Self::in_folder(&std::env::temp_dir())
+    }
+
+    /// As [`Self::for_loopback`], with the files in a folder in this one.
+    ///
+    /// # Errors
+    /// Where the files cannot be written.
+    pub fn in_folder(parent: &Path) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir_in(parent)?;
         let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
         fs::write(folder.path().join("tls.crt"), pair.cert.pem())?;
         fs::write(folder.path().join("tls.key"), pair.signing_key.serialize_pem())?;

@@ -74,6 +74,11 @@ impl Server {
         }
     }
 
+    /// The file that it logs into.
+    pub(super) fn log(&self) -> &Path {
+        &self.log
+    }
+
     async fn death(&self) -> ExitStatus {
         loop {
             if let Ok(Some(status)) = self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait() {
