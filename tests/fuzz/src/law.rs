@@ -50,8 +50,11 @@ impl Law {
     pub(crate) fn new() -> Self {
         let otherwise = Settings::parse(OTHERWISE, Path::new("otherwise")).unwrap();
         let mut limited = Namespace::default();
-        *limited.container.of_mut(Resource::Cpu) =
-            Bounds { min: Some(Quantity::thousandths(50)), ratio: true, ..Bounds::default() };
+        *limited.container.of_mut(Resource::Cpu) = Bounds {
+            min: Some(Quantity::thousandths(50)),
+            ratio: Some(Quantity::thousandths(1000)),
+            ..Bounds::default()
+        };
         let namespaces = Namespaces([(LIMITED.to_owned(), Arc::new(limited))].into());
         Self { injectors: [Settings::default(), otherwise].map(Injector::new), namespaces }
     }
