@@ -30,11 +30,8 @@ test: suite cluster ## Set up and pass every test
 suite: ## The hermetic tests: nothing but Rust
 	cargo test --workspace --lib --bins --test suite
 
-# A target of its own keeps the flags from build scripts.
 fuzz: ## Admission under ten million reviews that nobody would write, guided by coverage (FUZZ_INPUTS)
-	RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 \
-	    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters" \
-	    cargo run --profile fuzz --package fuzz --target "$$(rustc -vV | sed -n 's/^host: //p')" -- $(FUZZ_INPUTS)
+	RUSTC_WRAPPER=$(CURDIR)/tests/fuzz/instrument cargo run --profile fuzz --package fuzz -- $(FUZZ_INPUTS)
 
 cluster: ## The real Kubernetes on this machine: Go and root (REQUIRE_CLUSTER=1: a skip is a failure)
 	cargo test --test cluster

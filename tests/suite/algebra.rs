@@ -1,6 +1,7 @@
 //! The algebra of injection over pods at random (`kit::pods`): whatever a pod is like and whatever is configured, what
 //! holds for one holds for all. `PROPTEST_CASES` raises the number of pods, 256 for each property.
 
+mod back;
 mod damage;
 mod sidecar;
 

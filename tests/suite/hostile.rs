@@ -116,6 +116,22 @@ fn a_key_that_is_there_twice_is_read_as_the_api_server_does_or_not_at_all() {
     }
 }
 
+/// Nothing in a list can be patched by name.
+#[test]
+fn a_list_is_no_object() {
+    for object in [
+        "[{}, {}]",
+        r#"[null, {"containers": []}]"#,
+        r#"{"spec": []}"#,
+        r#"{"spec": [null, null, [{"name": "vdi-metrics"}]]}"#,
+        r#"{"metadata": [], "spec": {}}"#,
+        r#"{"metadata": [null, {"a": "b"}], "spec": {}}"#,
+        r#"{"metadata": {"labels": []}, "spec": {}}"#,
+    ] {
+        assert_eq!(decide(envelope("", object)).as_deref(), Ok("skipped: undecodable"), "{object}");
+    }
+}
+
 #[test]
 fn text_and_numbers_that_rust_does_not_hold_cost_no_desktop() {
     for (metadata, spec, expected) in [

@@ -1,5 +1,5 @@
 //! Which places of the program an input reaches, where the compiler counts them: LLVM's inline 8-bit counters, switched on by
-//! flags that a stable compiler takes (`-Cpasses=sancov-module`, in the Makefile).
+//! `tests/fuzz/instrument`.
 #![allow(
     unsafe_code,
     reason = "the counters are a section of the program that LLVM hands over as two pointers"
@@ -19,6 +19,9 @@ extern "C" fn __sanitizer_cov_8bit_counters_init(start: *mut u8, end: *mut u8) {
     COUNTERS.store(start, Relaxed);
     COUNT.store(end as usize - start as usize, Relaxed);
 }
+
+/// Most of the program is not reached by any one input: so many counters are looked at together first.
+const STRIDE: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Guide {
@@ -40,9 +43,8 @@ impl Guide {
     /// Whether the input reached a place, or as often, as none did before.
     pub(crate) fn is_news(&mut self) -> bool {
         let mut news = false;
-        for (counters, seen) in counters().chunks(8).zip(self.seen.chunks_mut(8)) {
-            // Most of the program is not reached by any one input.
-            if counters.iter().fold(0, |all, counter| all | counter) != 0 {
+        for (counters, seen) in counters().chunks(STRIDE).zip(self.seen.chunks_mut(STRIDE)) {
+            if counters != &[0; STRIDE][..counters.len()] {
                 for (counter, seen) in counters.iter().zip(seen) {
                     let magnitude = magnitude(*counter);
                     news |= *seen | magnitude != *seen;

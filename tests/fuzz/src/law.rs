@@ -14,7 +14,7 @@ use vdi_metrics::{
 };
 
 /// How an input ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     Patched,
     Answered,
@@ -52,7 +52,7 @@ impl Law {
         let mut limited = Namespace::default();
         *limited.container.of_mut(Resource::Cpu) = Bounds {
             min: Some(Quantity::thousandths(50)),
-            ratio: Some(Quantity::thousandths(2000)),
+            ratio: Some(Quantity::thousandths(1000)),
             ..Bounds::default()
         };
         let namespaces = Namespaces([(LIMITED.to_owned(), Arc::new(limited))].into());
@@ -60,29 +60,35 @@ impl Law {
     }
 
     /// # Panics
-    /// Where the input breaks it.
+    /// Where the answer is none that an API server takes.
     pub(crate) fn judge(&self, body: &[u8]) -> Ending {
-        let injector = &self.injectors[body.len() % 2];
-        let Some(answer) = self.answer(injector, body) else { return Ending::Refused };
-        if answer.patch.is_none() {
-            return Ending::Answered;
+        match self.answer(self.injector(body), body) {
+            None => Ending::Refused,
+            Some(answer) if answer.patch.is_none() => Ending::Answered,
+            Some(_) => Ending::Patched,
         }
-        // A document deeper than this reader goes, or with numbers that it does not hold, is not looked at further.
-        if let Ok(review) = serde_json::from_slice(body) {
-            self.is_read_as_the_api_server_does(injector, &answer, &review);
-        }
-        Ending::Patched
     }
 
-    /// To whom the last of two equal keys counts, as to `Value`: the same document without doubles has the same answer,
-    /// its patch applies to the whole pod, and what comes of that is not changed again.
-    fn is_read_as_the_api_server_does(&self, injector: &Injector, answer: &Answer, review: &Value) {
+    /// To the API server the last of two equal keys counts, as to `Value`: the same document without doubles has the same
+    /// answer, its patch applies to the whole pod, and what comes of that is not changed again.
+    ///
+    /// # Panics
+    /// Where that does not hold.
+    pub(crate) fn judge_whole(&self, body: &[u8]) {
+        let injector = self.injector(body);
+        let answer = self.answer(injector, body).filter(|answer| answer.patch.is_some());
+        // A document deeper than this reader goes, or with numbers that it does not hold, is not looked at further.
+        let (Some(answer), Ok(review)) = (answer, serde_json::from_slice::<Value>(body)) else { return };
         let again = |review: &Value| self.answer(injector, &serde_json::to_vec(review).unwrap()).unwrap();
-        let plain = again(review);
+        let plain = again(&review);
         assert_eq!((&plain.decision, &plain.patch), (&answer.decision, &answer.patch));
         let mut once = review.clone();
         once["request"]["object"] = answer.applied(&review["request"]["object"], &OURS);
         assert_eq!(again(&once).patch, None, "{} again", answer.decision);
+    }
+
+    fn injector(&self, body: &[u8]) -> &Injector {
+        &self.injectors[body.len() % 2]
     }
 
     fn answer(&self, injector: &Injector, body: &[u8]) -> Option<Answer> {

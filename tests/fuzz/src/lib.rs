@@ -18,8 +18,11 @@ use std::{
 };
 
 use guide::Guide;
-use law::Law;
+use law::{Ending, Law};
 use mutate::Random;
+
+/// The law for whole documents is dear: what reaches nothing new is held to it one time in so many.
+const WHOLE: usize = 8;
 
 /// What a run came to.
 #[derive(Debug, Default)]
@@ -52,11 +55,19 @@ pub fn run(inputs: usize, seed: u64) -> Result<Report, PathBuf> {
     for number in 0..inputs {
         let input = if number < seeds { corpus[number].clone() } else { random.child(&corpus) };
         guide.begin();
-        let ending = catch_unwind(AssertUnwindSafe(|| law.judge(&input))).map_err(|_| saved(&input, seed))?;
-        if guide.is_news() && number >= seeds {
+        let judged = catch_unwind(AssertUnwindSafe(|| {
+            let (ending, is_news) = (law.judge(&input), guide.is_news());
+            if is_news || number % WHOLE == 0 {
+                law.judge_whole(&input);
+            }
+            (ending, is_news)
+        }));
+        let (ending, is_news) = judged.map_err(|_| saved(&input, seed))?;
+        report.endings[ending as usize] += 1;
+        // What is refused is mostly no JSON any more, and so would be what comes of it.
+        if is_news && number >= seeds && ending != Ending::Refused {
             corpus.push(input);
         }
-        report.endings[ending as usize] += 1;
     }
     Ok(Report {
         inputs,

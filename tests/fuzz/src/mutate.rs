@@ -7,7 +7,7 @@ use std::ops::Range;
 pub(crate) struct Random(pub(crate) u64);
 
 /// No child grows beyond this; size alone is shown over the real server.
-const LONGEST: usize = 32 << 10;
+const LONGEST: usize = 8 << 10;
 
 /// What stands where another value is expected.
 const ODD: [&[u8]; 16] = [

@@ -1,0 +1,48 @@
+//! The way back: what `inject` makes of a manifest, `uninject` makes the manifest again.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use kit::pods;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use vdi_metrics::{
+    cli::{Cli, Command, Streams},
+    contract::key,
+};
+
+use super::CONFIGURATIONS;
+
+/// What a verb makes of a manifest, and its report.
+fn work(verb: &str, options: &[&str], manifest: &str) -> (String, String) {
+    let arguments = ["vdi-metrics", verb, "-"].into_iter().chain(options.iter().copied());
+    let Command::Verb(verb) = Cli::parse_from(arguments).command else { panic!("{verb} reads no manifest") };
+    let (mut stdout, mut stderr) = (vec![], vec![]);
+    let mut streams = Streams { stdin: &mut manifest.as_bytes(), stdout: &mut stdout, stderr: &mut stderr };
+    let code = verb.work(&mut streams);
+    let [stdout, stderr] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
+    assert_eq!(code, ExitCode::SUCCESS, "{stderr}");
+    (stdout, stderr)
+}
+
+/// Whether nothing of a pod is named as what we add: `uninject` could not tell it from ours.
+fn is_free_of_us(pod: &Value) -> bool {
+    let has = |map: &str, key: &str| pod["metadata"][map].get(key).is_some();
+    let ours = [key::STATUS, key::CONFIG, key::RESTORE];
+    !has("labels", key::INJECTED) && !ours.iter().any(|key| has("annotations", key))
+}
+
+proptest! {
+    #[test]
+    fn uninject_undoes_inject(mut pod in pods::sound(), configuration in 0..CONFIGURATIONS.len(), yaml in any::<bool>()) {
+        prop_assume!(is_free_of_us(&pod));
+        pod["apiVersion"] = json!("v1");
+        pod["kind"] = json!("Pod");
+        let manifest = if yaml { serde_saphyr::to_string(&pod).unwrap() } else { pods::text(&pod) };
+        let config = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(config.path(), CONFIGURATIONS[configuration]).unwrap();
+        let (injected, report) = work("inject", &["--config", config.path().to_str().unwrap()], &manifest);
+        let (back, _) = work("uninject", &[], &injected);
+        prop_assert_eq!(back, manifest, "{}", report);
+    }
+}
