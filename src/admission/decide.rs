@@ -54,20 +54,23 @@ pub(super) fn decide<'p>(
     injector: &'p Injector,
     notices: &mut Vec<Notice>,
 ) -> Decision<'p> {
-    if let Some(reason) = refusal(pod, namespace) {
-        return Decision::Skip(reason);
+    let refusal = refusal(pod, namespace);
+    if let Some(hash) = injected_as(pod) {
+        // Under another configuration, in a copied pod, it is whole as it is.
+        let is_current = hash == injector.hash() && refusal.is_none();
+        let plan = is_current.then(|| plan(pod, known, injector, notices).ok()).flatten();
+        return plan.map_or(Decision::Skip(Reason::AlreadyInjected), Decision::Inspect);
     }
-    let there = pod.containers().any(|container| container.name == CONTAINER);
-    if there && pod.annotation(key::CONFIG) != Some(injector.hash()) {
-        // Injected under another configuration, by a copied pod: it is whole as it is.
-        return Decision::Skip(Reason::AlreadyInjected);
-    }
-    match plan(pod, known, injector, notices) {
-        Ok(plan) if there => Decision::Inspect(plan),
+    match refusal.map_or_else(|| plan(pod, known, injector, notices), Err) {
         Ok(plan) => Decision::Inject(plan),
-        Err(_) if there => Decision::Skip(Reason::AlreadyInjected),
         Err(reason) => Decision::Skip(reason),
     }
+}
+
+/// The configuration that the pod was injected under, by its annotation and our container.
+fn injected_as<'p>(pod: &'p Pod<'_>) -> Option<&'p str> {
+    let there = pod.containers().any(|container| container.name == CONTAINER);
+    pod.annotation(key::CONFIG).filter(|_| there)
 }
 
 fn refusal(pod: &Pod<'_>, namespace: &str) -> Option<Reason> {
@@ -85,19 +88,15 @@ fn refusal(pod: &Pod<'_>, namespace: &str) -> Option<Reason> {
     .find_map(|(applies, reason)| applies.then_some(reason))
 }
 
-/// A container, volume or port of our name without the annotation that only we write. Services that select the port by
-/// that name would come to us.
+/// A container, volume or port of our name that is not ours. Services that select the port by that name would come to us.
 fn is_name_taken(pod: &Pod<'_>) -> bool {
-    let container = pod.containers().any(|container| container.name == CONTAINER);
+    let container = || pod.containers().any(|container| container.name == CONTAINER);
     let volume = || pod.spec.volumes.iter().flatten().any(|volume| volume.name == CONTAINER);
     let port = || {
         let ports = pod.others().flat_map(|container| container.ports.iter().flatten());
         ports.into_iter().any(|port| port.name.as_deref() == Some(CONTAINER))
     };
-    match pod.annotation(key::CONFIG) {
-        None => container || volume() || port(),
-        Some(_) => !container && (volume() || port()),
-    }
+    injected_as(pod).is_none() && (container() || volume() || port())
 }
 
 fn plan<'p>(
@@ -141,11 +140,13 @@ fn wanted(configured: &settings::Resources, asked: &Overrides<'_>) -> settings::
     wanted
 }
 
-/// A regular container would keep a pod that is not restarted for ever from completing.
+/// A regular container would keep a pod that is not restarted for ever from completing, and make a pod of one that has no
+/// other.
 fn mode(pod: &Pod<'_>, asked: Option<Mode>, configured: Mode, notices: &mut Vec<Notice>) -> Mode {
     let wanted = asked.unwrap_or(configured);
     let for_ever = pod.spec.restart_policy.as_deref().is_none_or(|policy| policy == "Always");
-    if wanted == Mode::Container && !for_ever {
+    let alone = pod.spec.containers.as_ref().is_none_or(Vec::is_empty);
+    if wanted == Mode::Container && (alone || !for_ever) {
         if asked.is_some() {
             notices.push(Notice::line(format_args!(
                 "{} is native here: a container would keep this pod from completing",

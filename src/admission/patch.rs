@@ -52,13 +52,13 @@ impl Additions {
         }
         added.metadata(pod, &[INJECTED], &annotations);
         let (list, exists) = match plan.mode {
-            Mode::Native => ("/spec/initContainers", pod.spec.init_containers.is_some()),
-            Mode::Container => ("/spec/containers", pod.spec.containers.is_some()),
+            Mode::Native => (INIT_CONTAINERS, pod.spec.init_containers.is_some()),
+            Mode::Container => (CONTAINERS, pod.spec.containers.is_some()),
         };
         added.extend_list(list, exists, &[Container::of(plan, policy)]);
-        added.extend_list("/spec/volumes", pod.spec.volumes.is_some(), &[container::volume()]);
+        added.extend_list(VOLUMES, pod.spec.volumes.is_some(), &[container::volume()]);
         let secrets: Vec<_> = plan.pull_secrets.iter().map(|name| json!({"name": name})).collect();
-        added.extend_list("/spec/imagePullSecrets", pod.spec.image_pull_secrets.is_some(), &secrets);
+        added.extend_list(PULL_SECRETS, pod.spec.image_pull_secrets.is_some(), &secrets);
         added
     }
 
@@ -143,10 +143,10 @@ impl Additions {
     }
 
     /// Appends to the list, or makes it.
-    fn extend_list<T: Serialize>(&mut self, path: &'static str, exists: bool, items: &[T]) {
+    fn extend_list<T: Serialize>(&mut self, (path, end): List, exists: bool, items: &[T]) {
         if exists {
             for item in items {
-                self.add(format!("{path}/-"), item);
+                self.add(end, item);
             }
         } else if !items.is_empty() {
             self.add(path, &items);
@@ -171,6 +171,14 @@ pub(super) const INJECTED: (&str, &str) = (key::INJECTED, "true");
 const SCRAPE: &str = "prometheus.io/scrape";
 const SCRAPE_PORT: &str = "prometheus.io/port";
 const SCRAPE_PATH: &str = "prometheus.io/path";
+
+/// Where a list stands, and where its next item goes.
+type List = (&'static str, &'static str);
+
+const CONTAINERS: List = ("/spec/containers", "/spec/containers/-");
+const INIT_CONTAINERS: List = ("/spec/initContainers", "/spec/initContainers/-");
+const VOLUMES: List = ("/spec/volumes", "/spec/volumes/-");
+const PULL_SECRETS: List = ("/spec/imagePullSecrets", "/spec/imagePullSecrets/-");
 
 /// Room for an ordinary patch.
 const PATCH_SIZE: usize = 3 << 10;

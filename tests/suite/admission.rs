@@ -312,6 +312,25 @@ fn the_systems_namespaces_are_left_alone() {
 }
 
 #[test]
+fn a_copied_pod_that_has_us_is_never_said_to_go_without() {
+    let case = Case::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pods/bare.yaml"));
+    let mut pod = case.inject(&case.pod);
+    pod["spec"]["hostNetwork"] = json!(true);
+    assert_eq!(case.ask(&pod)["auditAnnotations"]["decision"], "skipped: already_injected");
+}
+
+#[test]
+fn the_sidecar_makes_no_pod_of_one_without_containers() {
+    let annotations = json!({key::MODE: "container"});
+    let pod = json!({"metadata": {"annotations": annotations}, "spec": {"containers": []}});
+    let injected = patched(&pod, &answer(&review(&pod)));
+    assert_eq!(
+        (&injected["spec"]["containers"], injected["spec"]["initContainers"][0]["name"].as_str()),
+        (&json!([]), Some(CONTAINER))
+    );
+}
+
+#[test]
 fn what_others_broke_is_put_back() {
     let case = Case::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pods/init-containers.yaml"));
     let whole = case.inject(&case.pod);
