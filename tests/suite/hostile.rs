@@ -70,8 +70,8 @@ fn no_depth_reaches_the_stack() {
                     "skipped: undecodable",
                 ),
                 (pod("", &format!(r#", "volumes": {bomb}"#)), "skipped: undecodable"),
-                (pod(&format!(r#""labels": {bomb}"#), ""), "skipped: undecodable"),
-                (pod(&format!(r#""annotations": {{"a": {bomb}}}"#), ""), "skipped: undecodable"),
+                (pod(&format!(r#""labels": {{"a": {bomb}}}"#), ""), "injected"),
+                (pod(&format!(r#""annotations": {{"a": {bomb}}}"#), ""), "injected"),
                 (envelope("", &bomb), "skipped: undecodable"),
                 (envelope(&format!(r#", "options": {bomb}"#), r#"{"spec": {}}"#), "injected"),
             ] {
@@ -135,7 +135,8 @@ fn a_list_is_no_object() {
 #[test]
 fn text_and_numbers_that_rust_does_not_hold_cost_no_desktop() {
     for (metadata, spec, expected) in [
-        (r#""labels": {"a": "\ud800"}"#, "", "skipped: undecodable"),
+        (r#""labels": {"a": "\ud800"}"#, "", "injected"),
+        (r#""labels": {"vdi-metrics.io/inject": "\ud800"}"#, "", "injected"),
         (r#""labels": {"\udc00\ud800": "a"}"#, "", "skipped: undecodable"),
         (r#""name": "\ud800""#, r#", "nodeName": "\ud800""#, "injected"),
         (r#""labels": {"a": "\u0000"}"#, "", "injected"),
