@@ -166,10 +166,11 @@ impl Splicer<'_> {
         self.source[..at].rfind('\n').map_or(0, |newline| newline + 1)
     }
 
-    /// Where the line after this place begins.
+    /// Where the line after this place begins. A block scalar ends in the margin of what follows it.
     fn next_line(&self, at: usize) -> usize {
-        if self.source[..at].ends_with('\n') {
-            return at;
+        let line = self.line(at);
+        if line > 0 && self.source[line..at].trim().is_empty() {
+            return line;
         }
         self.source[at..].find('\n').map_or(self.source.len(), |newline| at + newline + 1)
     }
