@@ -12,7 +12,7 @@ use super::{
     patch::{self, Additions, INJECTED},
     pod::{self, Pod},
 };
-use crate::contract::{CONTAINER, key};
+use crate::contract::{CONTAINER, env, key};
 
 /// The containers of a pod as they came. Ours alone is read in full: what others are like must not matter.
 #[derive(Debug, Deserialize)]
@@ -47,6 +47,8 @@ pub enum Part {
     SecurityContext,
     /// Requests and limits.
     Resources,
+    /// The port, where another container has taken it since.
+    Port,
     /// The mount that keeps the API token out.
     Mount,
     /// The volume behind it.
@@ -93,6 +95,7 @@ impl Found {
         }
         repair.security(&path, &self.container["securityContext"], &expected["securityContext"]);
         repair.resources(&path, &self.container["resources"], &expected["resources"]);
+        repair.port(&path, &self.container, &expected, pod);
         repair.mount(&path, &self.container["volumeMounts"], &expected["volumeMounts"]);
         repair.volume(pod);
         repair.label(pod);
@@ -159,14 +162,34 @@ impl Repair {
         }
     }
 
-    /// Only where nothing is mounted: with the token there already, a second mount would have the pod refused.
+    /// Only where another container declares it too: a port that was changed is somebody's intention.
+    fn port(&mut self, path: &str, found: &Value, expected: &Value, pod: &Pod<'_>) {
+        let ours =
+            place(&found["ports"], CONTAINER).map(|index| (index, &found["ports"][index]["containerPort"]));
+        let Some((index, port)) = ours else { return };
+        let declared = pod.others().flat_map(|container| container.ports.iter().flatten());
+        if !declared.into_iter().any(|other| *port == other.container_port) {
+            return;
+        }
+        let free = &expected["ports"][0]["containerPort"];
+        self.put(Part::Port, format!("{path}/ports/{index}/containerPort"), free);
+        let listen = place(&expected["env"], env::LISTEN).map(|index| &expected["env"][index]["value"]);
+        if let (Some(index), Some(value)) = (place(&found["env"], env::LISTEN), listen) {
+            self.put(Part::Port, format!("{path}/env/{index}/value"), value);
+        }
+    }
+
+    /// Where nothing is mounted any more, ServiceAccount admission mounts the API token before we are asked again. A second
+    /// mount there would have the pod refused, so that one is turned to our volume; anybody else's is left.
     fn mount(&mut self, path: &str, found: &Value, expected: &Value) {
-        match found.as_array() {
-            None => self.put(Part::Mount, format!("{path}/volumeMounts"), expected),
-            Some(mounts) if mounts.iter().all(|mount| mount["mountPath"] != TOKEN_PATH) => {
-                self.put(Part::Mount, format!("{path}/volumeMounts/-"), &expected[0]);
-            }
-            Some(_) => {}
+        let Some(mounts) = found.as_array() else {
+            return self.put(Part::Mount, format!("{path}/volumeMounts"), expected);
+        };
+        let Some(index) = mounts.iter().position(|mount| mount["mountPath"] == TOKEN_PATH) else {
+            return self.put(Part::Mount, format!("{path}/volumeMounts/-"), &expected[0]);
+        };
+        if mounts[index]["name"].as_str().is_some_and(|name| name.starts_with("kube-api-access-")) {
+            self.put(Part::Mount, format!("{path}/volumeMounts/{index}/name"), CONTAINER);
         }
     }
 
@@ -193,12 +216,23 @@ impl Repair {
     }
 }
 
+fn place(list: &Value, name: &str) -> Option<usize> {
+    list.as_array()?.iter().position(|item| item["name"] == name)
+}
+
 // === impl Part ===
 
 impl Part {
     /// Every part, so that each has a series before it is first repaired.
-    pub const ALL: [Self; 6] =
-        [Self::RestartPolicy, Self::SecurityContext, Self::Resources, Self::Mount, Self::Volume, Self::Label];
+    pub const ALL: [Self; 7] = [
+        Self::RestartPolicy,
+        Self::SecurityContext,
+        Self::Resources,
+        Self::Port,
+        Self::Mount,
+        Self::Volume,
+        Self::Label,
+    ];
 
     /// The word for a label value.
     #[must_use]
@@ -207,6 +241,7 @@ impl Part {
             Self::RestartPolicy => "restart_policy",
             Self::SecurityContext => "security_context",
             Self::Resources => "resources",
+            Self::Port => "port",
             Self::Mount => "mount",
             Self::Volume => "volume",
             Self::Label => "label",

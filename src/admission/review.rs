@@ -7,7 +7,10 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize,
+    de::{Error as _, IgnoredAny},
+};
 use serde_json::json;
 
 use super::{Answer, pod::Pod};
@@ -76,7 +79,9 @@ impl<'a> Review<'a> {
     /// Reads the envelope and the pod in one pass; a second pass without the pod is made only where it cannot be read,
     /// so that even then the desktop is admitted.
     pub(super) fn read(body: &'a [u8]) -> Result<Self, Malformed> {
-        match serde_json::from_slice::<Envelope<'a, Pod<'a>>>(body) {
+        // Checked once as a whole, the text is not checked again string by string.
+        let text = std::str::from_utf8(body).map_err(serde_json::Error::custom);
+        match text.and_then(serde_json::from_str::<Envelope<'a, Pod<'a>>>) {
             Ok(envelope) => envelope.request().map(Self),
             Err(error) => {
                 let envelope: Envelope<'a, IgnoredAny> =
@@ -126,7 +131,7 @@ impl<'a> Review<'a> {
     pub(super) fn reply(&self, answer: &Answer) -> Vec<u8> {
         let mut reply = String::with_capacity(REPLY_SIZE);
         reply.push_str(r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"allowed":true,"uid":"#);
-        reply.push_str(&json!(self.uid()).to_string());
+        reply.push_str(&serde_json::to_string(self.uid()).unwrap_or_default());
         if !answer.added.is_empty() {
             reply.push_str(r#","patchType":"JSONPatch","patch":""#);
             BASE64_STANDARD.encode_string(answer.added.json(), &mut reply);

@@ -372,6 +372,37 @@ fn claims_that_others_took_are_put_back_alone() {
 }
 
 #[test]
+fn the_api_token_does_not_stay() {
+    let case = Case::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pods/bare.yaml"));
+    let whole = case.inject(&case.pod);
+    for (name, decision) in
+        [("kube-api-access-2tjj9", "repaired"), ("somebodys", "skipped: already_injected")]
+    {
+        let mut pod = whole.clone();
+        pod["spec"]["initContainers"][0]["volumeMounts"][0]["name"] = json!(name);
+        let response = case.ask(&pod);
+        assert_eq!(response["auditAnnotations"]["decision"], decision);
+        assert_eq!(decision == "repaired", case.inject(&pod) == whole);
+    }
+}
+
+#[test]
+fn a_port_that_another_container_has_taken_since_is_left_to_it() {
+    let case = Case::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pods/bare.yaml"));
+    let mut pod = case.inject(&case.pod);
+    pod["spec"]["initContainers"][0]["env"].as_array_mut().unwrap().insert(0, json!({"name": "THEIRS"}));
+    let exporter = json!({"name": "exporter", "ports": [{"containerPort": 9478}, {"containerPort": 9479}]});
+    pod["spec"]["containers"].as_array_mut().unwrap().push(exporter);
+    let response = case.ask(&pod);
+    assert_eq!(response["auditAnnotations"]["decision"], "repaired");
+    let repaired = patched(&pod, &response);
+    assert_eq!(repaired["spec"]["initContainers"][0]["ports"][0]["containerPort"], 9480);
+    let listens = json!({"name": "VDI_METRICS_LISTEN", "value": "[::]:9480"});
+    assert_eq!(repaired["spec"]["initContainers"][0]["env"][1], listens);
+    assert_eq!(case.ask(&repaired)["auditAnnotations"]["decision"], "skipped: already_injected");
+}
+
+#[test]
 fn what_others_meant_is_left() {
     let case = Case::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pods/bare.yaml"));
     let mut pod = case.inject(&case.pod);

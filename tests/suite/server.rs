@@ -1,12 +1,16 @@
 //! The real server over TLS: what it answers, what it bears, how it ends.
 
 use std::{
+    fs,
     io::{ErrorKind, Read, Write},
     net::SocketAddr,
+    os::unix::fs::symlink,
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use kit::{
     exposition::Exposition,
     http::{self, Response},
@@ -46,7 +50,7 @@ impl Server {
 
     /// The most memory that it ever held.
     pub(crate) fn peak_kibibytes(&self) -> u32 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
@@ -203,7 +207,7 @@ fn away(user: &Value) -> tempfile::NamedTempFile {
         "users": [{"name": "somebody", "user": user}],
         "contexts": [{"name": "away", "context": {"cluster": "away", "user": "somebody"}}],
     });
-    std::fs::write(kubeconfig.path(), config.to_string()).unwrap();
+    fs::write(kubeconfig.path(), config.to_string()).unwrap();
     kubeconfig
 }
 
@@ -243,12 +247,60 @@ fn without_a_cluster_it_says_once_that_it_counts_no_sessions() {
     );
 }
 
+/// As the kubelet changes a mounted ConfigMap: a new folder, and a link to it that is swapped.
+fn mount(volume: &Path, text: &str) {
+    let data = tempfile::Builder::new().prefix("..").tempdir_in(volume).unwrap().keep();
+    fs::write(data.join("config.yaml"), text).unwrap();
+    let link = volume.join("..data_tmp");
+    symlink(data.file_name().unwrap(), &link).unwrap();
+    fs::rename(link, volume.join("..data")).unwrap();
+}
+
+#[test]
+fn a_changed_configuration_is_taken_up_and_a_bad_one_is_not() {
+    let volume = tempfile::tempdir().unwrap();
+    mount(volume.path(), "sidecar: {port: 9500}\n");
+    let config = volume.path().join("config.yaml");
+    symlink("..data/config.yaml", &config).unwrap();
+    let server = Server::start_with(&["--config", config.to_str().unwrap()], "/nonexistent");
+    let port_of_new_pods = || {
+        let answer: Value = serde_json::from_str(&server.mutate(&review()).body).unwrap();
+        let patch = BASE64_STANDARD.decode(answer["response"]["patch"].as_str().unwrap()).unwrap();
+        let patch: Value = serde_json::from_slice(&patch).unwrap();
+        let added = patch.as_array().unwrap().iter().find(|added| added["path"] == "/spec/initContainers");
+        added.unwrap()["value"][0]["ports"][0]["containerPort"].as_u64().unwrap()
+    };
+    let state = || {
+        let seen = server.exposition();
+        let value = |name| seen.value(name, &[]).unwrap();
+        (value("vdi_metrics_config_generation"), value("vdi_metrics_config_last_load_success"))
+    };
+    let becomes = |expected: (f64, f64)| {
+        eventually(&format!("generation and success to be {expected:?}"), || {
+            (state() == expected).then_some(())
+        });
+    };
+    assert_eq!((state(), port_of_new_pods()), ((1.0, 1.0), 9500));
+    mount(volume.path(), "sidecar: {port: 9600}\n");
+    becomes((2.0, 1.0));
+    assert_eq!(port_of_new_pods(), 9600);
+    mount(volume.path(), "sidecar: {prot: 9700}\n");
+    becomes((2.0, 0.0));
+    assert_eq!(port_of_new_pods(), 9600, "the last good one is kept");
+    let complaint = server.process.logged("Cannot use the changed configuration");
+    assert!(complaint.contains("config.yaml") && complaint.contains("prot"), "{complaint}");
+    mount(volume.path(), "sidecar: {port: 9800}\n");
+    becomes((3.0, 1.0));
+    assert_eq!(port_of_new_pods(), 9800);
+    assert_eq!(server.process.log().matches("Cannot use the changed configuration").count(), 1);
+}
+
 #[test]
 fn a_bad_start_names_the_file_and_the_remedy() {
     let certificate = Certificate::for_loopback().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("config.yaml");
-    std::fs::write(&config, "sidecar:\n  imagePolicy: Always\n").unwrap();
+    fs::write(&config, "sidecar:\n  imagePolicy: Always\n").unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let (cert, key) = (certificate.cert(), certificate.key());
