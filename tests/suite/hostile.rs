@@ -167,12 +167,10 @@ fn text_and_numbers_that_rust_does_not_hold_cost_no_desktop() {
         let decision = decide(pod(metadata, spec)).unwrap_or_else(|_| "malformed".to_owned());
         assert_eq!(decision, expected, "{metadata} {spec}");
     }
-    for (mark, expected) in
-        [(&br#""labels": {"a": "@"}"#[..], Ok("skipped: undecodable")), (br#""name": "@""#, Ok("injected"))]
-    {
-        let body = pod(std::str::from_utf8(mark).unwrap(), "").into_bytes();
+    for metadata in [r#""labels": {"a": "@"}"#, r#""name": "@""#] {
+        let body = pod(metadata, "").into_bytes();
         let latin1: Vec<u8> = body.into_iter().map(|byte| if byte == b'@' { 0xe9 } else { byte }).collect();
-        assert_eq!(decide(latin1).as_deref().map_err(|_| ()), expected);
+        assert_eq!(decide(latin1).as_deref(), Ok("skipped: undecodable"), "{metadata}");
     }
     assert!(decide(envelope(r#", "name": "\ud800""#, "{}")).is_err());
 }
