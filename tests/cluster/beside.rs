@@ -93,15 +93,10 @@ pub(crate) async fn create(bed: &Bed, namespace: &str, pod: &Value) -> Result<An
     post(bed, &format!("/api/v1/namespaces/{namespace}/pods"), pod).await
 }
 
-/// Creates an object and keeps all of the answer, which a typed client does not.
+/// Creates an object.
 pub(crate) async fn post(bed: &Bed, path: &str, object: &Value) -> Result<Answer> {
     let request = Request::post(path).header("content-type", "application/json");
-    let response = bed.client.send(request.body(Body::from(serde_json::to_vec(object)?))?).await?;
-    let warnings = response.headers().get_all("warning");
-    let warnings = warnings.iter().map(|value| Ok(warning(value.to_str()?))).collect::<Result<_>>()?;
-    let accepted = response.status().is_success();
-    let object = serde_json::from_slice(&response.into_body().collect_bytes().await?)?;
-    Ok(Answer { accepted, object, warnings })
+    Answer::to(bed, request.body(Body::from(serde_json::to_vec(object)?))?).await
 }
 
 /// The text in `299 - "TEXT"`.
@@ -111,6 +106,18 @@ fn warning(header: &str) -> String {
 }
 
 // === impl Answer ===
+
+impl Answer {
+    /// Sends a request and keeps all of the answer, which a typed client does not.
+    pub(crate) async fn to(bed: &Bed, request: Request<Body>) -> Result<Self> {
+        let response = bed.client.send(request).await?;
+        let warnings = response.headers().get_all("warning");
+        let warnings = warnings.iter().map(|value| Ok(warning(value.to_str()?))).collect::<Result<_>>()?;
+        let accepted = response.status().is_success();
+        let object = serde_json::from_slice(&response.into_body().collect_bytes().await?)?;
+        Ok(Self { accepted, object, warnings })
+    }
+}
 
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -20,6 +20,7 @@ macro_rules! tests {
     };
 }
 
+mod asked;
 mod audit;
 mod bed;
 mod beside;
@@ -30,15 +31,18 @@ mod injected;
 mod law;
 mod lifecycle;
 mod monitoring;
+mod others;
 mod policy;
 mod product;
+mod told;
 
 /// Subjects that need pods to run.
 const ON_A_NODE: &[&[(&str, Test)]] =
     &[bed::TESTS, cli::TESTS, injected::TESTS, lifecycle::TESTS, monitoring::TESTS];
 
 /// Subjects that the API server decides alone. They need no root and none of the images.
-const BESIDE: &[&[(&str, Test)]] = &[guard::TESTS, law::TESTS, policy::TESTS];
+const BESIDE: &[&[(&str, Test)]] =
+    &[asked::TESTS, guard::TESTS, law::TESTS, others::TESTS, policy::TESTS, told::TESTS];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
