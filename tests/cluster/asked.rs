@@ -147,8 +147,10 @@ async fn a_resource_claim_is_shared_as_it_is_referred_to(bed: &Bed) -> Result<()
         {"name": "nic", "resourceClaimName": "fast"},
     ]);
     pod["spec"]["containers"][0]["resources"] = json!({"claims": references});
-    let helper = json!({"name": "helper", "image": "x", "resources": {"claims": [{"name": "nic"}]}});
-    pod["spec"]["containers"].as_array_mut().expect("it has one").push(helper);
+    pod["spec"]["containers"] = json!([
+        pod["spec"]["containers"][0],
+        {"name": "helper", "image": "x", "resources": {"claims": [{"name": "nic"}]}},
+    ]);
     let answer = create(bed, &namespace, &pod).await?;
     let shared = sidecar(&answer.object).map(|sidecar| &sidecar["resources"]["claims"]);
     ensure!(shared == Some(&references), "{answer}");

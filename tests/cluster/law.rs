@@ -3,6 +3,8 @@
 //!
 //! The tables are in [`cases`]. Each of their pods is created, for show, in two namespaces that differ in the opt-in alone.
 
+#![expect(clippy::needless_pass_by_value, reason = "json! in place reads better than a borrow of it")]
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
