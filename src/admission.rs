@@ -35,7 +35,7 @@ pub use settings::Settings;
 use container::Container;
 use decide::{Decision, Plan};
 use patch::{Additions, Proofs};
-use pod::Pod;
+use pod::{Object, Pod};
 use repair::{Found, Whole};
 use settings::Profile;
 
@@ -132,7 +132,7 @@ impl Injector {
     #[must_use]
     pub fn consider(&self, pod: &[u8], namespace: &str, known: &Namespaces) -> Verdict {
         let whole = || serde_json::from_slice(pod).ok();
-        let answer = match Pod::deserialize(&mut serde_json::Deserializer::from_slice(pod)) {
+        let answer = match Object::<Pod<'_>>::deserialize(&mut serde_json::Deserializer::from_slice(pod)) {
             Ok(pod) => self.answer(&pod, namespace, known, whole),
             Err(_) => Answer::skip(Reason::Undecodable),
         };

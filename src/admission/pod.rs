@@ -1,7 +1,7 @@
 //! The view of a pod that decisions are made on. It borrows from the request, holds what is looked at and nothing
 //! else, and is never written back.
 
-use std::{borrow::Cow, cell::OnceCell, fmt};
+use std::{borrow::Cow, cell::OnceCell, fmt, marker::PhantomData, ops::Deref};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -16,10 +16,15 @@ use crate::contract::CONTAINER;
 #[derive(Debug, Deserialize)]
 pub(super) struct Pod<'a> {
     #[serde(borrow)]
-    pub(super) metadata: Option<Metadata<'a>>,
+    pub(super) metadata: Option<Object<Metadata<'a>>>,
     #[serde(borrow)]
-    pub(super) spec: Spec<'a>,
+    pub(super) spec: Object<Spec<'a>>,
 }
+
+/// What has to be an object with names. serde would read the fields of a struct from a list as well, and nothing in a list
+/// can be patched by name.
+#[derive(Debug, Default)]
+pub(super) struct Object<T>(T);
 
 /// Labels and annotations; `None` where the document has no such object to add to.
 #[derive(Debug, Default, Deserialize)]
@@ -217,8 +222,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Map<'a> {
 
             fn visit_map<M: de::MapAccess<'de>>(self, mut map: M) -> Result<Map<'de>, M::Error> {
                 let mut entries = Vec::with_capacity(8);
-                while let Some((key, value)) = map.next_entry::<_, &RawValue>()? {
-                    entries.push((key, Lazy { written: value.get(), text: OnceCell::new() }));
+                while let Some((key, value)) = map.next_entry()? {
+                    entries.push((key, value));
                 }
                 Ok(Map(entries))
             }
@@ -228,7 +233,47 @@ impl<'de: 'a, 'a> Deserialize<'de> for Map<'a> {
     }
 }
 
+// === impl Object ===
+
+impl<T> Deref for Object<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Named<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Named<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: de::MapAccess<'de>>(self, map: M) -> Result<Object<T>, M::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Named(PhantomData))
+    }
+}
+
 // === impl Lazy ===
+
+impl<'de: 'a, 'a> Deserialize<'de> for Lazy<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = <&RawValue>::deserialize(deserializer)?.get();
+        if !written.starts_with('"') && written != "null" {
+            return Err(de::Error::custom("a label or annotation that is no string"));
+        }
+        Ok(Self { written, text: OnceCell::new() })
+    }
+}
 
 impl Lazy<'_> {
     /// The text; empty where it is none, as the API server reads `null`.

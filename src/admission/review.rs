@@ -13,14 +13,17 @@ use serde::{
 };
 use serde_json::json;
 
-use super::{Answer, pod::Pod};
+use super::{
+    Answer,
+    pod::{Object, Pod},
+};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
 /// A request to admit something, and the pod in it where it is one that can be read.
 #[derive(Debug)]
-pub struct Review<'a>(Request<'a, Pod<'a>>);
+pub struct Review<'a>(Request<'a, Object<Pod<'a>>>);
 
 /// Why a body is no AdmissionReview that could be answered.
 #[derive(Debug)]
@@ -81,7 +84,7 @@ impl<'a> Review<'a> {
     pub(super) fn read(body: &'a [u8]) -> Result<Self, Malformed> {
         // Checked once as a whole, the text is not checked again string by string.
         let text = std::str::from_utf8(body).map_err(serde_json::Error::custom);
-        match text.and_then(serde_json::from_str::<Envelope<'a, Pod<'a>>>) {
+        match text.and_then(serde_json::from_str::<Envelope<'a, Object<Pod<'a>>>>) {
             Ok(envelope) => envelope.request().map(Self),
             Err(error) => {
                 let envelope: Envelope<'a, IgnoredAny> =
@@ -111,7 +114,7 @@ impl<'a> Review<'a> {
 
     /// The pod to be created; `None` where there is none or it cannot be read.
     pub(super) fn pod(&self) -> Option<&Pod<'a>> {
-        self.0.object.as_ref()
+        self.0.object.as_deref()
     }
 
     /// Whether this is the creation of a pod itself, the only thing that we change.

@@ -70,8 +70,8 @@ fn no_depth_reaches_the_stack() {
                     "skipped: undecodable",
                 ),
                 (pod("", &format!(r#", "volumes": {bomb}"#)), "skipped: undecodable"),
-                (pod(&format!(r#""labels": {{"a": {bomb}}}"#), ""), "injected"),
-                (pod(&format!(r#""annotations": {{"a": {bomb}}}"#), ""), "injected"),
+                (pod(&format!(r#""labels": {{"a": {bomb}}}"#), ""), "skipped: undecodable"),
+                (pod(&format!(r#""annotations": {{"a": {bomb}}}"#), ""), "skipped: undecodable"),
                 (envelope("", &bomb), "skipped: undecodable"),
                 (envelope(&format!(r#", "options": {bomb}"#), r#"{"spec": {}}"#), "injected"),
             ] {
