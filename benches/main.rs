@@ -19,8 +19,11 @@ use std::process::ExitCode;
 
 use table::Aim;
 
+/// Measures, prints and says what aims it speaks of.
+type Part = fn() -> anyhow::Result<Vec<Aim>>;
+
 /// The parts, in the order in which they run.
-const PARTS: &[(&str, fn() -> anyhow::Result<Vec<Aim>>)] =
+const PARTS: &[(&str, Part)] =
     &[("in-process", in_process::measure), ("over-tls", over_tls::measure), ("load", load::measure)];
 
 fn main() -> ExitCode {

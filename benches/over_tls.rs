@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use kit::desktop::{self, Size};
 
 use crate::{
@@ -102,7 +102,10 @@ fn ask(server: &Server, way: &Way) -> Result<Spell> {
     let waits: Vec<Result<Vec<f64>>> = thread::scope(|scope| {
         let clients: Vec<_> =
             (0..way.clients).map(|_| scope.spawn(|| waits(server, &request, way.anew))).collect();
-        clients.into_iter().map(|client| client.join().expect("a client does not panic")).collect()
+        clients
+            .into_iter()
+            .map(|client| client.join().unwrap_or_else(|_| Err(anyhow!("a client has panicked"))))
+            .collect()
     });
     let processor = server.processor()? - before;
     let mut waits = waits.into_iter().collect::<Result<Vec<_>>>()?.concat();
