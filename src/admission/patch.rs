@@ -50,13 +50,15 @@ impl Additions {
         if plan.scrape {
             annotations.extend([(SCRAPE, "true"), (SCRAPE_PORT, &*port), (SCRAPE_PATH, METRICS_PATH)]);
         }
-        added.metadata(pod, &[INJECTED], &annotations);
+        added.metadata(pod);
+        added.label(pod);
+        added.annotations(pod, &annotations);
         let (list, exists) = match plan.mode {
             Mode::Native => (INIT_CONTAINERS, pod.spec.init_containers.is_some()),
             Mode::Container => (CONTAINERS, pod.spec.containers.is_some()),
         };
         added.extend_list(list, exists, &[Container::of(plan, policy)]);
-        added.extend_list(VOLUMES, pod.spec.volumes.is_some(), &[container::volume()]);
+        added.volume(pod);
         let secrets: Vec<_> = plan.pull_secrets.iter().map(|name| json!({"name": name})).collect();
         added.extend_list(PULL_SECRETS, pod.spec.image_pull_secrets.is_some(), &secrets);
         added
@@ -67,9 +69,20 @@ impl Additions {
         let mut added = Self::default();
         let status = Outcome::Skipped(reason).to_string();
         if reason.is_marked() && pod.annotation(key::STATUS) != Some(&status) {
-            added.metadata(pod, &[], &[(key::STATUS, &status)]);
+            added.metadata(pod);
+            added.annotations(pod, &[(key::STATUS, &status)]);
         }
         added
+    }
+
+    /// The sidecar's volume.
+    pub(super) fn volume(&mut self, pod: &Pod<'_>) {
+        self.extend_list(VOLUMES, pod.spec.volumes.is_some(), &[container::volume()]);
+    }
+
+    /// The label that Services and the session watch select.
+    pub(super) fn label(&mut self, pod: &Pod<'_>) {
+        self.extend_map("/metadata/labels", pod.labels().is_some(), &[INJECTED]);
     }
 
     /// Adds one value at a path whose parents exist.
@@ -121,12 +134,14 @@ impl Additions {
         serde_json::from_slice(&self.json).ok()
     }
 
-    fn metadata(&mut self, pod: &Pod<'_>, labels: &[(&str, &str)], annotations: &[(&str, &str)]) {
+    fn metadata(&mut self, pod: &Pod<'_>) {
         if pod.metadata.is_none() {
             self.add("/metadata", &json!({}));
         }
-        self.extend_map("/metadata/labels", pod.labels().is_some(), labels);
-        self.extend_map("/metadata/annotations", pod.annotations().is_some(), annotations);
+    }
+
+    fn annotations(&mut self, pod: &Pod<'_>, entries: &[(&str, &str)]) {
+        self.extend_map("/metadata/annotations", pod.annotations().is_some(), entries);
     }
 
     /// One operation per key, or one that makes the map with all of them.
@@ -135,7 +150,7 @@ impl Additions {
             for (key, value) in entries {
                 self.add(below(path, key), value);
             }
-        } else if !entries.is_empty() {
+        } else {
             let map: Map<_, _> =
                 entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
             self.add(path, &map);
@@ -165,7 +180,7 @@ fn below(map: &str, key: &str) -> String {
     pointer
 }
 
-/// The label that Services and the session watch select.
+/// Key and value of the label.
 pub(super) const INJECTED: (&str, &str) = (key::INJECTED, "true");
 
 const SCRAPE: &str = "prometheus.io/scrape";

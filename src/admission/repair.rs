@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    container::{self, Container, TOKEN_PATH},
+    container::{Container, TOKEN_PATH},
     patch::{self, Additions, INJECTED},
     pod::{self, Pod},
 };
-use crate::contract::{CONTAINER, env, key};
+use crate::contract::{CONTAINER, env};
 
 /// The containers of a pod as they came. Ours alone is read in full: what others are like must not matter.
 #[derive(Debug, Deserialize)]
@@ -122,6 +122,10 @@ struct Repair {
 impl Repair {
     fn put(&mut self, part: Part, path: String, value: &(impl Serialize + ?Sized)) {
         self.added.add(path, value);
+        self.count(part);
+    }
+
+    fn count(&mut self, part: Part) {
         if !self.parts.contains(&part) {
             self.parts.push(part);
         }
@@ -194,24 +198,17 @@ impl Repair {
     }
 
     fn volume(&mut self, pod: &Pod<'_>) {
-        match &pod.spec.volumes {
-            None => self.put(Part::Volume, "/spec/volumes".to_owned(), &[container::volume()]),
-            Some(volumes) if volumes.iter().all(|volume| volume.name != CONTAINER) => {
-                self.put(Part::Volume, "/spec/volumes/-".to_owned(), container::volume());
-            }
-            Some(_) => {}
+        if pod.spec.volumes.iter().flatten().all(|volume| volume.name != CONTAINER) {
+            self.added.volume(pod);
+            self.count(Part::Volume);
         }
     }
 
     fn label(&mut self, pod: &Pod<'_>) {
         let (label, value) = INJECTED;
-        match pod.labels() {
-            None => self.put(Part::Label, "/metadata/labels".to_owned(), &json!({label: value})),
-            Some(labels) if labels.value(label) != Some(value) => {
-                let path = format!("/metadata/labels/{}", key::INJECTED.replace('/', "~1"));
-                self.put(Part::Label, path, &json!(value));
-            }
-            Some(_) => {}
+        if pod.label(label) != Some(value) {
+            self.added.label(pod);
+            self.count(Part::Label);
         }
     }
 }
