@@ -15,7 +15,7 @@ use vdi_metrics::contract::key;
 
 use crate::{
     injected::{all_ready, is_sound, sidecar},
-    product::{MINUTE, create, desktop, installed, pods, session_namespace},
+    product::{MINUTE, create, deployment, desktop, installed, pods, session_namespace},
 };
 
 tests![explain_and_the_cluster_agree, what_the_plugin_injects_runs_without_the_webhook];
@@ -79,19 +79,7 @@ async fn what_the_plugin_injects_runs_without_the_webhook(bed: &Bed) -> Result<(
     // For its images: the namespace never calls the webhook.
     let _alive = installed(bed).await?;
     let namespace = bed.scratch_namespace(&[("pod-security.kubernetes.io/enforce", "restricted")]).await?;
-    let mut template = desktop(&["sleep"]);
-    template["spec"]["restartPolicy"] = json!("Always");
-    template["metadata"]["labels"]["app"] = json!("desktops");
-    let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": "desktops", "namespace": namespace},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": {"app": "desktops"}},
-            "template": {"metadata": {"labels": template["metadata"]["labels"]}, "spec": template["spec"]},
-        },
-    });
-    let injected = by_plugin(&["inject", "-", "-o", "yaml"], &deployment.to_string())?;
+    let injected = by_plugin(&["inject", "-", "-o", "yaml"], &deployment(&namespace, 1).to_string())?;
     bed.kubectl.apply(&injected)?;
     for pod in all_ready(bed, &namespace, 1).await? {
         is_sound(&pod)?;

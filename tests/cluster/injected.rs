@@ -11,7 +11,9 @@ use serde_json::json;
 use vdi_metrics::contract::{CONTAINER, key};
 
 use crate::audit;
-use crate::product::{self, MINUTE, create, desktop, installed, installed_alone, pods, session_namespace};
+use crate::product::{
+    self, MINUTE, create, deployment, desktop, installed, installed_alone, pods, session_namespace,
+};
 
 tests![
     a_bare_pod_is_injected_and_ready,
@@ -37,19 +39,7 @@ async fn a_bare_pod_is_injected_and_ready(bed: &Bed) -> Result<()> {
 async fn a_deployments_pods_are_injected_and_ready(bed: &Bed) -> Result<()> {
     let _alive = installed(bed).await?;
     let namespace = session_namespace(bed).await?;
-    let mut template = desktop(&["sleep"]);
-    template["spec"]["restartPolicy"] = json!("Always");
-    template["metadata"]["labels"]["app"] = json!("desktops");
-    let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": "desktops", "namespace": namespace},
-        "spec": {
-            "replicas": 2,
-            "selector": {"matchLabels": {"app": "desktops"}},
-            "template": {"metadata": {"labels": template["metadata"]["labels"]}, "spec": template["spec"]},
-        },
-    });
-    bed.kubectl.apply(&deployment.to_string())?;
+    bed.kubectl.apply(&deployment(&namespace, 2).to_string())?;
     for pod in all_ready(bed, &namespace, 2).await? {
         is_sound(&pod)?;
     }

@@ -88,6 +88,22 @@ pub(crate) fn desktop(arguments: &[&str]) -> serde_json::Value {
     })
 }
 
+/// A Deployment of desktops.
+pub(crate) fn deployment(namespace: &str, replicas: u8) -> serde_json::Value {
+    let mut template = desktop(&["sleep"]);
+    template["spec"]["restartPolicy"] = json!("Always");
+    template["metadata"]["labels"]["app"] = json!("desktops");
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "desktops", "namespace": namespace},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "desktops"}},
+            "template": {"metadata": {"labels": template["metadata"]["labels"]}, "spec": template["spec"]},
+        },
+    })
+}
+
 pub(crate) fn pods(bed: &Bed, namespace: &str) -> Api<Pod> {
     Api::namespaced(bed.client.clone(), namespace)
 }

@@ -15,22 +15,8 @@ use vdi_metrics::{
     limits,
 };
 
-fn review(object: &Value) -> Value {
-    json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {
-            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
-            "kind": {"group": "", "version": "v1", "kind": "Pod"},
-            "resource": {"group": "", "version": "v1", "resource": "pods"},
-            "operation": "CREATE",
-            "namespace": "desktops",
-            "userInfo": {"username": "broker"},
-            "object": object,
-            "oldObject": null,
-            "dryRun": false,
-        },
-    })
+fn review(pod: &Value) -> Value {
+    kit::answer::review(pod, "desktops")
 }
 
 /// A pod of `tests/pods`, the configuration in `NAME.config.yaml` and what its namespace holds in `NAME.namespace.yaml`.

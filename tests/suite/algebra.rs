@@ -8,7 +8,7 @@ mod sidecar;
 use std::{collections::BTreeMap, path::Path, sync::LazyLock};
 
 use kit::{
-    answer::{Answer, Ours},
+    answer::{Answer, Ours, UID, review},
     apiserver::{Qos, qos, stored},
     pods,
 };
@@ -67,20 +67,9 @@ struct Admitted {
 
 /// One call, in which everything that holds for every call is looked at.
 fn admit(pod: &Value, injector: &Injector) -> Admitted {
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {
-            "uid": "u-1",
-            "kind": {"group": "", "version": "v1", "kind": "Pod"},
-            "operation": "CREATE",
-            "namespace": "desktops",
-            "object": pod,
-        },
-    });
-    let body = pods::text(&review);
+    let body = pods::text(&review(pod, "desktops"));
     let admission = injector.admit(body.as_bytes(), &Namespaces::default()).unwrap();
-    let answer = Answer::read(&admission.reply, "u-1");
+    let answer = Answer::read(&admission.reply, UID);
     assert_eq!(answer.decision, admission.outcome.to_string());
     let offline = injector.consider(pods::text(pod).as_bytes(), "desktops", &Namespaces::default());
     assert_eq!((offline.outcome, &offline.patch), (admission.outcome, &answer.patch), "consider and admit");

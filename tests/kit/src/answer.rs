@@ -1,9 +1,32 @@
-//! An answer to a review as a v1 API server reads it: to the letter, or not at all.
+//! A review as a v1 API server sends it, and the answer as it reads it: to the letter, or not at all.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "only tests use it, and they fail by panicking")]
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use json_patch::{Patch, PatchOperation};
 use serde_json::{Value, json};
+
+/// Identifies the request of [`review`].
+pub const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
+
+/// The question about a pod's creation in a namespace.
+#[must_use]
+pub fn review(pod: &Value, namespace: &str) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": UID,
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "operation": "CREATE",
+            "namespace": namespace,
+            "userInfo": {"username": "broker"},
+            "object": pod,
+            "oldObject": null,
+            "dryRun": false,
+        },
+    })
+}
 
 /// What came back about a pod.
 #[derive(Debug)]
