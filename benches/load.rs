@@ -30,6 +30,9 @@ const CROWD: usize = 600;
 const PACED: usize = 200;
 const PACE: Duration = Duration::from_millis(20);
 
+/// Time for the API server to be done with the pods of the one before, which were deleted all at once.
+const SETTLE: Duration = Duration::from_secs(3);
+
 /// Columns of the table beside the servers', and the namespaces where nothing and the policy are at work.
 const NOTHING: &str = "nothing";
 const POLICY: &str = "policy";
@@ -55,10 +58,14 @@ pub(crate) fn measure() -> Result<Vec<Aim>> {
         let contenders = register(&cluster, &servers).await?;
         let asked = servers.decisions()?;
         let mut shown: Vec<Shown> = contenders.iter().map(|_| Shown::default()).collect();
+        let mut order: Vec<usize> = (0..contenders.len()).collect();
         for _ in 0..ROUNDS {
-            for (name, shown) in contenders.iter().zip(&mut shown) {
-                round(&cluster, name, shown).await.with_context(|| name.clone())?;
+            for &index in &order {
+                let name = &contenders[index];
+                round(&cluster, name, &mut shown[index]).await.with_context(|| name.clone())?;
             }
+            // What the one before leaves behind is not always the same one's.
+            order.reverse();
         }
         let calls = (servers.decisions()? - asked) / (ROUNDS * (CROWD + PACED)) as f64;
         print(&contenders, &mut shown);
@@ -131,10 +138,11 @@ fn narrow(object: &mut Value, namespace: &str) {
 async fn round(cluster: &Cluster, name: &str, shown: &mut Shown) -> Result<()> {
     let namespace = &namespace(name);
     let body = pod(Size::Medium).to_string();
+    tokio::time::sleep(SETTLE).await;
+    let paced = at_pace(&cluster.client, namespace, &body, PACE, PACED).await?;
     let began = std::time::Instant::now();
     let crowd = at_once(&cluster.client, namespace, &body, CLIENTS, CROWD).await?;
     shown.seconds += began.elapsed().as_secs_f64();
-    let paced = at_pace(&cluster.client, namespace, &body, PACE, PACED).await?;
     for created in crowd.iter().chain(&paced) {
         shown.refused += usize::from(created.answer.is_err());
         shown.bare += usize::from(created.answer.is_ok() && !is_injected(created));
