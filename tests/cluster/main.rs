@@ -25,6 +25,7 @@ mod audit;
 mod bed;
 mod beside;
 mod cli;
+mod crowd;
 mod dry_run;
 mod guard;
 mod injected;
@@ -42,7 +43,7 @@ const ON_A_NODE: &[&[(&str, Test)]] =
 
 /// Subjects that the API server decides alone. They need no root and none of the images.
 const BESIDE: &[&[(&str, Test)]] =
-    &[asked::TESTS, guard::TESTS, law::TESTS, others::TESTS, policy::TESTS, told::TESTS];
+    &[asked::TESTS, crowd::TESTS, guard::TESTS, law::TESTS, others::TESTS, policy::TESTS, told::TESTS];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
