@@ -43,6 +43,8 @@ struct Listed<T> {
     known: BTreeMap<(String, String), T>,
     /// A list that is not complete yet: while it comes, the old is still the best there is.
     coming: BTreeMap<(String, String), T>,
+    /// Whether a list was complete once.
+    complete: bool,
 }
 
 /// Namespaces that are not what they were.
@@ -52,8 +54,8 @@ enum Changed {
     All,
 }
 
-/// Keeps `known` up to date, for as long as it is polled.
-pub async fn follow(client: Client, known: &ArcSwap<Namespaces>) {
+/// Keeps `known` up to date, for as long as it is polled; `first` is dropped once all is known that there is.
+pub async fn follow(client: Client, known: &ArcSwap<Namespaces>, first: impl Send) {
     let config = watcher::Config::default;
     let ranges = watcher(Api::<LimitRange>::all(client.clone()), config()).default_backoff();
     let quotas = watcher(Api::<ResourceQuota>::all(client), config()).default_backoff();
@@ -61,9 +63,13 @@ pub async fn follow(client: Client, known: &ArcSwap<Namespaces>) {
     let quotas = quotas.map(|event| event.map(Change::Quota));
     let mut changes = Box::pin(select(ranges, quotas));
     let mut objects = Objects::default();
+    let mut first = Some(first);
     while let Some(change) = changes.next().await {
         match change {
-            Ok(change) => objects.apply(change, known),
+            Ok(change) => {
+                objects.apply(change, known);
+                first.take_if(|_| objects.ranges.complete && objects.quotas.complete);
+            }
             Err(error) => {
                 tracing::warn!(%error, "Cannot watch LimitRanges and ResourceQuotas, trying again");
             }
@@ -119,7 +125,7 @@ impl Objects {
 
 impl<T> Default for Listed<T> {
     fn default() -> Self {
-        Self { known: BTreeMap::new(), coming: BTreeMap::new() }
+        Self { known: BTreeMap::new(), coming: BTreeMap::new(), complete: false }
     }
 }
 
@@ -141,6 +147,7 @@ impl<T> Listed<T> {
             }
             Event::InitDone => {
                 self.known = mem::take(&mut self.coming);
+                self.complete = true;
                 Changed::All
             }
             Event::Apply(object) => {

@@ -25,12 +25,14 @@ use super::{Namespaces, configuration::Configuration, metrics::Metrics};
 /// Largest body that is read, in bytes. The API server takes requests of up to 3 MiB.
 const BODY_LIMIT: usize = 4 << 20;
 
-/// Memory for all bodies that are being read, in KiB. Whoever reaches the port can hold bodies back; what does not fit is
-/// turned away at once, so that no desktop waits for it. A body can take twice its size while it is put together.
-const BODIES_KIB: usize = 16 << 10;
+/// Memory for the bodies that are being read: how large one may be, in bytes, and room for all of that size, in KiB. Whoever
+/// reaches the port can hold bodies back. What finds no room is turned away at once; that a few large ones take all of theirs
+/// costs no desktop its sidecar, because the review of a pod is a small one. A body can take twice its size while it is put
+/// together.
+const ROOMS: [(usize, usize); 2] = [(256 << 10, 8 << 10), (BODY_LIMIT, 8 << 10)];
 
-/// Time for a body to arrive. The API server gives up on us after 2 s.
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a body to arrive: that after which the API server gives up on us.
+const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a request was turned away without an answer to its review.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ struct Webhook {
     configuration: Configuration,
     namespaces: Arc<ArcSwap<Namespaces>>,
     metrics: Metrics,
-    bodies: Semaphore,
+    rooms: [Semaphore; ROOMS.len()],
 }
 
 /// Serves `/mutate` with the configuration in force and what is known of namespaces at the time.
@@ -58,8 +60,8 @@ pub fn router(
     namespaces: Arc<ArcSwap<Namespaces>>,
     metrics: Metrics,
 ) -> Router {
-    let bodies = Semaphore::new(BODIES_KIB);
-    let webhook = Webhook { configuration, namespaces, metrics, bodies };
+    let rooms = ROOMS.map(|(_, kibibytes)| Semaphore::new(kibibytes));
+    let webhook = Webhook { configuration, namespaces, metrics, rooms };
     Router::new().route("/mutate", post(mutate)).with_state(Arc::new(webhook))
 }
 
@@ -79,9 +81,9 @@ async fn admitted(webhook: &Webhook, headers: &HeaderMap, body: Body) -> Result<
     check_media_type(headers)?;
     // Without a length, chunk by chunk, it could be as large as is allowed.
     let size = body.size_hint().upper().unwrap_or(BODY_LIMIT as u64);
-    let size = usize::try_from(size).ok().filter(|size| *size <= BODY_LIMIT).ok_or(Refusal::TooLarge)?;
+    let place = ROOMS.iter().position(|(largest, _)| size <= *largest as u64).ok_or(Refusal::TooLarge)?;
     let kibibytes = u32::try_from(size.div_ceil(1024)).map_err(|_| Refusal::TooLarge)?;
-    let _room = webhook.bodies.try_acquire_many(kibibytes).map_err(|_| Refusal::Busy)?;
+    let _room = webhook.rooms[place].try_acquire_many(kibibytes).map_err(|_| Refusal::Busy)?;
     webhook.answer(&receive(body).await?)
 }
 

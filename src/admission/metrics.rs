@@ -6,8 +6,8 @@ use prometheus::{Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts,
 
 use super::{Outcome, Part, Reason, edge};
 
-/// From far below our cost to the 2 s after which the API server gives up.
-const BUCKETS: [f64; 9] = [25e-6, 50e-6, 100e-6, 250e-6, 1e-3, 5e-3, 25e-3, 0.5, 2.0];
+/// From below our cost to the 2 s after which the API server gives up.
+const BUCKETS: [f64; 11] = [5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 1e-3, 5e-3, 25e-3, 0.5, 2.0];
 
 /// Counters of one server.
 #[derive(Debug, Clone)]
@@ -69,7 +69,7 @@ impl Metrics {
             duration: Histogram::with_opts(
                 HistogramOpts::new(
                     "vdi_metrics_admission_duration_seconds",
-                    "Time from a review's last byte to the answer's first; the API server waits 2 s.",
+                    "Time to read a review that has arrived, to decide and to write the answer; the API server waits 2 s.",
                 )
                 .buckets(BUCKETS.to_vec()),
             )?,

@@ -1,6 +1,7 @@
 //! `vdi-metrics serve`: everything that the server does, wired in one place.
 
 use std::{
+    convert::Infallible,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::Arc,
@@ -20,14 +21,18 @@ use axum_server::{
     accept::NoDelayAcceptor,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use tokio::{runtime::Handle, task::JoinSet};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinSet};
 
 use crate::{
     admission::{self, Namespaces, Settings, configuration::Configuration, metrics::Metrics},
     contract::METRICS_PATH,
     limits,
     registration::certificate,
-    runtime::{admin, listen, readiness::Readiness, shutdown},
+    runtime::{
+        admin, listen,
+        readiness::{Latch, Readiness},
+        shutdown,
+    },
     sessions::Sessions,
 };
 
@@ -37,6 +42,10 @@ const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two requests, headers included. The API server closes connections that were idle for 90 s; were we to
 /// do it first, a review that is just being sent would be lost.
 const NEXT_REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Time to learn what namespaces allow before we are ready all the same: a desktop whose namespace is not known yet could
+/// be refused for the sidecar's sake, but one that nobody is asked about has none.
+const FIRST_LISTS: Duration = Duration::from_secs(5);
 
 /// Time that open requests have at the end. Ours take microseconds; this is for slow senders.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -87,7 +96,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
     let namespaces = Arc::<ArcSwap<Namespaces>>::default();
     let mutate = admission::edge::router(configuration, Arc::clone(&namespaces), metrics_of_admission);
-    tokio::spawn(watch_cluster(Sessions::register(&registry)?, namespaces));
+    let (first, listed) = oneshot::channel();
+    tokio::spawn(until(listed, readiness.latch("limits")));
+    tokio::spawn(watch_cluster(Sessions::register(&registry)?, namespaces, first));
     let exposition = move || async move { admin::exposition(&registry.gather()) };
     let handle = axum_server::Handle::new();
     let exposition = Router::new().route(METRICS_PATH, get(exposition));
@@ -112,9 +123,23 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Lets go of the latch once the other end is dropped, or it takes too long.
+async fn until(dropped: oneshot::Receiver<Infallible>, latch: Latch) {
+    if tokio::time::timeout(FIRST_LISTS, dropped).await.is_err() {
+        tracing::warn!(
+            "Ready without knowing LimitRanges and ResourceQuotas: a pod may be refused for the sidecar's sake"
+        );
+    }
+    drop(latch);
+}
+
 /// Counts sessions and learns what namespaces allow, where there is a cluster to ask. Admission goes on without it and never
 /// waits for it.
-async fn watch_cluster(sessions: Sessions, namespaces: Arc<ArcSwap<Namespaces>>) {
+async fn watch_cluster(
+    sessions: Sessions,
+    namespaces: Arc<ArcSwap<Namespaces>>,
+    first: oneshot::Sender<Infallible>,
+) {
     // Signing in may run another program and wait for it, which no thread of the server's may.
     let client = tokio::task::spawn_blocking(|| {
         let config = Handle::current().block_on(kube::Config::infer())?;
@@ -122,7 +147,7 @@ async fn watch_cluster(sessions: Sessions, namespaces: Arc<ArcSwap<Namespaces>>)
     });
     match client.await.map_err(anyhow::Error::from).flatten() {
         Ok(client) => {
-            tokio::join!(sessions.count(client.clone()), limits::follow(client, &namespaces));
+            tokio::join!(sessions.count(client.clone()), limits::follow(client, &namespaces, first));
         }
         Err(error) => {
             let error = format!("{error:#}");
@@ -153,8 +178,8 @@ fn over_tls(
     Ok(server.serve(router.into_make_service()))
 }
 
-/// While the end is near, asks every client to connect anew: the API server would keep using a connection to a server
-/// that is no longer an endpoint.
+/// While it is not ready, at its end before all, asks every client to connect anew: the API server would keep using a
+/// connection to a server that is no longer an endpoint.
 fn closing(router: Router, readiness: Readiness) -> Router {
     router.layer(map_response(move |mut response: Response| {
         let ready = readiness.pending().is_empty();

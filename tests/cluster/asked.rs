@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use axum::http::Request;
 use k8s_openapi::api::core::v1::Pod;
 use kit::cluster::{Bed, eventually};
@@ -24,6 +24,7 @@ tests![
     a_resource_claim_is_shared_as_it_is_referred_to,
     what_a_namespace_limits_is_known_soon,
     a_server_that_knows_nothing_admits_pods,
+    what_a_namespace_limits_is_known_to_a_server_that_is_ready,
 ];
 
 const RESTRICTED: (&str, &str) = ("pod-security.kubernetes.io/enforce", "restricted");
@@ -198,6 +199,24 @@ async fn a_server_that_knows_nothing_admits_pods(bed: &Bed) -> Result<()> {
         })
         .await?;
         bed.kubectl.run(&["delete", "mutatingwebhookconfiguration", name])?;
+    }
+    Ok(())
+}
+
+/// A server that has just started and does not know the namespace's least amount yet would have the pod refused.
+async fn what_a_namespace_limits_is_known_to_a_server_that_is_ready(bed: &Bed) -> Result<()> {
+    let shared = registered(bed).await?;
+    let namespace = bed.scratch_namespace(&[]).await?;
+    let least = json!({"limits": [{"type": "Container", "min": {"cpu": "50m"}}]});
+    let range = json!({"apiVersion": "v1", "kind": "LimitRange",
+        "metadata": {"name": "least", "namespace": namespace}, "spec": least});
+    bed.kubectl.apply(&range.to_string())?;
+    for _ in 0..3 {
+        let fresh = Webhook::start(bed, "vdi-metrics-fresh", &shared.kubeconfig).await?;
+        fresh.is_ready().await?;
+        let answer = fresh.admit(&namespace, &desktop(&["sleep"]))?;
+        let cpu = &sidecar(&answer).context("not injected")?["resources"]["requests"]["cpu"];
+        ensure!(cpu == "50m", "{answer:#}");
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use std::{fmt, fs};
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +13,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use kit::cluster::{Bed, Beside, eventually};
 use kit::exposition::Exposition;
 use kit::tls::Certificate;
+use kit::{answer, http};
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -25,6 +27,9 @@ pub(crate) struct Webhook {
     certificate: Certificate,
     webhook: SocketAddr,
     metrics: SocketAddr,
+    health: SocketAddr,
+    /// What it talks to the cluster with.
+    pub(crate) kubeconfig: PathBuf,
 }
 
 /// What the API server said to a request.
@@ -146,7 +151,29 @@ impl Webhook {
             program.logged(|log| log.split(&line).nth(1)?.split_once('\n')?.0.trim().parse().ok()).await
         };
         let (webhook, metrics) = (address("webhook").await?, address("metrics").await?);
-        Ok(Self { _program: program, certificate, webhook, metrics })
+        let (health, kubeconfig) = (address("health").await?, kubeconfig.to_owned());
+        Ok(Self { _program: program, certificate, webhook, metrics, health, kubeconfig })
+    }
+
+    /// Comes back as soon as it calls itself ready.
+    pub(crate) async fn is_ready(&self) -> Result<()> {
+        let began = Instant::now();
+        while http::get(self.health, "/readyz")?.status != 200 {
+            ensure!(began.elapsed() < MINUTE, "not ready after {:?}", began.elapsed());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
+    /// The pod as it makes it, asked without an API server between.
+    pub(crate) fn admit(&self, namespace: &str, pod: &Value) -> Result<Value> {
+        let review = answer::review(pod, namespace).to_string();
+        let reply = self.certificate.post(self.webhook, "/mutate", "application/json", &review)?.body;
+        let mut pod = pod.clone();
+        if let Some(patch) = answer::Answer::read(reply.as_bytes(), answer::UID).patch {
+            json_patch::patch(&mut pod, &patch)?;
+        }
+        Ok(pod)
     }
 
     /// Registers it as shipped, but for its address; a second one has to `change` more.

@@ -55,6 +55,16 @@ impl Server {
         peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// It waits for the cluster's limits, answers reviews meanwhile, and not for ever.
+    fn becomes_ready_without_knowing_limits(&self) {
+        let ready = || http::get(self.health, "/readyz").unwrap();
+        assert_eq!(ready().status, 503);
+        assert!(ready().body.contains("limits"), "{}", ready().body);
+        assert_eq!(self.mutate(&review()).status, 200);
+        eventually("ready", || (ready().status == 200).then_some(()));
+        self.process.logged("Ready without knowing LimitRanges");
+    }
+
     pub(crate) fn exposition(&self) -> Exposition {
         let response = self.certificate.get(self.metrics, "/metrics").unwrap();
         assert_eq!(response.header("content-type"), Some("text/plain; version=0.0.4"));
@@ -146,13 +156,35 @@ fn bodies_that_are_held_back_take_a_bounded_part_of_the_memory() {
     });
     let held: Vec<_> = answers.collect();
     let kibibytes = server.peak_kibibytes();
-    // Four bodies fit, the other sixteen are turned away; the Deployment's limit is 64 MiB.
+    // Two bodies fit, the other eighteen are turned away; the Deployment's limit is 64 MiB.
     assert!(kibibytes < 64 << 10, "{kibibytes} KiB");
     let refused = [("reason", "busy")];
     let busy = server.exposition().value("vdi_metrics_admission_refusals_total", &refused).unwrap();
-    assert!(busy >= 16.0, "{busy}");
+    assert!(busy >= 18.0, "{busy}");
     drop(held);
-    eventually("room for the next review", || (server.mutate(&review()).status == 200).then_some(()));
+}
+
+#[test]
+fn large_bodies_that_are_held_back_take_no_room_from_a_desktops() {
+    let server = Server::start();
+    let head =
+        "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n";
+    let answer_to = |length: usize| {
+        let mut stream = server.certificate.connect(server.webhook).unwrap();
+        stream.write_all(format!("{head}content-length: {length}\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        (String::from_utf8(answer.to_vec()).unwrap(), stream)
+    };
+    let held = [answer_to(4 << 20), answer_to(4 << 20)];
+    assert!(held.iter().all(|(answer, _)| answer == "HTTP/1.1 100"), "{held:?}");
+    assert_eq!(answer_to(1 << 20).0, "HTTP/1.1 503", "all room for large ones is taken");
+    assert_eq!(server.mutate(&review()).status, 200);
+    let in_flight = || server.exposition().value("vdi_metrics_admission_requests_in_flight", &[]).unwrap();
+    assert_eq!(in_flight(), 2.0, "the ones that are held back");
+    drop(held);
+    eventually("nothing in flight", || (in_flight() == 0.0).then_some(()));
+    assert_eq!(answer_to(1 << 20).0, "HTTP/1.1 100");
 }
 
 #[test]
@@ -183,7 +215,8 @@ fn silent_clients_hold_nobody_up() {
 #[test]
 fn the_end_is_announced_before_it_comes() {
     let server = Server::start_with(&["--lame-duck", "2"], "/nonexistent");
-    assert_eq!(http::get(server.health, "/readyz").unwrap().status, 200);
+    let ready = || (http::get(server.health, "/readyz").unwrap().status == 200).then_some(());
+    eventually("the server to be ready", ready);
     let Server { process, certificate, webhook, health, .. } = server;
     let id = process.id();
     let ended = std::thread::spawn(move || process.terminate());
@@ -217,7 +250,7 @@ fn a_sign_in_that_hangs_holds_nothing_up() {
         "interactiveMode": "Never"});
     let kubeconfig = away(&json!({"exec": plugin}));
     let server = Server::start_with(&["--lame-duck", "0"], kubeconfig.path().to_str().unwrap());
-    assert_eq!(http::get(server.health, "/readyz").unwrap().status, 200);
+    server.becomes_ready_without_knowing_limits();
     assert_eq!(server.mutate(&review()).status, 200);
     let (status, took) = server.process.terminate();
     assert!(status.success() && took < Duration::from_secs(3), "{status} after {took:?}");
@@ -228,7 +261,7 @@ fn a_cluster_that_is_away_holds_no_admission_up() {
     let kubeconfig = away(&json!({}));
     let server = Server::start_with(&[], kubeconfig.path().to_str().unwrap());
     server.process.logged("Cannot watch session pods");
-    assert_eq!(http::get(server.health, "/readyz").unwrap().status, 200);
+    server.becomes_ready_without_knowing_limits();
     assert_eq!(server.mutate(&review()).status, 200);
     let seen = server.exposition();
     assert_eq!(seen.series("vdi_sessions_total").count(), 0, "what nobody has counted has no series");
@@ -275,18 +308,22 @@ fn a_changed_configuration_is_taken_up_and_a_bad_one_is_not() {
         let value = |name| seen.value(name, &[]).unwrap();
         (value("vdi_metrics_config_generation"), value("vdi_metrics_config_last_load_success"))
     };
+    let loaded = || server.exposition().value("vdi_metrics_config_last_load_timestamp_seconds", &[]).unwrap();
     let becomes = |expected: (f64, f64)| {
         eventually(&format!("generation and success to be {expected:?}"), || {
             (state() == expected).then_some(())
         });
     };
     assert_eq!((state(), port_of_new_pods()), ((1.0, 1.0), 9500));
+    let at_first = loaded();
     mount(volume.path(), "sidecar: {port: 9600}\n");
     becomes((2.0, 1.0));
     assert_eq!(port_of_new_pods(), 9600);
+    let then = loaded();
+    assert!(then > at_first, "{then} after {at_first}");
     mount(volume.path(), "sidecar: {prot: 9700}\n");
     becomes((2.0, 0.0));
-    assert_eq!(port_of_new_pods(), 9600, "the last good one is kept");
+    assert_eq!((port_of_new_pods(), loaded()), (9600, then), "the last good one is kept");
     let complaint = server.process.logged("Cannot use the changed configuration");
     assert!(complaint.contains("config.yaml") && complaint.contains("prot"), "{complaint}");
     mount(volume.path(), "sidecar: {port: 9800}\n");
