@@ -155,7 +155,7 @@ impl Injector {
                     .proven_by(|added| self.proofs.hold(added, pod))
             }
             Decision::Inspect(plan) => match whole().and_then(|whole| Found::of(pod, &whole)) {
-                Some(found) => self.inspect(pod, &plan, found),
+                Some(found) => self.inspect(pod, plan.as_ref(), found),
                 None => Answer::skip(Reason::AlreadyInjected),
             },
             Decision::Skip(reason) => Answer { added: Additions::skip(pod, reason), ..Answer::skip(reason) }
@@ -163,9 +163,9 @@ impl Injector {
         }
     }
 
-    fn inspect(&self, pod: &Pod<'_>, plan: &Plan<'_>, found: Found) -> Answer {
-        let expected = Container::of(plan, self.settings.sidecar.image_pull_policy);
-        let (repaired, added) = found.repairs(pod, &expected);
+    fn inspect(&self, pod: &Pod<'_>, plan: Option<&Plan<'_>>, found: Found) -> Answer {
+        let expected = plan.map(|plan| Container::of(plan, self.settings.sidecar.image_pull_policy));
+        let (repaired, added) = found.repairs(pod, expected.as_ref());
         if repaired.is_empty() {
             return Answer::skip(Reason::AlreadyInjected);
         }
@@ -205,5 +205,20 @@ impl Answer {
                 Self::skip(Reason::PatchRejected)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_that_does_not_apply_is_kept_back_and_said() {
+        let mut added = Additions::default();
+        added.add("/metadata/labels/a", "b");
+        let answer = Answer { outcome: Outcome::Injected, added, ..Answer::skip(Reason::OptedOut) }
+            .proven_by(|added| added.prove(serde_json::json!({"spec": {}})));
+        assert_eq!(answer.outcome, Outcome::Skipped(Reason::PatchRejected));
+        assert!(answer.added.is_empty() && answer.outcome.warning().is_some(), "{answer:?}");
     }
 }

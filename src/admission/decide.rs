@@ -16,8 +16,9 @@ use crate::contract::{CONTAINER, key};
 #[derive(Debug)]
 pub(super) enum Decision<'p> {
     Inject(Plan<'p>),
-    /// Our container is there, as injected by this configuration: it may have been damaged since.
-    Inspect(Plan<'p>),
+    /// Our container is there, and may have been damaged since. What it is to be like is known where this configuration has
+    /// injected it.
+    Inspect(Option<Plan<'p>>),
     Skip(Reason),
 }
 
@@ -56,10 +57,8 @@ pub(super) fn decide<'p>(
 ) -> Decision<'p> {
     let refusal = refusal(pod, namespace);
     if let Some(hash) = injected_as(pod) {
-        // Under another configuration, in a copied pod, it is whole as it is.
         let is_current = hash == injector.hash() && refusal.is_none();
-        let plan = is_current.then(|| plan(pod, known, injector, notices).ok()).flatten();
-        return plan.map_or(Decision::Skip(Reason::AlreadyInjected), Decision::Inspect);
+        return Decision::Inspect(is_current.then(|| plan(pod, known, injector, notices).ok()).flatten());
     }
     match refusal.map_or_else(|| plan(pod, known, injector, notices), Err) {
         Ok(plan) => Decision::Inject(plan),

@@ -245,3 +245,43 @@ pub(super) fn skeleton(pod: &Pod<'_>) -> Value {
     }
     skeleton
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(text: &str) -> Pod<'_> {
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn into_labels() -> Additions {
+        let mut added = Additions::default();
+        added.add("/metadata/labels/a", "b");
+        added
+    }
+
+    #[test]
+    fn a_patch_whose_parent_is_missing_is_held_back() {
+        let proofs = Proofs::new();
+        let bare = pod(r#"{"metadata": {}, "spec": {}}"#);
+        for _ in 0..2 {
+            assert!(proofs.hold(&into_labels(), &bare).is_err(), "what failed is no proof");
+        }
+    }
+
+    #[test]
+    fn a_proof_is_one_for_pods_of_its_shape_alone() {
+        let proofs = Proofs::new();
+        let labelled = pod(r#"{"metadata": {"labels": {}}, "spec": {}}"#);
+        for _ in 0..2 {
+            assert!(proofs.hold(&into_labels(), &labelled).is_ok());
+        }
+        for other in [
+            r#"{"metadata": {}, "spec": {}}"#,
+            r#"{"metadata": {"annotations": {}}, "spec": {}}"#,
+            r#"{"spec": {}}"#,
+        ] {
+            assert!(proofs.hold(&into_labels(), &pod(other)).is_err(), "{other}");
+        }
+    }
+}

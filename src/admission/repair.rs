@@ -47,7 +47,7 @@ pub enum Part {
     SecurityContext,
     /// Requests and limits.
     Resources,
-    /// The port, where another container has taken it since.
+    /// The port, where it is gone or another container has taken it since.
     Port,
     /// The mount that keeps the API token out.
     Mount,
@@ -62,7 +62,7 @@ type Field = (&'static str, fn(&Value) -> bool);
 
 const SECURITY: [Field; 6] = [
     ("allowPrivilegeEscalation", |value| *value == false),
-    ("capabilities", |value| value["drop"].as_array().is_some_and(|drop| drop.contains(&json!("ALL")))),
+    ("capabilities", |value| lists(&value["drop"], "ALL") && is_empty(&value["add"])),
     ("privileged", |value| *value != true),
     ("readOnlyRootFilesystem", |value| *value == true),
     ("runAsNonRoot", |value| *value == true),
@@ -85,14 +85,16 @@ impl Found {
         Some(Self { list, index, container })
     }
 
-    /// What has to be put back so that it is `expected`.
-    pub(super) fn repairs(&self, pod: &Pod<'_>, expected: &Container<'_>) -> (Vec<Part>, Additions) {
+    /// What has to be put back so that it is `expected`. A pod that another configuration has injected, as a copied one was,
+    /// is whole as it is, but for what would hold it back for ever.
+    pub(super) fn repairs(&self, pod: &Pod<'_>, expected: Option<&Container<'_>>) -> (Vec<Part>, Additions) {
         let mut repair = Repair { parts: vec![], added: Additions::default() };
         let path = format!("/spec/{}/{}", self.list, self.index);
-        let expected = serde_json::to_value(expected).unwrap_or_default();
         if self.list == "initContainers" && self.container["restartPolicy"] != "Always" {
             repair.put(Part::RestartPolicy, format!("{path}/restartPolicy"), &json!("Always"));
         }
+        let Some(expected) = expected else { return (repair.parts, repair.added) };
+        let expected = serde_json::to_value(expected).unwrap_or_default();
         repair.security(&path, &self.container["securityContext"], &expected["securityContext"]);
         repair.resources(&path, &self.container["resources"], &expected["resources"]);
         repair.port(&path, &self.container, &expected, pod);
@@ -166,8 +168,12 @@ impl Repair {
         }
     }
 
-    /// Only where another container declares it too: a port that was changed is somebody's intention.
+    /// Only where there is none any more or another container declares it too: a port that was changed is somebody's
+    /// intention.
     fn port(&mut self, path: &str, found: &Value, expected: &Value, pod: &Pod<'_>) {
+        if is_empty(&found["ports"]) {
+            return self.put(Part::Port, format!("{path}/ports"), &expected["ports"]);
+        }
         let ours =
             place(&found["ports"], CONTAINER).map(|index| (index, &found["ports"][index]["containerPort"]));
         let Some((index, port)) = ours else { return };
@@ -211,6 +217,14 @@ impl Repair {
             self.count(Part::Label);
         }
     }
+}
+
+fn is_empty(list: &Value) -> bool {
+    list.as_array().is_none_or(Vec::is_empty)
+}
+
+fn lists(list: &Value, word: &str) -> bool {
+    list.as_array().is_some_and(|list| list.iter().any(|item| item == word))
 }
 
 fn place(list: &Value, name: &str) -> Option<usize> {

@@ -306,6 +306,24 @@ fn a_copied_pod_that_has_us_is_never_said_to_go_without() {
 }
 
 #[test]
+fn a_copied_pod_is_not_held_back_by_what_others_took_from_us() {
+    let case = Case::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/pods/bare.yaml"));
+    let mut pod = case.inject(&case.pod);
+    // Another configuration's, or one that we would not inject any more: we know no better what the rest is to be like.
+    pod["metadata"]["annotations"][key::CONFIG] = json!("0123456789abcdef");
+    pod["spec"]["hostNetwork"] = json!(true);
+    let whole = pod.clone();
+    let ours = pod["spec"]["initContainers"][0].as_object_mut().unwrap();
+    ours.remove("restartPolicy");
+    ours.insert("resources".into(), json!({}));
+    let answer = case.ask(&pod);
+    assert_eq!(answer["auditAnnotations"]["decision"], "repaired");
+    let mut expected = whole;
+    expected["spec"]["initContainers"][0]["resources"] = json!({});
+    assert_eq!(patched(&pod, &answer), expected);
+}
+
+#[test]
 fn the_sidecar_makes_no_pod_of_one_without_containers() {
     let annotations = json!({key::MODE: "container"});
     let pod = json!({"metadata": {"annotations": annotations}, "spec": {"containers": []}});

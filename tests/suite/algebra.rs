@@ -221,7 +221,8 @@ proptest! {
     }
 }
 
-/// The properties are worth what the pods are like: about half are injected, and every decision is met.
+/// The properties are worth what the pods are like: about half are injected, and every decision is met that depends on
+/// the pod alone, but for one that takes thousands of ports.
 #[test]
 fn the_pods_are_of_every_kind() {
     let mut runner = TestRunner::deterministic();

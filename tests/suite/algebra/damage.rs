@@ -6,13 +6,14 @@ use vdi_metrics::contract::{CONTAINER, key};
 use super::sidecar::place;
 
 /// Parts of an injection, and what others make of them; without a value they are gone.
-pub(super) const DAMAGE: [(&str, Option<&str>); 18] = [
+pub(super) const DAMAGE: [(&str, Option<&str>); 21] = [
     ("container/restartPolicy", None),
     ("container/securityContext", None),
     ("container/securityContext/allowPrivilegeEscalation", None),
     ("container/securityContext/allowPrivilegeEscalation", Some("true")),
     ("container/securityContext/capabilities", None),
     ("container/securityContext/capabilities", Some(r#"{"drop": ["NET_RAW"]}"#)),
+    ("container/securityContext/capabilities", Some(r#"{"drop": ["ALL"], "add": ["SYS_ADMIN"]}"#)),
     ("container/securityContext/privileged", Some("true")),
     ("container/securityContext/readOnlyRootFilesystem", None),
     ("container/securityContext/runAsNonRoot", Some("null")),
@@ -21,6 +22,8 @@ pub(super) const DAMAGE: [(&str, Option<&str>); 18] = [
     ("container/securityContext/seccompProfile", Some(r#"{"type": "Unconfined"}"#)),
     ("container/resources", None),
     ("container/resources", Some("{}")),
+    ("container/ports", None),
+    ("container/ports", Some("[]")),
     ("container/volumeMounts", None),
     ("container/volumeMounts", Some("[]")),
     ("spec/volumes", None),
