@@ -24,6 +24,9 @@ use mutate::Random;
 /// The law for whole documents is dear: what reaches nothing new is held to it one time in so many.
 const WHOLE: usize = 8;
 
+/// Most memory of a run with its corpus, in KiB: what the Deployment allows the server.
+const MOST_KIBIBYTES: u64 = 64 << 10;
+
 /// What a run came to.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -92,6 +95,22 @@ fn peak_kibibytes() -> u64 {
 }
 
 // === impl Report ===
+
+impl Report {
+    /// What a run of the program has to have and this one lacks: guidance, which needs the compiler's help, and memory that is
+    /// bounded whatever comes in.
+    #[must_use]
+    pub fn shortfall(&self) -> Option<String> {
+        if self.reached.is_none() {
+            return Some(
+                "Not guided: build it with RUSTC_WRAPPER=tests/fuzz/instrument, as `make fuzz` does"
+                    .to_owned(),
+            );
+        }
+        (self.peak_kibibytes > MOST_KIBIBYTES)
+            .then(|| format!("{} KiB held at once, and {MOST_KIBIBYTES} are allowed", self.peak_kibibytes))
+    }
+}
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

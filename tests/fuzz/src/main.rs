@@ -23,7 +23,11 @@ fn main() -> ExitCode {
     match run.map(thread::JoinHandle::join) {
         Ok(Ok(Ok(report))) => {
             println!("{report}");
-            ExitCode::SUCCESS
+            let shortfall = report.shortfall();
+            shortfall.map_or(ExitCode::SUCCESS, |shortfall| {
+                eprintln!("{shortfall}");
+                ExitCode::FAILURE
+            })
         }
         Ok(Ok(Err(file))) => {
             eprintln!("Broken by {} (seed {seed})", file.display());
