@@ -4,7 +4,7 @@
 use std::{borrow::Cow, cell::OnceCell, fmt, marker::PhantomData, ops::Deref};
 
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{self, IgnoredAny},
 };
 use serde_json::value::RawValue;
@@ -119,13 +119,11 @@ pub(super) struct Amounts {
     any: bool,
 }
 
-/// A container's reference to one of the pod's resource claims.
-#[derive(Debug, Deserialize, Serialize)]
+/// A container's reference to one of the pod's resource claims, which is copied as it is written.
+#[derive(Debug)]
 pub(super) struct Claim<'a> {
-    #[serde(borrow)]
     pub(super) name: Cow<'a, str>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    pub(super) request: Option<Cow<'a, str>>,
+    written: &'a RawValue,
 }
 
 #[derive(Debug, Deserialize)]
@@ -260,6 +258,22 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
         }
 
         deserializer.deserialize_map(Named(PhantomData))
+    }
+}
+
+// === impl Claim ===
+
+impl<'de: 'a, 'a> Deserialize<'de> for Claim<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = <&RawValue>::deserialize(deserializer)?;
+        let Object(Named { name }) = serde_json::from_str(written.get()).map_err(de::Error::custom)?;
+        Ok(Self { name, written })
+    }
+}
+
+impl Serialize for Claim<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.written.serialize(serializer)
     }
 }
 
