@@ -25,6 +25,7 @@ tests![
     what_a_namespace_limits_is_known_soon,
     a_server_that_knows_nothing_admits_pods,
     what_a_namespace_limits_is_known_to_a_server_that_is_ready,
+    a_dry_run_shows_what_would_be_created,
 ];
 
 const RESTRICTED: (&str, &str) = ("pod-security.kubernetes.io/enforce", "restricted");
@@ -218,6 +219,22 @@ async fn what_a_namespace_limits_is_known_to_a_server_that_is_ready(bed: &Bed) -
         let cpu = &sidecar(&answer).context("not injected")?["resources"]["requests"]["cpu"];
         ensure!(cpu == "50m", "{answer:#}");
     }
+    Ok(())
+}
+
+async fn a_dry_run_shows_what_would_be_created(bed: &Bed) -> Result<()> {
+    let _alive = registered(bed).await?;
+    let namespace = bed.scratch_namespace(&[(key::INJECT, key::ENABLED)]).await?;
+    let pod = desktop(&["sleep"]);
+    let shown = dry_run(bed, &namespace, &pod).await?;
+    let created = create(bed, &namespace, &pod).await?;
+    // The rest holds names that the API server makes up each time.
+    let ours = |pod: &Value| {
+        let marks = ["labels", "annotations"].map(|map| pod["metadata"][map].clone());
+        sidecar(pod).map(|sidecar| (sidecar.clone(), marks))
+    };
+    let (shown, created) = (ours(&shown.object), ours(&created.object));
+    ensure!(shown.is_some() && shown == created, "{created:#?}, and the dry run {shown:#?}");
     Ok(())
 }
 

@@ -24,15 +24,24 @@ tests![what_others_break_is_put_back_and_what_they_mean_is_kept];
 type Habit = fn(&Value, &str) -> Vec<Value>;
 
 /// By the name that a namespace chooses it by.
-const HABITS: [(&str, Habit); 9] = [
+const HABITS: [(&str, Habit); 12] = [
     // Clients built on types of before 1.28 do this to all that passes through them.
     ("drops-restart-policies", |_, ours| vec![remove(ours, "restartPolicy")]),
     ("strips-security-contexts", |_, ours| vec![remove(ours, "securityContext")]),
     ("makes-it-root", |_, ours| {
         vec![set(ours, "securityContext", json!({"privileged": true, "runAsUser": 0}))]
     }),
+    ("adds-capabilities", |_, ours| {
+        vec![set(ours, "securityContext/capabilities/add", json!(["SYS_ADMIN"]))]
+    }),
     ("strips-resources", |_, ours| vec![remove(ours, "resources")]),
+    ("strips-ports", |_, ours| vec![remove(ours, "ports")]),
     ("strips-mounts", |_, ours| vec![remove(ours, "volumeMounts")]),
+    ("removes-volumes", |pod, _| {
+        let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+        let ours = volumes.enumerate().find(|(_, volume)| volume["name"] == CONTAINER);
+        ours.map(|(index, _)| remove("/spec/volumes", &index.to_string())).into_iter().collect()
+    }),
     ("removes-labels", |_, _| vec![remove("/metadata/labels", &key::INJECTED.replace('/', "~1"))]),
     ("does-all-of-it", |_, ours| {
         let fields = ["restartPolicy", "securityContext", "resources"];
@@ -61,12 +70,15 @@ const AFTER: &str = "z-others";
 /// A habit; what is put back because of it, where it comes before us and after; what the pod has to be like then.
 type Row = (&'static str, [&'static [&'static str]; 2], fn(&Value) -> bool);
 
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 12] = [
     ("drops-restart-policies", [&["restart_policy"]; 2], is_whole),
     ("strips-security-contexts", [&["security_context"]; 2], is_whole),
     ("makes-it-root", [&["security_context"]; 2], is_whole),
+    ("adds-capabilities", [&["security_context"]; 2], is_whole),
     ("strips-resources", [&["resources"]; 2], is_whole),
+    ("strips-ports", [&["port"]; 2], is_whole),
     ("strips-mounts", [&["mount"]; 2], |pod| is_whole(pod) && has_no_token(pod)),
+    ("removes-volumes", [&["volume"]; 2], |pod| is_whole(pod) && has_no_token(pod)),
     ("removes-labels", [&["label"]; 2], is_whole),
     ("does-all-of-it", [&["restart_policy", "security_context", "resources"]; 2], is_whole),
     ("means-well", [&[]; 2], is_as_they_mean),
@@ -123,7 +135,8 @@ fn is_whole(pod: &Value) -> bool {
         && security["allowPrivilegeEscalation"] == false
         && security["privileged"] == false
         && security["readOnlyRootFilesystem"] == true
-        && security["capabilities"]["drop"] == json!(["ALL"])
+        && security["capabilities"] == json!({"drop": ["ALL"]})
+        && ours["ports"].as_array().is_some_and(|ports| ports.len() == 1)
         && ours["resources"]["limits"]["memory"] == "24Mi"
         && pod["metadata"]["labels"][key::INJECTED] == "true"
 }
