@@ -23,7 +23,7 @@ use crate::product::{MINUTE, NAMESPACE, desktop, root};
 
 /// A server, and how it is reached.
 pub(crate) struct Webhook {
-    _program: Beside,
+    program: Beside,
     certificate: Certificate,
     webhook: SocketAddr,
     metrics: SocketAddr,
@@ -152,16 +152,19 @@ impl Webhook {
         };
         let (webhook, metrics) = (address("webhook").await?, address("metrics").await?);
         let (health, kubeconfig) = (address("health").await?, kubeconfig.to_owned());
-        Ok(Self { _program: program, certificate, webhook, metrics, health, kubeconfig })
+        Ok(Self { program, certificate, webhook, metrics, health, kubeconfig })
     }
 
-    /// Comes back as soon as it calls itself ready.
+    /// Comes back as soon as it calls itself ready, because it knows what namespaces allow and not because it has waited long
+    /// enough.
     pub(crate) async fn is_ready(&self) -> Result<()> {
         let began = Instant::now();
         while http::get(self.health, "/readyz")?.status != 200 {
             ensure!(began.elapsed() < MINUTE, "not ready after {:?}", began.elapsed());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        let gave_up = self.program.logged(|log| Some(log.contains("Ready without knowing"))).await?;
+        ensure!(!gave_up, "ready after {:?}, knowing nothing", began.elapsed());
         Ok(())
     }
 
