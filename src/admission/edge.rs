@@ -3,7 +3,6 @@
 //! `/mutate` is harmless to strangers: bounded body, bounded time, no secrets, no side effects.
 
 use std::{
-    error::Error,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,7 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use http_body_util::LengthLimitError;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::Semaphore;
 
 use super::{Namespaces, configuration::Configuration, metrics::Metrics};
@@ -81,7 +80,10 @@ async fn admitted(webhook: &Webhook, headers: &HeaderMap, body: Body) -> Result<
     check_media_type(headers)?;
     // Without a length, chunk by chunk, it could be as large as is allowed.
     let size = body.size_hint().upper().unwrap_or(BODY_LIMIT as u64);
-    let place = ROOMS.iter().position(|(largest, _)| size <= *largest as u64).ok_or(Refusal::TooLarge)?;
+    let Some(place) = ROOMS.iter().position(|(largest, _)| size <= *largest as u64) else {
+        discard(body).await;
+        return Err(Refusal::TooLarge);
+    };
     let kibibytes = u32::try_from(size.div_ceil(1024)).map_err(|_| Refusal::TooLarge)?;
     let _room = webhook.rooms[place].try_acquire_many(kibibytes).map_err(|_| Refusal::Busy)?;
     webhook.answer(&receive(body).await?)
@@ -94,16 +96,25 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     media_type.eq_ignore_ascii_case("application/json").then_some(()).ok_or(Refusal::ContentType)
 }
 
-async fn receive(body: Body) -> Result<Bytes, Refusal> {
-    match tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_LIMIT)).await {
-        Ok(Ok(body)) if body.is_empty() => Err(Refusal::Malformed("the body is empty".into())),
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => {
+async fn receive(mut body: Body) -> Result<Bytes, Refusal> {
+    let whole = Limited::new(&mut body, BODY_LIMIT).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, whole).await.map_err(|_| Refusal::Timeout)? {
+        Ok(whole) => Some(whole.to_bytes())
+            .filter(|bytes| !bytes.is_empty())
+            .ok_or_else(|| Refusal::Malformed("the body is empty".into())),
+        Err(error) if error.is::<LengthLimitError>() => {
+            discard(body).await;
             Err(Refusal::TooLarge)
         }
-        Ok(Err(error)) => Err(Refusal::Malformed(format!("the body broke off: {error}"))),
-        Err(_) => Err(Refusal::Timeout),
+        Err(error) => Err(Refusal::Malformed(format!("the body broke off: {error}"))),
     }
+}
+
+/// Takes what is too large off the connection, or its sender would find a reset where the answer is.
+async fn discard(mut body: Body) {
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Who is slower than this reads no answer.
+    let _ = tokio::time::timeout(BODY_TIMEOUT, rest).await;
 }
 
 // === impl Webhook ===
