@@ -64,11 +64,14 @@ pub fn router(
     Router::new().route("/mutate", post(mutate)).with_state(Arc::new(webhook))
 }
 
-async fn mutate(State(webhook): State<Arc<Webhook>>, headers: HeaderMap, body: Body) -> Response {
+async fn mutate(State(webhook): State<Arc<Webhook>>, headers: HeaderMap, mut body: Body) -> Response {
     let _in_flight = webhook.metrics.in_flight();
-    match admitted(&webhook, &headers, body).await {
+    match admitted(&webhook, &headers, &mut body).await {
         Ok(reply) => ([(header::CONTENT_TYPE, "application/json")], reply).into_response(),
         Err(refusal) => {
+            if matches!(refusal, Refusal::TooLarge) {
+                discard(&mut body).await;
+            }
             webhook.metrics.refused(refusal.as_str());
             tracing::warn!(reason = refusal.as_str(), "Turned a request away");
             refusal.into_response()
@@ -76,14 +79,11 @@ async fn mutate(State(webhook): State<Arc<Webhook>>, headers: HeaderMap, body: B
     }
 }
 
-async fn admitted(webhook: &Webhook, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Refusal> {
+async fn admitted(webhook: &Webhook, headers: &HeaderMap, body: &mut Body) -> Result<Vec<u8>, Refusal> {
     check_media_type(headers)?;
     // Without a length, chunk by chunk, it could be as large as is allowed.
     let size = body.size_hint().upper().unwrap_or(BODY_LIMIT as u64);
-    let Some(place) = ROOMS.iter().position(|(largest, _)| size <= *largest as u64) else {
-        discard(body).await;
-        return Err(Refusal::TooLarge);
-    };
+    let place = ROOMS.iter().position(|(largest, _)| size <= *largest as u64).ok_or(Refusal::TooLarge)?;
     let kibibytes = u32::try_from(size.div_ceil(1024)).map_err(|_| Refusal::TooLarge)?;
     let _room = webhook.rooms[place].try_acquire_many(kibibytes).map_err(|_| Refusal::Busy)?;
     webhook.answer(&receive(body).await?)
@@ -96,22 +96,19 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     media_type.eq_ignore_ascii_case("application/json").then_some(()).ok_or(Refusal::ContentType)
 }
 
-async fn receive(mut body: Body) -> Result<Bytes, Refusal> {
-    let whole = Limited::new(&mut body, BODY_LIMIT).collect();
+async fn receive(body: &mut Body) -> Result<Bytes, Refusal> {
+    let whole = Limited::new(body, BODY_LIMIT).collect();
     match tokio::time::timeout(BODY_TIMEOUT, whole).await.map_err(|_| Refusal::Timeout)? {
         Ok(whole) => Some(whole.to_bytes())
             .filter(|bytes| !bytes.is_empty())
             .ok_or_else(|| Refusal::Malformed("the body is empty".into())),
-        Err(error) if error.is::<LengthLimitError>() => {
-            discard(body).await;
-            Err(Refusal::TooLarge)
-        }
+        Err(error) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge),
         Err(error) => Err(Refusal::Malformed(format!("the body broke off: {error}"))),
     }
 }
 
 /// Takes what is too large off the connection, or its sender would find a reset where the answer is.
-async fn discard(mut body: Body) {
+async fn discard(body: &mut Body) {
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
     // Who is slower than this reads no answer.
     let _ = tokio::time::timeout(BODY_TIMEOUT, rest).await;

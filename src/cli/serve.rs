@@ -43,8 +43,8 @@ const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// do it first, a review that is just being sent would be lost.
 const NEXT_REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Time to learn what namespaces allow before we are ready all the same: a desktop whose namespace is not known yet could
-/// be refused for the sidecar's sake, but one that nobody is asked about has none.
+/// Time to learn what namespaces allow before we are ready all the same. Ready too early, we could have a desktop refused
+/// for the sidecar's sake; never ready, none would have a sidecar.
 const FIRST_LISTS: Duration = Duration::from_secs(5);
 
 /// Time that open requests have at the end. Ours take microseconds; this is for slow senders.

@@ -172,11 +172,7 @@ impl Webhook {
     pub(crate) fn admit(&self, namespace: &str, pod: &Value) -> Result<Value> {
         let review = answer::review(pod, namespace).to_string();
         let reply = self.certificate.post(self.webhook, "/mutate", "application/json", &review)?.body;
-        let mut pod = pod.clone();
-        if let Some(patch) = answer::Answer::read(reply.as_bytes(), answer::UID).patch {
-            json_patch::patch(&mut pod, &patch)?;
-        }
-        Ok(pod)
+        Ok(answer::Answer::read(reply.as_bytes(), answer::UID).patched(pod))
     }
 
     /// Registers it as shipped, but for its address; a second one has to `change` more.

@@ -318,15 +318,7 @@ fn a_sender_that_goes_away_leaves_nothing_behind() {
     }
     // Two of that length have room at once.
     eventually("room for two large bodies", || {
-        let held: Vec<_> = (0..2)
-            .map(|_| {
-                let mut stream = server.certificate.connect(server.webhook).unwrap();
-                write!(stream, "{HEAD}expect: 100-continue\r\ncontent-length: 4000000\r\n\r\n").unwrap();
-                let mut answer = [0; 12];
-                stream.read_exact(&mut answer).unwrap();
-                (answer, stream)
-            })
-            .collect();
+        let held: Vec<_> = (0..2).map(|_| server.announce(4_000_000)).collect();
         held.iter().all(|(answer, _)| answer == b"HTTP/1.1 100").then_some(())
     });
     server.is_well();

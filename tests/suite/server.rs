@@ -55,6 +55,17 @@ impl Server {
         peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// Announces a body of so many bytes and holds it back; gives the start of what is said to that.
+    pub(crate) fn announce(&self, length: usize) -> ([u8; 12], impl Write + use<>) {
+        let head =
+            "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n";
+        let mut stream = self.certificate.connect(self.webhook).unwrap();
+        stream.write_all(format!("{head}content-length: {length}\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        (answer, stream)
+    }
+
     /// It waits for the cluster's limits, answers reviews meanwhile, and not for ever.
     fn becomes_ready_without_knowing_limits(&self) {
         let ready = || http::get(self.health, "/readyz").unwrap();
@@ -167,24 +178,15 @@ fn bodies_that_are_held_back_take_a_bounded_part_of_the_memory() {
 #[test]
 fn large_bodies_that_are_held_back_take_no_room_from_a_desktops() {
     let server = Server::start();
-    let head =
-        "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n";
-    let answer_to = |length: usize| {
-        let mut stream = server.certificate.connect(server.webhook).unwrap();
-        stream.write_all(format!("{head}content-length: {length}\r\n\r\n").as_bytes()).unwrap();
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).unwrap();
-        (String::from_utf8(answer.to_vec()).unwrap(), stream)
-    };
-    let held = [answer_to(4 << 20), answer_to(4 << 20)];
-    assert!(held.iter().all(|(answer, _)| answer == "HTTP/1.1 100"), "{held:?}");
-    assert_eq!(answer_to(1 << 20).0, "HTTP/1.1 503", "all room for large ones is taken");
+    let held = [server.announce(4 << 20), server.announce(4 << 20)];
+    assert_eq!(held.each_ref().map(|(answer, _)| answer), [b"HTTP/1.1 100"; 2]);
+    assert_eq!(&server.announce(1 << 20).0, b"HTTP/1.1 503", "all room for large ones is taken");
     assert_eq!(server.mutate(&review()).status, 200);
     let in_flight = || server.exposition().value("vdi_metrics_admission_requests_in_flight", &[]).unwrap();
     assert_eq!(in_flight(), 2.0, "the ones that are held back");
     drop(held);
     eventually("nothing in flight", || (in_flight() == 0.0).then_some(()));
-    assert_eq!(answer_to(1 << 20).0, "HTTP/1.1 100");
+    assert_eq!(&server.announce(1 << 20).0, b"HTTP/1.1 100");
 }
 
 #[test]

@@ -85,15 +85,27 @@ impl Answer {
     /// The pod with the patch applied.
     ///
     /// # Panics
-    /// Where it does not apply, does anything but add, or adds to what is not ours.
+    /// Where it does not apply.
     #[must_use]
-    pub fn applied(&self, pod: &Value, ours: &Ours<'_>) -> Value {
+    pub fn patched(&self, pod: &Value) -> Value {
         let mut after = pod.clone();
         if let Some(patch) = &self.patch {
-            patch.iter().for_each(|operation| ours.is_all_that_grows(operation, pod));
             json_patch::patch(&mut after, patch).expect("the patch applies to the whole pod");
         }
         after
+    }
+
+    /// The pod with the patch applied, after that is found to add what is ours and do nothing else.
+    ///
+    /// # Panics
+    /// Where it does not apply, does anything but add, or adds to what is not ours.
+    #[must_use]
+    pub fn applied(&self, pod: &Value, ours: &Ours<'_>) -> Value {
+        self.patch
+            .iter()
+            .flat_map(|patch| patch.iter())
+            .for_each(|operation| ours.is_all_that_grows(operation, pod));
+        self.patched(pod)
     }
 }
 
