@@ -4,7 +4,7 @@
 use std::{borrow::Cow, cell::OnceCell, fmt, marker::PhantomData, ops::Deref};
 
 use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
+    Deserialize, Deserializer, Serialize,
     de::{self, IgnoredAny},
 };
 use serde_json::value::RawValue;
@@ -119,11 +119,14 @@ pub(super) struct Amounts {
     any: bool,
 }
 
-/// A container's reference to one of the pod's resource claims, which is copied as it is written.
-#[derive(Debug)]
+/// A container's reference to one of the pod's resource claims: all fields that it has up to Kubernetes 1.37. What else may
+/// stand there is not copied, since no text that is copied unread could be vouched for.
+#[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Claim<'a> {
+    #[serde(borrow)]
     pub(super) name: Cow<'a, str>,
-    written: &'a RawValue,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub(super) request: Option<Cow<'a, str>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -258,22 +261,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
         }
 
         deserializer.deserialize_map(Named(PhantomData))
-    }
-}
-
-// === impl Claim ===
-
-impl<'de: 'a, 'a> Deserialize<'de> for Claim<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let written = <&RawValue>::deserialize(deserializer)?;
-        let Object(Named { name }) = serde_json::from_str(written.get()).map_err(de::Error::custom)?;
-        Ok(Self { name, written })
-    }
-}
-
-impl Serialize for Claim<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.written.serialize(serializer)
     }
 }
 

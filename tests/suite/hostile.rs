@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::{http, process::eventually};
-use serde_json::Value;
+use kit::{answer::Answer, http, process::eventually};
+use serde_json::{Value, json};
 use vdi_metrics::admission::{Injector, Namespaces, Settings};
 
 use crate::server::{Server, review};
@@ -32,6 +32,16 @@ fn envelope(request: &str, object: &str) -> String {
     format!(
         r#"{{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request":
             {{"uid": "u-1", "operation": "CREATE", "kind": {kind}, "object": {object}{request}}}}}"#
+    )
+}
+
+/// A pod whose container's claim says more than we know of.
+fn claiming(future: &str) -> String {
+    let claims = format!(r#"[{{"name": "gpu", "future": {future}}}]"#);
+    let containers = format!(r#"[{{"name": "d", "resources": {{"claims": {claims}}}}}]"#);
+    envelope(
+        "",
+        &format!(r#"{{"spec": {{"resourceClaims": [{{"name": "gpu"}}], "containers": {containers}}}}}"#),
     )
 }
 
@@ -72,6 +82,7 @@ fn no_depth_reaches_the_stack() {
                 (pod("", &format!(r#", "volumes": {bomb}"#)), "skipped: undecodable"),
                 (pod(&format!(r#""labels": {{"a": {bomb}}}"#), ""), "skipped: undecodable"),
                 (pod(&format!(r#""annotations": {{"a": {bomb}}}"#), ""), "skipped: undecodable"),
+                (claiming(&bomb), "injected"),
                 (envelope("", &bomb), "skipped: undecodable"),
                 (envelope(&format!(r#", "options": {bomb}"#), r#"{"spec": {}}"#), "injected"),
             ] {
@@ -129,6 +140,21 @@ fn a_list_is_no_object() {
         r#"{"metadata": {"labels": []}, "spec": {}}"#,
     ] {
         assert_eq!(decide(envelope("", object)).as_deref(), Ok("skipped: undecodable"), "{object}");
+    }
+}
+
+/// What is copied has to be what every reader of the patch can read.
+#[test]
+fn what_a_claim_says_that_we_do_not_know_is_not_copied() {
+    for future in [r#"{"a": ["\u00e4", 1.5, null]}"#, r#"[["\ud800"]]"#, "1e400"] {
+        let body = claiming(future);
+        let admission = Injector::new(Settings::default()).admit(body.as_bytes(), &Namespaces::default());
+        let answer = Answer::read(&admission.unwrap().reply, "u-1");
+        let patch = answer.patch.expect("it is injected");
+        let container =
+            patch.iter().find(|operation| operation.path().as_str() == "/spec/initContainers").unwrap();
+        let container = serde_json::to_value(container).unwrap()["value"][0].take();
+        assert_eq!(container["resources"]["claims"], json!([{"name": "gpu"}]), "{future}");
     }
 }
 
