@@ -22,6 +22,13 @@ pub const LONGEST_NAME: usize = 253;
 /// Where both programs serve their exposition.
 pub const METRICS_PATH: &str = "/metrics";
 
+/// Where the sidecar's one volume is mounted. ServiceAccount admission would mount an API token there, and leaves a container
+/// alone that has something at that place.
+pub const VOLUME_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The file in it with the pod's annotations, as the downward API writes them.
+pub const ANNOTATIONS: &str = "annotations";
+
 /// Labels and annotations of ours on pods and namespaces.
 pub mod key {
     /// Opt in or out: [`ENABLED`] or [`DISABLED`], as a label on a namespace or a pod.
@@ -62,6 +69,10 @@ pub mod key {
     pub const MODE: &str = "vdi-metrics.io/mode";
     /// Annotation: `auto`, `claims`, `runtime` or `none` for this pod.
     pub const GPU_ACCESS: &str = "vdi-metrics.io/gpu-access";
+    /// Annotation, read by the sidecar for as long as the pod lives: the desktop's devices, written by somebody who knows.
+    pub const GPU: &str = "vdi-metrics.io/gpu";
+    /// Annotation, read as [`GPU`]: how they are shared, `exclusive`, `mig`, `time-slicing`, `mps` or `unknown`.
+    pub const GPU_SHARING: &str = "vdi-metrics.io/gpu-sharing";
 }
 
 /// Environment of the sidecar: written at admission, read by the sidecar's configuration.
@@ -78,6 +89,14 @@ pub mod env {
     pub const USER: &str = "VDI_METRICS_USER";
     /// The session's pool; absent or empty where the pod names none.
     pub const POOL: &str = "VDI_METRICS_POOL";
+    /// `claims` where the container shares the desktop's resource claims; absent otherwise.
+    pub const GPU_ACCESS: &str = "VDI_METRICS_GPU_ACCESS";
+    /// `all` where devices may be shown that nobody knows to be the session's; absent otherwise.
+    pub const NODE_TOTALS: &str = "VDI_METRICS_NODE_TOTALS";
+    /// Number of the pod's containers of every kind: they share the room for termination messages.
+    pub const CONTAINERS: &str = "VDI_METRICS_CONTAINERS";
+    /// Folder in which the container's files are looked for instead of `/`; for tests.
+    pub const ROOT: &str = "VDI_METRICS_ROOT";
     /// Path of the NVML library instead of the loader's `libnvidia-ml.so.1`; for tests and odd nodes.
     pub const NVML_LIBRARY: &str = "VDI_METRICS_NVML_LIBRARY";
     /// `error`, `warn`, `info` (default), `debug` or `trace`; released programs have no `trace` events.

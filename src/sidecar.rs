@@ -4,9 +4,12 @@
 pub mod attribution;
 pub mod catalogue;
 pub mod config;
-mod counters;
+pub mod counters;
+mod evidence;
 mod exposition;
+mod last_word;
 mod poller;
+pub mod processes;
 pub mod snapshot;
 
 use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -31,18 +34,21 @@ pub fn run() -> Result<(), Box<dyn Error>> {
         tracing::warn!("{problem}");
     }
     let listen = config.listen;
-    let snapshots = poller::spawn(config)?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(listen, snapshots))?;
+    let poller = poller::spawn(&config)?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(listen, poller))?;
     Ok(())
 }
 
-/// Ends at once when asked to: the poller is left behind in whatever driver call it is, and an answer of a few
+/// Ends when asked to, with the last word: the poller is left behind in whatever driver call it is, and an answer of a few
 /// kilobytes is already in the socket or was never going to be read.
-async fn serve(listen: SocketAddr, snapshots: watch::Receiver<Arc<Snapshot>>) -> io::Result<()> {
+async fn serve(listen: SocketAddr, poller: poller::Handle) -> io::Result<()> {
     let shutdown = shutdown::on_signal()?;
     tokio::select! {
-        () = shutdown.requested() => Ok(()),
-        ended = serve_for_ever(listen, snapshots) => ended,
+        () = shutdown.requested() => {
+            poller.end().await;
+            Ok(())
+        }
+        ended = serve_for_ever(listen, poller.snapshots.clone()) => ended,
     }
 }
 

@@ -16,10 +16,7 @@ use super::{
     quantity::Quantity,
     settings::{Mode, PullPolicy},
 };
-use crate::contract::{CONTAINER, env};
-
-/// Where the API token would be mounted. ServiceAccount admission leaves a container alone that has something there.
-pub(super) const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+use crate::contract::{ANNOTATIONS, CONTAINER, VOLUME_PATH, env};
 
 /// The number that the image runs as: fixed, so that a pod-level user 0 does not become ours and refuse to start.
 const USER: u32 = 65532;
@@ -100,7 +97,7 @@ struct Amounts([Option<Quantity>; 3]);
 pub(super) fn volume() -> &'static RawValue {
     static VOLUME: Fixed = LazyLock::new(|| {
         let field = json!({"apiVersion": "v1", "fieldPath": "metadata.annotations"});
-        let items = json!([{"path": "annotations", "fieldRef": field}]);
+        let items = json!([{"path": ANNOTATIONS, "fieldRef": field}]);
         let projected = json!({"defaultMode": 0o444, "sources": [{"downwardAPI": {"items": items}}]});
         fixed(&json!({"name": CONTAINER, "projected": projected}))
     });
@@ -109,7 +106,7 @@ pub(super) fn volume() -> &'static RawValue {
 
 fn volume_mounts() -> &'static RawValue {
     static MOUNTS: Fixed =
-        LazyLock::new(|| fixed(&json!([{"name": CONTAINER, "mountPath": TOKEN_PATH, "readOnly": true}])));
+        LazyLock::new(|| fixed(&json!([{"name": CONTAINER, "mountPath": VOLUME_PATH, "readOnly": true}])));
     &MOUNTS
 }
 

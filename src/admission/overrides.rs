@@ -27,7 +27,9 @@ pub(super) struct Overrides<'p> {
 pub struct Notice(String);
 
 /// Keys that pods carry for other purposes than an override.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 11] = [
+    key::GPU,
+    key::GPU_SHARING,
     key::INJECT,
     key::INJECTED,
     key::STATUS,
@@ -113,10 +115,18 @@ fn misplaced(key: &str, value: &str) -> Option<Notice> {
     match key {
         key::INJECT => wrong_word(key, value),
         key::STATUS | key::CONFIG | key::RESTORE => Some(Notice::unknown(key)),
-        _ if OTHERS.contains(&key) => None,
-        key::PORT | key::INTERVAL | key::CPU | key::MEMORY | key::IMAGE | key::MODE | key::GPU_ACCESS => {
+        key::GPU
+        | key::GPU_SHARING
+        | key::PORT
+        | key::INTERVAL
+        | key::CPU
+        | key::MEMORY
+        | key::IMAGE
+        | key::MODE
+        | key::GPU_ACCESS => {
             Some(Notice::line(format_args!("label {key} has no effect: make it an annotation")))
         }
+        _ if OTHERS.contains(&key) => None,
         _ => Some(Notice::unknown(key)),
     }
 }

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    container::{Container, TOKEN_PATH},
+    container::Container,
     patch::{self, Additions, INJECTED},
     pod::{self, Pod},
 };
-use crate::contract::{CONTAINER, env};
+use crate::contract::{CONTAINER, VOLUME_PATH, env};
 
 /// The containers of a pod as they came. Ours alone is read in full: what others are like must not matter.
 #[derive(Debug, Deserialize)]
@@ -195,7 +195,7 @@ impl Repair {
         let Some(mounts) = found.as_array() else {
             return self.put(Part::Mount, format!("{path}/volumeMounts"), expected);
         };
-        let Some(index) = mounts.iter().position(|mount| mount["mountPath"] == TOKEN_PATH) else {
+        let Some(index) = mounts.iter().position(|mount| mount["mountPath"] == VOLUME_PATH) else {
             return self.put(Part::Mount, format!("{path}/volumeMounts/-"), &expected[0]);
         };
         if mounts[index]["name"].as_str().is_some_and(|name| name.starts_with("kube-api-access-")) {

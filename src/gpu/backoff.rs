@@ -1,6 +1,6 @@
 //! When to open the library again. Pure; counted in polls, because attempts are made at polls only.
 
-use super::Fault;
+use super::{Fault, Outcome};
 
 /// Waits after 1, 2, 3 ... failures in a row: no poll, 1, 3, 7, then [`LONGEST`] each time.
 #[derive(Debug, Default)]
@@ -19,6 +19,18 @@ impl Backoff {
         let polls = 1u32.checked_shl(self.failures).map_or(LONGEST, |next| (next - 1).min(LONGEST));
         self.failures = self.failures.saturating_add(1);
         self.waiting = Some((fault, polls));
+    }
+
+    /// A device is lost while the library stays open for the others: `Spent` at the polls at which opening it anew is due.
+    pub(super) fn lost(&mut self, fault: Fault) -> Outcome {
+        if self.waiting.is_none() {
+            self.failed(fault);
+        }
+        if self.pause().is_some() {
+            return Outcome::Kept;
+        }
+        self.waiting = None;
+        Outcome::Spent
     }
 
     pub(super) fn succeeded(&mut self) {
@@ -68,5 +80,18 @@ mod tests {
         assert_eq!(backoff.pause(), None);
         backoff.failed(FAULT);
         assert_eq!(polls_waited(&mut backoff), 0);
+    }
+
+    #[test]
+    fn a_lost_device_has_the_library_opened_anew_ever_more_rarely() {
+        let mut backoff = Backoff::default();
+        let mut opened = vec![];
+        for poll in 0..30 {
+            if backoff.lost(FAULT) == Outcome::Spent {
+                opened.push(poll);
+                assert_eq!(backoff.pause(), None, "opening it is not put off as well");
+            }
+        }
+        assert_eq!(opened, [0, 2, 6, 14]);
     }
 }

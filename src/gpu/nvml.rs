@@ -1,31 +1,75 @@
-//! The door to the driver: the only file that names nvml_wrapper. Blocking; a call may hang for as long as the driver
-//! does, so everything here belongs to the polling thread.
+//! The door to the driver. Blocking; a call may hang for as long as the driver does, so everything here belongs to the
+//! polling thread.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
-use nvml_wrapper::{Device, Nvml, error::NvmlError};
+use nvml_wrapper::{
+    EventSet, Nvml,
+    bitmasks::{device::ThrottleReasons, event::EventTypes},
+    enum_wrappers::device::{Clock, ComputeMode, TemperatureSensor},
+    enums::event::XidError,
+    error::NvmlError,
+};
 
-use super::{Call, Code, Fault, Memory, Sample, Versions, Visible, backoff::Backoff};
+use super::{
+    Call, Code, Device, Fault, Memory, Process, ProcessKind, Reading, Share, Slice, Streams, Throttled,
+    Versions, Xid, backoff::Backoff, raw, support::Support,
+};
 
 /// `libnvidia-ml.so.1`, opened when first asked and again, with back-off, after it was missing or lost.
 #[derive(Debug)]
 pub struct Library {
     path: Option<PathBuf>,
-    open: Option<(Nvml, Versions)>,
     backoff: Backoff,
+}
+
+/// The library while it is open. Closing it lets go of the driver.
+#[derive(Debug)]
+pub struct Opened(Nvml);
+
+/// What this process sees through the opened library.
+#[derive(Debug)]
+pub struct Driver<'n> {
+    versions: Versions,
+    devices: Vec<Device>,
+    handles: Vec<nvml_wrapper::Device<'n>>,
+    unnamed: u32,
+    cards: u32,
+    nvml: &'n Nvml,
+    events: Option<EventSet<'n>>,
+    support: Support,
+    notes: Notes,
+}
+
+/// What a poll asked, and what failed of it.
+#[derive(Debug, Default)]
+struct Notes {
+    calls: u64,
     faults: Vec<Fault>,
 }
 
-/// The opened library during one poll.
-#[derive(Debug)]
-pub struct Driver<'a> {
-    nvml: &'a Nvml,
-    versions: &'a Versions,
-    faults: &'a mut Vec<Fault>,
+/// How a poll went for the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Go on with it.
+    Kept,
+    /// It is to be closed and opened again: the driver was lost, or a device was and may be back.
+    Spent,
 }
 
 /// `NVML_DEVICE_MIG_ENABLE`.
 const MIG_ENABLED: u32 = 1;
+
+/// Most cards and most slices of a card that are looked at; no machine has more.
+const MOST_CARDS: u32 = 64;
+const MOST_SLICES: u32 = 16;
+
+/// How long the driver waits for an event before somebody looks whether the session has ended.
+const LOOK: Duration = Duration::from_millis(200);
 
 // === impl Library ===
 
@@ -33,119 +77,340 @@ impl Library {
     /// The library at `path`, or where the loader finds it.
     #[must_use]
     pub fn new(path: Option<PathBuf>) -> Self {
-        Self { path, open: None, backoff: Backoff::default(), faults: Vec::new() }
+        Self { path, backoff: Backoff::default() }
     }
 
-    /// The opened library; opens it where necessary.
+    /// Opens it, unless that is put off.
     ///
     /// # Errors
-    /// The failure to open it, also at the polls at which the back-off makes no attempt.
-    pub fn driver(&mut self) -> Result<Driver<'_>, Fault> {
-        let open = match self.open.take() {
-            Some(open) => open,
-            None => self.try_open()?,
-        };
-        let (nvml, versions) = self.open.insert(open);
-        Ok(Driver { nvml, versions, faults: &mut self.faults })
-    }
-
-    /// Ends a poll: returns what failed in it, and closes the library where that is the only way on.
-    pub fn settle(&mut self) -> Vec<Fault> {
-        match self.faults.iter().find(|fault| fault.is_fatal()) {
-            Some(fault) => {
-                self.backoff.failed(*fault);
-                self.open = None;
-            }
-            None if self.open.is_some() => self.backoff.succeeded(),
-            None => {}
-        }
-        std::mem::take(&mut self.faults)
-    }
-
-    fn try_open(&mut self) -> Result<(Nvml, Versions), Fault> {
+    /// The failure, and whether it is a new one: it is told again at the polls at which no attempt is made.
+    pub fn open(&mut self) -> Result<Opened, (Fault, bool)> {
         if let Some(fault) = self.backoff.pause() {
-            return Err(fault);
+            return Err((fault, false));
         }
         let mut builder = Nvml::builder();
         if let Some(path) = &self.path {
             builder.lib_path(path.as_os_str());
         }
-        let nvml = noted(&mut self.faults, Call::Init, builder.init())?;
-        let versions = Versions {
-            driver: noted(&mut self.faults, Call::DriverVersion, nvml.sys_driver_version()).ok(),
-            nvml: noted(&mut self.faults, Call::NvmlVersion, nvml.sys_nvml_version()).ok(),
+        builder.init().map(Opened).map_err(|error| {
+            let fault = fault(Call::Init, &error);
+            self.backoff.failed(fault);
+            (fault, true)
+        })
+    }
+
+    /// Ends a poll: what was asked and failed in it, and whether to go on with what is open. A lost device is no reason to
+    /// let go of the others, so the library is opened anew only as often as the back-off allows.
+    pub fn settle(&mut self, driver: &mut Driver<'_>) -> (u64, Vec<Fault>, Outcome) {
+        let Notes { calls, faults } = std::mem::take(&mut driver.notes);
+        let outcome = if let Some(fault) = faults.iter().find(|fault| fault.is_of_driver()) {
+            self.backoff.failed(*fault);
+            Outcome::Spent
+        } else if let Some(fault) = faults.iter().find(|fault| fault.is_of_device()) {
+            self.backoff.lost(*fault)
+        } else {
+            self.backoff.succeeded();
+            Outcome::Kept
         };
-        Ok((nvml, versions))
+        (calls, faults, outcome)
     }
 }
 
 // === impl Driver ===
 
-impl<'a> Driver<'a> {
+impl<'n> Driver<'n> {
+    /// Looks at what the library shows.
+    #[must_use]
+    pub fn new(opened: &'n Opened) -> Self {
+        let mut notes = Notes { calls: 1, faults: vec![] };
+        let nvml = &opened.0;
+        let versions = Versions {
+            driver: notes.take(Call::DriverVersion, nvml.sys_driver_version()).ok(),
+            nvml: notes.take(Call::NvmlVersion, nvml.sys_nvml_version()).ok(),
+        };
+        let cards = notes.take(Call::DeviceCount, nvml.device_count()).unwrap_or_default();
+        let mut driver = Self {
+            versions,
+            cards,
+            nvml,
+            notes,
+            devices: vec![],
+            handles: vec![],
+            unnamed: 0,
+            events: None,
+            support: Support::default(),
+        };
+        for index in 0..cards.min(MOST_CARDS) {
+            if driver.add_card(index).is_err() {
+                driver.unnamed += 1;
+            }
+        }
+        driver.events = driver.listen();
+        driver
+    }
+
     /// Versions of what was opened.
     #[must_use]
     pub fn versions(&self) -> &Versions {
-        self.versions
+        &self.versions
     }
 
-    /// The devices that this process can see, in the driver's order.
+    /// The devices that this process can see, in the driver's order; slices follow their card.
+    #[must_use]
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// How many more are there whose UUID the driver did not give.
+    #[must_use]
+    pub fn unnamed(&self) -> u32 {
+        self.unnamed
+    }
+
+    /// Asks whether the driver still answers and shows as many devices.
     ///
     /// # Errors
-    /// Fails as a whole: with one device unnamed nobody can say which is whose.
-    pub fn visible(&mut self) -> Result<Vec<Visible>, Fault> {
-        let count = noted(self.faults, Call::DeviceCount, self.nvml.device_count())?;
-        let visible = |index| {
-            let device = self.device(index)?;
-            let uuid = noted(self.faults, Call::Uuid, device.uuid())?;
-            // Not noted: cards that have no MIG, and drivers that do not know it, say so by failing.
-            let in_slices = device.mig_mode().is_ok_and(|mode| mode.current == MIG_ENABLED);
-            Ok(Visible { uuid, in_slices })
-        };
-        (0..count as usize).map(visible).collect()
+    /// Fails where it does not.
+    pub fn check(&mut self) -> Result<(), Fault> {
+        let cards = self.notes.take(Call::DeviceCount, self.nvml.device_count())?;
+        if cards == self.cards {
+            return Ok(());
+        }
+        // Noted as what it is for the library: it has to be opened anew.
+        let changed = Fault { call: Call::DeviceCount, code: Code::Other };
+        self.notes.faults.push(changed);
+        Err(changed)
     }
 
-    /// Reads the device at `index` of [`Self::visible`].
+    /// What failed while the library was opened or in this poll, first to last.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        &self.notes.faults
+    }
+
+    /// Reads the device at `place` of [`Self::devices`]; `since` is the time of the newest sample that is known.
     ///
     /// # Errors
     /// Fails where the device or the driver is gone; a single value that cannot be had is only left out.
-    pub fn sample(&mut self, index: usize) -> Result<Sample, Fault> {
-        let device = self.device(index)?;
-        let utilization = self.value(Call::Utilization, device.utilization_rates())?;
-        let memory = self.value(Call::Memory, device.memory_info())?;
-        Ok(Sample {
-            model: self.value(Call::Name, device.name())?,
-            // Drivers have reported more than 100 % (HAMi#555).
-            utilization: utilization.map(|percent| f64::from(percent.gpu.min(100)) / 100.0),
-            memory: memory.map(|bytes| Memory { used: bytes.used, total: bytes.total }),
+    pub fn read(&mut self, place: usize, since: u64) -> Result<Reading, Fault> {
+        let card = self.card_of(place);
+        let utilization = self.ask(place, Call::Utilization, |device| device.utilization_rates())?;
+        let encoding = self.ask(place, Call::EncoderStats, |device| device.encoder_stats())?;
+        let codecs = match encoding {
+            Some(ref stats) if stats.session_count > 0 => {
+                self.ask(place, Call::EncoderSessions, raw::codecs)?
+            }
+            _ => None,
+        };
+        Ok(Reading {
+            ticks: self.ask(place, Call::Samples, |device| raw::samples(device, since))?.unwrap_or_default(),
+            utilization: utilization.map(|percent| f64::from(percent.gpu) / 100.0),
+            memory: self
+                .ask(place, Call::Memory, |device| device.memory_info())?
+                .map(|bytes| Memory { used: bytes.used, total: bytes.total }),
+            energy: self.ask(card, Call::Energy, |device| device.total_energy_consumption())?,
+            power: self.ask(card, Call::Power, |device| device.power_usage())?,
+            temperature: self
+                .ask(card, Call::Temperature, |device| device.temperature(TemperatureSensor::Gpu))?,
+            sm_clock: self.ask(card, Call::SmClock, |device| device.clock_info(Clock::SM))?,
+            memory_clock: self.ask(card, Call::MemoryClock, |device| device.clock_info(Clock::Memory))?,
+            throttled: self
+                .ask(card, Call::Throttled, |device| device.current_throttle_reasons())?
+                .map(Throttled::from),
+            encoder: self
+                .ask(place, Call::Encoder, |device| device.encoder_utilization())?
+                .map(|window| f64::from(window.utilization) / 100.0),
+            decoder: self
+                .ask(place, Call::Decoder, |device| device.decoder_utilization())?
+                .map(|window| f64::from(window.utilization) / 100.0),
+            encoding: encoding.map(|stats| Streams {
+                sessions: stats.session_count,
+                frames: stats.average_fps,
+                latency: stats.average_latency,
+            }),
+            codecs: codecs.unwrap_or_default(),
+            capturing: self.ask(place, Call::FbcStats, |device| device.fbc_stats())?.map(|stats| Streams {
+                sessions: stats.sessions_count,
+                frames: stats.average_fps,
+                latency: stats.average_latency,
+            }),
         })
     }
 
-    fn device(&mut self, index: usize) -> Result<Device<'a>, Fault> {
-        noted(self.faults, Call::DeviceHandle, self.nvml.device_by_index(index as u32))
+    /// The processes on the device at `place`, of both kinds; none where one list is not to be had, because half is not all.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn processes(&mut self, place: usize) -> Result<Option<Vec<Process>>, Fault> {
+        let compute =
+            self.ask(place, Call::ComputeProcesses, |device| raw::processes(device, ProcessKind::Compute))?;
+        let graphics =
+            self.ask(place, Call::GraphicsProcesses, |device| raw::processes(device, ProcessKind::Graphics))?;
+        Ok(compute.zip(graphics).map(|(compute, graphics)| [compute, graphics].concat()))
     }
 
-    fn value<T>(&mut self, call: Call, answer: Result<T, NvmlError>) -> Result<Option<T>, Fault> {
-        match noted(self.faults, call, answer) {
+    /// What each process had of the device at `place` since a time in microseconds; none where that is not to be had.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn shares(&mut self, place: usize, since: u64) -> Result<Option<Vec<Share>>, Fault> {
+        self.ask(place, Call::ProcessUtilization, |device| raw::shares(device, since))
+    }
+
+    /// Waits for `time` or until `is_over`, whichever is first, and passes on every fault of a card that the driver reports
+    /// meanwhile.
+    pub fn wait(
+        &mut self,
+        time: Duration,
+        mut is_over: impl FnMut(Duration) -> bool,
+        mut report: impl FnMut(Xid),
+    ) {
+        let until = Instant::now() + time;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let Some(events) = &self.events else {
+                is_over(left);
+                return;
+            };
+            let began = Instant::now();
+            let look = left.min(LOOK);
+            let answer = events.wait(look.as_millis().max(1) as u32);
+            match answer {
+                // A card whose UUID cannot be had any more is nobody's.
+                Ok(event) => {
+                    if let (Some(code), Ok(card)) = (event.event_data, event.device.uuid()) {
+                        let code = match code {
+                            XidError::Value(code) => Some(code),
+                            XidError::Unknown => None,
+                        };
+                        report(Xid { card, code });
+                    }
+                }
+                Err(NvmlError::Timeout) => thread::sleep(look.saturating_sub(began.elapsed())),
+                Err(error) => {
+                    self.notes.faults.push(fault(Call::Events, &error));
+                    self.events = None;
+                }
+            }
+            if is_over(Duration::ZERO) {
+                return;
+            }
+        }
+    }
+
+    fn add_card(&mut self, index: u32) -> Result<(), Fault> {
+        let card = self.notes.take(Call::DeviceHandle, self.nvml.device_by_index(index))?;
+        let uuid = self.notes.take(Call::Uuid, card.uuid())?;
+        // Not noted: cards that have no MIG or no such mode, and drivers that do not know it, say so by failing.
+        let is_cut = card.mig_mode().is_ok_and(|mode| mode.current == MIG_ENABLED);
+        let one_process = card.compute_mode().is_ok_and(|mode| mode == ComputeMode::ExclusiveProcess);
+        let model = self.notes.take(Call::Name, card.name()).ok();
+        self.notes.calls += 2;
+        let slices = if is_cut { card.mig_device_count().unwrap_or_default().min(MOST_SLICES) } else { 0 };
+        // Numbers without a slice answer `NOT_FOUND`, as do those of other pods' slices.
+        let slices: Vec<_> = (0..slices).filter_map(|number| card.mig_device_by_index(number).ok()).collect();
+        let device = Device { uuid: uuid.clone(), index, model, slice: None, is_cut, one_process };
+        self.devices.push(device);
+        self.handles.push(card);
+        for slice in slices {
+            if self.add_slice(index, &uuid, slice).is_err() {
+                self.unnamed += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_slice(&mut self, index: u32, card: &str, slice: nvml_wrapper::Device<'n>) -> Result<(), Fault> {
+        let uuid = self.notes.take(Call::Uuid, slice.uuid())?;
+        let model = self.notes.take(Call::Name, slice.name()).ok();
+        let gpu_instance = self.notes.take(Call::GpuInstance, raw::gpu_instance(&slice)).ok();
+        let slice_of = Slice { card: card.to_owned(), gpu_instance };
+        self.devices.push(Device { uuid, index, model, slice: Some(slice_of), ..Device::default() });
+        self.handles.push(slice);
+        Ok(())
+    }
+
+    fn card_of(&self, place: usize) -> usize {
+        let index = self.devices.get(place).map(|device| device.index);
+        self.devices.iter().position(|device| Some(device.index) == index).unwrap_or(place)
+    }
+
+    /// Listens for faults of all cards that report any. The library wants a new set where one card refuses.
+    fn listen(&mut self) -> Option<EventSet<'n>> {
+        let xid = EventTypes::CRITICAL_XID_ERROR;
+        let reports = |card: &&nvml_wrapper::Device<'n>| {
+            card.supported_event_types().is_ok_and(|kinds| kinds.contains(xid))
+        };
+        let cards = self.devices.iter().zip(&self.handles).filter(|(device, _)| device.slice.is_none());
+        let cards: Vec<_> = cards.map(|(_, card)| card).filter(reports).collect();
+        if cards.is_empty() {
+            return None;
+        }
+        let set = self.notes.take(Call::Events, self.nvml.create_event_set()).ok()?;
+        let listening = cards.into_iter().try_fold(set, |set, card| card.register_events(xid, set));
+        self.notes.take(Call::Events, listening.map_err(|failed| failed.error)).ok()
+    }
+
+    /// One question to the device at `place`, unless it has answered it with never.
+    fn ask<T>(
+        &mut self,
+        place: usize,
+        call: Call,
+        question: impl FnOnce(&nvml_wrapper::Device<'n>) -> Result<T, NvmlError>,
+    ) -> Result<Option<T>, Fault> {
+        let Some(device) = self.handles.get(place).filter(|_| self.support.is_open(place, call)) else {
+            return Ok(None);
+        };
+        match self.notes.take(call, question(device)) {
             Ok(value) => Ok(Some(value)),
-            Err(fault) if fault.is_fatal() => Err(fault),
-            Err(_) => Ok(None),
+            Err(fault) if fault.is_of_driver() || fault.is_of_device() => Err(fault),
+            Err(fault) => {
+                self.support.learn(place, fault);
+                Ok(None)
+            }
         }
     }
 }
 
-fn noted<T>(faults: &mut Vec<Fault>, call: Call, answer: Result<T, NvmlError>) -> Result<T, Fault> {
-    answer.map_err(|error| {
-        let fault = Fault { call, code: code(&error) };
-        tracing::debug!(%fault, %error, "An NVML call failed");
-        faults.push(fault);
-        fault
-    })
+// === impl Notes ===
+
+impl Notes {
+    fn take<T>(&mut self, call: Call, answer: Result<T, NvmlError>) -> Result<T, Fault> {
+        self.calls += 1;
+        answer.map_err(|error| {
+            let fault = fault(call, &error);
+            self.faults.push(fault);
+            fault
+        })
+    }
+}
+
+// === impl Throttled ===
+
+impl From<ThrottleReasons> for Throttled {
+    fn from(reasons: ThrottleReasons) -> Self {
+        let any = |of| reasons.intersects(of);
+        Self {
+            power_cap: any(ThrottleReasons::SW_POWER_CAP),
+            thermal: any(ThrottleReasons::SW_THERMAL_SLOWDOWN | ThrottleReasons::HW_THERMAL_SLOWDOWN),
+            power_brake: any(ThrottleReasons::HW_POWER_BRAKE_SLOWDOWN),
+        }
+    }
+}
+
+fn fault(call: Call, error: &NvmlError) -> Fault {
+    let fault = Fault { call, code: code(error) };
+    tracing::debug!(%fault, %error, "An NVML call failed");
+    fault
 }
 
 fn code(error: &NvmlError) -> Code {
     match error {
         NvmlError::LibloadingError(_) => Code::LibraryMissing,
-        NvmlError::FailedToLoadSymbol(_) => Code::SymbolMissing,
+        NvmlError::FailedToLoadSymbol(_) | NvmlError::FunctionNotFound => Code::SymbolMissing,
         NvmlError::Uninitialized => Code::Uninitialized,
         NvmlError::InvalidArg => Code::InvalidArgument,
         NvmlError::NotSupported => Code::NotSupported,

@@ -1,165 +1,163 @@
-//! Whose GPU is it: what is visible -> the device that is this session's, or why there is none. Pure.
-//!
-//! One rung of the ladder so far: exactly one visible device is ours.
+//! Whose GPU is it: evidence -> the devices that are this session's, or why there are none. Pure; what is gathered where
+//! is `evidence`'s business.
 
-use crate::gpu::{Code, Fault, Visible};
+mod ladder;
+mod vocabulary;
 
-/// The device that is ours, and how surely.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub use self::{
+    ladder::LADDER,
+    vocabulary::{Confidence, Pass, Reason, Scope, Sharing, Strategy},
+};
+use crate::gpu::Device;
+
+/// Everything that the ladder looks at.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence<'a> {
+    /// What the driver shows in this container.
+    pub visible: &'a [Device],
+    /// How many more are there whose UUID the driver did not give.
+    pub unnamed: u32,
+    /// Whether this container was given the desktop's resource claims: what it sees then is the desktop's.
+    pub claimed: bool,
+    /// UUIDs in the claims' metadata files (KEP-5304); empty where the DRA driver writes none.
+    pub metadata: Vec<String>,
+    /// What somebody who knows has written into the pod's annotation.
+    pub handed_over: Option<String>,
+    /// How the desktop's GPU is shared, where somebody has written that.
+    pub sharing: Option<Sharing>,
+    /// What can be said of processes.
+    pub processes: Processes,
+    /// `NVIDIA_VISIBLE_DEVICES` of the desktop's processes, or why it is not known.
+    pub hint: Option<Result<String, Pass>>,
+    /// Whether the whole node's devices are shown where no rung holds.
+    pub node: bool,
+}
+
+/// Which devices have processes of this pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Processes {
+    /// Nobody has asked: the rungs above have to be tried first, because the lists are the dearest of all calls.
+    #[default]
+    Unasked,
+    /// They cannot be told from others'.
+    Unknown(Pass),
+    /// Places in `visible` with processes of this pod, now or at an earlier poll; and whether there are any now.
+    Seen {
+        /// In the driver's order.
+        places: Vec<usize>,
+        /// A session that is idle holds its device all the same, but we only remember it.
+        now: bool,
+    },
+}
+
+/// The devices that are ours, and how surely.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attribution {
-    /// Which rung of the ladder found it.
+    /// Which rung of the ladder found them.
     pub strategy: Strategy,
-    /// What the values of the device stand for.
-    pub scope: Scope,
     /// How far the strategy can be trusted.
     pub confidence: Confidence,
+    /// In the driver's order.
+    pub ours: Vec<Ours>,
 }
 
-/// The rungs of the ladder.
+/// One device that is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// Exactly one device is visible.
-    SingleDevice,
+pub struct Ours {
+    /// Place in what is visible.
+    pub place: usize,
+    /// With whom.
+    pub sharing: Sharing,
+    /// What the values of the device stand for.
+    pub scope: Scope,
 }
 
-/// Whose use a value measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// This session's alone: may be summed over sessions.
-    Session,
+/// What the ladder says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The rung that holds, or why none does.
+    pub outcome: Result<Attribution, Reason>,
+    /// The rungs above it, each with why it does not hold.
+    pub passed: Vec<(Strategy, Pass)>,
 }
 
-/// How far an attribution can be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Confidence {
-    /// Right unless the node shares its cards, which a container cannot see.
-    Good,
+/// Most devices of one session; no machine gives one more.
+const MOST: usize = 16;
+
+/// Climbs down the ladder to the first rung that holds.
+#[must_use]
+pub fn decide(evidence: &Evidence<'_>) -> Verdict {
+    let mut passed = vec![];
+    for (strategy, rung) in LADDER {
+        match rung(evidence) {
+            Ok(found) => {
+                let ours = found.devices.into_iter().take(MOST).map(|(place, is_replica)| {
+                    let sharing = sharing(evidence, strategy, place, is_replica);
+                    Ours { place, sharing, scope: scope(strategy, sharing) }
+                });
+                let ours = ours.collect();
+                let attribution = Attribution { strategy, confidence: found.confidence, ours };
+                return Verdict { outcome: Ok(attribution), passed };
+            }
+            Err(pass) => passed.push((strategy, pass)),
+        }
+        // Somebody knows better than any rung below: what is visible is another's.
+        if let Some((Strategy::Claim | Strategy::HandedOver, Pass::NotVisible)) = passed.last() {
+            return Verdict { outcome: Err(Reason::NotVisible), passed };
+        }
+    }
+    Verdict { outcome: Err(nothing(evidence)), passed }
 }
 
-/// Why no device is this session's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// The first read has not ended yet.
-    Starting,
-    /// No `libnvidia-ml.so.1` in this container.
-    LibraryMissing,
-    /// The library is there and the kernel driver is not.
-    DriverNotLoaded,
-    /// The driver or its library does not work.
-    DriverError,
-    /// The driver works and shows no device.
-    NoDevice,
-    /// The one visible device is cut into MIG slices: its values are those of all who hold one.
-    InSlices,
-    /// More than one device is visible, and nothing says which is ours.
-    SeveralDevices,
-    /// The device fell off the bus.
-    GpuLost,
-}
-
-/// Finds our device among the visible ones: its place in the list.
-///
-/// # Errors
-/// The reason why none of them is known to be ours.
-pub fn decide(visible: &[Visible]) -> Result<(usize, Attribution), Reason> {
-    match visible {
-        [] => Err(Reason::NoDevice),
-        [device] if device.in_slices => Err(Reason::InSlices),
-        [_] => Ok((
-            0,
-            Attribution {
-                strategy: Strategy::SingleDevice,
-                scope: Scope::Session,
-                confidence: Confidence::Good,
-            },
-        )),
-        _ => Err(Reason::SeveralDevices),
+/// Why no device is ours although the driver works.
+fn nothing(evidence: &Evidence<'_>) -> Reason {
+    match evidence.visible {
+        [] => Reason::NoDevice,
+        visible if visible.iter().all(|device| device.is_cut) => Reason::InSlices,
+        _ => Reason::SeveralDevices,
     }
 }
 
-// === impl Reason ===
+fn sharing(evidence: &Evidence<'_>, strategy: Strategy, place: usize, is_replica: bool) -> Sharing {
+    let device = evidence.visible.get(place);
+    let of_replica = || match device {
+        Some(device) if device.one_process => Sharing::Mps,
+        _ => Sharing::TimeSlicing,
+    };
+    match evidence.sharing {
+        Some(sharing) => sharing,
+        None if is_replica => of_replica(),
+        None if matches!(strategy, Strategy::Processes | Strategy::Node) => Sharing::Unknown,
+        None if device.is_some_and(|device| device.slice.is_some()) => Sharing::Mig,
+        None => Sharing::Exclusive,
+    }
+}
 
-impl Reason {
-    /// Value of the label `reason`.
+fn scope(strategy: Strategy, sharing: Sharing) -> Scope {
+    match sharing {
+        _ if strategy == Strategy::Node => Scope::Node,
+        Sharing::Exclusive | Sharing::Mig => Scope::Session,
+        Sharing::TimeSlicing | Sharing::Mps | Sharing::Unknown => Scope::Device,
+    }
+}
+
+// === impl Ours, Attribution ===
+
+impl Ours {
+    /// What a value of its whole card stands for: a slice's neighbours have their part in it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::LibraryMissing => "library_missing",
-            Self::DriverNotLoaded => "driver_not_loaded",
-            Self::DriverError => "driver_error",
-            Self::NoDevice => "no_device",
-            Self::InSlices => "in_slices",
-            Self::SeveralDevices => "several_devices",
-            Self::GpuLost => "gpu_lost",
-        }
+    pub fn card_scope(&self, device: &Device) -> Scope {
+        if device.slice.is_some() { self.scope.max(Scope::Device) } else { self.scope }
     }
 }
 
-impl From<Fault> for Reason {
-    fn from(fault: Fault) -> Self {
-        match fault.code {
-            Code::LibraryMissing => Self::LibraryMissing,
-            Code::DriverNotLoaded => Self::DriverNotLoaded,
-            Code::GpuLost => Self::GpuLost,
-            _ => Self::DriverError,
-        }
-    }
-}
-
-// === impl Strategy, Scope, Confidence ===
-
-impl Strategy {
-    /// Value of the label `strategy`.
+impl Attribution {
+    /// What all of its devices' values stand for: the widest of their scopes.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::SingleDevice => "single_device",
-        }
-    }
-}
-
-impl Scope {
-    /// Value of the label `scope`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-        }
-    }
-}
-
-impl Confidence {
-    /// Value of the label `confidence`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-        }
+    pub fn scope(&self) -> Scope {
+        self.ours.iter().map(|ours| ours.scope).max().unwrap_or(Scope::Session)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gpu::Call;
-
-    #[test]
-    fn only_a_device_that_is_alone_is_ours() {
-        let device = |uuid: &str, in_slices| Visible { uuid: uuid.to_owned(), in_slices };
-        let visible = [device("GPU-1", false), device("GPU-2", true)];
-        assert_eq!(decide(&[]), Err(Reason::NoDevice));
-        assert_eq!(decide(&visible[..1]).unwrap().0, 0);
-        assert_eq!(decide(&visible[1..]), Err(Reason::InSlices));
-        assert_eq!(decide(&visible), Err(Reason::SeveralDevices));
-    }
-
-    #[test]
-    fn a_fault_is_a_reason() {
-        let reason = |code| Reason::from(Fault { call: Call::Init, code }).as_str();
-        assert_eq!(reason(Code::LibraryMissing), "library_missing");
-        assert_eq!(reason(Code::DriverNotLoaded), "driver_not_loaded");
-        assert_eq!(reason(Code::GpuLost), "gpu_lost");
-        assert_eq!(reason(Code::VersionMismatch), "driver_error");
-    }
-}
+mod tests;

@@ -1,12 +1,19 @@
 //! THE table of the sidecar's metrics: one row each. Pure. A label without a value is left out of its series, which
 //! Prometheus takes for the same thing.
 
-use std::time::SystemTime;
+use std::{borrow::Cow, time::SystemTime};
 
 pub use prometheus::proto::MetricType;
 
-use super::snapshot::{Collection, Gpu, Snapshot};
-use crate::runtime;
+use super::{
+    attribution::Scope,
+    counters::{Account, ByScope},
+    snapshot::{Collection, Gpu, Known, Snapshot},
+};
+use crate::{
+    gpu::{Reading, Streams, Throttled},
+    runtime,
+};
 
 /// One metric.
 #[derive(Debug)]
@@ -27,7 +34,7 @@ pub struct Row {
 #[derive(Debug, PartialEq)]
 pub struct Value<'a> {
     /// Values of the row's labels, in its order.
-    pub labels: Vec<&'a str>,
+    pub labels: Vec<Cow<'a, str>>,
     /// The number.
     pub number: f64,
 }
@@ -46,7 +53,7 @@ pub const CATALOGUE: &[Row] = &[
     },
     Row {
         name: "vdi_session_start_time_seconds",
-        help: "Unix time at which the sidecar started, just before the desktop's own containers.",
+        help: "Unix time at which the pod's sandbox was made, just before the desktop's own containers; of the sidecar's start where that is not known.",
         kind: MetricType::GAUGE,
         labels: &[],
         values: |snapshot| vec![value([], unix_seconds(snapshot.started))],
@@ -56,16 +63,14 @@ pub const CATALOGUE: &[Row] = &[
         help: "Whether a GPU of this session can be read: 1 or 0.",
         kind: MetricType::GAUGE,
         labels: &[],
-        values: |snapshot| vec![value([], f64::from(snapshot.gpu.is_ok()))],
+        values: |snapshot| vec![value([], f64::from(!snapshot.gpus.is_empty()))],
     },
     Row {
         name: "vdi_session_gpu_unavailable_info",
-        help: "Why no GPU of this session can be read; 1 while that is so.",
+        help: "Why no GPU of this session can be read, or why one of several cannot; 1 while that is so.",
         kind: MetricType::GAUGE,
-        labels: &["reason"],
-        values: |snapshot| {
-            snapshot.gpu.as_ref().err().map(|reason| value([reason.as_str()], 1.0)).into_iter().collect()
-        },
+        labels: &["reason", "gpu"],
+        values: unavailable,
     },
     Row {
         name: "vdi_session_gpu_attribution_info",
@@ -73,50 +78,225 @@ pub const CATALOGUE: &[Row] = &[
         kind: MetricType::GAUGE,
         labels: &["strategy", "scope", "confidence"],
         values: |snapshot| {
-            of_gpu(snapshot, |gpu| {
-                let by = gpu.attribution;
-                Some(value([by.strategy.as_str(), by.scope.as_str(), by.confidence.as_str()], 1.0))
-            })
+            let known = snapshot.attribution.as_ref().ok().filter(|_| !snapshot.gpus.is_empty());
+            let labels = |by: &Known| [by.strategy.as_str(), by.scope.as_str(), by.confidence.as_str()];
+            known.map(|by| value(labels(by), 1.0)).into_iter().collect()
+        },
+    },
+    Row {
+        name: "vdi_session_gpu_attribution_passed_info",
+        help: "Surer ways to know the session's GPU, and why each does not hold; always 1.",
+        kind: MetricType::GAUGE,
+        labels: &["strategy", "reason"],
+        values: |snapshot| {
+            let passed = snapshot.passed.iter();
+            passed.map(|(strategy, pass)| value([strategy.as_str(), pass.as_str()], 1.0)).collect()
         },
     },
     Row {
         name: "vdi_session_gpu_info",
-        help: "The session's GPU by UUID; always 1.",
+        help: "The session's GPU by UUID, a slice with its card's, and how it is shared; always 1.",
         kind: MetricType::GAUGE,
-        labels: &["gpu", "model", "driver_version"],
-        values: |snapshot| {
-            of_gpu(snapshot, |gpu| {
-                Some(value([&gpu.uuid, text(&gpu.sample.model), text(&gpu.driver_version)], 1.0))
-            })
-        },
+        labels: &["gpu", "card", "model", "mig_profile", "sharing", "driver_version"],
+        values: info,
     },
     Row {
         name: "vdi_session_gpu_utilization_ratio",
-        help: "Part of the driver's last window, up to a second, in which the GPU worked: 0 to 1.",
+        help: "Part of the time since the last read in which the GPU worked: 0 to 1.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
-        values: |snapshot| of_gpu(snapshot, |gpu| Some(scoped(gpu, gpu.sample.utilization?))),
+        values: |snapshot| scoped(snapshot, |gpu| &gpu.shown.utilization, |ratio| ratio),
     },
     Row {
         name: "vdi_session_gpu_busy_seconds_total",
-        help: "Seconds that the GPU worked since the sidecar started: utilization times measured time.",
+        help: "Seconds that the GPU worked since the sidecar started, from the driver's own samples where it keeps any.",
         kind: MetricType::COUNTER,
         labels: &["gpu", "scope"],
-        values: busy,
+        values: |snapshot| summed(snapshot, |account| &account.busy),
+    },
+    Row {
+        name: "vdi_session_gpu_allocated_seconds_total",
+        help: "Seconds that the session held the GPU since the sidecar started, working or not.",
+        kind: MetricType::COUNTER,
+        labels: &["gpu"],
+        values: |snapshot| of_accounts(snapshot, |account| Some(account.allocated)),
+    },
+    Row {
+        name: "vdi_session_gpu_unsampled_seconds_total",
+        help: "Of the allocated seconds, those that no sample of the driver speaks of: taken to be as the others of a read that came in time, and idle after a longer silence.",
+        kind: MetricType::COUNTER,
+        labels: &["gpu"],
+        values: |snapshot| of_accounts(snapshot, |account| Some(account.unsampled)),
     },
     Row {
         name: "vdi_session_gpu_memory_used_bytes",
         help: "Frame buffer in use, without the driver's reserve.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
-        values: |snapshot| of_gpu(snapshot, |gpu| Some(scoped(gpu, gpu.sample.memory?.used as f64))),
+        values: |snapshot| scoped(snapshot, |gpu| &gpu.shown.memory, |bytes| bytes as f64),
+    },
+    Row {
+        name: "vdi_session_gpu_memory_peak_bytes",
+        help: "Most frame buffer that was in use at a read since the sidecar started.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu", "scope"],
+        values: |snapshot| {
+            let accounts = snapshot.accounts.iter();
+            accounts
+                .flat_map(|account| by_scope(&account.gpu, account.peak.iter(), |bytes| bytes as f64))
+                .collect()
+        },
     },
     Row {
         name: "vdi_session_gpu_memory_total_bytes",
-        help: "Frame buffer of the GPU, the driver's reserve included.",
+        help: "Frame buffer of the GPU or the slice, the driver's reserve included.",
         kind: MetricType::GAUGE,
         labels: &["gpu"],
-        values: |snapshot| of_gpu(snapshot, |gpu| Some(value([&gpu.uuid], gpu.sample.memory?.total as f64))),
+        values: |snapshot| of_gpus(snapshot, |gpu| Some(gpu.reading.memory?.total as f64)),
+    },
+    Row {
+        name: "vdi_session_gpu_energy_joules_total",
+        help: "Energy that the card took while the session held it or a slice of it, since the sidecar started.",
+        kind: MetricType::COUNTER,
+        labels: &["gpu", "scope"],
+        values: |snapshot| summed(snapshot, |account| &account.energy),
+    },
+    Row {
+        name: "vdi_session_gpu_energy_attributed_joules_total",
+        help: "The session's own part of that energy: all of it on a card of its own, else by its part of the card's work, which is an estimate.",
+        kind: MetricType::COUNTER,
+        labels: &["gpu"],
+        values: |snapshot| of_accounts(snapshot, |account| account.attributed),
+    },
+    Row {
+        name: "vdi_session_gpu_power_watts",
+        help: "Power that the card takes.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu", "scope"],
+        values: |snapshot| of_cards(snapshot, |reading| Some(f64::from(reading.power?) / 1000.0)),
+    },
+    Row {
+        name: "vdi_session_gpu_temperature_celsius",
+        help: "Temperature of the card's chip.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu"],
+        values: |snapshot| of_gpus(snapshot, |gpu| gpu.reading.temperature.map(f64::from)),
+    },
+    Row {
+        name: "vdi_session_gpu_clock_hertz",
+        help: "Clock of the card's multiprocessors (`sm`) and of its frame buffer (`memory`).",
+        kind: MetricType::GAUGE,
+        labels: &["gpu", "domain"],
+        values: |snapshot| {
+            labelled(snapshot, |gpu| {
+                let clocks = [("sm", gpu.reading.sm_clock), ("memory", gpu.reading.memory_clock)];
+                clocks
+                    .into_iter()
+                    .filter_map(|(domain, megahertz)| Some((domain, f64::from(megahertz?) * 1e6)))
+                    .collect()
+            })
+        },
+    },
+    Row {
+        name: "vdi_session_gpu_throttled",
+        help: "Whether the card's clocks are held down, by reason: 1 or 0.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu", "reason"],
+        values: |snapshot| {
+            labelled(snapshot, |gpu| {
+                let of = |by: Throttled| {
+                    [("power_cap", by.power_cap), ("thermal", by.thermal), ("power_brake", by.power_brake)]
+                };
+                let reasons = gpu.reading.throttled.map(of).into_iter().flatten();
+                reasons.map(|(reason, is)| (reason, f64::from(is))).collect()
+            })
+        },
+    },
+    Row {
+        name: "vdi_session_gpu_encoder_utilization_ratio",
+        help: "Part of the encoder's last window in which it worked: 0 to 1.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu", "scope"],
+        values: |snapshot| scoped(snapshot, |gpu| &gpu.shown.encoder, |ratio| ratio),
+    },
+    Row {
+        name: "vdi_session_gpu_decoder_utilization_ratio",
+        help: "Part of the decoder's last window in which it worked: 0 to 1.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu", "scope"],
+        values: |snapshot| scoped(snapshot, |gpu| &gpu.shown.decoder, |ratio| ratio),
+    },
+    Row {
+        name: "vdi_session_gpu_encoder_sessions",
+        help: "Encoder sessions on the GPU.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu", "scope"],
+        values: |snapshot| of_cards(snapshot, |reading| Some(f64::from(reading.encoding?.sessions))),
+    },
+    Row {
+        name: "vdi_session_gpu_encoder_codec_sessions",
+        help: "Encoder sessions on the GPU by codec, while there are any.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu", "codec"],
+        values: |snapshot| {
+            labelled(snapshot, |gpu| {
+                gpu.reading.codecs.iter().map(|(codec, count)| (codec.as_str(), f64::from(*count))).collect()
+            })
+        },
+    },
+    Row {
+        name: "vdi_session_gpu_encoder_frames_per_second",
+        help: "Frames that an encoder session makes in a second, the mean of all sessions.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu"],
+        values: |snapshot| of_gpus(snapshot, |gpu| Some(f64::from(gpu.reading.encoding?.frames))),
+    },
+    Row {
+        name: "vdi_session_gpu_encoder_latency_seconds",
+        help: "Time that a frame spends in the encoder and before it, the mean of all sessions.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu"],
+        values: |snapshot| of_gpus(snapshot, |gpu| Some(f64::from(gpu.reading.encoding?.latency) / 1e6)),
+    },
+    Row {
+        name: "vdi_session_gpu_fbc_sessions",
+        help: "Frame-buffer captures on the GPU, while there are any.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu"],
+        values: |snapshot| of_captures(snapshot, |streams| f64::from(streams.sessions)),
+    },
+    Row {
+        name: "vdi_session_gpu_fbc_frames_per_second",
+        help: "Frames that a capture takes in a second, the mean of all, while there are any.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu"],
+        values: |snapshot| of_captures(snapshot, |streams| f64::from(streams.frames)),
+    },
+    Row {
+        name: "vdi_session_gpu_fbc_latency_seconds",
+        help: "Time that a capture takes for a frame, the mean of all, while there are any.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu"],
+        values: |snapshot| of_captures(snapshot, |streams| f64::from(streams.latency) / 1e6),
+    },
+    Row {
+        name: "vdi_session_gpu_processes",
+        help: "The session's own processes on the GPU, by what their context is for; one that has both counts as graphics.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu", "kind"],
+        values: |snapshot| {
+            labelled(snapshot, |gpu| {
+                let kinds = gpu.processes.into_iter().flatten();
+                kinds.map(|(kind, count)| (kind.as_str(), count as f64)).collect()
+            })
+        },
+    },
+    Row {
+        name: "vdi_session_gpu_xid_errors_total",
+        help: "Faults of the card that the driver reported while the session held it, by NVIDIA's number; `other` where it names none.",
+        kind: MetricType::COUNTER,
+        labels: &["gpu", "xid"],
+        values: xids,
     },
     Row {
         name: "vdi_metrics_collect_success",
@@ -140,8 +320,25 @@ pub const CATALOGUE: &[Row] = &[
         values: |snapshot| of_collection(snapshot, |collection| unix_seconds(collection.at)),
     },
     Row {
+        name: "vdi_metrics_clamped_values_total",
+        help: "Values of the driver that could not be and were brought back to what can, by kind.",
+        kind: MetricType::COUNTER,
+        labels: &["value"],
+        values: |snapshot| {
+            let clamped = snapshot.clamped.iter();
+            clamped.map(|(clamp, count)| value([clamp.as_str()], *count as f64)).collect()
+        },
+    },
+    Row {
+        name: "vdi_metrics_nvml_calls_total",
+        help: "NVML calls, failed ones included.",
+        kind: MetricType::COUNTER,
+        labels: &[],
+        values: |snapshot| vec![value([], snapshot.calls as f64)],
+    },
+    Row {
         name: "vdi_metrics_nvml_errors_total",
-        help: "NVML calls that failed, by what was asked and what came back.",
+        help: "NVML calls that failed, by what was asked and what came back; what a device does not support is asked for once.",
         kind: MetricType::COUNTER,
         labels: &["call", "code"],
         values: faults,
@@ -152,13 +349,56 @@ pub const CATALOGUE: &[Row] = &[
         kind: MetricType::GAUGE,
         labels: &["version", "revision", "nvml_version"],
         values: |snapshot| {
-            vec![value([runtime::VERSION, runtime::REVISION, text(&snapshot.nvml_version)], 1.0)]
+            vec![value([runtime::VERSION, runtime::REVISION, text(&snapshot.versions.nvml)], 1.0)]
         },
     },
 ];
 
-fn busy(snapshot: &Snapshot) -> Vec<Value<'_>> {
-    snapshot.busy.iter().map(|busy| value([&busy.gpu, busy.scope.as_str()], busy.seconds)).collect()
+fn unavailable(snapshot: &Snapshot) -> Vec<Value<'_>> {
+    let whole = snapshot.attribution.as_ref().err().map(|reason| value([reason.as_str(), ""], 1.0));
+    let lost = snapshot.lost.iter().map(|(gpu, reason)| value([reason.as_str(), gpu], 1.0));
+    whole.into_iter().chain(lost).collect()
+}
+
+fn info(snapshot: &Snapshot) -> Vec<Value<'_>> {
+    snapshot
+        .gpus
+        .iter()
+        .map(|gpu| {
+            let device = &gpu.device;
+            let card = device.slice.as_ref().map_or("", |slice| &slice.card);
+            let model = text(&device.model);
+            // `NVIDIA A100-SXM4-40GB MIG 1g.5gb`.
+            let (model, profile) =
+                model.split_once(" MIG ").filter(|_| device.slice.is_some()).unwrap_or((model, ""));
+            value(
+                [
+                    &device.uuid,
+                    card,
+                    model,
+                    profile,
+                    gpu.ours.sharing.as_str(),
+                    text(&snapshot.versions.driver),
+                ],
+                1.0,
+            )
+        })
+        .collect()
+}
+
+fn xids(snapshot: &Snapshot) -> Vec<Value<'_>> {
+    let word = |code: Option<u64>| code.map_or(Cow::Borrowed("other"), |code| code.to_string().into());
+    let of = |account: &Account| {
+        account.xids.iter().map(move |(code, count)| (word(*code), *count as f64)).collect::<Vec<_>>()
+    };
+    let accounts = snapshot.accounts.iter();
+    accounts
+        .flat_map(|account| {
+            of(account)
+                .into_iter()
+                .map(|(code, count)| labels(vec![Cow::Borrowed(&account.gpu), code], count))
+        })
+        .collect()
 }
 
 fn faults(snapshot: &Snapshot) -> Vec<Value<'_>> {
@@ -166,16 +406,68 @@ fn faults(snapshot: &Snapshot) -> Vec<Value<'_>> {
     faults.map(|(fault, count)| value([fault.call.as_str(), fault.code.as_str()], *count as f64)).collect()
 }
 
-fn value<'a, const N: usize>(labels: [&'a str; N], number: f64) -> Value<'a> {
-    Value { labels: labels.to_vec(), number }
+fn value<'a, const N: usize>(texts: [&'a str; N], number: f64) -> Value<'a> {
+    labels(texts.map(Cow::Borrowed).to_vec(), number)
 }
 
-fn scoped(gpu: &Gpu, number: f64) -> Value<'_> {
-    value([&gpu.uuid, gpu.attribution.scope.as_str()], number)
+fn labels(labels: Vec<Cow<'_, str>>, number: f64) -> Value<'_> {
+    Value { labels, number }
 }
 
-fn of_gpu<'a>(snapshot: &'a Snapshot, value: impl FnOnce(&'a Gpu) -> Option<Value<'a>>) -> Vec<Value<'a>> {
-    snapshot.gpu.as_ref().ok().and_then(value).into_iter().collect()
+/// One series for each device that was read.
+fn of_gpus<'a>(snapshot: &'a Snapshot, number: impl Fn(&'a Gpu) -> Option<f64>) -> Vec<Value<'a>> {
+    snapshot.gpus.iter().filter_map(|gpu| Some(value([&gpu.device.uuid], number(gpu)?))).collect()
+}
+
+/// One series for each device that was read, with the scope of a value that is the whole card's: a slice's neighbours have
+/// their part in it.
+fn of_cards<'a>(snapshot: &'a Snapshot, number: impl Fn(&'a Reading) -> Option<f64>) -> Vec<Value<'a>> {
+    let of = |gpu: &'a Gpu| Some(value([&gpu.device.uuid, gpu.card_scope().as_str()], number(&gpu.reading)?));
+    snapshot.gpus.iter().filter_map(of).collect()
+}
+
+fn of_captures<'a>(snapshot: &'a Snapshot, number: impl Fn(Streams) -> f64) -> Vec<Value<'a>> {
+    of_gpus(snapshot, |gpu| gpu.reading.capturing.filter(|streams| streams.sessions > 0).map(&number))
+}
+
+/// Several series for each device that was read, told apart by a word.
+fn labelled<'a>(snapshot: &'a Snapshot, numbers: impl Fn(&'a Gpu) -> Vec<(&'a str, f64)>) -> Vec<Value<'a>> {
+    let of = |gpu: &'a Gpu| {
+        numbers(gpu)
+            .into_iter()
+            .map(|(word, number)| value([&gpu.device.uuid, word], number))
+            .collect::<Vec<_>>()
+    };
+    snapshot.gpus.iter().flat_map(of).collect()
+}
+
+fn scoped<'a, T: Copy + 'a>(
+    snapshot: &'a Snapshot,
+    values: impl Fn(&'a Gpu) -> &'a ByScope<T>,
+    number: impl Fn(T) -> f64,
+) -> Vec<Value<'a>> {
+    let of = |gpu: &'a Gpu| by_scope(&gpu.device.uuid, values(gpu).iter(), &number);
+    snapshot.gpus.iter().flat_map(of).collect()
+}
+
+fn summed<'a>(snapshot: &'a Snapshot, sums: impl Fn(&'a Account) -> &'a ByScope<f64>) -> Vec<Value<'a>> {
+    snapshot
+        .accounts
+        .iter()
+        .flat_map(|account| by_scope(&account.gpu, sums(account).iter(), |sum| sum))
+        .collect()
+}
+
+fn by_scope<'a, T>(
+    gpu: &'a str,
+    values: impl Iterator<Item = (Scope, T)>,
+    number: impl Fn(T) -> f64,
+) -> Vec<Value<'a>> {
+    values.map(|(scope, it)| value([gpu, scope.as_str()], number(it))).collect()
+}
+
+fn of_accounts<'a>(snapshot: &'a Snapshot, sum: impl Fn(&'a Account) -> Option<f64>) -> Vec<Value<'a>> {
+    snapshot.accounts.iter().filter_map(|account| Some(value([&account.gpu], sum(account)?))).collect()
 }
 
 fn of_collection(snapshot: &Snapshot, number: impl FnOnce(&Collection) -> f64) -> Vec<Value<'_>> {

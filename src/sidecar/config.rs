@@ -22,6 +22,14 @@ pub struct Config {
     pub interval: Duration,
     /// Whose desktop this is.
     pub session: Session,
+    /// Whether what is visible here is visible by the desktop's resource claims.
+    pub claimed: bool,
+    /// Whether devices may be shown that nobody knows to be the session's.
+    pub node_totals: bool,
+    /// Number of the pod's containers.
+    pub containers: usize,
+    /// Where the container's files are.
+    pub root: PathBuf,
     /// Path of the NVML library instead of the loader's choice.
     pub nvml_library: Option<PathBuf>,
     /// Least severe event that is logged.
@@ -86,6 +94,12 @@ impl Config {
                 pool: reader.name(env::POOL),
                 user: reader.name(env::USER),
             },
+            claimed: reader.word(env::GPU_ACCESS, "claims"),
+            node_totals: reader.word(env::NODE_TOTALS, "all"),
+            containers: reader
+                .value(env::CONTAINERS, "give the number of the pod's containers", |text| text.parse().ok())
+                .unwrap_or(2),
+            root: reader.text(env::ROOT).map_or_else(|| PathBuf::from("/"), PathBuf::from),
             nvml_library,
             log: reader
                 .value(env::LOG, "give `error`, `warn`, `info`, `debug` or `trace`", |text| text.parse().ok())
@@ -112,6 +126,12 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         let mut name = self.text(variable).unwrap_or_default();
         name.truncate(name.floor_char_boundary(LONGEST_NAME));
         name
+    }
+
+    /// A variable that has one meaning or is absent.
+    fn word(&mut self, variable: &'static str, word: &'static str) -> bool {
+        self.value(variable, "leave it out, or use its one word", |text| (text == word).then_some(()))
+            .is_some()
     }
 
     fn value<T>(

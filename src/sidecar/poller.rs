@@ -5,7 +5,7 @@ use std::{
     hash::BuildHasher,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -13,35 +13,106 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    attribution::{self, Reason},
-    config::Config,
-    counters::Counters,
-    snapshot::{Collection, Gpu, Snapshot},
+    attribution::{self, Evidence, Ours, Pass, Processes, Reason, Verdict},
+    config::{Config, Session},
+    counters::{Counters, Scopes},
+    evidence::Container,
+    last_word::{LastWord, TERMINATION_LOG},
+    processes::{self, Own},
+    snapshot::{Collection, Gpu, Known, Snapshot},
 };
-use crate::gpu::{Code, Library, Sample};
+use crate::gpu::{Driver, Fault, Library, Outcome, ProcessKind, Versions, Xid};
 
-struct Poller {
-    library: Library,
-    counters: Counters,
-    snapshot: Snapshot,
+/// What the rest of the program holds of the poller.
+#[derive(Debug)]
+pub(super) struct Handle {
+    /// The latest snapshot.
+    pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
+    end: mpsc::Sender<()>,
+    last_word: Arc<Mutex<LastWord>>,
 }
 
-/// Reads at once and then at every interval, until the process ends.
+struct Poller {
+    interval: Duration,
+    claimed: bool,
+    node: bool,
+    container: Container,
+    counters: Counters,
+    /// Devices on which processes of the pod have been seen, by UUID.
+    seen: Vec<String>,
+    snapshot: Snapshot,
+    last_word: Arc<Mutex<LastWord>>,
+    publish: watch::Sender<Arc<Snapshot>>,
+    asked: mpsc::Receiver<()>,
+    ending: bool,
+}
+
+/// Reads at once and then at every interval, until it is asked to end.
 ///
 /// # Errors
 /// Fails where the thread cannot be started.
-pub(super) fn spawn(config: Config) -> io::Result<watch::Receiver<Arc<Snapshot>>> {
-    let interval = config.interval;
-    let mut poller = Poller::new(config);
-    let (publish, snapshots) = watch::channel(Arc::new(poller.snapshot.clone()));
+pub(super) fn spawn(config: &Config) -> io::Result<Handle> {
+    let mut library = Library::new(config.nvml_library.clone());
+    let container = Container::new(config.root.clone());
+    let first = before_the_first_read();
+    let first = Snapshot {
+        session: config.session.clone(),
+        started: container
+            .sandbox_made()
+            .filter(|made| *made <= first.run_started)
+            .unwrap_or(first.run_started),
+        ..first
+    };
+    let (publish, snapshots) = watch::channel(Arc::new(first.clone()));
+    let (end, asked) = mpsc::channel();
+    let last_word =
+        Arc::new(Mutex::new(LastWord::open(&config.root.join(TERMINATION_LOG), config.containers)));
+    let mut poller = Poller {
+        interval: config.interval,
+        claimed: config.claimed,
+        node: config.node_totals,
+        container,
+        counters: Counters::new(config.interval),
+        seen: vec![],
+        snapshot: first,
+        last_word: Arc::clone(&last_word),
+        publish,
+        asked,
+        ending: false,
+    };
     thread::Builder::new().name("nvml-poller".to_owned()).spawn(move || {
-        loop {
-            poller.poll_contained();
-            publish.send_replace(Arc::new(poller.snapshot.clone()));
-            thread::sleep(jittered(interval));
+        while !poller.snapshot.ended {
+            // nvml-wrapper panics where a library lacks `nvmlShutdown`. Neither that nor anything else may end the polling.
+            if catch_unwind(AssertUnwindSafe(|| poller.with(&mut library))).is_err() {
+                tracing::error!("Reading the GPU panicked");
+                poller.without(Reason::DriverError);
+                poller.publish(false, Instant::now());
+                poller.wait();
+            }
         }
     })?;
-    Ok(snapshots)
+    Ok(Handle { snapshots, end, last_word })
+}
+
+/// Nothing is known, and that is said.
+pub(super) fn before_the_first_read() -> Snapshot {
+    let now = SystemTime::now();
+    Snapshot {
+        session: Session::default(),
+        started: now,
+        run_started: now,
+        attribution: Err(Reason::Starting),
+        passed: vec![],
+        gpus: vec![],
+        lost: vec![],
+        accounts: vec![],
+        collection: None,
+        calls: 0,
+        faults: vec![],
+        clamped: vec![],
+        versions: Versions::default(),
+        ended: false,
+    }
 }
 
 /// 90 to 110 % of the interval, so that the sidecars of one card drift apart. The driver serialises their calls.
@@ -51,75 +122,254 @@ fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(0.9 + 0.2 * (random as f64 / 1000.0))
 }
 
-// === impl Poller ===
+// === impl Handle ===
 
-impl Poller {
-    fn new(config: Config) -> Self {
-        Self {
-            library: Library::new(config.nvml_library),
-            counters: Counters::new(config.interval),
-            snapshot: Snapshot {
-                session: config.session,
-                started: SystemTime::now(),
-                gpu: Err(Reason::Starting),
-                busy: Vec::new(),
-                collection: None,
-                faults: Vec::new(),
-                nvml_version: None,
-            },
+impl Handle {
+    /// Has the GPU read once more and the last word written, and waits for that as long as it is worth it: whoever ends the
+    /// session waits for us.
+    pub(super) async fn end(mut self) {
+        // It fails only where the poller is gone.
+        let _ = self.end.send(());
+        let last = self.snapshots.wait_for(|snapshot| snapshot.ended);
+        if !matches!(tokio::time::timeout(LONGEST_END, last).await, Ok(Ok(_))) {
+            let mut last_word = self.last_word.lock().unwrap_or_else(PoisonError::into_inner);
+            last_word.write(
+                &Snapshot { ended: true, ..Snapshot::clone(&self.snapshots.borrow()) },
+                SystemTime::now(),
+            );
         }
-    }
-
-    /// nvml-wrapper panics where a library lacks `nvmlShutdown`. Neither that nor anything else may end the polling.
-    fn poll_contained(&mut self) {
-        let begun = Instant::now();
-        let (gpu, success) = catch_unwind(AssertUnwindSafe(|| self.poll())).unwrap_or_else(|_| {
-            tracing::error!("Reading the GPU panicked");
-            (Err(Reason::DriverError), false)
-        });
-        log_change(&self.snapshot.gpu, &gpu);
-        self.snapshot.gpu = gpu;
-        self.snapshot.busy = self.counters.busy();
-        self.snapshot.faults = self.counters.faults();
-        self.snapshot.collection =
-            Some(Collection { at: SystemTime::now(), duration: begun.elapsed(), success });
-    }
-
-    fn poll(&mut self) -> (Result<Gpu, Reason>, bool) {
-        let gpu = self.read();
-        let faults = self.library.settle();
-        for fault in &faults {
-            self.counters.failed(*fault);
-        }
-        if let Ok(Gpu { uuid, attribution, sample: Sample { utilization: Some(ratio), .. }, .. }) = &gpu {
-            self.counters.worked(uuid, attribution.scope, *ratio, Instant::now());
-        }
-        let success = gpu.is_ok()
-            && faults.iter().all(|fault| matches!(fault.code, Code::NotSupported | Code::SymbolMissing));
-        (gpu, success)
-    }
-
-    fn read(&mut self) -> Result<Gpu, Reason> {
-        let mut driver = self.library.driver()?;
-        self.snapshot.nvml_version.clone_from(&driver.versions().nvml);
-        let mut visible = driver.visible()?;
-        let (index, attribution) = attribution::decide(&visible)?;
-        Ok(Gpu {
-            uuid: visible.swap_remove(index).uuid,
-            attribution,
-            driver_version: driver.versions().driver.clone(),
-            sample: driver.sample(index)?,
-        })
     }
 }
 
-fn log_change(before: &Result<Gpu, Reason>, after: &Result<Gpu, Reason>) {
-    match (before, after) {
-        (Ok(before), Ok(after)) if before.uuid == after.uuid => {}
-        (Err(before), Err(after)) if before == after => {}
-        (_, Ok(gpu)) => tracing::info!(gpu = gpu.uuid, "The session has a GPU"),
-        (_, Err(reason)) => {
-            tracing::warn!(reason = reason.as_str(), "The session has no GPU that we can read")
+/// A read takes milliseconds, or for ever where the driver hangs; then what was written before stands.
+const LONGEST_END: Duration = Duration::from_millis(500);
+
+// === impl Poller ===
+
+impl Poller {
+    /// Lives with the library until it has to be opened anew.
+    fn with(&mut self, library: &mut Library) {
+        let began = Instant::now();
+        let opened = match library.open() {
+            Ok(opened) => opened,
+            Err((fault, is_new)) => {
+                if is_new {
+                    self.counters.asked(1, &[fault]);
+                }
+                self.without(fault.into());
+                self.publish(false, began);
+                return self.wait();
+            }
+        };
+        let mut driver = Driver::new(&opened);
+        self.snapshot.versions = driver.versions().clone();
+        let mut began = began;
+        loop {
+            self.poll(&mut driver);
+            let (calls, faults, outcome) = library.settle(&mut driver);
+            self.counters.asked(calls, &faults);
+            let success = !self.snapshot.gpus.is_empty() && faults.iter().all(|fault| fault.is_for_good());
+            self.publish(success, began);
+            if self.snapshot.ended {
+                return;
+            }
+            if outcome == Outcome::Spent {
+                drop(driver);
+                drop(opened);
+                return self.wait();
+            }
+            self.listen(&mut driver);
+            began = Instant::now();
         }
     }
+
+    /// Sleeps to the next read, or until somebody asks for the end.
+    fn wait(&mut self) {
+        self.ending |= !self.snapshot.ended && is_asked(&self.asked, jittered(self.interval));
+    }
+
+    /// The same with a driver to listen to.
+    fn listen(&mut self, driver: &mut Driver<'_>) {
+        let Self { asked, counters, ending, snapshot, .. } = self;
+        let held: Vec<(&str, &str)> =
+            snapshot.gpus.iter().map(|gpu| (gpu.device.uuid.as_str(), gpu.card())).collect();
+        driver.wait(
+            jittered(self.interval),
+            |time| {
+                *ending |= is_asked(asked, time);
+                *ending
+            },
+            |xid: Xid| {
+                for (gpu, _) in held.iter().filter(|(_, card)| *card == xid.card) {
+                    counters.reported(gpu, &xid);
+                }
+            },
+        );
+    }
+
+    /// One read with an open library.
+    fn poll(&mut self, driver: &mut Driver<'_>) {
+        let earlier =
+            driver.faults().iter().find(|_| driver.devices().is_empty() && driver.unnamed() > 0).copied();
+        if let Some(fault) = driver.check().err().or(earlier) {
+            return self.without(fault.into());
+        }
+        let verdict = self.verdict(driver);
+        self.snapshot.passed = verdict.passed;
+        self.snapshot.gpus.clear();
+        self.snapshot.lost.clear();
+        let found = match verdict.outcome {
+            Ok(found) => found,
+            Err(reason) => {
+                self.counters.hold(&[], Instant::now());
+                return self.attribute(Err(reason));
+            }
+        };
+        let known = Known { strategy: found.strategy, scope: found.scope(), confidence: found.confidence };
+        let uuids: Vec<&str> =
+            found.ours.iter().map(|ours| driver.devices()[ours.place].uuid.as_str()).collect();
+        self.counters.hold(&uuids, Instant::now());
+        for ours in found.ours {
+            match self.read(driver, ours) {
+                Ok(gpu) => self.snapshot.gpus.push(gpu),
+                Err(fault) => {
+                    let uuid = driver.devices()[ours.place].uuid.clone();
+                    self.snapshot.lost.push((uuid, fault.into()));
+                }
+            }
+        }
+        match &self.snapshot.lost[..] {
+            [(_, reason), ..] if self.snapshot.gpus.is_empty() => {
+                let reason = *reason;
+                self.snapshot.lost.clear();
+                self.attribute(Err(reason));
+            }
+            _ => self.attribute(Ok(known)),
+        }
+    }
+
+    /// The process lists are the dearest calls: they are asked for only where no rung above them holds.
+    fn verdict(&mut self, driver: &mut Driver<'_>) -> Verdict {
+        let (handed_over, sharing) = self.container.told();
+        let mut evidence = Evidence {
+            visible: &[],
+            unnamed: driver.unnamed(),
+            claimed: self.claimed,
+            metadata: if self.claimed { self.container.claimed_devices() } else { vec![] },
+            handed_over,
+            sharing,
+            processes: Processes::Unasked,
+            hint: None,
+            node: false,
+        };
+        let first = attribution::decide(&Evidence { visible: driver.devices(), ..evidence.clone() });
+        let asked_for = first.passed.iter().any(|(_, pass)| *pass == Pass::Unasked);
+        if !asked_for {
+            return first;
+        }
+        evidence.processes = self.processes(driver);
+        evidence.hint = Some(self.container.visible_devices());
+        evidence.node = self.node;
+        attribution::decide(&Evidence { visible: driver.devices(), ..evidence })
+    }
+
+    /// On which devices processes of this pod are or have been.
+    fn processes(&mut self, driver: &mut Driver<'_>) -> Processes {
+        if let Err(pass) = self.container.sees_the_pods_processes() {
+            return Processes::Unknown(pass);
+        }
+        if !processes::are_believable(driver.versions().driver.as_deref()) {
+            return Processes::Unknown(Pass::DriverTooOld);
+        }
+        let mut now = false;
+        for place in 0..driver.devices().len() {
+            if driver.devices()[place].is_cut {
+                continue;
+            }
+            // A device whose list is not to be had is no place where a process was seen.
+            let Ok(Some(listed)) = driver.processes(place) else { continue };
+            let Some(own) = processes::own(&listed, None, |pid| self.container.has_process(pid)) else {
+                return Processes::Unknown(Pass::Implausible);
+            };
+            let uuid = &driver.devices()[place].uuid;
+            if !own.processes.is_empty() {
+                now = true;
+                if !self.seen.contains(uuid) {
+                    self.seen.push(uuid.clone());
+                }
+            }
+        }
+        let seen = |place: &usize| self.seen.contains(&driver.devices()[*place].uuid);
+        Processes::Seen { places: (0..driver.devices().len()).filter(seen).collect(), now }
+    }
+
+    fn read(&mut self, driver: &mut Driver<'_>, ours: Ours) -> Result<Gpu, Fault> {
+        let device = driver.devices()[ours.place].clone();
+        let since = self.counters.since(&device.uuid);
+        let reading = driver.read(ours.place, since)?;
+        let own = self.own(driver, ours.place, since)?;
+        let scopes = Scopes { device: ours.scope, card: ours.card_scope(&device) };
+        let shown = self.counters.read(&device.uuid, scopes, &reading, own.as_ref(), Instant::now());
+        let processes = own.map(|own| {
+            [ProcessKind::Compute, ProcessKind::Graphics]
+                .map(|kind| (kind, own.processes.iter().filter(|(_, known)| *known == kind).count()))
+        });
+        Ok(Gpu { device, ours, reading, shown, processes })
+    }
+
+    /// What the session's own processes have of a device, where they can be told from others'.
+    fn own(&self, driver: &mut Driver<'_>, place: usize, since: u64) -> Result<Option<Own>, Fault> {
+        let is_told = self.container.sees_the_pods_processes().is_ok()
+            && processes::are_believable(driver.versions().driver.as_deref());
+        if !is_told {
+            return Ok(None);
+        }
+        let Some(listed) = driver.processes(place)? else { return Ok(None) };
+        let shares = driver.shares(place, since)?;
+        Ok(processes::own(&listed, shares.as_deref(), |pid| self.container.has_process(pid)))
+    }
+
+    /// The driver says nothing: what was the session's still is, as far as we know.
+    fn without(&mut self, reason: Reason) {
+        self.snapshot.gpus.clear();
+        self.snapshot.lost.clear();
+        self.counters.hold_on(Instant::now());
+        self.attribute(Err(reason));
+    }
+
+    fn attribute(&mut self, attribution: Result<Known, Reason>) {
+        let before = std::mem::replace(&mut self.snapshot.attribution, attribution);
+        match &self.snapshot.attribution {
+            after if *after == before => {}
+            Ok(by) => {
+                let gpus: Vec<&str> = self.snapshot.gpus.iter().map(|gpu| gpu.device.uuid.as_str()).collect();
+                tracing::info!(
+                    gpu = gpus.join(","),
+                    strategy = by.strategy.as_str(),
+                    "The session has a GPU"
+                );
+            }
+            Err(reason) => {
+                tracing::warn!(reason = reason.as_str(), "The session has no GPU that we can read");
+            }
+        }
+    }
+
+    fn publish(&mut self, success: bool, began: Instant) {
+        let now = SystemTime::now();
+        self.snapshot.accounts = self.counters.accounts().to_vec();
+        self.snapshot.faults = self.counters.faults().to_vec();
+        self.snapshot.clamped = self.counters.clamped().to_vec();
+        self.snapshot.calls = self.counters.calls();
+        self.snapshot.collection = Some(Collection { at: now, duration: began.elapsed(), success });
+        self.snapshot.ended = self.ending;
+        self.last_word.lock().unwrap_or_else(PoisonError::into_inner).write(&self.snapshot, now);
+        self.publish.send_replace(Arc::new(self.snapshot.clone()));
+    }
+}
+
+/// Whether somebody asks for the end within `time`.
+fn is_asked(asked: &mpsc::Receiver<()>, time: Duration) -> bool {
+    // An error of the other kind means that nobody is left to ask, which is an end as well.
+    !matches!(asked.recv_timeout(time), Err(mpsc::RecvTimeoutError::Timeout))
 }

@@ -3,42 +3,69 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
-    attribution::{Attribution, Reason},
+    attribution::{Confidence, Ours, Pass, Reason, Scope, Strategy},
     config::Session,
-    counters::Busy,
+    counters::{Account, Clamp, Shown},
 };
-use crate::gpu::{Fault, Sample};
+use crate::gpu::{Device, Fault, ProcessKind, Reading, Versions};
 
 /// Everything that is known at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Whose desktop this is.
     pub session: Session,
-    /// When the sidecar started, which is just before the desktop does.
+    /// When the pod started, as far as its files say; else when the sidecar did.
     pub started: SystemTime,
-    /// The session's device as last read, or why there is none.
-    pub gpu: Result<Gpu, Reason>,
-    /// Busy seconds of every device that was the session's since the start, a lost one too.
-    pub busy: Vec<Busy>,
+    /// When this run of the sidecar started.
+    pub run_started: SystemTime,
+    /// How the session's devices are known, or why none is.
+    pub attribution: Result<Known, Reason>,
+    /// The rungs above, each with why it does not hold.
+    pub passed: Vec<(Strategy, Pass)>,
+    /// The session's devices as last read.
+    pub gpus: Vec<Gpu>,
+    /// Those that could not be read.
+    pub lost: Vec<(String, Reason)>,
+    /// What every device did that was the session's since the start, a lost one too.
+    pub accounts: Vec<Account>,
     /// The last read; none before the first has ended.
     pub collection: Option<Collection>,
+    /// Calls of the library since the start, and failed ones by kind.
+    pub calls: u64,
     /// Failed calls since the start.
     pub faults: Vec<(Fault, u64)>,
-    /// Version of the NVML library that was last opened.
-    pub nvml_version: Option<String>,
+    /// Values that could not be, since the start.
+    pub clamped: Vec<(Clamp, u64)>,
+    /// Versions of what was last opened.
+    pub versions: Versions,
+    /// Whether this is the last one: the session is over.
+    pub ended: bool,
+}
+
+/// How the session's devices are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// By which rung.
+    pub strategy: Strategy,
+    /// What the values of all of them stand for.
+    pub scope: Scope,
+    /// How far that can be trusted.
+    pub confidence: Confidence,
 }
 
 /// A device that is the session's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gpu {
-    /// UUID, `GPU-` and 36 characters.
-    pub uuid: String,
-    /// How we know that it is ours.
-    pub attribution: Attribution,
-    /// Kernel driver's version.
-    pub driver_version: Option<String>,
+    /// Which it is.
+    pub device: Device,
+    /// How it is ours.
+    pub ours: Ours,
     /// What was read from it.
-    pub sample: Sample,
+    pub reading: Reading,
+    /// The same, made ready.
+    pub shown: Shown,
+    /// How many processes of the session have it, by kind; none where they are not seen.
+    pub processes: Option<[(ProcessKind, usize); 2]>,
 }
 
 /// How one read went.
@@ -50,4 +77,20 @@ pub struct Collection {
     pub duration: Duration,
     /// Whether a device was read and gave every value that it supports.
     pub success: bool,
+}
+
+// === impl Gpu ===
+
+impl Gpu {
+    /// UUID of the card that it is or is cut from.
+    #[must_use]
+    pub fn card(&self) -> &str {
+        self.device.slice.as_ref().map_or(&self.device.uuid, |slice| &slice.card)
+    }
+
+    /// What a value of the whole card stands for.
+    #[must_use]
+    pub fn card_scope(&self) -> Scope {
+        self.ours.card_scope(&self.device)
+    }
 }

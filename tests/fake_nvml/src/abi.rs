@@ -10,18 +10,18 @@ use std::{
     path::Path,
     ptr,
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use nvml::{nvmlDevice_t, nvmlMemory_v2_t, nvmlReturn_t, nvmlTemperatureSensors_t, nvmlUtilization_t};
+use nvml::{nvmlDevice_t, nvmlMemory_v2_t, nvmlReturn_t, nvmlUtilization_t};
 use nvml_wrapper_sys::bindings as nvml;
 use serde::{Deserialize, Serialize};
 
-use crate::{Device, SCENARIO, Scenario};
+use crate::{Device, Process, SCENARIO, Scenario, Share};
 
 /// Success, or the code to return.
 type Answer = Result<(), nvmlReturn_t>;
@@ -94,9 +94,75 @@ library! {
         |scenario| put(millijoules, at(scenario, device)?.energy_millijoules);
     nvmlDeviceGetPowerUsage(device: nvmlDevice_t, milliwatts: *mut c_uint)
         |scenario| put(milliwatts, at(scenario, device)?.power_milliwatts);
-    nvmlDeviceGetTemperature(device: nvmlDevice_t, _sensor: nvmlTemperatureSensors_t, celsius: *mut c_uint)
+    nvmlDeviceGetTemperature(device: nvmlDevice_t, _sensor: nvml::nvmlTemperatureSensors_t, celsius: *mut c_uint)
         |scenario| put(celsius, at(scenario, device)?.temperature_celsius);
+    nvmlDeviceGetClockInfo(device: nvmlDevice_t, clock: nvml::nvmlClockType_t, megahertz: *mut c_uint)
+        |scenario| put(megahertz, match clock {
+            nvml::nvmlClockType_enum_NVML_CLOCK_SM => at(scenario, device)?.sm_megahertz,
+            nvml::nvmlClockType_enum_NVML_CLOCK_MEM => at(scenario, device)?.memory_megahertz,
+            _ => None,
+        });
+    nvmlDeviceGetCurrentClocksThrottleReasons(device: nvmlDevice_t, reasons: *mut c_ulonglong)
+        |scenario| put(reasons, at(scenario, device)?.throttle_reasons);
+    nvmlDeviceGetComputeMode(device: nvmlDevice_t, mode: *mut nvml::nvmlComputeMode_t)
+        |scenario| put(mode, at(scenario, device)?.compute_mode);
+    nvmlDeviceGetEncoderStats(device: nvmlDevice_t, count: *mut c_uint, frames: *mut c_uint, latency: *mut c_uint)
+        |scenario| put_streams(at(scenario, device)?.encoding, [count, frames, latency]);
+    nvmlDeviceGetEncoderSessions(device: nvmlDevice_t, count: *mut c_uint, sessions: *mut nvml::nvmlEncoderSessionInfo_t)
+        |scenario| put_list(count, sessions, at(scenario, device)?.codecs.as_ref().map(|codecs| {
+            codecs.iter().map(|codec| nvml::nvmlEncoderSessionInfo_t {
+                sessionId: 1, pid: 4711, vgpuInstance: 0, codecType: *codec, hResolution: 1920, vResolution: 1080,
+                averageFps: 60, averageLatency: 4000,
+            }).collect()
+        }));
+    nvmlDeviceGetFBCStats(device: nvmlDevice_t, stats: *mut nvml::nvmlFBCStats_t)
+        |scenario| put(stats, at(scenario, device)?.capturing.map(|[sessions, frames, latency]| {
+            nvml::nvmlFBCStats_t { sessionsCount: sessions, averageFPS: frames, averageLatency: latency }
+        }));
+    nvmlDeviceGetSamples(device: nvmlDevice_t, _kind: nvml::nvmlSamplingType_t, since: c_ulonglong, value_type: *mut nvml::nvmlValueType_t, count: *mut c_uint, samples: *mut nvml::nvmlSample_t)
+        |scenario| put(value_type, Some(nvml::nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_INT))
+            .and_then(|()| put_newer(count, samples, samples_since(at(scenario, device)?, since)));
+    nvmlDeviceGetProcessUtilization(device: nvmlDevice_t, shares: *mut nvml::nvmlProcessUtilizationSample_t, count: *mut c_uint, _since: c_ulonglong)
+        |scenario| put_newer(count, shares, at(scenario, device)?.shares.as_ref().map(|shares| {
+            shares.iter().map(|share| nvml::nvmlProcessUtilizationSample_t {
+                pid: share.pid, timeStamp: now_us(), smUtil: share.sm, memUtil: 0, encUtil: share.encoder, decUtil: share.decoder,
+            }).collect()
+        }));
+    nvmlDeviceGetProcessesUtilizationInfo(device: nvmlDevice_t, asked: *mut nvml::nvmlProcessesUtilizationInfo_t)
+        |scenario| put_shares(asked, at(scenario, device)?);
+    nvmlDeviceGetComputeRunningProcesses_v3(device: nvmlDevice_t, count: *mut c_uint, processes: *mut nvml::nvmlProcessInfo_t)
+        |scenario| put_list(count, processes, at(scenario, device)?.compute.as_deref().map(listed));
+    nvmlDeviceGetGraphicsRunningProcesses_v3(device: nvmlDevice_t, count: *mut c_uint, processes: *mut nvml::nvmlProcessInfo_t)
+        |scenario| put_list(count, processes, at(scenario, device)?.graphics.as_deref().map(listed));
+
+    nvmlDeviceGetMaxMigDeviceCount(device: nvmlDevice_t, count: *mut c_uint)
+        |scenario| put(count, at(scenario, device)?.mig.map(|cut| if cut { MOST_SLICES } else { 0 }));
+    nvmlDeviceGetMigDeviceHandleByIndex(device: nvmlDevice_t, index: c_uint, slice: *mut nvmlDevice_t)
+        |scenario| put_slice(slice, at(scenario, device)?, device, index as usize);
+    nvmlDeviceGetDeviceHandleFromMigDeviceHandle(slice: nvmlDevice_t, device: *mut nvmlDevice_t)
+        |_scenario| put(device, Some(ptr::without_provenance_mut(slice.addr() % SLICE)));
+    nvmlDeviceGetGpuInstanceId(device: nvmlDevice_t, id: *mut c_uint)
+        |scenario| put(id, at(scenario, device)?.gpu_instance);
+
+    nvmlDeviceGetSupportedEventTypes(device: nvmlDevice_t, kinds: *mut c_ulonglong)
+        |scenario| put(kinds, Some(at(scenario, device)?.xids.as_ref().map_or(0, |_| XID_EVENT)));
+    nvmlDeviceRegisterEvents(device: nvmlDevice_t, kinds: c_ulonglong, set: nvml::nvmlEventSet_t)
+        |scenario| listen(at(scenario, device)?, device, kinds, set);
+    nvmlEventSetCreate(set: *mut nvml::nvmlEventSet_t)
+        |_scenario| put(set, Some(ptr::without_provenance_mut(1)));
+    nvmlEventSetFree(_set: nvml::nvmlEventSet_t) |_scenario| silence();
+    nvmlEventSetWait_v2(_set: nvml::nvmlEventSet_t, event: *mut nvml::nvmlEventData_t, timeout_ms: c_uint)
+        |scenario| put(event, Some(next_event(scenario, timeout_ms)?));
 }
+
+/// Handles of slices are their card's, and so many times their place from 1 on it.
+const SLICE: usize = 1 << 16;
+const MOST_SLICES: c_uint = 7;
+/// `nvmlEventTypeXidCriticalError`.
+const XID_EVENT: c_ulonglong = 8;
+
+/// Devices that an event set listens to, and how many of their faults it has had.
+static LISTENING: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
 
 /// Sampling period that the encoder and decoder calls report.
 const PERIOD_US: c_uint = 167_000;
@@ -154,9 +220,139 @@ fn close() -> Answer {
 
 /// Handles are the place in the list, counted from 1. A device that has left the list is lost.
 fn at(scenario: &Scenario, handle: nvmlDevice_t) -> Result<&Device, nvmlReturn_t> {
-    let device = handle.addr().checked_sub(1).ok_or(nvml::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT)?;
-    let device = scenario.devices.get(device).filter(|device| !device.lost);
+    let (place, slice) = (handle.addr() % SLICE, handle.addr() / SLICE);
+    let place = place.checked_sub(1).ok_or(nvml::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT)?;
+    let card = scenario.devices.get(place).filter(|device| !device.lost);
+    let device = match slice.checked_sub(1) {
+        Some(slice) => card.and_then(|card| card.slices.get(slice)),
+        None => card,
+    };
     device.ok_or(nvml::nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST)
+}
+
+fn now_us() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros() as u64
+}
+
+fn samples_since(device: &Device, since: u64) -> Option<Vec<nvml::nvmlSample_t>> {
+    let constant = device.utilization.map_or(0, |percent| percent.gpu);
+    let samples = device.samples.as_ref()?.at(now_us(), constant).into_iter().filter(|(at, _)| *at > since);
+    let sample = |(at, percent)| nvml::nvmlSample_t {
+        timeStamp: at,
+        sampleValue: nvml::nvmlValue_t { uiVal: percent },
+    };
+    Some(samples.map(sample).collect())
+}
+
+fn listed(processes: &[Process]) -> Vec<nvml::nvmlProcessInfo_t> {
+    let listed = |process: &Process| nvml::nvmlProcessInfo_t {
+        pid: process.pid,
+        usedGpuMemory: process.memory.unwrap_or(u64::MAX),
+        gpuInstanceId: u32::MAX,
+        computeInstanceId: u32::MAX,
+    };
+    processes.iter().map(listed).collect()
+}
+
+fn listening() -> MutexGuard<'static, Vec<(usize, usize)>> {
+    LISTENING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Faults from before are not told.
+fn listen(device: &Device, handle: nvmlDevice_t, kinds: c_ulonglong, set: nvml::nvmlEventSet_t) -> Answer {
+    let Some(xids) = device.xids.as_ref().filter(|_| kinds == XID_EVENT && !set.is_null()) else {
+        return Err(nvml::nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED);
+    };
+    listening().push((handle.addr(), xids.len()));
+    Ok(())
+}
+
+fn silence() -> Answer {
+    listening().clear();
+    Ok(())
+}
+
+fn next_event(scenario: &Scenario, timeout_ms: c_uint) -> Result<nvml::nvmlEventData_t, nvmlReturn_t> {
+    for (handle, had) in listening().iter_mut() {
+        let device = ptr::without_provenance_mut(*handle);
+        if let Some(xid) = at(scenario, device)?.xids.as_ref().and_then(|xids| xids.get(*had)) {
+            *had += 1;
+            return Ok(nvml::nvmlEventData_t {
+                device,
+                eventType: XID_EVENT,
+                eventData: *xid,
+                gpuInstanceId: u32::MAX,
+                computeInstanceId: u32::MAX,
+            });
+        }
+    }
+    thread::sleep(Duration::from_millis(timeout_ms.into()));
+    Err(nvml::nvmlReturn_enum_NVML_ERROR_TIMEOUT)
+}
+
+unsafe fn put_slice(out: *mut nvmlDevice_t, card: &Device, handle: nvmlDevice_t, index: usize) -> Answer {
+    if index >= card.slices.len() {
+        return Err(nvml::nvmlReturn_enum_NVML_ERROR_NOT_FOUND);
+    }
+    // SAFETY: as for the caller.
+    unsafe { put(out, Some(ptr::without_provenance_mut(handle.addr() + SLICE * (index + 1)))) }
+}
+
+unsafe fn put_streams(streams: Option<[u32; 3]>, out: [*mut c_uint; 3]) -> Answer {
+    for (place, out) in out.into_iter().enumerate() {
+        // SAFETY: as for the caller.
+        unsafe { put(out, streams.map(|streams| streams[place])) }?;
+    }
+    Ok(())
+}
+
+unsafe fn put_shares(asked: *mut nvml::nvmlProcessesUtilizationInfo_t, device: &Device) -> Answer {
+    // SAFETY: null, or a structure that the caller has filled in.
+    let asked = unsafe { asked.as_mut() }.ok_or(nvml::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT)?;
+    if asked.version != size_of::<nvml::nvmlProcessesUtilizationInfo_t>() as c_uint | 1 << 24 {
+        return Err(nvml::nvmlReturn_enum_NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
+    }
+    let shares = device.shares.as_ref().map(|shares| {
+        let share = |share: &Share| nvml::nvmlProcessUtilizationInfo_v1_t {
+            timeStamp: now_us(),
+            pid: share.pid,
+            smUtil: share.sm,
+            memUtil: 0,
+            encUtil: share.encoder,
+            decUtil: share.decoder,
+            jpgUtil: 0,
+            ofaUtil: 0,
+        };
+        shares.iter().map(share).collect()
+    });
+    // SAFETY: the array has as many entries as the structure says.
+    unsafe { put_newer(&mut asked.processSamplesCount, asked.procUtilArray, shares) }
+}
+
+/// As [`put_list`]; "none" is `NOT_FOUND` here.
+unsafe fn put_newer<T: Copy>(count: *mut c_uint, out: *mut T, list: Option<Vec<T>>) -> Answer {
+    if list.as_ref().is_some_and(Vec::is_empty) {
+        return Err(nvml::nvmlReturn_enum_NVML_ERROR_NOT_FOUND);
+    }
+    // SAFETY: as for the caller.
+    unsafe { put_list(count, out, list) }
+}
+
+/// Asked without room it tells the number, and with too little room too.
+unsafe fn put_list<T: Copy>(count: *mut c_uint, out: *mut T, list: Option<Vec<T>>) -> Answer {
+    let list = list.ok_or(nvml::nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED)?;
+    // SAFETY: null, or the caller's number.
+    let count = unsafe { count.as_mut() }.ok_or(nvml::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT)?;
+    let room = std::mem::replace(count, list.len() as c_uint) as usize;
+    if list.is_empty() {
+        return Ok(());
+    }
+    if out.is_null() || room < list.len() {
+        return Err(nvml::nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE);
+    }
+    // SAFETY: not null, and with room for all of them by the caller's promise.
+    unsafe { ptr::copy_nonoverlapping(list.as_ptr(), out, list.len()) };
+    Ok(())
 }
 
 unsafe fn put_handle(out: *mut nvmlDevice_t, scenario: &Scenario, index: usize) -> Answer {

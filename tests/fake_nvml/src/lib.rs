@@ -8,7 +8,7 @@ mod scenario;
 use std::{env, io, path::PathBuf};
 
 pub use abi::Symbol;
-pub use scenario::{Behaviour, Device, Memory, Scenario, Utilization};
+pub use scenario::{Behaviour, Device, Memory, Process, Samples, Scenario, Share, Utilization};
 
 /// Environment variable with the path of the scenario file.
 pub const SCENARIO: &str = "FAKE_NVML_SCENARIO";

@@ -32,20 +32,86 @@ pub struct Device {
     pub lost: bool,
     /// Whether it is cut into MIG slices; a card that cannot be names nothing.
     pub mig: Option<bool>,
+    /// Those of its MIG slices that are visible. Each has only what a slice can have.
+    pub slices: Vec<Self>,
+    /// Of a slice: its GPU instance.
+    pub gpu_instance: Option<u32>,
+    /// `nvmlComputeMode_t`; 3 is one process at a time.
+    pub compute_mode: Option<u32>,
     /// Percent of the driver's last window.
     pub utilization: Option<Utilization>,
+    /// What the driver's sample buffer holds; without it samples are not supported.
+    pub samples: Option<Samples>,
     /// Frame buffer.
     pub memory: Option<Memory>,
+    /// Processes with a compute context, as this container sees them.
+    pub compute: Option<Vec<Process>>,
+    /// Processes with a graphics context.
+    pub graphics: Option<Vec<Process>>,
+    /// Busy percent by process, foreign ones with their host's numbers.
+    pub shares: Option<Vec<Share>>,
     /// Percent of the encoder's last window.
     pub encoder_percent: Option<u32>,
     /// Percent of the decoder's last window.
     pub decoder_percent: Option<u32>,
+    /// Encoder sessions: count, frames a second, microseconds.
+    pub encoding: Option<[u32; 3]>,
+    /// Codec of each encoder session (`nvmlEncoderType_t`).
+    pub codecs: Option<Vec<u32>>,
+    /// Frame-buffer captures: count, frames a second, microseconds.
+    pub capturing: Option<[u32; 3]>,
     /// Since the driver was loaded.
     pub energy_millijoules: Option<u64>,
     /// Of the whole board.
     pub power_milliwatts: Option<u32>,
     /// Of the chip.
     pub temperature_celsius: Option<u32>,
+    /// Of the multiprocessors.
+    pub sm_megahertz: Option<u32>,
+    /// Of the frame buffer.
+    pub memory_megahertz: Option<u32>,
+    /// `nvmlClocksThrottleReason*` bits.
+    pub throttle_reasons: Option<u64>,
+    /// Every fault since the driver was loaded; a waiting event set gets those that it has not had yet.
+    pub xids: Option<Vec<u64>>,
+}
+
+/// The driver's buffer of utilisation samples, made at every call from the wall clock.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Samples {
+    /// Microseconds between two samples.
+    pub period_us: u64,
+    /// How many samples it holds.
+    pub length: u64,
+    /// Unix time in microseconds at which [`Self::course`] begins; before it and after it nothing is done.
+    pub begins_us: u64,
+    /// Microseconds and percent, one part after the other; empty means the device's `utilization` at all times.
+    pub course: Vec<(u64, u32)>,
+}
+
+/// A process on a device.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// Bytes of the frame buffer; none is `NVML_VALUE_NOT_AVAILABLE`.
+    pub memory: Option<u64>,
+}
+
+/// What a process had of a device.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Share {
+    /// Its number.
+    pub pid: u32,
+    /// Percent of the multiprocessors' time.
+    pub sm: u32,
+    /// Percent of the encoder's time.
+    pub encoder: u32,
+    /// Percent of the decoder's time.
+    pub decoder: u32,
 }
 
 /// Busy percent of a device.
@@ -101,6 +167,39 @@ impl Scenario {
         let next = path.with_extension("next");
         fs::write(&next, serde_json::to_vec_pretty(self)?)?;
         fs::rename(next, path)
+    }
+}
+
+// === impl Samples ===
+
+impl Samples {
+    /// Times in microseconds and percent of the samples that the buffer holds at `now`, oldest first.
+    #[must_use]
+    pub fn at(&self, now: u64, constant: u32) -> Vec<(u64, u32)> {
+        let period = self.period_us.max(1);
+        let newest = now / period;
+        let percent = |at: u64| {
+            if self.course.is_empty() { constant } else { self.mean(at.saturating_sub(period), at) }
+        };
+        (newest.saturating_sub(self.length.saturating_sub(1))..=newest)
+            .map(|number| (number * period, percent(number * period)))
+            .collect()
+    }
+
+    /// Seconds of work in the whole course.
+    #[must_use]
+    pub fn busy_seconds(&self) -> f64 {
+        self.course.iter().map(|(time, percent)| *time as f64 / 1e6 * f64::from(*percent) / 100.0).sum()
+    }
+
+    fn mean(&self, from: u64, to: u64) -> u32 {
+        let (mut begins, mut sum) = (self.begins_us, 0);
+        for (time, percent) in &self.course {
+            let ends = begins + time;
+            sum += to.min(ends).saturating_sub(from.max(begins)) * u64::from(*percent);
+            begins = ends;
+        }
+        (sum / (to - from).max(1)) as u32
     }
 }
 

@@ -1,0 +1,177 @@
+//! The names by which Kubernetes, its device plugins and container runtimes hand devices over. Pure.
+
+use super::Device;
+
+/// A device as somebody names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Id {
+    what: What,
+    /// Whether it is one of several parts of a card that is shared by time slicing or MPS.
+    pub is_replica: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum What {
+    /// `GPU-` or `MIG-` and a UUID.
+    Uuid(String),
+    /// Place of the card in the driver's order.
+    Card(u32),
+    /// A slice by its card and its GPU instance there: drivers before 470, and GKE.
+    Slice(Card, u32),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Card {
+    Uuid(String),
+    Index(u32),
+}
+
+/// Most names in one list: no node has more devices, and the list comes from a pod's annotation.
+const MOST: usize = 64;
+
+/// The devices of a list, separated by commas or white space.
+///
+/// # Errors
+/// The first name that is none.
+pub fn list(text: &str) -> Result<Vec<Id>, &str> {
+    let names = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|name| !name.is_empty());
+    names.take(MOST).map(|name| Id::parse(name).ok_or(name)).collect()
+}
+
+// === impl Id ===
+
+impl Id {
+    /// Reads one name, in any of these forms: `GPU-<uuid>`, `MIG-<uuid>`, each with `::<n>` for a replica;
+    /// `MIG-GPU-<uuid>/<gi>/<ci>` (drivers before 470); `nvidia<n>`, `nvidia<n>/gi<m>`, each with `/vgpu<k>` (GKE); `<n>`.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let (name, replica) =
+            name.split_once("::").map_or((name, None), |(name, number)| (name, Some(number)));
+        if replica.is_some_and(|number| number.parse::<u32>().is_err()) {
+            return None;
+        }
+        let (name, shared) = match name.rsplit_once("/vgpu") {
+            Some((name, number)) if name.starts_with("nvidia") && number.parse::<u32>().is_ok() => {
+                (name, true)
+            }
+            _ => (name, false),
+        };
+        Some(Self { what: What::parse(name)?, is_replica: replica.is_some() || shared })
+    }
+
+    /// Whether this is that device.
+    #[must_use]
+    pub fn is(&self, device: &Device) -> bool {
+        let slice = device.slice.as_ref();
+        match &self.what {
+            What::Uuid(uuid) => device.uuid.eq_ignore_ascii_case(uuid),
+            What::Card(index) => slice.is_none() && device.index == *index,
+            What::Slice(card, instance) => slice.is_some_and(|slice| {
+                let of_card = match card {
+                    Card::Uuid(uuid) => slice.card.eq_ignore_ascii_case(uuid),
+                    Card::Index(index) => device.index == *index,
+                };
+                of_card && slice.gpu_instance == Some(*instance)
+            }),
+        }
+    }
+}
+
+// === impl What ===
+
+impl What {
+    fn parse(name: &str) -> Option<Self> {
+        if let Some(old) = name.strip_prefix("MIG-").filter(|rest| rest.starts_with("GPU-")) {
+            let (card, instances) = old.split_once('/')?;
+            let (instance, compute) = instances.split_once('/')?;
+            compute.parse::<u32>().ok()?;
+            return is_uuid(card.strip_prefix("GPU-")?)
+                .then_some(Self::Slice(Card::Uuid(card.to_owned()), instance.parse().ok()?));
+        }
+        if let Some(uuid) = name.strip_prefix("GPU-").or_else(|| name.strip_prefix("MIG-")) {
+            return is_uuid(uuid).then(|| Self::Uuid(name.to_owned()));
+        }
+        match name.strip_prefix("nvidia").unwrap_or(name).split_once("/gi") {
+            Some((card, instance)) => {
+                Some(Self::Slice(Card::Index(card.parse().ok()?), instance.parse().ok()?))
+            }
+            None => name.strip_prefix("nvidia").unwrap_or(name).parse().ok().map(Self::Card),
+        }
+    }
+}
+
+/// 8-4-4-4-12 hexadecimal digits.
+fn is_uuid(text: &str) -> bool {
+    text.split('-').map(str::len).eq([8, 4, 4, 4, 12])
+        && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::Slice;
+
+    const CARD: &str = "GPU-5fd8e2b1-0c3a-4f6e-9b7d-21a4c8e6f035";
+    const SLICE: &str = "MIG-9a1f0c77-52de-5c1b-8e43-0b6d2f7a4c19";
+
+    fn card() -> Device {
+        Device { uuid: CARD.to_owned(), index: 2, ..Device::default() }
+    }
+
+    fn slice() -> Device {
+        let slice = Slice { card: CARD.to_owned(), gpu_instance: Some(7) };
+        Device { uuid: SLICE.to_owned(), index: 2, slice: Some(slice), ..Device::default() }
+    }
+
+    #[test]
+    fn every_form_names_its_device() {
+        for (name, is_slice, is_replica) in [
+            (CARD.to_owned(), false, false),
+            (CARD.to_uppercase(), false, false),
+            (format!("{CARD}::3"), false, true),
+            (SLICE.to_owned(), true, false),
+            (format!("{SLICE}::0"), true, true),
+            (format!("MIG-{CARD}/7/0"), true, false),
+            ("nvidia2".to_owned(), false, false),
+            ("nvidia2/vgpu3".to_owned(), false, true),
+            ("nvidia2/gi7".to_owned(), true, false),
+            ("nvidia2/gi7/vgpu1".to_owned(), true, true),
+            ("2".to_owned(), false, false),
+        ] {
+            let id = Id::parse(&name).unwrap_or_else(|| panic!("{name}"));
+            assert_eq!((id.is(&card()), id.is(&slice())), (!is_slice, is_slice), "{name}");
+            assert_eq!(id.is_replica, is_replica, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        let bad = [
+            "",
+            "all",
+            "void",
+            "none",
+            "GPU-1",
+            "GPU-",
+            "nvidia",
+            "nvidiaX",
+            "nvidia0/gi",
+            "-1",
+            "/var/run/x",
+        ];
+        for name in bad.into_iter().map(str::to_owned).chain([
+            format!("{CARD}::x"),
+            format!("MIG-{CARD}/7"),
+            format!("{CARD}/vgpu1"),
+        ]) {
+            assert_eq!(Id::parse(&name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_whole_or_its_first_fault_named() {
+        assert_eq!(list(&format!("{CARD}, {SLICE}\n")).unwrap().len(), 2);
+        assert_eq!(list(""), Ok(vec![]));
+        assert_eq!(list("0,gpu,x"), Err("gpu"));
+    }
+}

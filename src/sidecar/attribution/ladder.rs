@@ -1,0 +1,106 @@
+//! The ladder, one function for each rung.
+
+use super::{Confidence, Evidence, Pass, Processes, Strategy};
+use crate::gpu::id;
+
+/// What a rung has found: places in what is visible, and whether each is one of several parts of a shared card.
+#[derive(Debug)]
+pub struct Found {
+    pub(super) devices: Vec<(usize, bool)>,
+    pub(super) confidence: Confidence,
+}
+
+type Rung = fn(&Evidence<'_>) -> Result<Found, Pass>;
+
+/// The rungs from the surest down.
+pub const LADDER: [(Strategy, Rung); 6] = [
+    (Strategy::Claim, claim),
+    (Strategy::HandedOver, handed_over),
+    (Strategy::SingleDevice, single_device),
+    (Strategy::Processes, processes),
+    (Strategy::Environment, environment),
+    (Strategy::Node, node),
+];
+
+/// What is visible by a claim is ours; the metadata files, where there are any, say which of it is of the claim.
+fn claim(evidence: &Evidence<'_>) -> Result<Found, Pass> {
+    if !evidence.claimed {
+        return Err(Pass::NotGiven);
+    }
+    let whole = whole(evidence)?;
+    if evidence.metadata.is_empty() {
+        return exact(whole);
+    }
+    let is_named = |place: &usize| evidence.metadata.contains(&evidence.visible[*place].uuid);
+    exact(whole.into_iter().filter(is_named).collect())
+}
+
+fn handed_over(evidence: &Evidence<'_>) -> Result<Found, Pass> {
+    let text = evidence.handed_over.as_deref().ok_or(Pass::NotGiven)?.trim();
+    // Written by somebody who will know later.
+    if text.is_empty() || text == "pending" {
+        return Err(Pass::Pending);
+    }
+    named(evidence, text, Confidence::Exact)
+}
+
+/// A device that is alone, not cut into slices, and has no nameless one beside it.
+fn single_device(evidence: &Evidence<'_>) -> Result<Found, Pass> {
+    match whole(evidence)?[..] {
+        [place] if evidence.unnamed == 0 => {
+            Ok(Found { devices: vec![(place, false)], confidence: Confidence::Good })
+        }
+        _ => Err(Pass::SeveralDevices),
+    }
+}
+
+fn processes(evidence: &Evidence<'_>) -> Result<Found, Pass> {
+    match &evidence.processes {
+        Processes::Unasked => Err(Pass::Unasked),
+        Processes::Unknown(pass) => Err(*pass),
+        Processes::Seen { places, .. } if places.is_empty() => Err(Pass::NoProcess),
+        Processes::Seen { places, now } => Ok(Found {
+            devices: places.iter().map(|place| (*place, false)).collect(),
+            confidence: if *now { Confidence::Exact } else { Confidence::Remembered },
+        }),
+    }
+}
+
+fn environment(evidence: &Evidence<'_>) -> Result<Found, Pass> {
+    let text = evidence.hint.clone().unwrap_or(Err(Pass::NotGiven))?;
+    named(evidence, &text, Confidence::Good)
+}
+
+fn node(evidence: &Evidence<'_>) -> Result<Found, Pass> {
+    if !evidence.node {
+        return Err(Pass::Off);
+    }
+    let devices = whole(evidence)?.into_iter().map(|place| (place, false)).collect();
+    Ok(Found { devices, confidence: Confidence::None })
+}
+
+/// The devices that could be somebody's as a whole: slices, and cards that are not cut into any.
+fn whole(evidence: &Evidence<'_>) -> Result<Vec<usize>, Pass> {
+    let is_whole = |place: &usize| !evidence.visible[*place].is_cut;
+    let places: Vec<usize> = (0..evidence.visible.len()).filter(is_whole).collect();
+    if places.is_empty() { Err(Pass::NothingVisible) } else { Ok(places) }
+}
+
+/// The visible ones of those that a list names.
+fn named(evidence: &Evidence<'_>, text: &str, confidence: Confidence) -> Result<Found, Pass> {
+    let ids = id::list(text).map_err(|_| Pass::NotUnderstood)?;
+    let of = |place: usize| {
+        let named = ids.iter().find(|id| id.is(&evidence.visible[place]))?;
+        Some((place, named.is_replica))
+    };
+    let devices: Vec<_> = (0..evidence.visible.len()).filter_map(of).collect();
+    if devices.is_empty() { Err(Pass::NotVisible) } else { Ok(Found { devices, confidence }) }
+}
+
+fn exact(places: Vec<usize>) -> Result<Found, Pass> {
+    if places.is_empty() {
+        return Err(Pass::NotVisible);
+    }
+    let devices = places.into_iter().map(|place| (place, false)).collect();
+    Ok(Found { devices, confidence: Confidence::Exact })
+}
