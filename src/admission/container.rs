@@ -68,7 +68,7 @@ struct FieldRef<'p> {
 #[derive(Debug)]
 enum Text {
     Listen(u16),
-    Seconds(u64),
+    Number(u64),
     Word(&'static str),
 }
 
@@ -167,8 +167,15 @@ impl<'p> Variable<'p> {
         let text = |name, text| Self { name, value: Some(text), value_from: None };
         let mut variables = vec![
             text(env::LISTEN, Text::Listen(plan.port)),
-            text(env::INTERVAL, Text::Seconds(plan.interval)),
+            text(env::INTERVAL, Text::Number(plan.interval)),
+            text(env::CONTAINERS, Text::Number(plan.containers)),
         ];
+        if plan.node_totals {
+            variables.push(text(env::NODE_TOTALS, Text::Word("all")));
+        }
+        if !plan.claims.is_empty() {
+            variables.push(text(env::GPU_ACCESS, Text::Word("claims")));
+        }
         if plan.runtime {
             // What the vendor's runtime asks of an environment; `utility` is NVML and nothing that could compute.
             variables.push(text("NVIDIA_VISIBLE_DEVICES", Text::Word("all")));
@@ -188,7 +195,7 @@ impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen(port) => write!(f, "[::]:{port}"),
-            Self::Seconds(seconds) => write!(f, "{seconds}"),
+            Self::Number(number) => write!(f, "{number}"),
             Self::Word(word) => f.write_str(word),
         }
     }

@@ -30,6 +30,10 @@ pub(super) struct Plan<'p> {
     /// First port from the wanted one on that no other container of the pod declares.
     pub(super) port: u16,
     pub(super) interval: u64,
+    /// Those of the pod, ours included.
+    pub(super) containers: u64,
+    /// Whether the sidecar may show devices that nobody knows to be the session's.
+    pub(super) node_totals: bool,
     pub(super) share: Share,
     /// The desktop's resource claims, as it refers to them.
     pub(super) claims: &'p [Claim<'p>],
@@ -104,7 +108,7 @@ fn plan<'p>(
     injector: &'p Injector,
     notices: &mut Vec<Notice>,
 ) -> Result<Plan<'p>, Reason> {
-    let settings::Settings { sidecar, gpu_access, scrape_annotations, show_user, profiles: _ } =
+    let settings::Settings { sidecar, gpu_access, node_totals, scrape_annotations, show_user, profiles: _ } =
         injector.settings();
     let asked = Overrides::read(pod, notices);
     let share = resources::fit(pod, wanted(&sidecar.resources, &asked), known)?;
@@ -115,6 +119,8 @@ fn plan<'p>(
         mode: mode(pod, asked.mode, sidecar.mode, notices),
         port: free_port(pod, first).ok_or(Reason::NoFreePort)?,
         interval: asked.interval.unwrap_or(sidecar.interval_seconds),
+        containers: pod.others().count() as u64 + 1,
+        node_totals: *node_totals,
         share,
         claims: claims(pod, access),
         runtime: access == GpuAccess::Runtime,

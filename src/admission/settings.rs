@@ -19,6 +19,9 @@ pub struct Settings {
     pub sidecar: Sidecar,
     /// How the sidecar gets to see the desktop's GPU.
     pub gpu_access: GpuAccess,
+    /// Whether a sidecar that sees the node's GPUs and cannot tell which is its desktop's shows them all, with the scope
+    /// `node`. Every session then shows its neighbours' use.
+    pub node_totals: bool,
     /// Whether pods are annotated for scrapers that know no monitors.
     pub scrape_annotations: ScrapeAnnotations,
     /// Whether the user's name becomes a label of the session's series.
@@ -205,7 +208,8 @@ impl Settings {
     }
 
     fn validate(&self) -> Result<(), String> {
-        let Self { sidecar, gpu_access: _, scrape_annotations: _, show_user: _, profiles } = self;
+        let Self { sidecar, gpu_access: _, node_totals: _, scrape_annotations: _, show_user: _, profiles } =
+            self;
         sidecar.validate()?;
         profiles.iter().enumerate().try_for_each(|(index, profile)| profile.validate(index))
     }

@@ -11,7 +11,7 @@ use crate::{
         quantity::Quantity,
         settings::{Amounts, Resources, Sidecar},
     },
-    contract::key,
+    contract::{env, key},
 };
 
 /// The operations: what the injector adds to the plain pod, then what it adds to the sidecars of others.
@@ -164,6 +164,14 @@ fn holes(injector: &Injector, example: &Injector) -> Vec<Hole> {
         hole(json!(PORT.to_string()), "string(variables.port)"),
         hole(json!(format!("[::]:{PORT}")), "\"[::]:\" + string(variables.port)"),
         hole(json!(INTERVAL.to_string()), "string(variables.interval)"),
+        // The plain pod's one and ours.
+        Hole {
+            value: json!({"name": env::CONTAINERS, "value": "2"}),
+            expression: format!(
+                "{{\"name\": {}, \"value\": string(size(variables.all) + 1)}}",
+                text(env::CONTAINERS)
+            ),
+        },
         hole(json!("3m"), "variables.cpuRequest"),
         hole(json!("4m"), "variables.cpuLimit"),
         hole(json!("103Mi"), "variables.memoryRequest"),
