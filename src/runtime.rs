@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod family;
+pub mod http;
 pub mod listen;
 pub mod log;
 pub mod readiness;

@@ -14,13 +14,13 @@ pub mod snapshot;
 
 use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, routing::get, serve::ListenerExt};
+use axum::{Router, http::HeaderMap, routing::get};
 use tokio::sync::watch;
 
 use self::{config::Config, snapshot::Snapshot};
 use crate::{
     contract,
-    runtime::{self, admin, listen, log, readiness::Readiness, shutdown},
+    runtime::{self, admin, http, listen, log, readiness::Readiness, shutdown},
 };
 
 /// Runs until SIGTERM.
@@ -53,16 +53,12 @@ async fn serve(listen: SocketAddr, poller: poller::Handle) -> io::Result<()> {
 }
 
 async fn serve_for_ever(listen: SocketAddr, snapshots: watch::Receiver<Arc<Snapshot>>) -> io::Result<()> {
-    let metrics = get(async move || {
+    let metrics = get(async move |headers: HeaderMap| {
         let snapshot = Arc::clone(&snapshots.borrow());
-        admin::exposition(&exposition::families(&snapshot))
+        admin::exposition(&headers, &exposition::families(&snapshot))
     });
     let app = Router::new().route(contract::METRICS_PATH, metrics).merge(admin::health(Readiness::default()));
-    let listener = bound(listen).await?.tap_io(|connection| {
-        // Without it a kept-alive scrape can wait 40 ms for a delayed acknowledgement. A refusal costs only that.
-        let _ = connection.set_nodelay(true);
-    });
-    axum::serve(listener, app).await
+    match http::serve(bound(listen).await?, app).await? {}
 }
 
 /// Listens as soon as the address is free. A sidecar that ended over it would be started again and again, and the pod

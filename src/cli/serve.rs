@@ -12,7 +12,7 @@ use anyhow::bail;
 use arc_swap::ArcSwap;
 use axum::{
     Router,
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
     middleware::map_response,
     response::Response,
     routing::get,
@@ -29,7 +29,7 @@ use crate::{
     limits,
     registration::certificate,
     runtime::{
-        admin, listen,
+        admin, http, listen,
         readiness::{Latch, Readiness},
         shutdown,
     },
@@ -99,15 +99,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (first, listed) = oneshot::channel();
     tokio::spawn(until(listed, readiness.latch("limits")));
     tokio::spawn(watch_cluster(Sessions::register(&registry)?, namespaces, first));
-    let exposition = move || async move { admin::exposition(&registry.gather()) };
+    let exposition = move |headers: HeaderMap| async move { admin::exposition(&headers, &registry.gather()) };
     let handle = axum_server::Handle::new();
     let exposition = Router::new().route(METRICS_PATH, get(exposition));
     let mut servers = JoinSet::new();
     servers.spawn(over_tls("webhook", webhook, &tls, &handle, closing(mutate, readiness.clone()))?);
     servers.spawn(over_tls("metrics", metrics, &tls, &handle, exposition)?);
     announce("health", &health)?;
-    let health = axum::serve(tokio::net::TcpListener::from_std(health)?, admin::health(readiness.clone()));
-    tokio::spawn(health.into_future());
+    tokio::spawn(http::serve(tokio::net::TcpListener::from_std(health)?, admin::health(readiness.clone())));
 
     tokio::select! {
         () = shutdown.requested() => {}
