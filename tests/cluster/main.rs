@@ -29,6 +29,7 @@ mod crowd;
 mod dry_run;
 mod guard;
 mod injected;
+mod last_word;
 mod law;
 mod lifecycle;
 mod monitoring;
@@ -39,7 +40,7 @@ mod told;
 
 /// Subjects that need pods to run.
 const ON_A_NODE: &[&[(&str, Test)]] =
-    &[bed::TESTS, cli::TESTS, injected::TESTS, lifecycle::TESTS, monitoring::TESTS];
+    &[bed::TESTS, cli::TESTS, injected::TESTS, last_word::TESTS, lifecycle::TESTS, monitoring::TESTS];
 
 /// Subjects that the API server decides alone. They need no root and none of the images.
 const BESIDE: &[&[(&str, Test)]] =

@@ -286,7 +286,12 @@ impl Process {
         Ok(kibibytes / 1024.0)
     }
 
-    fn signal(&self, signal: &str) -> Result<()> {
+    /// Whether it runs in the pod with this UID, by its control group.
+    pub(crate) fn is_of(&self, uid: &str) -> bool {
+        fs::read_to_string(format!("/proc/{}/cgroup", self.id)).is_ok_and(|groups| groups.contains(uid))
+    }
+
+    pub(crate) fn signal(&self, signal: &str) -> Result<()> {
         let sent = Command::new("kill").args(["-s", signal, &self.id]).status()?;
         ensure!(sent.success(), "kill -s {signal} {}", self.id);
         Ok(())

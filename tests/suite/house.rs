@@ -159,3 +159,24 @@ fn the_readme_explains_every_reason() {
         assert!(readme.contains(&format!("`{}`", reason.as_str())), "{}", reason.as_str());
     }
 }
+
+#[test]
+fn the_gpu_page_explains_every_word() {
+    use vdi_metrics::sidecar::attribution::{Confidence, Pass, Reason, Scope, Sharing, Strategy};
+
+    let page = fs::read_to_string(root().join("docs/gpu.md")).unwrap()
+        + &fs::read_to_string(root().join("README.md")).unwrap();
+    let words = [
+        Confidence::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(),
+        Pass::ALL.iter().map(|word| word.as_str()).collect(),
+        Reason::ALL.iter().map(|word| word.as_str()).collect(),
+        Sharing::ALL.iter().map(|word| word.as_str()).collect(),
+        Strategy::ALL.iter().map(|word| word.as_str()).collect(),
+    ];
+    for word in words.concat() {
+        assert!(page.contains(&format!("`{word}`")), "{word}");
+    }
+    for scope in Scope::ALL {
+        assert!(page.contains(&format!("`scope=\"{}\"`", scope.as_str())), "{}", scope.as_str());
+    }
+}
