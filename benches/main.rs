@@ -1,6 +1,6 @@
-//! What admission costs, beside what else could be used. What is measured, and how, stands in `benches/README.md`.
+//! What admission costs, beside what else could be used, and what the sidecar takes. What is measured, and how, stands in `benches/README.md`.
 //!
-//! `cargo bench --bench cost -- [in-process] [over-tls] [load]`: those parts, or all.
+//! `cargo bench --bench cost -- [sidecar] [in-process] [over-tls] [load]`: those parts, or all.
 #![allow(
     missing_docs,
     clippy::print_stdout,
@@ -13,6 +13,7 @@ mod in_process;
 mod load;
 mod over_tls;
 mod servers;
+mod sidecar;
 mod table;
 
 use std::process::ExitCode;
@@ -23,8 +24,12 @@ use table::Aim;
 type Part = fn() -> anyhow::Result<Vec<Aim>>;
 
 /// The parts, in the order in which they run.
-const PARTS: &[(&str, Part)] =
-    &[("in-process", in_process::measure), ("over-tls", over_tls::measure), ("load", load::measure)];
+const PARTS: &[(&str, Part)] = &[
+    ("sidecar", sidecar::measure),
+    ("in-process", in_process::measure),
+    ("over-tls", over_tls::measure),
+    ("load", load::measure),
+];
 
 fn main() -> ExitCode {
     let wanted: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();

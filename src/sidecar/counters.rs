@@ -220,7 +220,9 @@ impl Account {
         let gap = self.read.map(|last| now.saturating_duration_since(last.at));
         let (work, tick) = self.work(reading, gap, longest, clamps);
         let ratio = work.map(|work| work.busy / work.covered).filter(|ratio| ratio.is_finite());
-        if let Some(ratio) = ratio {
+        // After a long silence the driver's last window says nothing of the time between, but it is what is now.
+        let now_is = reading.utilization.filter(|ratio| ratio.is_finite()).map(|ratio| ratio.clamp(0.0, 1.0));
+        if let Some(ratio) = ratio.or(now_is) {
             shown.utilization.set(scope, ratio);
         }
         if let (Some(work), Some(gap)) = (work, gap) {

@@ -325,8 +325,15 @@ impl Poller {
             return Ok(None);
         }
         let Some(listed) = driver.processes(place)? else { return Ok(None) };
-        let shares = driver.shares(place, since)?;
+        // A process that is idle has no sample: what it did before the last read must not be told again.
+        let shares = driver.shares(place, since.max(self.two_intervals_ago()))?;
         Ok(processes::own(&listed, shares.as_deref(), |pid| self.container.has_process(pid)))
+    }
+
+    /// In the driver's microseconds, which are the wall clock's.
+    fn two_intervals_ago(&self) -> u64 {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(self.interval * 2).as_micros() as u64
     }
 
     /// The driver says nothing: what was the session's still is, as far as we know.

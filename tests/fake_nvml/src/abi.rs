@@ -122,10 +122,10 @@ library! {
     nvmlDeviceGetSamples(device: nvmlDevice_t, _kind: nvml::nvmlSamplingType_t, since: c_ulonglong, value_type: *mut nvml::nvmlValueType_t, count: *mut c_uint, samples: *mut nvml::nvmlSample_t)
         |scenario| put(value_type, Some(nvml::nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_INT))
             .and_then(|()| put_newer(count, samples, samples_since(at(scenario, device)?, since)));
-    nvmlDeviceGetProcessUtilization(device: nvmlDevice_t, shares: *mut nvml::nvmlProcessUtilizationSample_t, count: *mut c_uint, _since: c_ulonglong)
-        |scenario| put_newer(count, shares, at(scenario, device)?.shares.as_ref().map(|shares| {
-            shares.iter().map(|share| nvml::nvmlProcessUtilizationSample_t {
-                pid: share.pid, timeStamp: now_us(), smUtil: share.sm, memUtil: 0, encUtil: share.encoder, decUtil: share.decoder,
+    nvmlDeviceGetProcessUtilization(device: nvmlDevice_t, shares: *mut nvml::nvmlProcessUtilizationSample_t, count: *mut c_uint, since: c_ulonglong)
+        |scenario| put_newer(count, shares, shares_since(at(scenario, device)?, since).map(|shares| {
+            shares.map(|(at, share)| nvml::nvmlProcessUtilizationSample_t {
+                pid: share.pid, timeStamp: at, smUtil: share.sm, memUtil: 0, encUtil: share.encoder, decUtil: share.decoder,
             }).collect()
         }));
     nvmlDeviceGetProcessesUtilizationInfo(device: nvmlDevice_t, asked: *mut nvml::nvmlProcessesUtilizationInfo_t)
@@ -244,6 +244,11 @@ fn samples_since(device: &Device, since: u64) -> Option<Vec<nvml::nvmlSample_t>>
     Some(samples.map(sample).collect())
 }
 
+fn shares_since(device: &Device, since: u64) -> Option<impl Iterator<Item = (u64, &Share)>> {
+    let shares = device.shares.as_ref()?.iter().map(|share| (now_us() - share.age * 1_000_000, share));
+    Some(shares.filter(move |(at, _)| *at > since))
+}
+
 fn listed(processes: &[Process]) -> Vec<nvml::nvmlProcessInfo_t> {
     let listed = |process: &Process| nvml::nvmlProcessInfo_t {
         pid: process.pid,
@@ -312,9 +317,9 @@ unsafe fn put_shares(asked: *mut nvml::nvmlProcessesUtilizationInfo_t, device: &
     if asked.version != size_of::<nvml::nvmlProcessesUtilizationInfo_t>() as c_uint | 1 << 24 {
         return Err(nvml::nvmlReturn_enum_NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
     }
-    let shares = device.shares.as_ref().map(|shares| {
-        let share = |share: &Share| nvml::nvmlProcessUtilizationInfo_v1_t {
-            timeStamp: now_us(),
+    let shares = shares_since(device, asked.lastSeenTimeStamp).map(|shares| {
+        let share = |(at, share): (u64, &Share)| nvml::nvmlProcessUtilizationInfo_v1_t {
+            timeStamp: at,
             pid: share.pid,
             smUtil: share.sm,
             memUtil: 0,
@@ -323,7 +328,7 @@ unsafe fn put_shares(asked: *mut nvml::nvmlProcessesUtilizationInfo_t, device: &
             jpgUtil: 0,
             ofaUtil: 0,
         };
-        shares.iter().map(share).collect()
+        shares.map(share).collect()
     });
     // SAFETY: the array has as many entries as the structure says.
     unsafe { put_newer(&mut asked.processSamplesCount, asked.procUtilArray, shares) }

@@ -112,6 +112,8 @@ pub struct Share {
     pub encoder: u32,
     /// Percent of the decoder's time.
     pub decoder: u32,
+    /// How many seconds ago it was.
+    pub age: u64,
 }
 
 /// Busy percent of a device.
