@@ -49,7 +49,22 @@ struct Last {
     at: Instant,
     /// Time of the newest sample, in the driver's microseconds; 0 where it has none.
     tick: u64,
-    energy: Option<u64>,
+    /// The card's counter in millijoules, and when that was.
+    energy: Option<(u64, Instant)>,
+}
+
+/// One read of a device while it is taken in.
+struct Read<'r> {
+    scopes: Scopes,
+    reading: &'r Reading,
+    own: Option<&'r Own>,
+    now: Instant,
+    /// Time since the last read.
+    gap: Option<Duration>,
+    /// Whether that was not too long for one read to speak of it all.
+    timely: bool,
+    clamps: Vec<Clamp>,
+    shown: Shown,
 }
 
 /// A value for each scope that it was measured in.
@@ -141,16 +156,18 @@ impl Counters {
         own: Option<&Own>,
         now: Instant,
     ) -> Shown {
-        let longest = self.longest_gap;
         let Some(account) = self.accounts.iter_mut().find(|account| account.gpu == gpu) else {
             return Shown::default();
         };
-        let mut clamps = vec![];
-        let shown = account.read(scopes, reading, own, now, longest, &mut clamps);
-        for clamp in clamps {
+        let gap = account.read.map(|last| now.saturating_duration_since(last.at));
+        let timely = gap.is_none_or(|gap| gap <= self.longest_gap);
+        let mut read =
+            Read { scopes, reading, own, now, gap, timely, clamps: vec![], shown: Shown::default() };
+        account.take(&mut read);
+        for clamp in read.clamps {
             count(&mut self.clamped, clamp);
         }
-        shown
+        read.shown
     }
 
     /// A card that is ours, or of which a slice is, has reported a fault.
@@ -206,121 +223,83 @@ impl Account {
         self.held = Some(now);
     }
 
-    fn read(
-        &mut self,
-        scopes: Scopes,
-        reading: &Reading,
-        own: Option<&Own>,
-        now: Instant,
-        longest: Duration,
-        clamps: &mut Vec<Clamp>,
-    ) -> Shown {
-        let mut shown = Shown::default();
-        let scope = scopes.device;
-        let gap = self.read.map(|last| now.saturating_duration_since(last.at));
-        let (work, tick) = self.work(reading, gap, longest, clamps);
-        let ratio = work.map(|work| work.busy / work.covered).filter(|ratio| ratio.is_finite());
-        // After a long silence the driver's last window says nothing of the time between, but it is what is now.
-        let now_is = reading.utilization.filter(|ratio| ratio.is_finite()).map(|ratio| ratio.clamp(0.0, 1.0));
-        if let Some(ratio) = ratio.or(now_is) {
-            shown.utilization.set(scope, ratio);
-        }
-        if let (Some(work), Some(gap)) = (work, gap) {
-            let hole = (gap.as_secs_f64() - work.covered).max(0.0);
-            // A hole in a read that came in time is as the rest of it; after a longer one nobody knows.
-            let filled = if gap <= longest { ratio.unwrap_or_default() * hole } else { 0.0 };
-            self.busy.add(scope, work.busy + filled);
-            // Samples end where the driver's last window does, not where we read: less than a tenth is that edge.
-            self.unsampled += if hole > gap.as_secs_f64() / 10.0 { hole } else { 0.0 };
-        } else if let Some(gap) = gap {
-            self.unsampled += gap.as_secs_f64();
-        } else if ratio.is_some() {
-            self.busy.add(scope, 0.0);
-        }
-
-        let timely = gap.filter(|gap| *gap <= longest).map_or(0.0, |gap| gap.as_secs_f64());
-        let part = own.and_then(|own| own.sm).map(|sm| clamped(sm, Clamp::Utilization, clamps));
-        // A device that is ours alone needs no counting of processes.
-        if let Some(part) = part.filter(|_| scope != Scope::Session) {
-            shown.utilization.set(Scope::Session, part);
-            self.busy.add(Scope::Session, part * timely);
-        }
-        self.take_energy(scopes.card, reading.energy, gap, part.zip(ratio), clamps);
-
-        for (row, device, own) in [
-            (&mut shown.encoder, reading.encoder, own.and_then(|own| own.encoder)),
-            (&mut shown.decoder, reading.decoder, own.and_then(|own| own.decoder)),
-        ] {
-            if let Some(ratio) = device {
-                row.set(scope, clamped(ratio, Clamp::Utilization, clamps));
-            }
-            if let Some(ratio) = own.filter(|_| scope != Scope::Session) {
-                row.set(Scope::Session, clamped(ratio, Clamp::Utilization, clamps));
-            }
-        }
-        if let Some(memory) = reading.memory {
-            if memory.used > memory.total {
-                clamps.push(Clamp::Memory);
-            }
-            self.hold_memory(scope, memory.used.min(memory.total), &mut shown);
-        }
-        if let Some(bytes) = own.and_then(|own| own.memory).filter(|_| scope != Scope::Session) {
-            self.hold_memory(Scope::Session, bytes, &mut shown);
-        }
-        self.read = Some(Last { at: now, tick, energy: reading.energy });
-        shown
+    fn take(&mut self, read: &mut Read<'_>) {
+        let (work, tick) = self.work(read);
+        let ratio = self.take_work(work, read);
+        let part = self.take_own_work(read);
+        let energy = self.take_energy(part.zip(ratio), read);
+        take_engines(read);
+        self.take_memory(read);
+        self.read = Some(Last { at: read.now, tick, energy });
     }
 
     /// By the driver's samples, else by its last window; and the time of the newest sample.
-    fn work(
-        &self,
-        reading: &Reading,
-        gap: Option<Duration>,
-        longest: Duration,
-        clamps: &mut Vec<Clamp>,
-    ) -> (Option<Work>, u64) {
+    fn work(&self, read: &mut Read<'_>) -> (Option<Work>, u64) {
+        let ticks = &read.reading.ticks;
         let since = self.read.map_or(0, |last| last.tick);
-        let newest = reading.ticks.iter().map(|tick| tick.at).max();
         // The first batch is of a time before this session.
-        let batch = (since > 0).then(|| integral(&reading.ticks, since)).flatten();
-        if let (Some((work, last)), Some(gap)) = (batch, gap) {
-            (0..work.clamped).for_each(|_| clamps.push(Clamp::Utilization));
+        let batch = (since > 0).then(|| integral(ticks, since)).flatten();
+        if let (Some((work, last)), Some(gap)) = (batch, read.gap) {
+            read.clamps.extend((0..work.clamped).map(|_| Clamp::Utilization));
             return (Some(work.within(gap)), last);
         }
-        let window = reading.utilization.map(|ratio| clamped(ratio, Clamp::Utilization, clamps));
-        let seconds = gap.map_or(1.0, |gap| gap.as_secs_f64());
-        let work = window.filter(|_| gap.is_none_or(|gap| gap <= longest)).map(|ratio| Work {
-            busy: ratio * seconds,
-            covered: seconds,
-            clamped: 0,
-        });
+        let seconds = read.gap.map_or(1.0, |gap| gap.as_secs_f64());
+        let window = read.reading.utilization.map(|ratio| read.ratio(ratio));
+        let work = |ratio| Work { busy: ratio * seconds, covered: seconds, clamped: 0 };
         // Where the wall clock was set back no sample is newer than the last: begin anew.
-        (work, newest.unwrap_or(0))
+        (window.filter(|_| read.timely).map(work), ticks.iter().map(|tick| tick.at).max().unwrap_or(0))
     }
 
-    fn take_energy(
-        &mut self,
-        scope: Scope,
-        millijoules: Option<u64>,
-        gap: Option<Duration>,
-        part: Option<(f64, f64)>,
-        clamps: &mut Vec<Clamp>,
-    ) {
-        let Some(now) = millijoules else { return };
-        let joules = match (self.read.and_then(|last| last.energy), gap) {
-            (Some(before), Some(gap)) => {
-                let joules = now.checked_sub(before).map(|delta| delta as f64 / 1000.0);
-                let possible = joules.filter(|joules| *joules <= MOST_WATTS * gap.as_secs_f64().max(1.0));
-                if possible.is_none() {
-                    clamps.push(Clamp::Energy);
-                }
-                possible.unwrap_or_default()
-            }
-            _ => 0.0,
+    /// Adds the device's work; its mean ratio.
+    fn take_work(&mut self, work: Option<Work>, read: &mut Read<'_>) -> Option<f64> {
+        let scope = read.scopes.device;
+        let ratio = work.map(|work| work.busy / work.covered).filter(|ratio| ratio.is_finite());
+        // After a long silence the driver's last window says nothing of the time between, but it is what is now.
+        let now =
+            read.reading.utilization.filter(|ratio| ratio.is_finite()).map(|ratio| ratio.clamp(0.0, 1.0));
+        if let Some(ratio) = ratio.or(now) {
+            read.shown.utilization.set(scope, ratio);
+        }
+        let gap = read.gap.map_or(0.0, |gap| gap.as_secs_f64());
+        let Some(work) = work else {
+            self.unsampled += gap;
+            return None;
         };
-        self.energy.add(scope, joules);
+        let hole = (gap - work.covered).max(0.0);
+        // A hole in a read that came in time is as the rest of it; after a longer one nobody knows.
+        let filled = if read.timely { ratio.unwrap_or_default() * hole } else { 0.0 };
+        // The first read has nothing before it that it could speak of.
+        self.busy.add(scope, if read.gap.is_some() { work.busy + filled } else { 0.0 });
+        // Samples end where the driver's last window does, not where we read: less than a tenth is that edge.
+        self.unsampled += if hole > gap / 10.0 { hole } else { 0.0 };
+        ratio
+    }
+
+    /// Adds what the session's own processes had of a shared device; of one that is ours alone nobody needs to know.
+    fn take_own_work(&mut self, read: &mut Read<'_>) -> Option<f64> {
+        let part = read.own_of_shared().and_then(|own| own.sm);
+        let part = part.map(|part| read.ratio(part))?;
+        read.shown.utilization.set(Scope::Session, part);
+        let seconds = read.gap.filter(|_| read.timely).map_or(0.0, |gap| gap.as_secs_f64());
+        self.busy.add(Scope::Session, part * seconds);
+        Some(part)
+    }
+
+    /// Adds the card's energy, and the session's share of it by its part of the card's work; the counter as it was last.
+    fn take_energy(&mut self, part: Option<(f64, f64)>, read: &mut Read<'_>) -> Option<(u64, Instant)> {
+        let before = self.read.and_then(|last| last.energy);
+        let Some(now) = read.reading.energy else { return before };
+        let joules = before.map_or(0.0, |(before, at)| {
+            let seconds = read.now.saturating_duration_since(at).as_secs_f64().max(1.0);
+            let joules = now.checked_sub(before).map(|millijoules| millijoules as f64 / 1000.0);
+            joules.filter(|joules| *joules <= MOST_WATTS * seconds).unwrap_or_else(|| {
+                read.clamps.push(Clamp::Energy);
+                0.0
+            })
+        });
+        self.energy.add(read.scopes.card, joules);
         let share = match part {
-            _ if scope == Scope::Session => Some(1.0),
+            _ if read.scopes.card == Scope::Session => Some(1.0),
             Some((own, device)) if device > 0.0 => Some((own / device).clamp(0.0, 1.0)),
             Some(_) => Some(0.0),
             None => None,
@@ -328,21 +307,57 @@ impl Account {
         if let Some(share) = share {
             *self.attributed.get_or_insert_default() += joules * share;
         }
+        Some((now, read.now))
     }
 
-    fn hold_memory(&mut self, scope: Scope, bytes: u64, shown: &mut Shown) {
-        shown.memory.set(scope, bytes);
-        let peak = self.peak.get(scope).unwrap_or_default().max(bytes);
-        self.peak.set(scope, peak);
+    fn take_memory(&mut self, read: &mut Read<'_>) {
+        let device = read.reading.memory.map(|memory| {
+            if memory.used > memory.total {
+                read.clamps.push(Clamp::Memory);
+            }
+            (read.scopes.device, memory.used.min(memory.total))
+        });
+        let own = read.own_of_shared().and_then(|own| own.memory).map(|bytes| (Scope::Session, bytes));
+        for (scope, bytes) in device.into_iter().chain(own) {
+            read.shown.memory.set(scope, bytes);
+            self.peak.set(scope, self.peak.get(scope).unwrap_or_default().max(bytes));
+        }
     }
 }
 
-fn clamped(ratio: f64, what: Clamp, clamps: &mut Vec<Clamp>) -> f64 {
-    let possible = if ratio.is_finite() { ratio.clamp(0.0, 1.0) } else { 0.0 };
-    if possible != ratio {
-        clamps.push(what);
+fn take_engines(read: &mut Read<'_>) {
+    let own = read.own_of_shared();
+    let (encoder, decoder) = (read.reading.encoder, read.reading.decoder);
+    let engines: [(fn(&mut Shown) -> &mut ByScope<f64>, _, _); 2] = [
+        (|shown| &mut shown.encoder, encoder, own.and_then(|own| own.encoder)),
+        (|shown| &mut shown.decoder, decoder, own.and_then(|own| own.decoder)),
+    ];
+    for (row, device, own) in engines {
+        for (scope, ratio) in [(read.scopes.device, device), (Scope::Session, own)] {
+            if let Some(ratio) = ratio {
+                let ratio = read.ratio(ratio);
+                row(&mut read.shown).set(scope, ratio);
+            }
+        }
     }
-    possible
+}
+
+// === impl Read ===
+
+impl<'r> Read<'r> {
+    /// What the session's own processes have of a device that others have too.
+    fn own_of_shared(&self) -> Option<&'r Own> {
+        self.own.filter(|_| self.scopes.device != Scope::Session)
+    }
+
+    /// A ratio, brought back to what can be.
+    fn ratio(&mut self, ratio: f64) -> f64 {
+        let possible = if ratio.is_finite() { ratio.clamp(0.0, 1.0) } else { 0.0 };
+        if possible != ratio {
+            self.clamps.push(Clamp::Utilization);
+        }
+        possible
+    }
 }
 
 // === impl ByScope ===

@@ -262,6 +262,17 @@ fn one_gpu() -> Scenario {
         name: Some("NVIDIA L40S".into()),
         utilization: Some(Utilization { gpu: (UTILIZATION * 100.0) as u32, memory: 12 }),
         memory: Some(Memory { total: 48 << 30, reserved: 1 << 29, used: 6 << 30 }),
+        encoder_percent: Some(12),
+        decoder_percent: Some(3),
+        encoding: Some([1, 60, 4200]),
+        codecs: Some(vec![2]),
+        capturing: Some([1, 60, 1200]),
+        energy_millijoules: Some(987_654_321),
+        power_milliwatts: Some(123_400),
+        temperature_celsius: Some(61),
+        sm_megahertz: Some(2520),
+        memory_megahertz: Some(9001),
+        throttle_reasons: Some(0),
         ..Device::default()
     };
     Scenario { driver_version: Some("580.95.05".into()), devices: vec![device], ..Scenario::default() }
