@@ -325,10 +325,13 @@ impl Account {
     }
 }
 
+/// Where the ratio of an engine is shown.
+type Engine = fn(&mut Shown) -> &mut ByScope<f64>;
+
 fn take_engines(read: &mut Read<'_>) {
     let own = read.own_of_shared();
     let (encoder, decoder) = (read.reading.encoder, read.reading.decoder);
-    let engines: [(fn(&mut Shown) -> &mut ByScope<f64>, _, _); 2] = [
+    let engines: [(Engine, _, _); 2] = [
         (|shown| &mut shown.encoder, encoder, own.and_then(|own| own.encoder)),
         (|shown| &mut shown.decoder, decoder, own.and_then(|own| own.decoder)),
     ];
