@@ -15,7 +15,7 @@ export VDI_METRICS_REVISION ?= $(shell git describe --always --dirty 2>/dev/null
 FUZZ_INPUTS ?= 10000000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test suite fuzz cluster traces testbed images format lint doc deny sizes bench certificate
+.PHONY: help demo test suite fuzz cluster gpu traces testbed images format lint doc deny sizes bench certificate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ fuzz: ## Admission under ten million reviews that nobody would write, guided by 
 
 cluster: ## The real Kubernetes on this machine: Go and root (REQUIRE_CLUSTER=1: a skip is a failure)
 	cargo test --test cluster
+
+gpu: ## The sidecar beside a real driver (REQUIRE_GPU=1: its absence is a failure)
+	cargo test --test gpu
 
 traces: ## That an interrupted cluster suite leaves no trace on this machine
 	tests/cluster/leaves-nothing "$$(cargo test --test cluster --no-run 2>&1 | sed -n 's/.*(\(.*\))$$/\1/p')"

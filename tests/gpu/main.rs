@@ -1,0 +1,135 @@
+//! The sidecar on a machine with a driver: every row of the catalogue is there, or the driver has said why it is not, and
+//! what is there can be. `make gpu`; without a driver it says so in one line, which is a failure under `REQUIRE_GPU=1`.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test for people"
+)]
+
+use std::{
+    process::{Command, ExitCode},
+    thread,
+    time::{Duration, Instant},
+};
+
+use kit::{exposition::Exposition, http, process::Process};
+use vdi_metrics::{
+    contract::{METRICS_PATH, env},
+    sidecar::catalogue::CATALOGUE,
+};
+
+/// Least and most of a row's values; rows that are not here are counts, times or always 1.
+const RANGES: &[(&str, f64, f64)] = &[
+    ("vdi_session_gpu_available", 1.0, 1.0),
+    ("vdi_session_gpu_utilization_ratio", 0.0, 1.0),
+    ("vdi_session_gpu_encoder_utilization_ratio", 0.0, 1.0),
+    ("vdi_session_gpu_decoder_utilization_ratio", 0.0, 1.0),
+    ("vdi_session_gpu_memory_used_bytes", 0.0, 1e12),
+    ("vdi_session_gpu_memory_peak_bytes", 0.0, 1e12),
+    ("vdi_session_gpu_memory_total_bytes", 1e8, 1e12),
+    ("vdi_session_gpu_power_watts", 0.5, 3000.0),
+    ("vdi_session_gpu_temperature_celsius", 1.0, 120.0),
+    ("vdi_session_gpu_clock_hertz", 1e6, 1e11),
+    ("vdi_session_gpu_throttled", 0.0, 1.0),
+    ("vdi_session_gpu_busy_seconds_total", 0.0, 60.0),
+    ("vdi_session_gpu_allocated_seconds_total", 1.0, 60.0),
+    ("vdi_session_gpu_unsampled_seconds_total", 0.0, 60.0),
+    ("vdi_session_gpu_energy_joules_total", 0.0, 180_000.0),
+    ("vdi_metrics_collect_duration_seconds", 0.0, 2.0),
+];
+
+/// Rows that may be absent, and the calls of which one has then to have failed; none for what is there only while it happens.
+const ABSENT: &[(&str, &[&str])] = &[
+    ("vdi_session_gpu_unavailable_info", &[]),
+    ("vdi_session_gpu_attribution_passed_info", &[]),
+    ("vdi_session_gpu_encoder_codec_sessions", &[]),
+    ("vdi_session_gpu_fbc_sessions", &[]),
+    ("vdi_session_gpu_fbc_frames_per_second", &[]),
+    ("vdi_session_gpu_fbc_latency_seconds", &[]),
+    ("vdi_session_gpu_xid_errors_total", &[]),
+    ("vdi_metrics_clamped_values_total", &[]),
+    ("vdi_metrics_nvml_errors_total", &[]),
+    // Only in a pod that shares its process namespace, and from driver 570 on.
+    ("vdi_session_gpu_processes", &[]),
+    ("vdi_session_gpu_utilization_ratio", &["utilization"]),
+    ("vdi_session_gpu_busy_seconds_total", &["utilization"]),
+    ("vdi_session_gpu_memory_used_bytes", &["memory"]),
+    ("vdi_session_gpu_memory_peak_bytes", &["memory"]),
+    ("vdi_session_gpu_memory_total_bytes", &["memory"]),
+    ("vdi_session_gpu_energy_joules_total", &["energy"]),
+    ("vdi_session_gpu_energy_attributed_joules_total", &["energy", "utilization"]),
+    ("vdi_session_gpu_power_watts", &["power"]),
+    ("vdi_session_gpu_temperature_celsius", &["temperature"]),
+    ("vdi_session_gpu_clock_hertz", &["sm_clock", "memory_clock"]),
+    ("vdi_session_gpu_throttled", &["throttled"]),
+    ("vdi_session_gpu_encoder_utilization_ratio", &["encoder"]),
+    ("vdi_session_gpu_decoder_utilization_ratio", &["decoder"]),
+    ("vdi_session_gpu_encoder_sessions", &["encoder_stats"]),
+    ("vdi_session_gpu_encoder_frames_per_second", &["encoder_stats"]),
+    ("vdi_session_gpu_encoder_latency_seconds", &["encoder_stats"]),
+];
+
+/// Long enough for three reads at the shortest interval that a real library allows.
+const SPELL: Duration = Duration::from_secs(16);
+
+fn main() -> ExitCode {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vdi-metrics-sidecar"));
+    // What is visible here is taken as ours, as it would be by a claim.
+    command.env(env::LISTEN, "127.0.0.1:0").env(env::INTERVAL, "5").env(env::GPU_ACCESS, "claims");
+    let sidecar = Process::spawn(&mut command);
+    let address = sidecar.address();
+    let began = Instant::now();
+    let seen = loop {
+        let page = http::get(address, METRICS_PATH).unwrap().body;
+        let seen = Exposition::parse(&page).unwrap();
+        let reason = seen
+            .series("vdi_session_gpu_unavailable_info")
+            .next()
+            .map(|series| series.labels["reason"].clone());
+        match reason.as_deref() {
+            Some("library_missing" | "driver_not_loaded") => return not_run(),
+            _ if began.elapsed() > SPELL => break seen,
+            _ => thread::sleep(Duration::from_millis(200)),
+        }
+    };
+    let complaints = complaints(&seen);
+    for complaint in &complaints {
+        println!("{complaint}");
+    }
+    let there = CATALOGUE.iter().filter(|row| seen.series(row.name).next().is_some()).count();
+    println!("{there} of {} rows are there, {} complaints", CATALOGUE.len(), complaints.len());
+    if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn not_run() -> ExitCode {
+    eprintln!("gpu suite not run: no NVIDIA driver on this machine");
+    let required = std::env::var_os("REQUIRE_GPU").is_some_and(|value| value == "1");
+    if required { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn complaints(seen: &Exposition) -> Vec<String> {
+    let mut complaints = vec![];
+    for row in CATALOGUE {
+        let values: Vec<f64> = seen.series(row.name).map(|series| series.value).collect();
+        let range = RANGES.iter().find(|(name, ..)| *name == row.name);
+        let (least, most) = range.map_or((0.0, f64::MAX), |(_, least, most)| (*least, *most));
+        for value in values.iter().filter(|value| !(least..=most).contains(*value)) {
+            complaints.push(format!("{} is {value}, not in {least} to {most}", row.name));
+        }
+        if values.is_empty() && !is_knowingly_absent(seen, row.name) {
+            complaints.push(format!("{} is absent, and no call says why", row.name));
+        }
+    }
+    complaints
+}
+
+fn is_knowingly_absent(seen: &Exposition, name: &str) -> bool {
+    let Some((_, calls)) = ABSENT.iter().find(|(row, _)| *row == name) else { return false };
+    let failed = |call: &&str| {
+        let mut errors = seen.series("vdi_metrics_nvml_errors_total");
+        errors.any(|series| series.labels["call"] == **call)
+    };
+    calls.is_empty() || calls.iter().any(failed)
+}
