@@ -338,6 +338,7 @@ impl Poller {
 
     /// The driver says nothing: what was the session's still is, as far as we know.
     fn without(&mut self, reason: Reason) {
+        self.snapshot.passed.clear();
         self.snapshot.gpus.clear();
         self.snapshot.lost.clear();
         self.counters.hold_on(Instant::now());
