@@ -146,7 +146,7 @@ async fn agree(
 }
 
 /// The labels of the one sample that a query gives, once it has this value.
-async fn one(bed: &Bed, query: &str, value: f64) -> Result<kit::cluster::Labels> {
+pub(crate) async fn one(bed: &Bed, query: &str, value: f64) -> Result<kit::cluster::Labels> {
     eventually(format!("{query} is {value}"), MINUTE, || async {
         let mut samples = bed.prometheus()?.query(query).await?;
         let (labels, shown) = samples.pop().context("no sample")?;

@@ -26,6 +26,7 @@ mod bed;
 mod beside;
 mod cli;
 mod crowd;
+mod devices;
 mod dry_run;
 mod guard;
 mod injected;
@@ -39,8 +40,15 @@ mod product;
 mod told;
 
 /// Subjects that need pods to run.
-const ON_A_NODE: &[&[(&str, Test)]] =
-    &[bed::TESTS, cli::TESTS, injected::TESTS, last_word::TESTS, lifecycle::TESTS, monitoring::TESTS];
+const ON_A_NODE: &[&[(&str, Test)]] = &[
+    bed::TESTS,
+    cli::TESTS,
+    devices::TESTS,
+    injected::TESTS,
+    last_word::TESTS,
+    lifecycle::TESTS,
+    monitoring::TESTS,
+];
 
 /// Subjects that the API server decides alone. They need no root and none of the images.
 const BESIDE: &[&[(&str, Test)]] =

@@ -27,7 +27,10 @@ pub(crate) const DEPLOYMENT: &str = "vdi-metrics-webhook";
 /// A desktop that ends as it is told: `exit CODE SECONDS` or `sleep`.
 pub(crate) const DESKTOP: &str = "desktop.test/desktop:1";
 
-/// What the fake GPU of every sidecar shows.
+/// The sidecar's image as it is shipped, with nothing of a GPU: for desktops to which the node gives one.
+pub(crate) const SIDECAR_ALONE: &str = "vdi-metrics/sidecar:alone";
+
+/// What the fake GPU of every other sidecar shows.
 pub(crate) const GPU: &str = "GPU-5fd8e2b1-0c3a-4f6e-9b7d-21a4c8e6f035";
 pub(crate) const UTILIZATION: f64 = 0.37;
 
@@ -209,7 +212,9 @@ async fn install(bed: &Bed) -> Result<()> {
         "/vdi-metrics",
         shipped("server", "target/release/vdi-metrics")?,
     ))?;
-    bed.load_image(&sidecar_with_a_gpu()?)?;
+    let alone = sidecar_alone()?;
+    bed.load_image(&alone)?;
+    bed.load_image(&with_a_gpu(alone)?)?;
     bed.kubectl.run(&["apply", "--kustomize", &root().join("manifests").display().to_string()])?;
     let script = root().join("certs/self-signed.sh");
     let output = Command::new(&script).env("KUBECTL", bed.kubectl.command_line()).output();
@@ -243,17 +248,21 @@ fn collect(folder: &Path, at: &Path, files: &mut Vec<File>) -> Result<()> {
     Ok(())
 }
 
-/// The sidecar's image as it is shipped, and what a GPU node mounts into it: the driver's library, here the fake one.
-fn sidecar_with_a_gpu() -> Result<Image> {
+fn sidecar_alone() -> Result<Image> {
+    let files = shipped("sidecar", "target/sidecar/vdi-metrics-sidecar")?;
+    Ok(image(SIDECAR_ALONE, "/vdi-metrics-sidecar", files))
+}
+
+/// With what a GPU node mounts into it: the driver's library, here the fake one.
+fn with_a_gpu(mut sidecar: Image) -> Result<Image> {
     let library = fake_nvml::library()?;
     let scenario = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scenario.json");
     one_gpu().write(&scenario)?;
-    let mut files = shipped("sidecar", "target/sidecar/vdi-metrics-sidecar")?;
-    files.push(File { at: "/usr/lib/libnvidia-ml.so.1".into(), from: library, mode: 0o755 });
-    files.push(File { at: "/scenario.json".into(), from: scenario, mode: 0o444 });
-    let mut image = image(&tagged("sidecar"), "/vdi-metrics-sidecar", files);
-    image.env = vec![format!("{}=/scenario.json", fake_nvml::SCENARIO)];
-    Ok(image)
+    sidecar.name = tagged("sidecar");
+    sidecar.files.push(File { at: "/usr/lib/libnvidia-ml.so.1".into(), from: library, mode: 0o755 });
+    sidecar.files.push(File { at: "/scenario.json".into(), from: scenario, mode: 0o444 });
+    sidecar.env = vec![format!("{}=/scenario.json", fake_nvml::SCENARIO)];
+    Ok(sidecar)
 }
 
 fn one_gpu() -> Scenario {
@@ -300,6 +309,18 @@ impl Process {
     /// Whether it runs in the pod with this UID, by its control group.
     pub(crate) fn is_of(&self, uid: &str) -> bool {
         fs::read_to_string(format!("/proc/{}/cgroup", self.id)).is_ok_and(|groups| groups.contains(uid))
+    }
+
+    /// A path of its container, as seen from here.
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
+        format!("/proc/{}/root{path}", self.id).into()
+    }
+
+    /// A variable of its environment.
+    pub(crate) fn variable(&self, name: &str) -> Result<Option<String>> {
+        let environment = fs::read(format!("/proc/{}/environ", self.id))?;
+        let mut entries = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        Ok(entries.find_map(|entry| Some(entry.strip_prefix(name)?.strip_prefix('=')?.to_owned())))
     }
 
     pub(crate) fn signal(&self, signal: &str) -> Result<()> {

@@ -19,6 +19,7 @@ mod bed;
 mod beside;
 mod control_plane;
 pub mod crowd;
+mod devices;
 mod image;
 mod kubectl;
 mod monitoring;
@@ -32,6 +33,7 @@ mod workdir;
 pub use assets::{Assets, Found};
 pub use bed::{Bed, Test};
 pub use beside::Beside;
+pub use devices::{CLAIMABLE_GPUS, PLUGIN_GPUS};
 pub use image::{File, Image};
 pub use kubectl::Kubectl;
 pub use namespaces::{isolated, lacking, outside};
@@ -59,7 +61,7 @@ pub enum Parts {
     ControlPlane,
     /// Scheduler and controller manager.
     Controllers,
-    /// containerd and a kubelet. From here on only inside [`isolated`].
+    /// containerd, a kubelet and fake GPUs. From here on only inside [`isolated`].
     Node,
     /// Prometheus Operator and Prometheus.
     Monitoring,

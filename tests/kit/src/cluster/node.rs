@@ -13,12 +13,14 @@ use serde_json::json;
 
 use super::Cluster;
 use super::assets::Assets;
+use super::devices::Devices;
 use super::image::{File, Image};
 use super::namespaces::{BRIDGE, NODE_ADDRESS};
 use super::process::{Server, bound_to_us, output};
 
 /// The running node.
 pub(super) struct Node {
+    _devices: Devices,
     _kubelet: Server,
     containerd: Containerd,
 }
@@ -35,7 +37,7 @@ pub(super) struct Containerd {
 // === impl Node ===
 
 impl Node {
-    /// Starts the kubelet on a running containerd; the node is Ready and takes pods.
+    /// Starts the kubelet on a running containerd; the node is Ready, takes pods and has devices.
     pub(super) async fn start(assets: &Assets, cluster: &Cluster, containerd: Containerd) -> Result<Self> {
         let config = cluster.dir.join("kubelet.json");
         fs::write(&config, kubelet_config(cluster).to_string())?;
@@ -49,7 +51,8 @@ impl Node {
         let kubelet = Server::start("kubelet", command, &cluster.logs())?;
         let nodes = Api::<NodeObject>::all(cluster.client.clone());
         kubelet.ready(LIMIT, || ready(&nodes)).await?;
-        Ok(Self { _kubelet: kubelet, containerd })
+        let devices = Devices::start(assets, cluster).await?;
+        Ok(Self { _devices: devices, _kubelet: kubelet, containerd })
     }
 
     /// Makes the image known to this node.
@@ -139,6 +142,7 @@ address = "{SOCKET}"
 sandbox = "{PAUSE}"
 [plugins.'io.containerd.cri.v1.runtime']
 restrict_oom_score_adj = true
+cdi_spec_dirs = ["{CDI}"]
 [plugins.'io.containerd.cri.v1.runtime'.cni]
 bin_dirs = ["{bin}"]
 conf_dir = "/etc/cni/net.d"
@@ -166,7 +170,10 @@ fn kubelet_config(cluster: &Cluster) -> serde_json::Value {
     })
 }
 
-const NAME: &str = "node";
+/// The node's name.
+pub(super) const NAME: &str = "node";
+/// Where containerd looks for what devices bring into containers. It would look into /etc/cdi too, where the machine has its own.
+pub(super) const CDI: &str = "/run/cdi";
 const SOCKET: &str = "/run/containerd/containerd.sock";
 const PAUSE: &str = "bed.test/pause:1";
 /// Seen: under 15 s.
