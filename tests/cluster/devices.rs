@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kit::cluster::{Bed, CLAIMABLE_GPUS, PLUGIN_GPUS};
 use kube::ResourceExt;
@@ -107,7 +107,7 @@ fn allocated(bed: &Bed, pod: &Pod) -> Result<String> {
     let claim = claims.unwrap_or_default().first().and_then(|claim| claim.resource_claim_name.as_deref());
     let claim = get(bed, &["resourceclaim", claim.context("no claim")?, "--namespace", &namespace])?;
     let results = claim["status"]["allocation"]["devices"]["results"].as_array().context("no allocation")?;
-    let [result] = results.as_slice() else { anyhow::bail!("{results:?}") };
+    let [result] = results.as_slice() else { bail!("{results:?}") };
     let slices = get(bed, &["resourceslices"])?;
     let slices = slices["items"].as_array().into_iter().flatten();
     let slice = slices.map(|slice| &slice["spec"]).find(|slice| slice["pool"]["name"] == result["pool"]);

@@ -40,7 +40,7 @@ func main() {
 func register() {
 	kubelet := cards.Must(grpc.NewClient("unix://"+api.KubeletSocket, grpc.WithTransportCredentials(insecure.NewCredentials())))
 	request := api.RegisterRequest{Version: api.Version, Endpoint: socket, ResourceName: resourceName}
-	cards.Must(api.NewRegistrationClient(kubelet).Register(context.Background(), &request))
+	cards.Must(api.NewRegistrationClient(kubelet).Register(context.Background(), &request, grpc.WaitForReady(true)))
 	log.Printf("Registered %s", resourceName)
 }
 

@@ -86,7 +86,6 @@ func (d *driver) PrepareResourceClaims(_ context.Context, claims []*resource.Res
 	results := map[types.UID]kubeletplugin.PrepareResult{}
 	for _, claim := range claims {
 		devices, err := d.prepare(claim)
-		log.Printf("Prepared %s/%s (%s): %v, %v", claim.Namespace, claim.Name, claim.UID, devices, err)
 		results[claim.UID] = kubeletplugin.PrepareResult{Devices: devices, Err: err}
 	}
 	return results, nil
@@ -111,6 +110,7 @@ func (d *driver) prepare(claim *resource.ResourceClaim) (devices []kubeletplugin
 			Metadata:     &kubeletplugin.DeviceMetadata{Attributes: attributes},
 		})
 	}
+	log.Printf("Preparing %s/%s: %v", claim.Namespace, claim.Name, uuids)
 	given, err := d.node.Give(string(claim.UID), uuids)
 	if err != nil {
 		return nil, err
@@ -140,7 +140,7 @@ func (d *driver) UnprepareResourceClaims(_ context.Context, claims []kubeletplug
 	results := map[types.UID]error{}
 	for _, claim := range claims {
 		results[claim.UID] = errors.Join(os.RemoveAll(d.specification(claim.UID)), d.node.TakeBack(string(claim.UID)))
-		log.Printf("Unprepared %s: %v", claim, results[claim.UID])
+		log.Printf("Unprepared %s/%s: %v", claim.Namespace, claim.Name, results[claim.UID])
 	}
 	return results, nil
 }
