@@ -77,7 +77,7 @@ fn program() -> PathBuf {
 }
 
 /// A card that has every value, so many times.
-fn scenario(gpus: usize) -> Result<Scenario> {
+pub(crate) fn scenario(gpus: usize) -> Result<Scenario> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenarios/everything_supported.json");
     let mut scenario = Scenario::read(&path)?;
     let card = scenario.devices.pop().context("no device")?;

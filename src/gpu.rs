@@ -10,6 +10,7 @@ mod support;
 use std::fmt;
 
 pub use nvml::{Driver, Library, Opened, Outcome};
+pub use raw::leave;
 
 /// A device that this process can see: a whole card or a slice of one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Device {
     pub uuid: String,
     /// Place of the card in the driver's order.
     pub index: u32,
+    /// Number of the card's device file, `/dev/nvidia<n>` (`nvmlDeviceGetMinorNumber`).
+    pub minor: Option<u32>,
     /// Marketing name, a slice's with its profile (`nvmlDeviceGetName`).
     pub model: Option<String>,
     /// Of a slice: the card that it is cut from, and its number there.
@@ -36,12 +39,14 @@ pub struct Slice {
     pub card: String,
     /// GPU instance on the card (`nvmlDeviceGetGpuInstanceId`).
     pub gpu_instance: Option<u32>,
+    /// Compute instance on the GPU instance (`nvmlDeviceGetComputeInstanceId`).
+    pub compute_instance: Option<u32>,
 }
 
 /// One device, read once. What the driver does not support or failed to give is `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
-    /// The driver's own samples since the last read, oldest first (`nvmlDeviceGetSamples`); none where it keeps none.
+    /// The driver's own samples since the last read, in any order (`nvmlDeviceGetSamples`); none where it keeps none.
     pub ticks: Vec<Tick>,
     /// Part of the driver's last window, 1/6 to 1 s, in which a kernel ran: 0 to 1 (`nvmlDeviceGetUtilizationRates`).
     pub utilization: Option<f64>,
@@ -130,8 +135,6 @@ pub struct Process {
     pub kind: ProcessKind,
     /// Bytes of the frame buffer that it holds.
     pub memory: Option<u64>,
-    /// The GPU instance that it runs on, where the card is cut.
-    pub gpu_instance: Option<u32>,
 }
 
 /// What a process' context is for.
@@ -198,7 +201,9 @@ pub enum Call {
     MigMode,
     Slices,
     GpuInstance,
+    ComputeInstance,
     ComputeMode,
+    MinorNumber,
     Samples,
     Utilization,
     Memory,
@@ -252,6 +257,16 @@ pub enum Code {
     Other,
 }
 
+// === impl Device ===
+
+impl Device {
+    /// UUID of the card that it is or is cut from.
+    #[must_use]
+    pub fn card(&self) -> &str {
+        self.slice.as_ref().map_or(&self.uuid, |slice| &slice.card)
+    }
+}
+
 // === impl Fault ===
 
 impl fmt::Display for Fault {
@@ -301,7 +316,9 @@ impl Call {
             Self::MigMode => "mig_mode",
             Self::Slices => "slices",
             Self::GpuInstance => "gpu_instance",
+            Self::ComputeInstance => "compute_instance",
             Self::ComputeMode => "compute_mode",
+            Self::MinorNumber => "minor_number",
             Self::Samples => "samples",
             Self::Utilization => "utilization",
             Self::Memory => "memory",

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use self::{config::Config, snapshot::Snapshot};
 use crate::{
-    contract,
+    contract, gpu,
     runtime::{self, admin, http, listen, log, readiness::Readiness, shutdown},
 };
 
@@ -33,38 +33,43 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     for problem in problems {
         tracing::warn!("{problem}");
     }
-    let listen = config.listen;
-    let poller = poller::spawn(&config)?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(listen, poller))?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(&config))?;
     Ok(())
 }
 
 /// Ends when asked to, with the last word: the poller is left behind in whatever driver call it is, and an answer of a few
 /// kilobytes is already in the socket or was never going to be read.
-async fn serve(listen: SocketAddr, poller: poller::Handle) -> io::Result<()> {
+async fn serve(config: &Config) -> io::Result<()> {
     let shutdown = shutdown::on_signal()?;
+    let (begun, poller) = poller::spawn(config)?;
+    let serving = serve_for_ever(config.listen, poller.snapshots.clone(), begun);
     tokio::select! {
         () = shutdown.requested() => {
             poller.end().await;
-            Ok(())
+            gpu::leave()
         }
-        ended = serve_for_ever(listen, poller.snapshots.clone()) => ended,
+        ended = serving => ended,
     }
 }
 
-async fn serve_for_ever(listen: SocketAddr, snapshots: watch::Receiver<Arc<Snapshot>>) -> io::Result<()> {
+async fn serve_for_ever(
+    listen: SocketAddr,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    begun: poller::Begun,
+) -> io::Result<()> {
     let metrics = get(async move |headers: HeaderMap| {
         let snapshot = Arc::clone(&snapshots.borrow());
         admin::exposition(&headers, &exposition::families(&snapshot))
     });
     let app = Router::new().route(contract::METRICS_PATH, metrics).merge(admin::health(Readiness::default()));
-    match http::serve(bound(listen).await?, app).await? {}
+    http::rehearse(app.clone(), contract::METRICS_PATH).await;
+    match http::serve(bound(listen, begun).await?, app).await? {}
 }
 
 /// Listens as soon as the address is free. A sidecar that ended over it would be started again and again, and the pod
 /// never be Ready.
-async fn bound(listen: SocketAddr) -> io::Result<tokio::net::TcpListener> {
-    let mut said = false;
+async fn bound(listen: SocketAddr, begun: poller::Begun) -> io::Result<tokio::net::TcpListener> {
+    let mut begun = Some(begun);
     loop {
         match listen::bind(listen) {
             Ok(listener) => {
@@ -72,10 +77,12 @@ async fn bound(listen: SocketAddr) -> io::Result<tokio::net::TcpListener> {
                 tracing::info!(version = runtime::VERSION, revision = runtime::REVISION, %address, "Serving metrics");
                 return tokio::net::TcpListener::from_std(listener);
             }
-            Err(error) if !said => tracing::warn!(%error, "Nobody can scrape this session; trying again"),
+            Err(error) if begun.is_some() => {
+                tracing::warn!(%error, "Nobody can scrape this session; trying again")
+            }
             Err(_) => {}
         }
-        said = true;
+        begun = None;
         tokio::time::sleep(BIND_AGAIN).await;
     }
 }

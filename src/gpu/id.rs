@@ -14,16 +14,14 @@ pub struct Id {
 enum What {
     /// `GPU-` or `MIG-` and a UUID.
     Uuid(String),
-    /// Place of the card in the driver's order.
-    Card(u32),
-    /// A slice by its card and its GPU instance there: drivers before 470, and GKE.
-    Slice(Card, u32),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Card {
-    Uuid(String),
+    /// A card by its place in the driver's order.
     Index(u32),
+    /// A card by its device file: GKE.
+    Minor(u32),
+    /// A slice by its card's UUID, its GPU instance there and its compute instance on that: drivers before 470.
+    SliceOfUuid(String, u32, u32),
+    /// A slice by its card's device file and its GPU instance there: GKE.
+    SliceOfMinor(u32, u32),
 }
 
 /// Most names in one list: no node has more devices, and the list comes from a pod's annotation.
@@ -59,20 +57,27 @@ impl Id {
         Some(Self { what: What::parse(name)?, is_replica: replica.is_some() || shared })
     }
 
+    /// Reads a UUID, and none of the other forms.
+    #[must_use]
+    pub fn uuid(name: &str) -> Option<Self> {
+        Self::parse(name).filter(|id| matches!(id.what, What::Uuid(_)))
+    }
+
     /// Whether this is that device.
     #[must_use]
     pub fn is(&self, device: &Device) -> bool {
         let slice = device.slice.as_ref();
         match &self.what {
             What::Uuid(uuid) => device.uuid.eq_ignore_ascii_case(uuid),
-            What::Card(index) => slice.is_none() && device.index == *index,
-            What::Slice(card, instance) => slice.is_some_and(|slice| {
-                let of_card = match card {
-                    Card::Uuid(uuid) => slice.card.eq_ignore_ascii_case(uuid),
-                    Card::Index(index) => device.index == *index,
-                };
-                of_card && slice.gpu_instance == Some(*instance)
+            What::Index(index) => slice.is_none() && device.index == *index,
+            What::Minor(minor) => slice.is_none() && device.minor == Some(*minor),
+            What::SliceOfUuid(card, gpu, compute) => slice.is_some_and(|slice| {
+                slice.card.eq_ignore_ascii_case(card)
+                    && (slice.gpu_instance, slice.compute_instance) == (Some(*gpu), Some(*compute))
             }),
+            What::SliceOfMinor(minor, gpu) => {
+                slice.is_some_and(|slice| device.minor == Some(*minor) && slice.gpu_instance == Some(*gpu))
+            }
         }
     }
 }
@@ -84,18 +89,19 @@ impl What {
         if let Some(old) = name.strip_prefix("MIG-").filter(|rest| rest.starts_with("GPU-")) {
             let (card, instances) = old.split_once('/')?;
             let (instance, compute) = instances.split_once('/')?;
-            compute.parse::<u32>().ok()?;
+            let (gpu, compute) = (instance.parse().ok()?, compute.parse().ok()?);
             return is_uuid(card.strip_prefix("GPU-")?)
-                .then_some(Self::Slice(Card::Uuid(card.to_owned()), instance.parse().ok()?));
+                .then(|| Self::SliceOfUuid(card.to_owned(), gpu, compute));
         }
         if let Some(uuid) = name.strip_prefix("GPU-").or_else(|| name.strip_prefix("MIG-")) {
             return is_uuid(uuid).then(|| Self::Uuid(name.to_owned()));
         }
-        match name.strip_prefix("nvidia").unwrap_or(name).split_once("/gi") {
-            Some((card, instance)) => {
-                Some(Self::Slice(Card::Index(card.parse().ok()?), instance.parse().ok()?))
-            }
-            None => name.strip_prefix("nvidia").unwrap_or(name).parse().ok().map(Self::Card),
+        let Some(file) = name.strip_prefix("nvidia") else {
+            return name.parse().ok().map(Self::Index);
+        };
+        match file.split_once("/gi") {
+            Some((card, instance)) => Some(Self::SliceOfMinor(card.parse().ok()?, instance.parse().ok()?)),
+            None => file.parse().ok().map(Self::Minor),
         }
     }
 }
@@ -115,12 +121,12 @@ mod tests {
     const SLICE: &str = "MIG-9a1f0c77-52de-5c1b-8e43-0b6d2f7a4c19";
 
     fn card() -> Device {
-        Device { uuid: CARD.to_owned(), index: 2, ..Device::default() }
+        Device { uuid: CARD.to_owned(), index: 2, minor: Some(5), ..Device::default() }
     }
 
     fn slice() -> Device {
-        let slice = Slice { card: CARD.to_owned(), gpu_instance: Some(7) };
-        Device { uuid: SLICE.to_owned(), index: 2, slice: Some(slice), ..Device::default() }
+        let slice = Slice { card: CARD.to_owned(), gpu_instance: Some(7), compute_instance: Some(0) };
+        Device { uuid: SLICE.to_owned(), slice: Some(slice), ..card() }
     }
 
     #[test]
@@ -132,15 +138,29 @@ mod tests {
             (SLICE.to_owned(), true, false),
             (format!("{SLICE}::0"), true, true),
             (format!("MIG-{CARD}/7/0"), true, false),
-            ("nvidia2".to_owned(), false, false),
-            ("nvidia2/vgpu3".to_owned(), false, true),
-            ("nvidia2/gi7".to_owned(), true, false),
-            ("nvidia2/gi7/vgpu1".to_owned(), true, true),
+            ("nvidia5".to_owned(), false, false),
+            ("nvidia5/vgpu3".to_owned(), false, true),
+            ("nvidia5/gi7".to_owned(), true, false),
+            ("nvidia5/gi7/vgpu1".to_owned(), true, true),
             ("2".to_owned(), false, false),
         ] {
             let id = Id::parse(&name).unwrap_or_else(|| panic!("{name}"));
             assert_eq!((id.is(&card()), id.is(&slice())), (!is_slice, is_slice), "{name}");
             assert_eq!(id.is_replica, is_replica, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_not_taken_for_another() {
+        for name in [
+            format!("MIG-{CARD}/7/1"),
+            format!("MIG-{CARD}/0/0"),
+            "nvidia2/gi7".to_owned(),
+            "nvidia2".to_owned(),
+            "5".to_owned(),
+        ] {
+            let id = Id::parse(&name).unwrap_or_else(|| panic!("{name}"));
+            assert!(!id.is(&card()) && !id.is(&slice()), "{name}");
         }
     }
 

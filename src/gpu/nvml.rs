@@ -29,7 +29,7 @@ pub struct Library {
 
 /// The library while it is open. Closing it lets go of the driver.
 #[derive(Debug)]
-pub struct Opened(Nvml);
+pub struct Opened(Option<Nvml>);
 
 /// What this process sees through the opened library.
 #[derive(Debug)]
@@ -37,10 +37,14 @@ pub struct Driver<'n> {
     versions: Versions,
     devices: Vec<Device>,
     handles: Vec<nvml_wrapper::Device<'n>>,
-    unnamed: u32,
+    unnamed: Vec<Fault>,
     cards: u32,
     nvml: &'n Nvml,
     events: Option<EventSet<'n>>,
+    /// Whether listening has failed and is to be begun anew.
+    deaf: bool,
+    /// The process lists of this poll, by place: they are the dearest of all calls.
+    listed: Vec<(usize, Option<Vec<Process>>)>,
     support: Support,
     notes: Notes,
 }
@@ -71,6 +75,9 @@ const MOST_SLICES: u32 = 16;
 /// How long the driver waits for an event before somebody looks whether the session has ended.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// Between two events: a card in agony reports without end.
+const BREATH: Duration = Duration::from_millis(10);
+
 // === impl Library ===
 
 impl Library {
@@ -92,21 +99,24 @@ impl Library {
         if let Some(path) = &self.path {
             builder.lib_path(path.as_os_str());
         }
-        builder.init().map(Opened).map_err(|error| {
+        builder.init().map(|nvml| Opened(Some(nvml))).map_err(|error| {
             let fault = fault(Call::Init, &error);
             self.backoff.failed(fault);
             (fault, true)
         })
     }
 
-    /// Ends a poll: what was asked and failed in it, and whether to go on with what is open. A lost device is no reason to
-    /// let go of the others, so the library is opened anew only as often as the back-off allows.
+    /// Ends a poll: what was asked and failed in it, and whether to go on with what is open. A device that is lost or could
+    /// not be named is no reason to let go of the others, so the library is opened anew only as often as the back-off
+    /// allows, and again until all are there.
     pub fn settle(&mut self, driver: &mut Driver<'_>) -> (u64, Vec<Fault>, Outcome) {
         let Notes { calls, faults } = std::mem::take(&mut driver.notes);
         let outcome = if let Some(fault) = faults.iter().find(|fault| fault.is_of_driver()) {
             self.backoff.failed(*fault);
             Outcome::Spent
-        } else if let Some(fault) = faults.iter().find(|fault| fault.is_of_device()) {
+        } else if let Some(fault) =
+            faults.iter().find(|fault| fault.is_of_device()).or_else(|| driver.unnamed.first())
+        {
             self.backoff.lost(*fault)
         } else {
             self.backoff.succeeded();
@@ -116,14 +126,25 @@ impl Library {
     }
 }
 
+// === impl Opened ===
+
+impl Drop for Opened {
+    /// nvml-wrapper panics where a library has no call to close it.
+    fn drop(&mut self) {
+        if self.0.as_ref().is_some_and(|nvml| nvml.lib().nvmlShutdown.is_err()) {
+            std::mem::forget(self.0.take());
+        }
+    }
+}
+
 // === impl Driver ===
 
 impl<'n> Driver<'n> {
-    /// Looks at what the library shows.
+    /// Looks at what the library shows; none where it is closed.
     #[must_use]
-    pub fn new(opened: &'n Opened) -> Self {
+    pub fn new(opened: &'n Opened) -> Option<Self> {
         let mut notes = Notes { calls: 1, faults: vec![] };
-        let nvml = &opened.0;
+        let nvml = opened.0.as_ref()?;
         let versions = Versions {
             driver: notes.take(Call::DriverVersion, nvml.sys_driver_version()).ok(),
             nvml: notes.take(Call::NvmlVersion, nvml.sys_nvml_version()).ok(),
@@ -136,17 +157,19 @@ impl<'n> Driver<'n> {
             notes,
             devices: vec![],
             handles: vec![],
-            unnamed: 0,
+            unnamed: vec![],
             events: None,
+            deaf: false,
+            listed: vec![],
             support: Support::default(),
         };
         for index in 0..cards.min(MOST_CARDS) {
-            if driver.add_card(index).is_err() {
-                driver.unnamed += 1;
+            if let Err(fault) = driver.add_card(index) {
+                driver.unnamed.push(fault);
             }
         }
         driver.events = driver.listen();
-        driver
+        Some(driver)
     }
 
     /// Versions of what was opened.
@@ -161,10 +184,10 @@ impl<'n> Driver<'n> {
         &self.devices
     }
 
-    /// How many more are there whose UUID the driver did not give.
+    /// Why each of those that are there besides could not be named.
     #[must_use]
-    pub fn unnamed(&self) -> u32 {
-        self.unnamed
+    pub fn unnamed(&self) -> &[Fault] {
+        &self.unnamed
     }
 
     /// Asks whether the driver still answers and shows as many devices.
@@ -172,14 +195,16 @@ impl<'n> Driver<'n> {
     /// # Errors
     /// Fails where it does not.
     pub fn check(&mut self) -> Result<(), Fault> {
+        self.listed.clear();
+        if std::mem::take(&mut self.deaf) {
+            self.events = self.listen();
+        }
         let cards = self.notes.take(Call::DeviceCount, self.nvml.device_count())?;
         if cards == self.cards {
             return Ok(());
         }
         // Noted as what it is for the library: it has to be opened anew.
-        let changed = Fault { call: Call::DeviceCount, code: Code::Other };
-        self.notes.faults.push(changed);
-        Err(changed)
+        self.notes.failed(Fault { call: Call::DeviceCount, code: Code::Other })
     }
 
     /// What failed while the library was opened or in this poll, first to last.
@@ -205,9 +230,7 @@ impl<'n> Driver<'n> {
         Ok(Reading {
             ticks: self.ask(place, Call::Samples, |device| raw::samples(device, since))?.unwrap_or_default(),
             utilization: utilization.map(|percent| f64::from(percent.gpu) / 100.0),
-            memory: self
-                .ask(place, Call::Memory, |device| device.memory_info())?
-                .map(|bytes| Memory { used: bytes.used, total: bytes.total }),
+            memory: self.ask(place, Call::Memory, memory)?,
             energy: self.ask(card, Call::Energy, |device| device.total_energy_consumption())?,
             power: self.ask(card, Call::Power, |device| device.power_usage())?,
             temperature: self
@@ -237,16 +260,31 @@ impl<'n> Driver<'n> {
         })
     }
 
-    /// The processes on the device at `place`, of both kinds; none where one list is not to be had, because half is not all.
+    /// The processes on the device at `place`, of both kinds, as they were when first asked for in this poll; none where one
+    /// list is not to be had, because half is not all.
     ///
     /// # Errors
     /// As [`Self::read`].
     pub fn processes(&mut self, place: usize) -> Result<Option<Vec<Process>>, Fault> {
+        match self.listed.iter().find(|(known, _)| *known == place) {
+            Some((_, listed)) => Ok(listed.clone()),
+            None => self.processes_now(place),
+        }
+    }
+
+    /// The same, asked for anew.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn processes_now(&mut self, place: usize) -> Result<Option<Vec<Process>>, Fault> {
         let compute =
             self.ask(place, Call::ComputeProcesses, |device| raw::processes(device, ProcessKind::Compute))?;
         let graphics =
             self.ask(place, Call::GraphicsProcesses, |device| raw::processes(device, ProcessKind::Graphics))?;
-        Ok(compute.zip(graphics).map(|(compute, graphics)| [compute, graphics].concat()))
+        let listed = compute.zip(graphics).map(|(compute, graphics)| [compute, graphics].concat());
+        self.listed.retain(|(known, _)| *known != place);
+        self.listed.push((place, listed.clone()));
+        Ok(listed)
     }
 
     /// What each process had of the device at `place` since a time in microseconds; none where that is not to be had.
@@ -278,21 +316,24 @@ impl<'n> Driver<'n> {
             let began = Instant::now();
             let look = left.min(LOOK);
             let answer = events.wait(look.as_millis().max(1) as u32);
+            self.notes.calls += 1;
             match answer {
-                // A card whose UUID cannot be had any more is nobody's.
                 Ok(event) => {
-                    if let (Some(code), Ok(card)) = (event.event_data, event.device.uuid()) {
-                        let code = match code {
-                            XidError::Value(code) => Some(code),
-                            XidError::Unknown => None,
-                        };
-                        report(Xid { card, code });
+                    let code = match event.event_data {
+                        Some(XidError::Value(code)) => Some(code),
+                        Some(XidError::Unknown) | None => None,
+                    };
+                    // Of a card that no place is known of nobody can say whose it is.
+                    let place = self.handles.iter().position(|card| raw::are_one(card, &event.device));
+                    if let Some(card) = place.and_then(|place| self.devices.get(place)) {
+                        report(Xid { card: card.uuid.clone(), code });
                     }
+                    thread::sleep(BREATH.min(left));
                 }
                 Err(NvmlError::Timeout) => thread::sleep(look.saturating_sub(began.elapsed())),
                 Err(error) => {
                     self.notes.faults.push(fault(Call::Events, &error));
-                    self.events = None;
+                    (self.events, self.deaf) = (None, true);
                 }
             }
             if is_over(Duration::ZERO) {
@@ -303,34 +344,58 @@ impl<'n> Driver<'n> {
 
     fn add_card(&mut self, index: u32) -> Result<(), Fault> {
         let card = self.notes.take(Call::DeviceHandle, self.nvml.device_by_index(index))?;
-        let uuid = self.notes.take(Call::Uuid, card.uuid())?;
-        // Not noted: cards that have no MIG or no such mode, and drivers that do not know it, say so by failing.
-        let is_cut = card.mig_mode().is_ok_and(|mode| mode.current == MIG_ENABLED);
-        let one_process = card.compute_mode().is_ok_and(|mode| mode == ComputeMode::ExclusiveProcess);
-        let model = self.notes.take(Call::Name, card.name()).ok();
-        self.notes.calls += 2;
+        let uuid = self.new_uuid(&card)?;
+        let is_cut = match self.notes.take_if_any(Call::MigMode, card.mig_mode())? {
+            Some(mode) => mode.current == MIG_ENABLED,
+            // Cards that have no MIG, and drivers that do not know it.
+            None => false,
+        };
+        let compute_mode = self.notes.take_if_any(Call::ComputeMode, card.compute_mode());
+        let minor = self.notes.take_if_any(Call::MinorNumber, card.minor_number());
         let slices = if is_cut { card.mig_device_count().unwrap_or_default().min(MOST_SLICES) } else { 0 };
         // Numbers without a slice answer `NOT_FOUND`, as do those of other pods' slices.
         let slices: Vec<_> = (0..slices).filter_map(|number| card.mig_device_by_index(number).ok()).collect();
-        let device = Device { uuid: uuid.clone(), index, model, slice: None, is_cut, one_process };
-        self.devices.push(device);
+        self.notes.calls += u64::from(is_cut) + slices.len() as u64;
+        let device = Device {
+            uuid,
+            index,
+            minor: minor.ok().flatten(),
+            model: self.notes.take(Call::Name, card.name()).ok(),
+            slice: None,
+            is_cut,
+            one_process: compute_mode.ok().flatten() == Some(ComputeMode::ExclusiveProcess),
+        };
+        self.devices.push(device.clone());
         self.handles.push(card);
         for slice in slices {
-            if self.add_slice(index, &uuid, slice).is_err() {
-                self.unnamed += 1;
+            if let Err(fault) = self.add_slice(&device, slice) {
+                self.unnamed.push(fault);
             }
         }
         Ok(())
     }
 
-    fn add_slice(&mut self, index: u32, card: &str, slice: nvml_wrapper::Device<'n>) -> Result<(), Fault> {
-        let uuid = self.notes.take(Call::Uuid, slice.uuid())?;
+    fn add_slice(&mut self, card: &Device, slice: nvml_wrapper::Device<'n>) -> Result<(), Fault> {
+        let uuid = self.new_uuid(&slice)?;
+        let slice_of = Slice {
+            card: card.uuid.clone(),
+            gpu_instance: self.notes.take(Call::GpuInstance, raw::gpu_instance(&slice)).ok(),
+            compute_instance: self.notes.take(Call::ComputeInstance, raw::compute_instance(&slice)).ok(),
+        };
         let model = self.notes.take(Call::Name, slice.name()).ok();
-        let gpu_instance = self.notes.take(Call::GpuInstance, raw::gpu_instance(&slice)).ok();
-        let slice_of = Slice { card: card.to_owned(), gpu_instance };
-        self.devices.push(Device { uuid, index, model, slice: Some(slice_of), ..Device::default() });
+        let (index, minor) = (card.index, card.minor);
+        self.devices.push(Device { uuid, index, minor, model, slice: Some(slice_of), ..Device::default() });
         self.handles.push(slice);
         Ok(())
+    }
+
+    /// A UUID that no other device has: two with one name would be one series twice.
+    fn new_uuid(&mut self, device: &nvml_wrapper::Device<'n>) -> Result<String, Fault> {
+        let uuid = self.notes.take(Call::Uuid, device.uuid())?;
+        if uuid.is_empty() || self.devices.iter().any(|known| known.uuid == uuid) {
+            return self.notes.failed(Fault { call: Call::Uuid, code: Code::Other });
+        }
+        Ok(uuid)
     }
 
     fn card_of(&self, place: usize) -> usize {
@@ -340,12 +405,17 @@ impl<'n> Driver<'n> {
 
     /// Listens for faults of all cards that report any. The library wants a new set where one card refuses.
     fn listen(&mut self) -> Option<EventSet<'n>> {
+        // nvml-wrapper panics where a library cannot free a set.
+        self.nvml.lib().nvmlEventSetFree.as_ref().ok()?;
         let xid = EventTypes::CRITICAL_XID_ERROR;
         let reports = |card: &&nvml_wrapper::Device<'n>| {
             card.supported_event_types().is_ok_and(|kinds| kinds.contains(xid))
         };
         let cards = self.devices.iter().zip(&self.handles).filter(|(device, _)| device.slice.is_none());
-        let cards: Vec<_> = cards.map(|(_, card)| card).filter(reports).collect();
+        let cards: Vec<_> = cards.map(|(_, card)| card).collect();
+        self.notes.calls += cards.len() as u64;
+        let cards: Vec<_> = cards.into_iter().filter(reports).collect();
+        self.notes.calls += cards.len() as u64;
         if cards.is_empty() {
             return None;
         }
@@ -380,11 +450,23 @@ impl<'n> Driver<'n> {
 impl Notes {
     fn take<T>(&mut self, call: Call, answer: Result<T, NvmlError>) -> Result<T, Fault> {
         self.calls += 1;
-        answer.map_err(|error| {
-            let fault = fault(call, &error);
-            self.faults.push(fault);
-            fault
-        })
+        answer.or_else(|error| self.failed(fault(call, &error)))
+    }
+
+    /// The same for what not every card has: that one has not is no failure.
+    fn take_if_any<T>(&mut self, call: Call, answer: Result<T, NvmlError>) -> Result<Option<T>, Fault> {
+        match answer {
+            Err(error) if never(&error) => {
+                self.calls += 1;
+                Ok(None)
+            }
+            answer => self.take(call, answer).map(Some),
+        }
+    }
+
+    fn failed<T>(&mut self, fault: Fault) -> Result<T, Fault> {
+        self.faults.push(fault);
+        Err(fault)
     }
 }
 
@@ -399,6 +481,22 @@ impl From<ThrottleReasons> for Throttled {
             power_brake: any(ThrottleReasons::HW_POWER_BRAKE_SLOWDOWN),
         }
     }
+}
+
+/// By the newer call, else by the one that every library has.
+fn memory(device: &nvml_wrapper::Device<'_>) -> Result<Memory, NvmlError> {
+    match device.memory_info() {
+        Ok(bytes) => Ok(Memory { used: bytes.used, total: bytes.total }),
+        Err(NvmlError::FailedToLoadSymbol(_) | NvmlError::FunctionNotFound) => raw::older_memory(device),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a card answers that it has no such mode, or a library that it knows none.
+fn never(error: &NvmlError) -> bool {
+    use NvmlError::{FailedToLoadSymbol, FunctionNotFound, InvalidArg, NotSupported};
+
+    matches!(error, NotSupported | InvalidArg | FunctionNotFound | FailedToLoadSymbol(_))
 }
 
 fn fault(call: Call, error: &NvmlError) -> Fault {

@@ -1,7 +1,7 @@
 //! The one door for NVML calls that nvml_wrapper lacks or cannot make safely, and the only place of `unsafe`.
 //!
-//! The wrapper has no newer per-process utilisation and no instance ids, fails on a card whose neighbour encodes AV1, and
-//! allocates as many entries as the driver names: here no list is longer than [`MOST`].
+//! The wrapper has no newer per-process utilisation, no older memory call and no instance ids, fails on a card whose
+//! neighbour encodes AV1, and allocates as many entries as the driver names: here no list is longer than [`MOST`].
 #![expect(unsafe_code, reason = "calls into the driver's library")]
 
 use std::ptr;
@@ -12,7 +12,7 @@ use nvml_wrapper::{
 };
 use nvml_wrapper_sys::bindings::{self as sys, NvmlLib};
 
-use super::{Codec, Process, ProcessKind, Share, Tick};
+use super::{Codec, Memory, Process, ProcessKind, Share, Tick};
 
 /// Most entries that are taken of any list. The driver keeps about 100 samples; a card with more processes than this
 /// has no single user.
@@ -65,9 +65,8 @@ pub(super) fn processes(device: &Device<'_>, kind: ProcessKind) -> Result<Vec<Pr
         .map(|process| Process {
             pid: process.pid,
             kind,
-            // `NVML_VALUE_NOT_AVAILABLE` and, for the instance, `NVML_NO_INSTANCE`: all bits set.
+            // `NVML_VALUE_NOT_AVAILABLE`: all bits set.
             memory: Some(process.usedGpuMemory).filter(|bytes| *bytes != u64::MAX),
-            gpu_instance: Some(process.gpuInstanceId).filter(|id| *id != u32::MAX),
         })
         .collect())
 }
@@ -75,8 +74,9 @@ pub(super) fn processes(device: &Device<'_>, kind: ProcessKind) -> Result<Vec<Pr
 /// What each process had of the device since `since`: by the newer call, else by the one that is always 0 on Blackwell.
 pub(super) fn shares(device: &Device<'_>, since: u64) -> Result<Vec<Share>> {
     match newer_shares(device, since) {
-        Err(NvmlError::FailedToLoadSymbol(_) | NvmlError::NotSupported) => older_shares(device, since),
-        answer => answer,
+        Ok(shares) => Ok(shares),
+        Err(gone @ (NvmlError::GpuLost | NvmlError::ResetRequired | NvmlError::Uninitialized)) => Err(gone),
+        Err(_) => older_shares(device, since),
     }
 }
 
@@ -164,10 +164,45 @@ pub(super) fn codecs(device: &Device<'_>) -> Result<Vec<(Codec, u32)>> {
 /// The number of a slice on its card.
 pub(super) fn gpu_instance(device: &Device<'_>) -> Result<u32> {
     let call = symbol(&lib(device).nvmlDeviceGetGpuInstanceId)?;
-    let mut id = 0;
     // SAFETY: the reference outlives the call.
-    nvml_try(unsafe { call(handle(device), &mut id) })?;
-    Ok(id)
+    number(|id| unsafe { call(handle(device), id) })
+}
+
+/// The number of a slice on its GPU instance.
+pub(super) fn compute_instance(device: &Device<'_>) -> Result<u32> {
+    let call = symbol(&lib(device).nvmlDeviceGetComputeInstanceId)?;
+    // SAFETY: the reference outlives the call.
+    number(|id| unsafe { call(handle(device), id) })
+}
+
+/// The frame buffer as libraries before 510 give it: what is used has the driver's reserve in it.
+pub(super) fn older_memory(device: &Device<'_>) -> Result<Memory> {
+    let call = symbol(&lib(device).nvmlDeviceGetMemoryInfo)?;
+    let mut bytes = sys::nvmlMemory_t { total: 0, free: 0, used: 0 };
+    // SAFETY: the reference outlives the call.
+    nvml_try(unsafe { call(handle(device), &mut bytes) })?;
+    Ok(Memory { used: bytes.used, total: bytes.total })
+}
+
+/// Whether both are one device of the open library. Unlike a UUID that can be told of a card that is lost.
+pub(super) fn are_one(device: &Device<'_>, other: &Device<'_>) -> bool {
+    handle(device) == handle(other)
+}
+
+/// Ends the process without a word to the library: its destructors would run beside a poll, and could hang as any of its
+/// calls can.
+pub fn leave() -> ! {
+    unsafe extern "C" {
+        fn _exit(code: i32) -> !;
+    }
+    // SAFETY: nothing of ours is left to be done.
+    unsafe { _exit(0) }
+}
+
+fn number(call: impl FnOnce(&mut u32) -> Code) -> Result<u32> {
+    let mut number = 0;
+    nvml_try(call(&mut number))?;
+    Ok(number)
 }
 
 /// Asks for the number of entries, then for the entries. "None" has three spellings: a count of 0, with success or as too

@@ -10,7 +10,8 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
     sync::Semaphore,
     time::{sleep, timeout},
 };
@@ -38,6 +39,8 @@ pub async fn serve(listener: TcpListener, app: Router) -> io::Result<Infallible>
         let place = Arc::clone(&room).acquire_owned().await.map_err(io::Error::other)?;
         match listener.accept().await {
             Ok((stream, _)) => {
+                // Without it a kept-alive scrape can wait 40 ms for a delayed acknowledgement. A refusal costs only that.
+                let _ = stream.set_nodelay(true);
                 let app = app.clone();
                 tokio::spawn(async move {
                     // Both end the connection, and that is all there is to do.
@@ -54,9 +57,22 @@ pub async fn serve(listener: TcpListener, app: Router) -> io::Result<Infallible>
     }
 }
 
-async fn converse(stream: TcpStream, app: Router) -> hyper::Result<()> {
-    // Without it a kept-alive scrape can wait 40 ms for a delayed acknowledgement. A refusal costs only that.
-    let _ = stream.set_nodelay(true);
+/// Answers one request of our own for `path`. Afterwards this thread has everything that an answer needs of it: thread-local
+/// values, which it could not make while another thread loads a library (glibc's `dl_load_lock`).
+pub async fn rehearse(app: Router, path: &str) {
+    let (mut ours, theirs) = tokio::io::duplex(HEAD);
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n"
+    );
+    let ask = async {
+        // It cannot fail between two ends that are both here.
+        let _ = ours.write_all(request.as_bytes()).await;
+        let _ = tokio::io::copy(&mut ours, &mut tokio::io::sink()).await;
+    };
+    let _ = tokio::join!(ask, converse(theirs, app));
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, app: Router) -> hyper::Result<()> {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(SILENCE)

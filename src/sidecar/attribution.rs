@@ -16,9 +16,9 @@ pub struct Evidence<'a> {
     /// What the driver shows in this container.
     pub visible: &'a [Device],
     /// How many more are there whose UUID the driver did not give.
-    pub unnamed: u32,
-    /// Whether this container was given the desktop's resource claims: what it sees then is the desktop's.
-    pub claimed: bool,
+    pub unnamed: usize,
+    /// The desktop's resource claims, where this container was given them: what it sees then is the desktop's.
+    pub claim: Option<Claim>,
     /// UUIDs in the claims' metadata files (KEP-5304); empty where the DRA driver writes none.
     pub metadata: Vec<String>,
     /// What somebody who knows has written into the pod's annotation.
@@ -31,6 +31,15 @@ pub struct Evidence<'a> {
     pub hint: Option<Result<String, Pass>>,
     /// Whether the whole node's devices are shown where no rung holds.
     pub node: bool,
+}
+
+/// What kind of claims the desktop has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Made for this pod alone, from a template.
+    Own,
+    /// Made by somebody, and other pods may name it as well.
+    Named,
 }
 
 /// Which devices have processes of this pod.
@@ -118,18 +127,20 @@ fn nothing(evidence: &Evidence<'_>) -> Reason {
     }
 }
 
+/// With whom a device is shared: by what somebody has written, else by what can be seen. Where neither says it, strategies
+/// that see no sharing leave it open.
 fn sharing(evidence: &Evidence<'_>, strategy: Strategy, place: usize, is_replica: bool) -> Sharing {
     let device = evidence.visible.get(place);
-    let of_replica = || match device {
-        Some(device) if device.one_process => Sharing::Mps,
-        _ => Sharing::TimeSlicing,
-    };
-    match evidence.sharing {
-        Some(sharing) => sharing,
-        None if is_replica => of_replica(),
-        None if matches!(strategy, Strategy::Processes | Strategy::Node) => Sharing::Unknown,
-        None if device.is_some_and(|device| device.slice.is_some()) => Sharing::Mig,
-        None => Sharing::Exclusive,
+    let is_for_mps = device.is_some_and(|device| device.one_process);
+    match (evidence.sharing, strategy) {
+        (Some(sharing), _) => sharing,
+        (None, _) if is_for_mps && (is_replica || strategy != Strategy::HandedOver) => Sharing::Mps,
+        (None, _) if is_replica => Sharing::TimeSlicing,
+        // The device plugin leaves the number of the replica out of this variable (`deviceIDsFromAnnotatedDeviceIDs`).
+        (None, Strategy::Processes | Strategy::Environment | Strategy::Node) => Sharing::Unknown,
+        (None, Strategy::Claim) if evidence.claim == Some(Claim::Named) => Sharing::Unknown,
+        (None, _) if device.is_some_and(|device| device.slice.is_some()) => Sharing::Mig,
+        (None, _) => Sharing::Exclusive,
     }
 }
 

@@ -119,14 +119,14 @@ pub const CATALOGUE: &[Row] = &[
         help: "Seconds that the session held the GPU since the sidecar started, working or not.",
         kind: MetricType::COUNTER,
         labels: &["gpu"],
-        values: |snapshot| of_accounts(snapshot, |account| Some(account.allocated)),
+        values: |snapshot| of_accounts(snapshot, |account| account.allocated),
     },
     Row {
         name: "vdi_session_gpu_unsampled_seconds_total",
         help: "Of the allocated seconds, those that no sample of the driver speaks of: taken to be as the others of a read that came in time, and idle after a longer silence.",
         kind: MetricType::COUNTER,
         labels: &["gpu"],
-        values: |snapshot| of_accounts(snapshot, |account| Some(account.unsampled)),
+        values: |snapshot| of_accounts(snapshot, |account| account.allocated.map(|_| account.unsampled)),
     },
     Row {
         name: "vdi_session_gpu_memory_used_bytes",
@@ -237,46 +237,42 @@ pub const CATALOGUE: &[Row] = &[
         name: "vdi_session_gpu_encoder_codec_sessions",
         help: "Encoder sessions on the GPU by codec, while there are any.",
         kind: MetricType::GAUGE,
-        labels: &["gpu", "codec"],
-        values: |snapshot| {
-            labelled(snapshot, |gpu| {
-                gpu.reading.codecs.iter().map(|(codec, count)| (codec.as_str(), f64::from(*count))).collect()
-            })
-        },
+        labels: &["gpu", "scope", "codec"],
+        values: codecs,
     },
     Row {
         name: "vdi_session_gpu_encoder_frames_per_second",
         help: "Frames that an encoder session makes in a second, the mean of all sessions.",
         kind: MetricType::GAUGE,
-        labels: &["gpu"],
-        values: |snapshot| of_gpus(snapshot, |gpu| Some(f64::from(gpu.reading.encoding?.frames))),
+        labels: &["gpu", "scope"],
+        values: |snapshot| of_cards(snapshot, |reading| Some(f64::from(reading.encoding?.frames))),
     },
     Row {
         name: "vdi_session_gpu_encoder_latency_seconds",
         help: "Time that a frame spends in the encoder and before it, the mean of all sessions.",
         kind: MetricType::GAUGE,
-        labels: &["gpu"],
-        values: |snapshot| of_gpus(snapshot, |gpu| Some(f64::from(gpu.reading.encoding?.latency) / 1e6)),
+        labels: &["gpu", "scope"],
+        values: |snapshot| of_cards(snapshot, |reading| Some(f64::from(reading.encoding?.latency) / 1e6)),
     },
     Row {
         name: "vdi_session_gpu_fbc_sessions",
         help: "Frame-buffer captures on the GPU, while there are any.",
         kind: MetricType::GAUGE,
-        labels: &["gpu"],
+        labels: &["gpu", "scope"],
         values: |snapshot| of_captures(snapshot, |streams| f64::from(streams.sessions)),
     },
     Row {
         name: "vdi_session_gpu_fbc_frames_per_second",
         help: "Frames that a capture takes in a second, the mean of all, while there are any.",
         kind: MetricType::GAUGE,
-        labels: &["gpu"],
+        labels: &["gpu", "scope"],
         values: |snapshot| of_captures(snapshot, |streams| f64::from(streams.frames)),
     },
     Row {
         name: "vdi_session_gpu_fbc_latency_seconds",
         help: "Time that a capture takes for a frame, the mean of all, while there are any.",
         kind: MetricType::GAUGE,
-        labels: &["gpu"],
+        labels: &["gpu", "scope"],
         values: |snapshot| of_captures(snapshot, |streams| f64::from(streams.latency) / 1e6),
     },
     Row {
@@ -401,6 +397,16 @@ fn xids(snapshot: &Snapshot) -> Vec<Value<'_>> {
         .collect()
 }
 
+fn codecs(snapshot: &Snapshot) -> Vec<Value<'_>> {
+    let of_codecs =
+        snapshot.gpus.iter().flat_map(|gpu| gpu.reading.codecs.iter().map(move |codec| (gpu, codec)));
+    of_codecs
+        .map(|(gpu, (codec, count))| {
+            value([&gpu.device.uuid, gpu.card_scope().as_str(), codec.as_str()], f64::from(*count))
+        })
+        .collect()
+}
+
 fn faults(snapshot: &Snapshot) -> Vec<Value<'_>> {
     let faults = snapshot.faults.iter();
     faults.map(|(fault, count)| value([fault.call.as_str(), fault.code.as_str()], *count as f64)).collect()
@@ -427,7 +433,7 @@ fn of_cards<'a>(snapshot: &'a Snapshot, number: impl Fn(&'a Reading) -> Option<f
 }
 
 fn of_captures<'a>(snapshot: &'a Snapshot, number: impl Fn(Streams) -> f64) -> Vec<Value<'a>> {
-    of_gpus(snapshot, |gpu| gpu.reading.capturing.filter(|streams| streams.sessions > 0).map(&number))
+    of_cards(snapshot, |reading| reading.capturing.filter(|streams| streams.sessions > 0).map(&number))
 }
 
 /// Several series for each device that was read, told apart by a word.

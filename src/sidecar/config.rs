@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use super::attribution::Claim;
 use crate::{
     contract::{self, INTERVALS_SECONDS, LONGEST_NAME, env},
     runtime::log::Level,
@@ -22,8 +23,8 @@ pub struct Config {
     pub interval: Duration,
     /// Whose desktop this is.
     pub session: Session,
-    /// Whether what is visible here is visible by the desktop's resource claims.
-    pub claimed: bool,
+    /// The desktop's resource claims, where what is visible here is visible by them.
+    pub claim: Option<Claim>,
     /// Whether devices may be shown that nobody knows to be the session's.
     pub node_totals: bool,
     /// Number of the pod's containers.
@@ -56,6 +57,9 @@ pub struct Problem {
     value: String,
     remedy: &'static str,
 }
+
+/// The words for the desktop's claims.
+const CLAIMS: [(&str, Claim); 2] = [("claims", Claim::Own), ("named-claims", Claim::Named)];
 
 /// A library that was named by path is not the driver of a shared card; tests need not wait 5 s for it.
 const FASTEST_OF_NAMED_LIBRARY: f64 = 0.01;
@@ -94,7 +98,9 @@ impl Config {
                 pool: reader.name(env::POOL),
                 user: reader.name(env::USER),
             },
-            claimed: reader.word(env::GPU_ACCESS, "claims"),
+            claim: reader.value(env::GPU_ACCESS, "leave it out, or use `claims` or `named-claims`", |text| {
+                CLAIMS.into_iter().find(|(word, _)| *word == text).map(|(_, claim)| claim)
+            }),
             node_totals: reader.word(env::NODE_TOTALS, "all"),
             containers: reader
                 .value(env::CONTAINERS, "give the number of the pod's containers", |text| text.parse().ok())

@@ -5,7 +5,7 @@ mod integral;
 
 use std::time::{Duration, Instant};
 
-use self::integral::{Work, integral};
+use self::integral::integral;
 use super::{attribution::Scope, processes::Own};
 use crate::gpu::{Fault, Reading, Xid};
 
@@ -24,8 +24,8 @@ pub(super) struct Counters {
 pub struct Account {
     /// UUID of the device.
     pub gpu: String,
-    /// Seconds that the session held it.
-    pub allocated: f64,
+    /// Seconds that the session held it; none where it was only shown, as one of the node's.
+    pub allocated: Option<f64>,
     /// Of these, seconds that no sample speaks of.
     pub unsampled: f64,
     /// Seconds that it worked.
@@ -38,8 +38,13 @@ pub struct Account {
     pub peak: ByScope<u64>,
     /// Faults of its card by number; none where the driver names no number or they are too many.
     pub xids: Vec<(Option<u64>, u64)>,
+    /// The narrowest scope that was measured at the last read.
+    pub(super) scope: Option<Scope>,
     /// When it was last known to be the session's; none while it is not.
     held: Option<Instant>,
+    /// Seconds held since the last read, and those of them that are counted as unsampled already.
+    silence: f64,
+    missed: f64,
     read: Option<Last>,
 }
 
@@ -49,6 +54,10 @@ struct Last {
     at: Instant,
     /// Time of the newest sample, in the driver's microseconds; 0 where it has none.
     tick: u64,
+    /// The same of the samples of the session's own processes.
+    share: u64,
+    /// What the values of the device stood for.
+    scope: Scope,
     /// The card's counter in millijoules, and when that was.
     energy: Option<(u64, Instant)>,
 }
@@ -65,6 +74,17 @@ struct Read<'r> {
     timely: bool,
     clamps: Vec<Clamp>,
     shown: Shown,
+}
+
+/// What the device did since the last read.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Done {
+    /// Seconds that it worked.
+    busy: f64,
+    /// Part of the time that is known; none where none is.
+    ratio: Option<f64>,
+    /// Seconds that no sample speaks of.
+    unsampled: f64,
 }
 
 /// A value for each scope that it was measured in.
@@ -117,34 +137,46 @@ impl Counters {
         Self { longest_gap: interval * 2, accounts: vec![], faults: vec![], clamped: vec![], calls: 0 }
     }
 
-    /// The time of the newest sample of a device that is known, in the driver's microseconds.
-    pub(super) fn since(&self, gpu: &str) -> u64 {
+    /// The times of the newest samples that are known of a device and of the session's processes on it, in the driver's
+    /// microseconds; 0 where none is.
+    pub(super) fn since(&self, gpu: &str) -> (u64, u64) {
         let account = self.accounts.iter().find(|account| account.gpu == gpu);
-        account.and_then(|account| account.read).map_or(0, |last| last.tick)
+        account.and_then(|account| account.read).map_or((0, 0), |last| (last.tick, last.share))
     }
 
-    /// Exactly these devices are the session's now: time is counted for them, and for others no more.
-    pub(super) fn hold(&mut self, gpus: &[&str], now: Instant) {
-        for account in &mut self.accounts {
-            match gpus.contains(&account.gpu.as_str()) {
-                true => account.hold(now),
-                false => (account.held, account.read) = (None, None),
-            }
-        }
+    /// The devices that are the session's as far as is known.
+    pub(super) fn held(&self) -> impl Iterator<Item = &str> {
+        self.accounts.iter().filter(|account| account.held.is_some()).map(|account| account.gpu.as_str())
+    }
+
+    /// Exactly these devices are read now. Where they are the session's time is counted for them, and for others no more.
+    pub(super) fn hold(&mut self, gpus: &[&str], are_ours: bool, now: Instant) {
         for gpu in gpus {
             if self.accounts.len() < MOST_ACCOUNTS && !self.accounts.iter().any(|account| account.gpu == *gpu)
             {
-                self.accounts.push(Account { gpu: (*gpu).to_owned(), held: Some(now), ..Account::default() });
+                self.accounts.push(Account { gpu: (*gpu).to_owned(), ..Account::default() });
+            }
+        }
+        for account in &mut self.accounts {
+            match gpus.contains(&account.gpu.as_str()) {
+                true if are_ours => account.hold(now),
+                true => account.held = None,
+                false => (account.held, account.read) = (None, None),
             }
         }
     }
 
     /// Nothing new is known about whose the devices are: they are still held, and nobody has seen them work.
     pub(super) fn hold_on(&mut self, now: Instant) {
-        self.accounts
-            .iter_mut()
-            .filter(|account| account.held.is_some())
-            .for_each(|account| account.hold(now));
+        for account in &mut self.accounts {
+            account.hold_on(now);
+            account.miss();
+        }
+    }
+
+    /// A held device could not be read.
+    pub(super) fn missed(&mut self, gpu: &str) {
+        self.accounts.iter_mut().filter(|account| account.gpu == gpu).for_each(Account::miss);
     }
 
     /// Takes in what was read of a held device; `own` is what the session's own processes had of it, where that is known.
@@ -216,63 +248,81 @@ fn count<T: PartialEq>(counts: &mut Vec<(T, u64)>, what: T) {
 // === impl Account ===
 
 impl Account {
+    /// It is the session's at this moment, and has been since the last if it was then.
     fn hold(&mut self, now: Instant) {
-        if let Some(before) = self.held {
-            self.allocated += now.saturating_duration_since(before).as_secs_f64();
-        }
+        let step = self.held.map_or(0.0, |before| now.saturating_duration_since(before).as_secs_f64());
+        *self.allocated.get_or_insert_default() += step;
+        self.silence += step;
         self.held = Some(now);
     }
 
+    /// The same for one that is only remembered to be the session's, if it is.
+    pub(super) fn hold_on(&mut self, now: Instant) {
+        if self.held.is_some() {
+            self.hold(now);
+        }
+    }
+
+    /// Nobody has seen it work since the last read. Samples that come later may speak of that time all the same: what was
+    /// counted here is then not taken back, because it would fall.
+    fn miss(&mut self) {
+        self.unsampled += self.silence - self.missed;
+        self.missed = self.silence;
+    }
+
     fn take(&mut self, read: &mut Read<'_>) {
-        let (work, tick) = self.work(read);
-        let ratio = self.take_work(work, read);
+        let before = self.read.map(|last| last.scope);
+        if let Some(scope) = before.filter(|scope| *scope != read.scopes.device) {
+            // It was of other use than it is now.
+            self.peak.remove(scope);
+        }
+        let (done, tick) = self.done(read);
+        self.take_work(done, read);
         let part = self.take_own_work(read);
-        let energy = self.take_energy(part.zip(ratio), read);
+        let energy = self.take_energy(part.zip(done.ratio), read);
         take_engines(read);
         self.take_memory(read);
-        self.read = Some(Last { at: read.now, tick, energy });
+        self.scope = Some(if part.is_some() { Scope::Session } else { read.scopes.device });
+        let share = read.own.map_or(0, |own| own.newest).max(self.read.map_or(0, |last| last.share));
+        (self.silence, self.missed) = (0.0, 0.0);
+        self.read = Some(Last { at: read.now, tick, share, scope: read.scopes.device, energy });
     }
 
     /// By the driver's samples, else by its last window; and the time of the newest sample.
-    fn work(&self, read: &mut Read<'_>) -> (Option<Work>, u64) {
-        let ticks = &read.reading.ticks;
+    fn done(&self, read: &mut Read<'_>) -> (Done, u64) {
         let since = self.read.map_or(0, |last| last.tick);
+        let gap = read.gap.map_or(0.0, |gap| gap.as_secs_f64());
         // The first batch is of a time before this session.
-        let batch = (since > 0).then(|| integral(ticks, since)).flatten();
-        if let (Some((work, last)), Some(gap)) = (batch, read.gap) {
+        let batch = (since > 0).then(|| integral(&read.reading.ticks, since)).flatten();
+        if let (Some((work, last)), Some(passed)) = (batch, read.gap) {
             read.clamps.extend((0..work.clamped).map(|_| Clamp::Utilization));
-            return (Some(work.within(gap)), last);
+            let work = work.within(passed);
+            let ratio = Some(work.busy / work.covered).filter(|ratio| ratio.is_finite());
+            let hole = (work.span.min(gap) - work.covered).max(0.0);
+            // A hole in a read that came in time is as the rest of it; after a longer one nobody knows.
+            let filled = if read.timely { ratio.unwrap_or_default() * hole } else { 0.0 };
+            return (Done { busy: work.busy + filled, ratio, unsampled: hole }, last);
         }
-        let seconds = read.gap.map_or(1.0, |gap| gap.as_secs_f64());
-        let window = read.reading.utilization.map(|ratio| read.ratio(ratio));
-        let work = |ratio| Work { busy: ratio * seconds, covered: seconds, clamped: 0 };
-        // Where the wall clock was set back no sample is newer than the last: begin anew.
-        (window.filter(|_| read.timely).map(work), ticks.iter().map(|tick| tick.at).max().unwrap_or(0))
+        let window = read.reading.utilization.map(|ratio| read.ratio(ratio)).filter(|_| read.timely);
+        let done = Done { busy: window.unwrap_or_default() * gap, ratio: window, unsampled: gap };
+        // Where it gave no samples, or the wall clock was set back and none is newer than the last: begin anew. The window
+        // has told of the time that later samples would tell of again.
+        (done, read.reading.ticks.iter().map(|tick| tick.at).max().unwrap_or(0))
     }
 
-    /// Adds the device's work; its mean ratio.
-    fn take_work(&mut self, work: Option<Work>, read: &mut Read<'_>) -> Option<f64> {
+    /// Adds the device's work.
+    fn take_work(&mut self, done: Done, read: &mut Read<'_>) {
         let scope = read.scopes.device;
-        let ratio = work.map(|work| work.busy / work.covered).filter(|ratio| ratio.is_finite());
         // After a long silence the driver's last window says nothing of the time between, but it is what is now.
         let now =
             read.reading.utilization.filter(|ratio| ratio.is_finite()).map(|ratio| ratio.clamp(0.0, 1.0));
-        if let Some(ratio) = ratio.or(now) {
+        if let Some(ratio) = done.ratio.or(now) {
             read.shown.utilization.set(scope, ratio);
         }
-        let gap = read.gap.map_or(0.0, |gap| gap.as_secs_f64());
-        let Some(work) = work else {
-            self.unsampled += gap;
-            return None;
-        };
-        let hole = (gap - work.covered).max(0.0);
-        // A hole in a read that came in time is as the rest of it; after a longer one nobody knows.
-        let filled = if read.timely { ratio.unwrap_or_default() * hole } else { 0.0 };
-        // The first read has nothing before it that it could speak of.
-        self.busy.add(scope, if read.gap.is_some() { work.busy + filled } else { 0.0 });
-        // Samples end where the driver's last window does, not where we read: less than a tenth is that edge.
-        self.unsampled += if hole > gap / 10.0 { hole } else { 0.0 };
-        ratio
+        if done.ratio.is_some() {
+            self.busy.add(scope, done.busy);
+        }
+        self.unsampled += (done.unsampled - self.missed).max(0.0);
     }
 
     /// Adds what the session's own processes had of a shared device; of one that is ours alone nobody needs to know.
@@ -375,6 +425,10 @@ impl<T: Copy> ByScope<T> {
     /// Each scope with its value.
     pub fn iter(&self) -> impl Iterator<Item = (Scope, T)> + '_ {
         self.0.iter().copied()
+    }
+
+    fn remove(&mut self, scope: Scope) {
+        self.0.retain(|(known, _)| *known != scope);
     }
 
     fn set(&mut self, scope: Scope, value: T) {

@@ -61,7 +61,7 @@ struct Message<'a> {
 #[derive(Debug, Serialize)]
 struct Total<'a> {
     gpu: &'a str,
-    /// What `busy`, `joules` and `peak` stand for.
+    /// What `busy` and `peak` stand for.
     scope: &'static str,
     /// Seconds held.
     allocated: u64,
@@ -99,12 +99,12 @@ impl LastWord {
 }
 
 fn limit(containers: usize) -> usize {
-    (OF_A_POD / (containers + MORE_CONTAINERS)).min(LONGEST)
+    (OF_A_POD / containers.saturating_add(MORE_CONTAINERS)).min(LONGEST)
 }
 
 /// The message with as many devices as fit.
 fn message(snapshot: &Snapshot, end: SystemTime, limit: usize) -> Vec<u8> {
-    let mut totals: Vec<Total<'_>> = snapshot.accounts.iter().map(Total::of).collect();
+    let mut totals: Vec<Total<'_>> = snapshot.accounts.iter().filter_map(Total::of).collect();
     // Devices that were held longest first: the last ones are left out first.
     totals.sort_by_key(|total| std::cmp::Reverse(total.allocated));
     let by = match &snapshot.attribution {
@@ -143,20 +143,17 @@ fn is_zero(number: &usize) -> bool {
 // === impl Total ===
 
 impl<'a> Total<'a> {
-    /// By the narrowest scope that was measured.
-    fn of(account: &'a Account) -> Self {
-        let scope = [Scope::Session, Scope::Device, Scope::Node]
-            .into_iter()
-            .find(|scope| account.busy.get(*scope).is_some() || account.peak.get(*scope).is_some())
-            .unwrap_or(Scope::Session);
-        Self {
+    /// By the narrowest scope that was measured last; none of a device that was not the session's.
+    fn of(account: &'a Account) -> Option<Self> {
+        let scope = account.scope.unwrap_or(Scope::Session);
+        Some(Self {
             gpu: &account.gpu,
             scope: scope.as_str(),
-            allocated: account.allocated.round() as u64,
+            allocated: account.allocated?.round() as u64,
             busy: account.busy.get(scope).map(|seconds| (seconds * 10.0).round() / 10.0),
             joules: account.attributed.map(|joules| joules.round() as u64),
             peak: account.peak.get(scope),
-        }
+        })
     }
 }
 
@@ -171,7 +168,7 @@ mod tests {
         let account = |number| {
             let mut account = Account::default();
             account.gpu = format!("GPU-{number:08}-0c3a-4f6e-9b7d-21a4c8e6f035");
-            account.allocated = 28_800.4 + number as f64;
+            account.allocated = Some(28_800.4 + number as f64);
             account.attributed = Some(1_234_567.8);
             account
         };
@@ -186,11 +183,8 @@ mod tests {
     fn it_fits_into_the_part_of_a_container_and_says_what_did_not() {
         for (containers, gpus) in [(1, 1), (2, 8), (20, 8), (100, 16), (8, 16)] {
             let text = message(&snapshot(gpus), at(9), limit(containers));
-            assert!(
-                text.len() <= 1024 && text.len() * (containers + MORE_CONTAINERS) <= OF_A_POD.max(text.len()),
-                "{containers}: {}",
-                text.len()
-            );
+            assert!(text.len() <= limit(containers), "{containers}: {}", text.len());
+            assert!(limit(containers) <= 1024 && limit(containers) * (containers + 4) <= 12_288);
             let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
             let told = value["gpus"].as_array().unwrap().len() + value["more"].as_u64().unwrap_or(0) as usize;
             assert_eq!((told, &value["v"], &value["end"]), (gpus, &1.into(), &9.into()));

@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    attribution::{self, Evidence, Ours, Pass, Processes, Reason, Verdict},
+    attribution::{self, Claim, Evidence, Ours, Pass, Processes, Reason, Scope, Strategy, Verdict},
     config::{Config, Session},
     counters::{Counters, Scopes},
     evidence::Container,
@@ -21,7 +21,7 @@ use super::{
     processes::{self, Own},
     snapshot::{Collection, Gpu, Known, Snapshot},
 };
-use crate::gpu::{Driver, Fault, Library, Outcome, ProcessKind, Versions, Xid};
+use crate::gpu::{Driver, Fault, Library, Outcome, Process, ProcessKind, Versions, Xid};
 
 /// What the rest of the program holds of the poller.
 #[derive(Debug)]
@@ -32,9 +32,17 @@ pub(super) struct Handle {
     last_word: Arc<Mutex<LastWord>>,
 }
 
+/// Held by whoever has something to begin before a library may be loaded: loading stops every other thread that uses a
+/// thread-local value for the first time (glibc's `dl_load_lock`), and a library can take for ever. Dropping it lets the
+/// poller begin.
+#[derive(Debug)]
+pub(super) struct Begun {
+    _open: mpsc::Sender<()>,
+}
+
 struct Poller {
     interval: Duration,
-    claimed: bool,
+    claim: Option<Claim>,
     node: bool,
     container: Container,
     counters: Counters,
@@ -47,11 +55,11 @@ struct Poller {
     ending: bool,
 }
 
-/// Reads at once and then at every interval, until it is asked to end.
+/// Reads as soon as all else has begun and then at every interval, until it is asked to end.
 ///
 /// # Errors
 /// Fails where the thread cannot be started.
-pub(super) fn spawn(config: &Config) -> io::Result<Handle> {
+pub(super) fn spawn(config: &Config) -> io::Result<(Begun, Handle)> {
     let mut library = Library::new(config.nvml_library.clone());
     let container = Container::new(config.root.clone());
     let first = before_the_first_read();
@@ -65,11 +73,12 @@ pub(super) fn spawn(config: &Config) -> io::Result<Handle> {
     };
     let (publish, snapshots) = watch::channel(Arc::new(first.clone()));
     let (end, asked) = mpsc::channel();
+    let (open, closed) = mpsc::channel();
     let last_word =
         Arc::new(Mutex::new(LastWord::open(&config.root.join(TERMINATION_LOG), config.containers)));
     let mut poller = Poller {
         interval: config.interval,
-        claimed: config.claimed,
+        claim: config.claim,
         node: config.node_totals,
         container,
         counters: Counters::new(config.interval),
@@ -81,8 +90,10 @@ pub(super) fn spawn(config: &Config) -> io::Result<Handle> {
         ending: false,
     };
     thread::Builder::new().name("nvml-poller".to_owned()).spawn(move || {
+        // An error is what it waits for: nothing is ever sent.
+        let _ = closed.recv();
         while !poller.snapshot.ended {
-            // nvml-wrapper panics where a library lacks `nvmlShutdown`. Neither that nor anything else may end the polling.
+            // What nobody has thought of must not end the polling.
             if catch_unwind(AssertUnwindSafe(|| poller.with(&mut library))).is_err() {
                 tracing::error!("Reading the GPU panicked");
                 poller.without(Reason::DriverError);
@@ -91,7 +102,7 @@ pub(super) fn spawn(config: &Config) -> io::Result<Handle> {
             }
         }
     })?;
-    Ok(Handle { snapshots, end, last_word })
+    Ok((Begun { _open: open }, Handle { snapshots, end, last_word }))
 }
 
 /// Nothing is known, and that is said.
@@ -132,11 +143,10 @@ impl Handle {
         let _ = self.end.send(());
         let last = self.snapshots.wait_for(|snapshot| snapshot.ended);
         if !matches!(tokio::time::timeout(LONGEST_END, last).await, Ok(Ok(_))) {
+            let mut snapshot = Snapshot { ended: true, ..Snapshot::clone(&self.snapshots.borrow()) };
+            snapshot.accounts.iter_mut().for_each(|account| account.hold_on(Instant::now()));
             let mut last_word = self.last_word.lock().unwrap_or_else(PoisonError::into_inner);
-            last_word.write(
-                &Snapshot { ended: true, ..Snapshot::clone(&self.snapshots.borrow()) },
-                SystemTime::now(),
-            );
+            last_word.write(&snapshot, SystemTime::now());
         }
     }
 }
@@ -161,16 +171,18 @@ impl Poller {
                 return self.wait();
             }
         };
-        let mut driver = Driver::new(&opened);
+        let Some(mut driver) = Driver::new(&opened) else { return };
         self.snapshot.versions = driver.versions().clone();
         let mut began = began;
         loop {
-            self.poll(&mut driver);
+            let success = self.poll(&mut driver);
             let (calls, faults, outcome) = library.settle(&mut driver);
             self.counters.asked(calls, &faults);
-            let success = !self.snapshot.gpus.is_empty() && faults.iter().all(|fault| fault.is_for_good());
             self.publish(success, began);
             if self.snapshot.ended {
+                // The process ends beside us, and closing a library can hang as any call of it.
+                std::mem::forget(driver);
+                std::mem::forget(opened);
                 return;
             }
             if outcome == Outcome::Spent {
@@ -190,9 +202,8 @@ impl Poller {
 
     /// The same with a driver to listen to.
     fn listen(&mut self, driver: &mut Driver<'_>) {
-        let Self { asked, counters, ending, snapshot, .. } = self;
-        let held: Vec<(&str, &str)> =
-            snapshot.gpus.iter().map(|gpu| (gpu.device.uuid.as_str(), gpu.card())).collect();
+        let Self { asked, counters, ending, .. } = self;
+        let devices = driver.devices().to_vec();
         driver.wait(
             jittered(self.interval),
             |time| {
@@ -200,19 +211,20 @@ impl Poller {
                 *ending
             },
             |xid: Xid| {
-                for (gpu, _) in held.iter().filter(|(_, card)| *card == xid.card) {
-                    counters.reported(gpu, &xid);
+                for device in devices.iter().filter(|device| device.card() == xid.card) {
+                    counters.reported(&device.uuid, &xid);
                 }
             },
         );
     }
 
-    /// One read with an open library.
-    fn poll(&mut self, driver: &mut Driver<'_>) {
-        let earlier =
-            driver.faults().iter().find(|_| driver.devices().is_empty() && driver.unnamed() > 0).copied();
-        if let Some(fault) = driver.check().err().or(earlier) {
-            return self.without(fault.into());
+    /// One read with an open library: whether each of the session's devices gave every value that it supports.
+    fn poll(&mut self, driver: &mut Driver<'_>) -> bool {
+        let nameless = driver.unnamed().first().copied();
+        let alone = nameless.filter(|_| driver.devices().is_empty());
+        if let Some(fault) = driver.check().err().or(alone) {
+            self.without(fault.into());
+            return false;
         }
         let verdict = self.verdict(driver);
         self.snapshot.passed = verdict.passed;
@@ -221,14 +233,19 @@ impl Poller {
         let found = match verdict.outcome {
             Ok(found) => found,
             Err(reason) => {
-                self.counters.hold(&[], Instant::now());
-                return self.attribute(Err(reason));
+                self.counters.hold(&[], false, Instant::now());
+                self.attribute(Err(reason));
+                return false;
             }
         };
         let known = Known { strategy: found.strategy, scope: found.scope(), confidence: found.confidence };
-        let uuids: Vec<&str> =
-            found.ours.iter().map(|ours| driver.devices()[ours.place].uuid.as_str()).collect();
-        self.counters.hold(&uuids, Instant::now());
+        let missing = nameless.map_or(vec![], |fault| self.missing(driver, known, fault));
+        let visible = found.ours.iter().map(|ours| driver.devices()[ours.place].uuid.as_str());
+        let missed = missing.iter().map(|(uuid, _)| uuid.as_str()).filter(|uuid| !uuid.is_empty());
+        let uuids: Vec<&str> = visible.chain(missed).collect();
+        self.counters.hold(&uuids, known.scope != Scope::Node, Instant::now());
+        self.snapshot.lost = missing;
+        let before = driver.faults().len();
         for ours in found.ours {
             match self.read(driver, ours) {
                 Ok(gpu) => self.snapshot.gpus.push(gpu),
@@ -238,6 +255,9 @@ impl Poller {
                 }
             }
         }
+        for (gpu, _) in &self.snapshot.lost {
+            self.counters.missed(gpu);
+        }
         match &self.snapshot.lost[..] {
             [(_, reason), ..] if self.snapshot.gpus.is_empty() => {
                 let reason = *reason;
@@ -246,6 +266,16 @@ impl Poller {
             }
             _ => self.attribute(Ok(known)),
         }
+        self.snapshot.lost.is_empty() && driver.faults()[before..].iter().all(|fault| fault.is_for_good())
+    }
+
+    /// The session's devices that the driver does not name any more: those that were held, and of a claim one that never
+    /// was, because all that is visible by it is the session's.
+    fn missing(&self, driver: &Driver<'_>, known: Known, fault: Fault) -> Vec<(String, Reason)> {
+        let is_visible = |uuid: &&str| driver.devices().iter().any(|device| device.uuid == **uuid);
+        let held: Vec<_> = self.counters.held().filter(|uuid| !is_visible(uuid)).map(str::to_owned).collect();
+        let never_named = held.is_empty() && known.strategy == Strategy::Claim;
+        held.into_iter().chain(never_named.then(String::new)).map(|uuid| (uuid, fault.into())).collect()
     }
 
     /// The process lists are the dearest calls: they are asked for only where no rung above them holds.
@@ -253,9 +283,9 @@ impl Poller {
         let (handed_over, sharing) = self.container.told();
         let mut evidence = Evidence {
             visible: &[],
-            unnamed: driver.unnamed(),
-            claimed: self.claimed,
-            metadata: if self.claimed { self.container.claimed_devices() } else { vec![] },
+            unnamed: driver.unnamed().len(),
+            claim: self.claim,
+            metadata: if self.claim.is_some() { self.container.claimed_devices() } else { vec![] },
             handed_over,
             sharing,
             processes: Processes::Unasked,
@@ -275,11 +305,8 @@ impl Poller {
 
     /// On which devices processes of this pod are or have been.
     fn processes(&mut self, driver: &mut Driver<'_>) -> Processes {
-        if let Err(pass) = self.container.sees_the_pods_processes() {
+        if let Err(pass) = self.sees_own_processes(driver) {
             return Processes::Unknown(pass);
-        }
-        if !processes::are_believable(driver.versions().driver.as_deref()) {
-            return Processes::Unknown(Pass::DriverTooOld);
         }
         let mut now = false;
         for place in 0..driver.devices().len() {
@@ -288,11 +315,14 @@ impl Poller {
             }
             // A device whose list is not to be had is no place where a process was seen.
             let Ok(Some(listed)) = driver.processes(place) else { continue };
-            let Some(own) = processes::own(&listed, None, |pid| self.container.has_process(pid)) else {
-                return Processes::Unknown(Pass::Implausible);
+            let Some(listed) = self.own_processes(driver, place, listed) else {
+                if self.seen.is_empty() {
+                    return Processes::Unknown(Pass::Implausible);
+                }
+                continue;
             };
             let uuid = &driver.devices()[place].uuid;
-            if !own.processes.is_empty() {
+            if !listed.is_empty() {
                 now = true;
                 if !self.seen.contains(uuid) {
                     self.seen.push(uuid.clone());
@@ -303,11 +333,33 @@ impl Poller {
         Processes::Seen { places: (0..driver.devices().len()).filter(seen).collect(), now }
     }
 
+    fn sees_own_processes(&self, driver: &Driver<'_>) -> Result<(), Pass> {
+        self.container.sees_the_pods_processes()?;
+        let is_new_enough = processes::are_believable(driver.versions().driver.as_deref());
+        if is_new_enough { Ok(()) } else { Err(Pass::DriverTooOld) }
+    }
+
+    /// What the driver lists, where all of it is the pod's. A process can end between the list and the look at what is here:
+    /// then the driver does not list it a second time.
+    fn own_processes(
+        &self,
+        driver: &mut Driver<'_>,
+        place: usize,
+        listed: Vec<Process>,
+    ) -> Option<Vec<Process>> {
+        let is_own =
+            |listed: &Vec<Process>| processes::are_here(listed, |pid| self.container.has_process(pid));
+        if is_own(&listed) {
+            return Some(listed);
+        }
+        driver.processes_now(place).ok().flatten().filter(is_own)
+    }
+
     fn read(&mut self, driver: &mut Driver<'_>, ours: Ours) -> Result<Gpu, Fault> {
         let device = driver.devices()[ours.place].clone();
-        let since = self.counters.since(&device.uuid);
-        let reading = driver.read(ours.place, since)?;
-        let own = self.own(driver, ours.place, since)?;
+        let (tick, share) = self.counters.since(&device.uuid);
+        let reading = driver.read(ours.place, tick)?;
+        let own = self.own(driver, ours, share)?;
         let scopes = Scopes { device: ours.scope, card: ours.card_scope(&device) };
         let shown = self.counters.read(&device.uuid, scopes, &reading, own.as_ref(), Instant::now());
         let processes = own.map(|own| {
@@ -317,23 +369,25 @@ impl Poller {
         Ok(Gpu { device, ours, reading, shown, processes })
     }
 
-    /// What the session's own processes have of a device, where they can be told from others'.
-    fn own(&self, driver: &mut Driver<'_>, place: usize, since: u64) -> Result<Option<Own>, Fault> {
-        let is_told = self.container.sees_the_pods_processes().is_ok()
-            && processes::are_believable(driver.versions().driver.as_deref());
-        if !is_told {
+    /// What the session's own processes have of a device, where they can be told from others'; `since` is the time of the
+    /// newest sample of theirs that is known, because what they did before it was told then.
+    fn own(&self, driver: &mut Driver<'_>, ours: Ours, since: u64) -> Result<Option<Own>, Fault> {
+        if self.sees_own_processes(driver).is_err() {
             return Ok(None);
         }
-        let Some(listed) = driver.processes(place)? else { return Ok(None) };
-        // A process that is idle has no sample: what it did before the last read must not be told again.
-        let shares = driver.shares(place, since.max(self.two_intervals_ago()))?;
-        Ok(processes::own(&listed, shares.as_deref(), |pid| self.container.has_process(pid)))
+        let Some(listed) = driver.processes(ours.place)? else { return Ok(None) };
+        let Some(listed) = self.own_processes(driver, ours.place, listed) else { return Ok(None) };
+        let since = if since > 0 { since } else { self.an_interval_ago() };
+        // What is the session's alone needs no part of it to be told.
+        let shares = if ours.scope == Scope::Session { None } else { driver.shares(ours.place, since)? };
+        let own = processes::own(&listed, shares.as_deref());
+        Ok(Some(Own { newest: own.newest.max(since), ..own }))
     }
 
     /// In the driver's microseconds, which are the wall clock's.
-    fn two_intervals_ago(&self) -> u64 {
+    fn an_interval_ago(&self) -> u64 {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        now.saturating_sub(self.interval * 2).as_micros() as u64
+        now.saturating_sub(self.interval).as_micros() as u64
     }
 
     /// The driver says nothing: what was the session's still is, as far as we know.

@@ -15,6 +15,8 @@ pub struct Own {
     pub encoder: Option<f64>,
     /// Of the decoder's time.
     pub decoder: Option<f64>,
+    /// Time of the newest sample of any of them, in the driver's microseconds; 0 where there is none.
+    pub newest: u64,
 }
 
 /// The first driver that names the processes of a container's PID namespace, with their memory and their utilisation
@@ -29,20 +31,19 @@ pub(super) fn are_believable(driver: Option<&str>) -> bool {
     major.is_some_and(|major| major >= FIRST_DRIVER)
 }
 
-/// Both lists as one. None where the driver names a process that is not in this pod: then the numbers are of another
-/// namespace, and one that is here only happens to have the same.
+/// Whether the driver names none that is not in this pod. If it does the numbers are of another namespace, and one that is
+/// here only happens to have the same; or it has just ended.
 #[must_use]
-pub(super) fn own(
-    listed: &[Process],
-    shares: Option<&[Share]>,
-    is_here: impl Fn(u32) -> bool,
-) -> Option<Own> {
+pub(super) fn are_here(listed: &[Process], is_here: impl Fn(u32) -> bool) -> bool {
+    listed.iter().all(|process| is_here(process.pid))
+}
+
+/// Both lists as one, of processes that are all the pod's.
+#[must_use]
+pub(super) fn own(listed: &[Process], shares: Option<&[Share]>) -> Own {
     let mut own = Own { memory: Some(0), ..Own::default() };
     let mut memory: Vec<Option<u64>> = vec![];
     for process in listed {
-        if !is_here(process.pid) {
-            return None;
-        }
         match own.processes.iter().position(|(pid, _)| *pid == process.pid) {
             Some(place) => {
                 memory[place] = memory[place].max(process.memory);
@@ -60,11 +61,12 @@ pub(super) fn own(
     if let Some(shares) = shares.filter(|_| !own.processes.is_empty()) {
         let newest: Vec<&Share> =
             shares.iter().filter(is_own).filter(|share| is_newest(share, shares)).collect();
+        own.newest = newest.iter().map(|share| share.at).max().unwrap_or_default();
         let sum = |part: fn(&Share) -> f64| Some(newest.iter().fold(0.0, |sum, share| sum + part(share)));
         (own.sm, own.encoder, own.decoder) =
             (sum(|share| share.sm), sum(|share| share.encoder), sum(|share| share.decoder));
     }
-    Some(own)
+    own
 }
 
 fn is_newest(share: &Share, shares: &[Share]) -> bool {
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     fn process(pid: u32, kind: ProcessKind, memory: Option<u64>) -> Process {
-        Process { pid, kind, memory, gpu_instance: None }
+        Process { pid, kind, memory }
     }
 
     fn share(pid: u32, at: u64, sm: f64) -> Share {
@@ -88,7 +90,7 @@ mod tests {
         use ProcessKind::{Compute, Graphics};
         let listed =
             [process(7, Compute, Some(5)), process(8, Compute, Some(1)), process(7, Graphics, Some(9))];
-        let own = own(&listed, None, |_| true).unwrap();
+        let own = own(&listed, None);
         assert_eq!(own.processes, [(7, Graphics), (8, Compute)]);
         assert_eq!((own.memory, own.sm), (Some(10), None));
     }
@@ -96,26 +98,26 @@ mod tests {
     #[test]
     fn unknown_memory_of_one_is_unknown_memory_of_all() {
         let listed = [process(7, ProcessKind::Compute, Some(5)), process(8, ProcessKind::Compute, None)];
-        assert_eq!(own(&listed, None, |_| true).unwrap().memory, None);
-        assert_eq!(own(&[], None, |_| true).unwrap().memory, Some(0));
+        assert_eq!(own(&listed, None).memory, None);
+        assert_eq!(own(&[], None).memory, Some(0));
     }
 
     #[test]
     fn a_process_that_is_not_here_makes_all_of_them_doubtful() {
         let listed =
             [process(7, ProcessKind::Compute, Some(5)), process(4711, ProcessKind::Compute, Some(5))];
-        assert_eq!(own(&listed, None, |pid| pid == 7), None);
+        assert!(are_here(&listed[..1], |pid| pid == 7) && !are_here(&listed, |pid| pid == 7));
     }
 
     #[test]
     fn samples_of_others_and_old_ones_do_not_count() {
         let listed = [process(7, ProcessKind::Compute, Some(5)), process(8, ProcessKind::Compute, Some(5))];
         let shares = [share(7, 1, 0.9), share(7, 2, 0.25), share(8, 2, 0.5), share(4711, 2, 0.5)];
-        assert_eq!(own(&listed, Some(&shares), |_| true).unwrap().sm, Some(0.75));
-        let idle = own(&listed, Some(&[]), |_| true).unwrap().sm;
+        assert_eq!(own(&listed, Some(&shares)).sm, Some(0.75));
+        let idle = own(&listed, Some(&[])).sm;
         // An empty sum of Rust's is -0, which an exposition would show.
         assert_eq!(idle.map(f64::to_bits), Some(0), "nothing was busy");
-        assert_eq!(own(&[], Some(&shares), |_| true).unwrap().sm, None, "nobody to be busy");
+        assert_eq!(own(&[], Some(&shares)).sm, None, "nobody to be busy");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub struct Snapshot {
     pub passed: Vec<(Strategy, Pass)>,
     /// The session's devices as last read.
     pub gpus: Vec<Gpu>,
-    /// Those that could not be read.
+    /// Those that could not be read; one that the driver has never named without a name.
     pub lost: Vec<(String, Reason)>,
     /// What every device did that was the session's since the start, a lost one too.
     pub accounts: Vec<Account>,
@@ -82,12 +82,6 @@ pub struct Collection {
 // === impl Gpu ===
 
 impl Gpu {
-    /// UUID of the card that it is or is cut from.
-    #[must_use]
-    pub fn card(&self) -> &str {
-        self.device.slice.as_ref().map_or(&self.device.uuid, |slice| &slice.card)
-    }
-
     /// What a value of the whole card stands for.
     #[must_use]
     pub fn card_scope(&self) -> Scope {

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use kit::cluster::{Assets, Bed, Cluster, File, Image, PROBE, Parts, eventually};
+use kit::cluster::{Assets, Bed, Cluster, Parts, eventually};
+use kit::shipped;
 use kube::Api;
 
 tests![a_restricted_pod_ends_as_it_says, a_labelled_monitor_is_scraped, control_planes_stand_side_by_side];
 
 async fn a_restricted_pod_ends_as_it_says(bed: &Bed) -> Result<()> {
-    bed.load_image(&probe())?;
+    bed.load_image(&shipped::probe("bed.test/probe:1", "/probe"))?;
     let namespace = bed.scratch_namespace(&[("pod-security.kubernetes.io/enforce", "restricted")]).await?;
     let pods = Api::<Pod>::namespaced(bed.client.clone(), &namespace);
     apply(bed, &namespace, "restricted.yaml")?;
@@ -34,7 +35,7 @@ async fn a_restricted_pod_ends_as_it_says(bed: &Bed) -> Result<()> {
 }
 
 async fn a_labelled_monitor_is_scraped(bed: &Bed) -> Result<()> {
-    bed.load_image(&probe())?;
+    bed.load_image(&shipped::probe("bed.test/probe:1", "/probe"))?;
     let namespace = bed.scratch_namespace(&[]).await?;
     apply(bed, &namespace, "monitored.yaml")?;
     let query = format!("bed_answer{{namespace=\"{namespace}\"}}");
@@ -72,16 +73,6 @@ async fn control_planes_stand_side_by_side(_: &Bed) -> Result<()> {
 fn apply(bed: &Bed, namespace: &str, file: &str) -> Result<()> {
     let path = format!("{}/tests/cluster/pods/{file}", env!("CARGO_MANIFEST_DIR"));
     bed.kubectl.run(&["apply", "--namespace", namespace, "-f", &path]).map(drop)
-}
-
-fn probe() -> Image {
-    Image {
-        name: "bed.test/probe:1".to_owned(),
-        files: vec![File { at: "/probe".into(), from: PROBE.into(), mode: 0o755 }],
-        entrypoint: vec!["/probe".to_owned()],
-        user: 65532,
-        env: Vec::new(),
-    }
 }
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use fake_nvml::{Device, Memory, Scenario, Utilization};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
-use kit::cluster::{Bed, File, Image, PROBE, eventually};
+use kit::{
+    cluster::{Bed, Image, eventually},
+    shipped,
+};
 use kube::{
     Api, ResourceExt,
     api::{ListParams, Patch, PatchParams, PostParams},
@@ -205,64 +208,18 @@ pub(crate) fn build() -> Result<()> {
 }
 
 async fn install(bed: &Bed) -> Result<()> {
-    let desktop = vec![File { at: "/desktop".into(), from: PROBE.into(), mode: 0o755 }];
-    bed.load_image(&image(DESKTOP, "/desktop", desktop))?;
-    bed.load_image(&image(
-        &tagged("server"),
-        "/vdi-metrics",
-        shipped("server", "target/release/vdi-metrics")?,
-    ))?;
-    let alone = sidecar_alone()?;
-    bed.load_image(&alone)?;
-    bed.load_image(&with_a_gpu(alone)?)?;
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let sidecar = shipped::sidecar(folder)?;
+    bed.load_image(&shipped::probe(DESKTOP, "/desktop"))?;
+    bed.load_image(&shipped::server(folder)?)?;
+    bed.load_image(&Image { name: SIDECAR_ALONE.into(), ..sidecar.clone() })?;
+    bed.load_image(&shipped::with_gpus(sidecar, &one_gpu(), folder)?)?;
     bed.kubectl.run(&["apply", "--kustomize", &root().join("manifests").display().to_string()])?;
     let script = root().join("certs/self-signed.sh");
     let output = Command::new(&script).env("KUBECTL", bed.kubectl.command_line()).output();
     let output = output.with_context(|| format!("running {}", script.display()))?;
     ensure!(output.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
     serving(bed).await
-}
-
-/// The files of an image by the script and the list that the Dockerfile uses.
-fn shipped(program: &str, built: &str) -> Result<Vec<File>> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(program);
-    let _ = fs::remove_dir_all(&folder);
-    let script = root().join("images/rootfs");
-    let list = root().join(format!("images/{program}.list"));
-    let output = Command::new(&script).arg(&list).arg(root().join(built)).arg(&folder).output()?;
-    ensure!(output.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
-    let mut files = vec![];
-    collect(&folder, Path::new("/"), &mut files)?;
-    Ok(files)
-}
-
-fn collect(folder: &Path, at: &Path, files: &mut Vec<File>) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let (from, at) = (entry.path(), at.join(entry.file_name()));
-        match from.is_dir() {
-            true => collect(&from, &at, files)?,
-            false => files.push(File { at, from, mode: 0o755 }),
-        }
-    }
-    Ok(())
-}
-
-fn sidecar_alone() -> Result<Image> {
-    let files = shipped("sidecar", "target/sidecar/vdi-metrics-sidecar")?;
-    Ok(image(SIDECAR_ALONE, "/vdi-metrics-sidecar", files))
-}
-
-/// With what a GPU node mounts into it: the driver's library, here the fake one.
-fn with_a_gpu(mut sidecar: Image) -> Result<Image> {
-    let library = fake_nvml::library()?;
-    let scenario = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scenario.json");
-    one_gpu().write(&scenario)?;
-    sidecar.name = tagged("sidecar");
-    sidecar.files.push(File { at: "/usr/lib/libnvidia-ml.so.1".into(), from: library, mode: 0o755 });
-    sidecar.files.push(File { at: "/scenario.json".into(), from: scenario, mode: 0o444 });
-    sidecar.env = vec![format!("{}=/scenario.json", fake_nvml::SCENARIO)];
-    Ok(sidecar)
 }
 
 fn one_gpu() -> Scenario {
@@ -285,14 +242,6 @@ fn one_gpu() -> Scenario {
         ..Device::default()
     };
     Scenario { driver_version: Some("580.95.05".into()), devices: vec![device], ..Scenario::default() }
-}
-
-fn image(name: &str, program: &str, files: Vec<File>) -> Image {
-    Image { name: name.into(), files, entrypoint: vec![program.into()], user: 65532, env: vec![] }
-}
-
-fn tagged(program: &str) -> String {
-    format!("vdi-metrics/{program}:{}", env!("CARGO_PKG_VERSION"))
 }
 
 // === impl Process ===

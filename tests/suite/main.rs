@@ -15,5 +15,5 @@ mod house;
 mod manifests;
 mod policy;
 mod reference;
-mod scrape;
 mod server;
+mod sidecar;

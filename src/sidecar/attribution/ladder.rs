@@ -1,7 +1,7 @@
 //! The ladder, one function for each rung.
 
 use super::{Confidence, Evidence, Pass, Processes, Strategy};
-use crate::gpu::id;
+use crate::gpu::id::{self, Id};
 
 /// What a rung has found: places in what is visible, and whether each is one of several parts of a shared card.
 #[derive(Debug)]
@@ -24,15 +24,14 @@ pub const LADDER: [(Strategy, Rung); 6] = [
 
 /// What is visible by a claim is ours; the metadata files, where there are any, say which of it is of the claim.
 fn claim(evidence: &Evidence<'_>) -> Result<Found, Pass> {
-    if !evidence.claimed {
+    if evidence.claim.is_none() {
         return Err(Pass::NotGiven);
     }
     let whole = whole(evidence)?;
-    if evidence.metadata.is_empty() {
-        return exact(whole);
-    }
-    let is_named = |place: &usize| evidence.metadata.contains(&evidence.visible[*place].uuid);
-    exact(whole.into_iter().filter(is_named).collect())
+    // A claim can stand for other devices besides, and their drivers give them other names.
+    let named: Vec<Id> = evidence.metadata.iter().filter_map(|uuid| Id::uuid(uuid)).collect();
+    let is_named = |place: &usize| named.iter().any(|id| id.is(&evidence.visible[*place]));
+    exact(whole.into_iter().filter(|place| named.is_empty() || is_named(place)).collect())
 }
 
 fn handed_over(evidence: &Evidence<'_>) -> Result<Found, Pass> {

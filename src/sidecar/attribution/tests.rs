@@ -17,7 +17,7 @@ fn cards(count: usize) -> Vec<Device> {
 fn cut() -> Vec<Device> {
     let mut cut = cards(1);
     cut[0].is_cut = true;
-    let slice = Slice { card: UUIDS[0].into(), gpu_instance: Some(7) };
+    let slice = Slice { card: UUIDS[0].into(), gpu_instance: Some(7), compute_instance: Some(0) };
     let uuid = "MIG-33333333-3333-3333-3333-333333333333".into();
     cut.push(Device { uuid, slice: Some(slice), ..Device::default() });
     cut
@@ -44,11 +44,11 @@ fn each_rung_holds_where_those_above_do_not() {
     let several = Evidence { visible, ..Evidence::default() };
     for (evidence, expected) in [
         (
-            Evidence { claimed: true, ..several.clone() },
+            Evidence { claim: Some(Claim::Own), ..several.clone() },
             Ok((Strategy::Claim, Exact, vec![(0, Session), (1, Session), (2, Session)])),
         ),
         (
-            Evidence { claimed: true, metadata: vec![UUIDS[2].into()], ..several.clone() },
+            Evidence { claim: Some(Claim::Own), metadata: vec![UUIDS[2].into()], ..several.clone() },
             Ok((Strategy::Claim, Exact, vec![(2, Session)])),
         ),
         (
@@ -72,7 +72,7 @@ fn each_rung_holds_where_those_above_do_not() {
         ),
         (
             Evidence { hint: Some(Ok("2".into())), ..several.clone() },
-            Ok((Strategy::Environment, Good, vec![(2, Session)])),
+            Ok((Strategy::Environment, Good, vec![(2, Device)])),
         ),
         (
             Evidence { node: true, ..several.clone() },
@@ -92,9 +92,9 @@ fn every_rung_that_is_passed_over_says_why() {
     let text = |text: &str| Some(text.to_owned());
     for (evidence, strategy, pass) in [
         (several.clone(), Strategy::Claim, Pass::NotGiven),
-        (Evidence { claimed: true, ..Evidence::default() }, Strategy::Claim, Pass::NothingVisible),
+        (Evidence { claim: Some(Claim::Own), ..Evidence::default() }, Strategy::Claim, Pass::NothingVisible),
         (
-            Evidence { claimed: true, metadata: vec!["GPU-x".into()], ..several.clone() },
+            Evidence { claim: Some(Claim::Own), metadata: vec![UUIDS[2].to_uppercase()], ..several.clone() },
             Strategy::Claim,
             Pass::NotVisible,
         ),
@@ -138,7 +138,7 @@ fn every_rung_that_is_passed_over_says_why() {
     ] {
         assert_eq!(why(&evidence, strategy), Some(pass), "{evidence:?}");
     }
-    let claimed = Evidence { claimed: true, ..several };
+    let claimed = Evidence { claim: Some(Claim::Own), ..several };
     assert_eq!(decide(&claimed).passed, [], "nothing is above the first rung");
 }
 
@@ -147,18 +147,19 @@ fn a_lone_device_is_not_ours_where_somebody_knows_of_another() {
     let visible = &cards(1)[..];
     let elsewhere = Evidence { visible, handed_over: Some(UUIDS[1].into()), ..Evidence::default() };
     assert_eq!(at(&elsewhere), Err(Reason::NotVisible));
-    let claimed = Evidence { visible, claimed: true, metadata: vec![UUIDS[1].into()], ..Evidence::default() };
+    let claimed =
+        Evidence { visible, claim: Some(Claim::Own), metadata: vec![UUIDS[1].into()], ..Evidence::default() };
     assert_eq!(at(&claimed), Err(Reason::NotVisible));
 }
 
 #[test]
 fn a_slice_is_ours_and_its_card_is_not() {
     let cut = cut();
-    let slice = Evidence { visible: &cut, claimed: true, ..Evidence::default() };
+    let slice = Evidence { visible: &cut, claim: Some(Claim::Own), ..Evidence::default() };
     assert_eq!(at(&slice), Ok((Strategy::Claim, Confidence::Exact, vec![(1, Scope::Session)])));
     assert_eq!(decide(&slice).outcome.unwrap().ours[0].sharing, Sharing::Mig);
     assert_eq!(
-        at(&Evidence { claimed: false, ..slice }),
+        at(&Evidence { claim: None, ..slice }),
         Ok((Strategy::SingleDevice, Confidence::Good, vec![(1, Scope::Session)]))
     );
     let card = Evidence { visible: &cut[..1], ..Evidence::default() };

@@ -11,6 +11,8 @@ pub(super) struct Work {
     pub(super) busy: f64,
     /// Seconds that the samples speak of.
     pub(super) covered: f64,
+    /// Seconds to the last sample from the last one before: what they could have spoken of.
+    pub(super) span: f64,
     /// Samples above 100 % (`HAMi#555`) or below 0.
     pub(super) clamped: u64,
 }
@@ -28,7 +30,7 @@ impl Work {
         if self.covered <= 2.0 * passed + 1.0 {
             return self;
         }
-        Self { busy: self.busy / self.covered * passed, covered: passed, ..self }
+        Self { busy: self.busy / self.covered * passed, covered: passed, span: passed, ..self }
     }
 }
 
@@ -42,7 +44,7 @@ pub(super) fn integral(ticks: &[Tick], since: u64) -> Option<(Work, u64)> {
     let before = |place: usize| if place == 0 { since } else { ticks[place - 1].at };
     let spaces: Vec<u64> = (0..ticks.len()).map(|place| ticks[place].at - before(place)).collect();
     let usual = median(&spaces);
-    let mut work = Work::default();
+    let mut work = Work { span: (last - since) as f64 / 1e6, ..Work::default() };
     for (tick, space) in ticks.iter().zip(spaces) {
         let seconds = if space > usual.saturating_mul(LONGEST) { usual } else { space } as f64 / 1e6;
         let ratio = tick.ratio.clamp(0.0, 1.0);

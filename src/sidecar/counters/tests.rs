@@ -14,7 +14,7 @@ fn counters(scope: Scope, reads: &[(u64, Reading)]) -> Counters {
     let start = Instant::now();
     for (at, reading) in reads {
         let now = start + Duration::from_secs(*at);
-        counters.hold(&[GPU], now);
+        counters.hold(&[GPU], true, now);
         counters.read(GPU, Scopes { device: scope, card: scope }, reading, None, now);
     }
     counters
@@ -43,13 +43,13 @@ fn busy(account: &Account) -> f64 {
 fn without_samples_busy_seconds_are_ratio_times_time() {
     assert_eq!(busy(&account(&[(0, window(1.0))])), 0.0);
     let account = account(&[(0, window(1.0)), (15, window(0.5)), (31, window(0.25))]);
-    assert_eq!((busy(&account), account.allocated, account.unsampled), (7.5 + 4.0, 31.0, 0.0));
+    assert_eq!((busy(&account), account.allocated, account.unsampled), (7.5 + 4.0, Some(31.0), 31.0));
 }
 
 #[test]
 fn without_samples_a_long_gap_counts_nothing_and_the_next_read_counts_again() {
     let account = account(&[(0, window(1.0)), (15, window(1.0)), (3600, window(1.0)), (3615, window(1.0))]);
-    assert_eq!((busy(&account), account.allocated, account.unsampled), (30.0, 3615.0, 3585.0));
+    assert_eq!((busy(&account), account.allocated, account.unsampled), (30.0, Some(3615.0), 3615.0));
 }
 
 #[test]
@@ -80,6 +80,72 @@ fn a_clock_that_was_set_back_costs_one_read() {
     after.ticks.iter_mut().for_each(|tick| tick.at -= 900_000_000);
     let account = account(&[samples(0, 0.5), samples(15, 0.5), (30, back), (45, after)]);
     assert!((busy(&account) - (7.5 + 0.99 * 15.0 + 7.5)).abs() < 0.2, "{account:?}");
+}
+
+#[test]
+fn the_edge_of_the_samples_is_counted_once() {
+    // A sample a second that says all of it was work; reads fall anywhere between two.
+    let read = |at: u64| {
+        let ticks = (0..=at / 1_000_000)
+            .map(|second| Tick { at: 3_000_000 + second * 1_000_000, ratio: 1.0 })
+            .collect();
+        Reading { ticks, ..Reading::default() }
+    };
+    let mut counters = Counters::new(Duration::from_secs(5));
+    let start = Instant::now();
+    for at in (0..1000).map(|number| number * 4_700_000 + number % 3 * 100_000) {
+        let now = start + Duration::from_micros(at);
+        counters.hold(&[GPU], true, now);
+        counters.read(GPU, Scopes { device: Scope::Session, card: Scope::Session }, &read(at), None, now);
+    }
+    let account = &counters.accounts()[0];
+    let (busy, allocated) = (busy(account), account.allocated.unwrap());
+    assert!((allocated - busy).abs() < 1.0 && account.unsampled == 0.0, "{busy} of {allocated}");
+}
+
+#[test]
+fn samples_that_could_not_be_had_once_are_not_counted_twice() {
+    let account = account(&[samples(0, 1.0), (15, window(1.0)), samples(30, 1.0), samples(45, 1.0)]);
+    assert!(busy(&account) > 44.0 && busy(&account) <= 45.0, "{account:?}");
+}
+
+#[test]
+fn while_nobody_can_look_time_is_unsampled_and_later_samples_do_not_take_that_back() {
+    let mut counters = Counters::new(INTERVAL);
+    let start = Instant::now();
+    let scopes = Scopes { device: Scope::Session, card: Scope::Session };
+    let mut unsampled = vec![];
+    for (at, reading) in [
+        (0, Some(samples(0, 1.0).1)),
+        (15, None),
+        (30, None),
+        (35, Some(samples(35, 1.0).1)),
+        (40, Some(samples(40, 1.0).1)),
+    ] {
+        let now = start + Duration::from_secs(at);
+        match reading {
+            Some(reading) => {
+                counters.hold(&[GPU], true, now);
+                counters.read(GPU, scopes, &reading, None, now);
+            }
+            None => counters.hold_on(now),
+        }
+        unsampled.push(counters.accounts()[0].unsampled.round());
+    }
+    assert_eq!(unsampled, [0.0, 15.0, 30.0, 30.0, 30.0]);
+}
+
+#[test]
+fn what_is_only_shown_is_not_held() {
+    let mut counters = Counters::new(INTERVAL);
+    let start = Instant::now();
+    for seconds in [0, 15] {
+        counters.hold(&[GPU], false, start + Duration::from_secs(seconds));
+        let scopes = Scopes { device: Scope::Node, card: Scope::Node };
+        counters.read(GPU, scopes, &window(1.0), None, start + Duration::from_secs(seconds));
+    }
+    let account = &counters.accounts()[0];
+    assert_eq!((account.allocated, account.busy.get(Scope::Node)), (None, Some(15.0)));
 }
 
 #[test]
@@ -116,7 +182,7 @@ fn the_sessions_own_part_of_a_shared_card_is_apart() {
     let mut shown = Shown::default();
     for (at, millijoules) in [(0, 0), (15, 30_000)] {
         let now = start + Duration::from_secs(at);
-        counters.hold(&[GPU], now);
+        counters.hold(&[GPU], true, now);
         let memory = Some(Memory { used: 900, total: 1000 });
         let reading = Reading { energy: Some(millijoules), memory, encoder: Some(0.6), ..window(0.8) };
         shown = counters.read(
@@ -142,20 +208,21 @@ fn a_device_counts_only_while_it_is_held() {
     let mut counters = Counters::new(INTERVAL);
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
-    counters.hold(&[GPU], at(0));
+    counters.hold(&[GPU], true, at(0));
     counters.hold_on(at(15));
-    counters.hold(&["GPU-2"], at(30));
+    counters.hold(&["GPU-2"], true, at(30));
     counters.hold_on(at(45));
-    counters.hold(&[GPU, "GPU-2"], at(60));
-    counters.hold(&[GPU], at(75));
-    let allocated: Vec<f64> = counters.accounts().iter().map(|account| account.allocated).collect();
-    assert_eq!(allocated, [15.0 + 15.0, 30.0]);
+    counters.hold(&[GPU, "GPU-2"], true, at(60));
+    counters.hold(&[GPU], true, at(75));
+    let of = |value: fn(&Account) -> f64| counters.accounts().iter().map(value).collect::<Vec<_>>();
+    assert_eq!(of(|account| account.allocated.unwrap()), [15.0 + 15.0, 30.0]);
+    assert_eq!(of(|account| account.unsampled), [15.0, 15.0]);
 }
 
 #[test]
 fn kinds_of_faults_are_bounded() {
     let mut counters = Counters::new(INTERVAL);
-    counters.hold(&[GPU], Instant::now());
+    counters.hold(&[GPU], true, Instant::now());
     for code in (0..100).chain([0]) {
         counters.reported(GPU, &Xid { card: GPU.into(), code: Some(code) });
     }
@@ -163,7 +230,7 @@ fn kinds_of_faults_are_bounded() {
     let xids = &counters.accounts()[0].xids;
     assert_eq!((xids[0], xids[MOST_XIDS], xids.len()), ((Some(0), 2), (None, 84), MOST_XIDS + 1));
     for number in 0..100 {
-        counters.hold(&[&format!("GPU-{number}")], Instant::now());
+        counters.hold(&[&format!("GPU-{number}")], true, Instant::now());
     }
     assert_eq!(counters.accounts().len(), MOST_ACCOUNTS);
 }

@@ -86,6 +86,12 @@ library! {
         }));
     nvmlDeviceGetMemoryInfo_v2(device: nvmlDevice_t, memory: *mut nvmlMemory_v2_t)
         |scenario| put_memory(memory, at(scenario, device)?);
+    nvmlDeviceGetMemoryInfo(device: nvmlDevice_t, memory: *mut nvml::nvmlMemory_t)
+        |scenario| put(memory, at(scenario, device)?.memory.map(|bytes| nvml::nvmlMemory_t {
+            total: bytes.total,
+            free: bytes.total.saturating_sub(bytes.reserved + bytes.used),
+            used: bytes.used + bytes.reserved,
+        }));
     nvmlDeviceGetEncoderUtilization(device: nvmlDevice_t, percent: *mut c_uint, period_us: *mut c_uint)
         |scenario| put(percent, at(scenario, device)?.encoder_percent).and_then(|()| put(period_us, Some(PERIOD_US)));
     nvmlDeviceGetDecoderUtilization(device: nvmlDevice_t, percent: *mut c_uint, period_us: *mut c_uint)
@@ -131,9 +137,9 @@ library! {
     nvmlDeviceGetProcessesUtilizationInfo(device: nvmlDevice_t, asked: *mut nvml::nvmlProcessesUtilizationInfo_t)
         |scenario| put_shares(asked, at(scenario, device)?);
     nvmlDeviceGetComputeRunningProcesses_v3(device: nvmlDevice_t, count: *mut c_uint, processes: *mut nvml::nvmlProcessInfo_t)
-        |scenario| put_list(count, processes, at(scenario, device)?.compute.as_deref().map(listed));
+        |scenario| put_processes(Symbol::nvmlDeviceGetComputeRunningProcesses_v3, count, processes, scenario, at(scenario, device)?.compute.as_deref());
     nvmlDeviceGetGraphicsRunningProcesses_v3(device: nvmlDevice_t, count: *mut c_uint, processes: *mut nvml::nvmlProcessInfo_t)
-        |scenario| put_list(count, processes, at(scenario, device)?.graphics.as_deref().map(listed));
+        |scenario| put_processes(Symbol::nvmlDeviceGetGraphicsRunningProcesses_v3, count, processes, scenario, at(scenario, device)?.graphics.as_deref());
 
     nvmlDeviceGetMaxMigDeviceCount(device: nvmlDevice_t, count: *mut c_uint)
         |scenario| put(count, at(scenario, device)?.mig.map(|cut| if cut { MOST_SLICES } else { 0 }));
@@ -143,6 +149,10 @@ library! {
         |_scenario| put(device, Some(ptr::without_provenance_mut(slice.addr() % SLICE)));
     nvmlDeviceGetGpuInstanceId(device: nvmlDevice_t, id: *mut c_uint)
         |scenario| put(id, at(scenario, device)?.gpu_instance);
+    nvmlDeviceGetComputeInstanceId(device: nvmlDevice_t, id: *mut c_uint)
+        |scenario| put(id, at(scenario, device)?.compute_instance);
+    nvmlDeviceGetMinorNumber(device: nvmlDevice_t, minor: *mut c_uint)
+        |scenario| put(minor, at(scenario, device)?.minor);
 
     nvmlDeviceGetSupportedEventTypes(device: nvmlDevice_t, kinds: *mut c_ulonglong)
         |scenario| put(kinds, Some(at(scenario, device)?.xids.as_ref().map_or(0, |_| XID_EVENT)));
@@ -161,11 +171,27 @@ const MOST_SLICES: c_uint = 7;
 /// `nvmlEventTypeXidCriticalError`.
 const XID_EVENT: c_ulonglong = 8;
 
+/// Processes that end, each time that one was listed.
+static LISTED: Mutex<Vec<(Symbol, u32)>> = Mutex::new(Vec::new());
+
 /// Devices that an event set listens to, and how many of their faults it has had.
 static LISTENING: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
 
 /// Sampling period that the encoder and decoder calls report.
 const PERIOD_US: c_uint = 167_000;
+
+#[unsafe(link_section = ".init_array")]
+#[used]
+static LOADED: extern "C" fn() = dawdle;
+#[unsafe(link_section = ".fini_array")]
+#[used]
+static UNLOADED: extern "C" fn() = dawdle;
+
+/// What a library does of its own accord. Nothing in the tests themselves, which are linked with this one.
+extern "C" fn dawdle() {
+    let scenario = env::var_os(SCENARIO).and_then(|path| Scenario::read(Path::new(&path)).ok());
+    thread::sleep(Duration::from_millis(scenario.map_or(0, |scenario| scenario.loading_ms)));
+}
 
 /// Plays one call: the scenario as it is now, the delay, the failure or the answer.
 fn play(symbol: Symbol, answer: impl FnOnce(&Scenario) -> Answer) -> nvmlReturn_t {
@@ -245,18 +271,47 @@ fn samples_since(device: &Device, since: u64) -> Option<Vec<nvml::nvmlSample_t>>
 }
 
 fn shares_since(device: &Device, since: u64) -> Option<impl Iterator<Item = (u64, &Share)>> {
-    let shares = device.shares.as_ref()?.iter().map(|share| (now_us() - share.age * 1_000_000, share));
+    let shares = device
+        .shares
+        .as_ref()?
+        .iter()
+        .map(|share| (share.at_us.unwrap_or_else(|| now_us() - share.age * 1_000_000), share));
     Some(shares.filter(move |(at, _)| *at > since))
 }
 
-fn listed(processes: &[Process]) -> Vec<nvml::nvmlProcessInfo_t> {
-    let listed = |process: &Process| nvml::nvmlProcessInfo_t {
-        pid: process.pid,
-        usedGpuMemory: process.memory.unwrap_or(u64::MAX),
-        gpuInstanceId: u32::MAX,
-        computeInstanceId: u32::MAX,
-    };
-    processes.iter().map(listed).collect()
+unsafe fn put_processes(
+    symbol: Symbol,
+    count: *mut c_uint,
+    out: *mut nvml::nvmlProcessInfo_t,
+    scenario: &Scenario,
+    processes: Option<&[Process]>,
+) -> Answer {
+    let listed = processes.map(|processes| {
+        let mut times = LISTED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_there = |process: &&Process| {
+            if !out.is_null() {
+                times.push((symbol, process.pid));
+            }
+            let listed = times.iter().filter(|time| **time == (symbol, process.pid)).count();
+            process.lists.is_none_or(|lists| listed <= lists)
+        };
+        let listed = |process: &Process| nvml::nvmlProcessInfo_t {
+            pid: process.pid,
+            usedGpuMemory: process.memory.unwrap_or(u64::MAX),
+            gpuInstanceId: u32::MAX,
+            computeInstanceId: u32::MAX,
+        };
+        let hidden =
+            scenario.calls.get(&symbol).filter(|_| out.is_null()).map_or(0, |behaviour| behaviour.hides);
+        let shown = processes.len().saturating_sub(hidden as usize);
+        processes[..shown]
+            .iter()
+            .filter(|process| process.lists.is_none() || is_there(process))
+            .map(listed)
+            .collect()
+    });
+    // SAFETY: as for the caller.
+    unsafe { put_list(count, out, listed) }
 }
 
 fn listening() -> MutexGuard<'static, Vec<(usize, usize)>> {

@@ -16,6 +16,8 @@ pub struct Scenario {
     pub nvml_version: Option<String>,
     /// Visible devices, in order.
     pub devices: Vec<Device>,
+    /// Milliseconds that it takes to load the library, and to unload it.
+    pub loading_ms: u64,
     /// Calls that fail or dawdle, by symbol.
     pub calls: BTreeMap<Symbol, Behaviour>,
 }
@@ -34,8 +36,12 @@ pub struct Device {
     pub mig: Option<bool>,
     /// Those of its MIG slices that are visible. Each has only what a slice can have.
     pub slices: Vec<Self>,
+    /// Number of its device file.
+    pub minor: Option<u32>,
     /// Of a slice: its GPU instance.
     pub gpu_instance: Option<u32>,
+    /// Of a slice: its compute instance on that.
+    pub compute_instance: Option<u32>,
     /// `nvmlComputeMode_t`; 3 is one process at a time.
     pub compute_mode: Option<u32>,
     /// Percent of the driver's last window.
@@ -98,6 +104,8 @@ pub struct Process {
     pub pid: u32,
     /// Bytes of the frame buffer; none is `NVML_VALUE_NOT_AVAILABLE`.
     pub memory: Option<u64>,
+    /// How often it is listed before it has ended; none is for ever.
+    pub lists: Option<usize>,
 }
 
 /// What a process had of a device.
@@ -114,6 +122,8 @@ pub struct Share {
     pub decoder: u32,
     /// How many seconds ago it was.
     pub age: u64,
+    /// Unix time in microseconds at which it was, instead.
+    pub at_us: Option<u64>,
 }
 
 /// Busy percent of a device.
@@ -146,6 +156,8 @@ pub struct Behaviour {
     pub returns: Option<u32>,
     /// Milliseconds that the driver takes for it.
     pub delay_ms: u64,
+    /// Entries of a process list that come after their number was asked for.
+    pub hides: u32,
 }
 
 // === impl Scenario ===
@@ -178,6 +190,9 @@ impl Samples {
     /// Times in microseconds and percent of the samples that the buffer holds at `now`, oldest first.
     #[must_use]
     pub fn at(&self, now: u64, constant: u32) -> Vec<(u64, u32)> {
+        if self.length == 0 {
+            return vec![];
+        }
         let period = self.period_us.max(1);
         let newest = now / period;
         let percent = |at: u64| {

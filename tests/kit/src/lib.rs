@@ -8,6 +8,7 @@ pub mod exposition;
 pub mod http;
 pub mod pods;
 pub mod process;
+pub mod shipped;
 pub mod tls;
 
 pub use tempfile;

@@ -1,14 +1,14 @@
 //! What runs in the pods of the cluster suite: serves a text, or ends as it is told. One static file, std only.
 //!
-//! `probe serve PORT TEXT` | `probe connect HOST PORT` | `probe exit CODE SECONDS` | `probe sleep`. On SIGTERM it ends at
-//! once, with code 0.
+//! `probe serve PORT TEXT` | `probe connect HOST PORT` | `probe exit CODE SECONDS` | `probe sleep` | `probe now`, which
+//! leaves the time, in seconds since 1970, as its last word. On SIGTERM it ends at once, with code 0.
 
 use std::env;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 fn main() -> ExitCode {
     // SAFETY: the handler only calls _exit, which is safe in a signal handler.
@@ -27,11 +27,16 @@ fn main() -> ExitCode {
             thread::sleep(Duration::from_secs_f64(seconds.parse().expect("seconds are a number")));
             ExitCode::from(code.parse::<u8>().expect("an exit code is at most 255"))
         }
+        ["now"] => {
+            let since = SystemTime::UNIX_EPOCH.elapsed().expect("it is after 1970").as_secs_f64();
+            std::fs::write("/dev/termination-log", format!("{since:.6}")).expect("there is a termination message");
+            ExitCode::SUCCESS
+        }
         ["sleep"] => loop {
             thread::park();
         },
         _ => {
-            eprintln!("probe serve PORT TEXT | connect HOST PORT | exit CODE SECONDS | sleep");
+            eprintln!("probe serve PORT TEXT | connect HOST PORT | exit CODE SECONDS | sleep | now");
             ExitCode::from(2)
         }
     }

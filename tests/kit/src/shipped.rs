@@ -1,0 +1,94 @@
+//! Both programs as images for the node: the files that the Dockerfile takes, by its own script and lists, from what
+//! `make images` has built.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use fake_nvml::Scenario;
+
+use crate::cluster::{File, Image, PROBE};
+
+/// The server's image, by the name that the manifests give it.
+///
+/// # Errors
+/// When it is not built, or a library of the list is not on this machine.
+pub fn server(folder: &Path) -> Result<Image> {
+    image("server", "vdi-metrics", "target/release", folder)
+}
+
+/// The sidecar's image, by the name that is the default, with nothing of a GPU in it.
+///
+/// # Errors
+/// As for the server.
+pub fn sidecar(folder: &Path) -> Result<Image> {
+    image("sidecar", "vdi-metrics-sidecar", "target/sidecar", folder)
+}
+
+/// Adds what a GPU node mounts into a container: the driver's library, here the fake one.
+///
+/// # Errors
+/// When the library cannot be built.
+pub fn with_gpus(mut image: Image, scenario: &Scenario, folder: &Path) -> Result<Image> {
+    let from = folder.join("scenario.json");
+    scenario.write(&from)?;
+    image.files.push(File {
+        at: "/usr/lib/libnvidia-ml.so.1".into(),
+        from: fake_nvml::library()?,
+        mode: 0o755,
+    });
+    image.files.push(File { at: "/scenario.json".into(), from, mode: 0o444 });
+    image.env.push(format!("{}=/scenario.json", fake_nvml::SCENARIO));
+    Ok(image)
+}
+
+/// An image that does what `probe.rs` says, its program at a path of one's own.
+#[must_use]
+pub fn probe(name: &str, program: &str) -> Image {
+    let files = vec![File { at: program.into(), from: PROBE.into(), mode: 0o755 }];
+    Image { name: name.into(), files, entrypoint: vec![program.into()], user: USER, env: vec![] }
+}
+
+/// The root of the repository.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn image(name: &str, program: &str, built: &str, folder: &Path) -> Result<Image> {
+    let folder = folder.join(name);
+    // Of an earlier run, or not there.
+    let _ = fs::remove_dir_all(&folder);
+    let script = root().join("images/rootfs");
+    let mut layout = Command::new(&script);
+    layout.arg(root().join(format!("images/{name}.list"))).arg(root().join(built).join(program)).arg(&folder);
+    let output = layout.output().with_context(|| format!("running {}", script.display()))?;
+    ensure!(output.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
+    let mut files = vec![];
+    collect(&folder, Path::new("/"), &mut files)?;
+    Ok(Image {
+        name: format!("vdi-metrics/{name}:{}", env!("CARGO_PKG_VERSION")),
+        files,
+        entrypoint: vec![format!("/{program}")],
+        user: USER,
+        env: vec![],
+    })
+}
+
+fn collect(folder: &Path, at: &Path, files: &mut Vec<File>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let (from, at) = (entry.path(), at.join(entry.file_name()));
+        match from.is_dir() {
+            true => collect(&from, &at, files)?,
+            false => files.push(File { at, from, mode: 0o755 }),
+        }
+    }
+    Ok(())
+}
+
+/// As in the Dockerfile.
+const USER: u32 = 65532;

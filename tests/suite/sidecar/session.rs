@@ -1,0 +1,143 @@
+//! Totals and last words of a session, over time.
+
+use super::*;
+
+#[test]
+fn an_annotation_is_followed_while_the_pod_lives() {
+    let mut two = busy_gpu();
+    two.devices.push(Device { uuid: Some(OTHER.into()), ..two.devices[0].clone() });
+    let sidecar = Sidecar::start(&two, &[FAST]);
+    assert_eq!(unavailable(&sidecar.first_read()), "several_devices");
+    let busy = |seen: &Exposition, gpu| seen.value(BUSY, &[("gpu", gpu)]).unwrap_or_default();
+    let info = |seen: &Exposition, gpu| seen.value("vdi_session_gpu_info", &[("gpu", gpu)]).is_some();
+    sidecar.annotate(UUID);
+    let first = sidecar.scrape_until("the first device", |seen| info(seen, UUID) && busy(seen, UUID) > 0.05);
+    sidecar.annotate(&format!("{OTHER}::1"));
+    let second = sidecar.scrape_until("the second", |seen| info(seen, OTHER) && busy(seen, OTHER) > 0.05);
+    assert!(!info(&second, UUID));
+    assert!(busy(&second, UUID) >= busy(&first, UUID), "what a device has done stays");
+    let scope = |seen: &Exposition| {
+        seen.series(BUSY).map(|series| series.labels["scope"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(scope(&second), ["session", "device"]);
+    sidecar.annotate("pending");
+    let lost =
+        sidecar.scrape_until("no device", |seen| seen.value("vdi_session_gpu_available", &[]) == Some(0.0));
+    assert_eq!(unavailable(&lost), "several_devices");
+    assert!(busy(&lost, OTHER) >= busy(&second, OTHER));
+}
+
+/// Eight hours of work in 12 s, 2400 times as fast: a sample every 70 us for one every sixth of a second, and a read every
+/// 10 ms for one every 24 s.
+#[test]
+fn a_days_totals_are_what_was_used() {
+    const FASTER: u64 = 2400;
+    let hour = 3_600_000_000 / FASTER;
+    let begins_us =
+        (SystemTime::now() + Duration::from_millis(500)).duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let samples = Samples {
+        period_us: 166_667 / FASTER,
+        length: 1000,
+        begins_us: begins_us.as_micros() as u64,
+        course: vec![
+            (hour, 20),
+            (hour / 2, 0),
+            (2 * hour, 75),
+            (hour, 5),
+            (2 * hour, 100),
+            (hour / 2, 0),
+            (hour, 40),
+        ],
+    };
+    let used = samples.busy_seconds();
+    let mut day = busy_gpu();
+    day.devices[0].samples = Some(samples);
+    let sidecar = Sidecar::start(&day, &[(env::INTERVAL, "0.01")]);
+    std::thread::sleep(Duration::from_secs(13));
+    let seen = sidecar.scrape();
+    let of =
+        |name: &str| seen.value(&format!("vdi_session_gpu_{name}_seconds_total"), &[("gpu", UUID)]).unwrap();
+    let (busy, unsampled) = (of("busy"), of("unsampled"));
+    assert!((busy - used).abs() <= used / 100.0, "{busy} of {used}, {unsampled} unsampled");
+    let (start, now) =
+        (seen.value("vdi_session_start_time_seconds", &[]).unwrap(), seen.value(LAST_COLLECT, &[]).unwrap());
+    assert!((of("allocated") - (now - start)).abs() < 0.2, "{} of {}", of("allocated"), now - start);
+}
+
+#[test]
+fn the_last_word_is_said_as_it_goes_and_at_the_end() {
+    let sidecar = Sidecar::start(&busy_gpu(), &[FAST]);
+    let early = sidecar.word_until("work", |word| word["gpus"][0]["busy"].as_f64() > Some(0.2));
+    assert_eq!((&early["v"], &early["ended"]), (&1.into(), &false.into()));
+    let (code, last) = sidecar.end();
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        (&last["ended"], &last["gpus"][0]["gpu"], &last["gpus"][0]["scope"]),
+        (&true.into(), &UUID.into(), &"session".into())
+    );
+    assert!(last["gpus"][0]["busy"].as_f64() >= early["gpus"][0]["busy"].as_f64());
+    assert_eq!(last["by"], serde_json::json!(["single_device", "good"]));
+    assert_eq!(last["gpus"][0]["peak"], 6u64 << 30);
+}
+
+#[test]
+fn a_hung_driver_does_not_keep_the_last_word_back_and_the_gpu_is_held_all_the_same() {
+    let sidecar = Sidecar::start(&busy_gpu(), &[FAST]);
+    sidecar.scrape_until("work", |seen| seen.value(BUSY, &[]) > Some(0.1));
+    sidecar.play(&hanging(Symbol::nvmlDeviceGetUtilizationRates));
+    std::thread::sleep(Duration::from_secs(2));
+    let (_, last) = sidecar.end();
+    assert_eq!(last["ended"], true);
+    assert!(last["gpus"][0]["busy"].as_f64() > Some(0.0));
+    assert!(last["gpus"][0]["allocated"].as_u64() >= Some(2), "{last}");
+}
+
+#[test]
+fn the_last_word_has_the_scope_that_holds_at_the_end() {
+    let sidecar = Sidecar::start(&busy_gpu(), &[FAST]);
+    sidecar.word_until("work", |word| word["gpus"][0]["busy"].as_f64() > Some(0.2));
+    sidecar.annotate(&format!("{UUID}::3"));
+    let word = sidecar.word_until("the annotation", |word| word["by"][0] == "handed_over");
+    assert_eq!(word["gpus"][0]["scope"], "device");
+    let seen = sidecar.scrape();
+    let scopes =
+        |name: &str| seen.series(name).map(|series| series.labels["scope"].clone()).collect::<Vec<_>>();
+    assert_eq!(scopes("vdi_session_gpu_memory_peak_bytes"), ["device"]);
+    assert_eq!(scopes(BUSY), ["session", "device"], "counters stay");
+}
+
+/// The driver's sample of it stays where it is while nothing else happens.
+#[test]
+fn work_of_the_sessions_own_is_counted_once() {
+    let pid = std::process::id();
+    let container =
+        Container { own_pid: 7, processes: [(pid, String::new())].into(), ..Container::default() };
+    let mut shared = busy_gpu();
+    let process = fake_nvml::Process { pid, memory: Some(1 << 30), lists: None };
+    (shared.devices[0].compute, shared.devices[0].graphics) = (Some(vec![process]), Some(vec![]));
+    shared.devices[0].shares = Some(vec![]);
+    shared.devices.push(Device {
+        uuid: Some(OTHER.into()),
+        compute: Some(vec![]),
+        ..shared.devices[0].clone()
+    });
+    let sidecar = Sidecar::start_in(&container, &shared, &[(env::INTERVAL, "0.5")]);
+    sidecar.first_read();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as u64;
+    let share = fake_nvml::Share { pid, sm: 100, at_us: Some(now), ..fake_nvml::Share::default() };
+    shared.devices[0].shares = Some(vec![share]);
+    sidecar.play(&shared);
+    let own =
+        |seen: &Exposition| seen.value(BUSY, &[("gpu", UUID), ("scope", "session")]).unwrap_or_default();
+    let first = sidecar.scrape_until("own work", |seen| own(seen) > 0.0);
+    let later = sidecar
+        .scrape_until("time", |seen| total(seen, "allocated", UUID) > total(&first, "allocated", UUID) + 1.2);
+    assert_eq!(own(&later), own(&first));
+}
+
+#[test]
+fn a_bad_setting_is_named_and_the_default_used() {
+    let sidecar = Sidecar::start(&busy_gpu(), &[(env::INTERVAL, "often")]);
+    sidecar.process.logged("VDI_METRICS_INTERVAL is \"often\": give seconds from 5 to 300");
+    sidecar.first_read();
+}
