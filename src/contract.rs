@@ -89,7 +89,8 @@ pub mod env {
     pub const USER: &str = "VDI_METRICS_USER";
     /// The session's pool; absent or empty where the pod names none.
     pub const POOL: &str = "VDI_METRICS_POOL";
-    /// `claims` where the container shares the desktop's resource claims; absent otherwise.
+    /// `claims` where the container shares the desktop's resource claims, `named-claims` where other pods can name one of
+    /// them as well; absent otherwise.
     pub const GPU_ACCESS: &str = "VDI_METRICS_GPU_ACCESS";
     /// `all` where devices may be shown that nobody knows to be the session's; absent otherwise.
     pub const NODE_TOTALS: &str = "VDI_METRICS_NODE_TOTALS";

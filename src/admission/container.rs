@@ -174,7 +174,8 @@ impl<'p> Variable<'p> {
             variables.push(text(env::NODE_TOTALS, Text::Word("all")));
         }
         if !plan.claims.is_empty() {
-            variables.push(text(env::GPU_ACCESS, Text::Word("claims")));
+            let word = if plan.named_claims { "named-claims" } else { "claims" };
+            variables.push(text(env::GPU_ACCESS, Text::Word(word)));
         }
         if plan.runtime {
             // What the vendor's runtime asks of an environment; `utility` is NVML and nothing that could compute.

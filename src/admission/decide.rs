@@ -37,6 +37,8 @@ pub(super) struct Plan<'p> {
     pub(super) share: Share,
     /// The desktop's resource claims, as it refers to them.
     pub(super) claims: &'p [Claim<'p>],
+    /// Whether other pods can name one of these claims as well.
+    pub(super) named_claims: bool,
     /// Whether the vendor's container runtime is asked for the node's GPUs.
     pub(super) runtime: bool,
     /// Whether to set the user.
@@ -114,6 +116,7 @@ fn plan<'p>(
     let share = resources::fit(pod, wanted(&sidecar.resources, &asked), known)?;
     let first = asked.port.unwrap_or(sidecar.port);
     let access = asked.gpu_access.unwrap_or(*gpu_access);
+    let claims = claims(pod, access);
     Ok(Plan {
         image: asked.image.unwrap_or(&sidecar.image),
         mode: mode(pod, asked.mode, sidecar.mode, notices),
@@ -122,7 +125,8 @@ fn plan<'p>(
         containers: pod.others().count() as u64 + 1,
         node_totals: *node_totals,
         share,
-        claims: claims(pod, access),
+        claims,
+        named_claims: claims.iter().any(|claim| is_named(pod, claim)),
         runtime: access == GpuAccess::Runtime,
         user: is_user_set(pod, sidecar.fixed_user),
         identity: identity::fields(pod, injector.profiles(), *show_user),
@@ -180,6 +184,11 @@ fn claims<'p>(pod: &'p Pod<'_>, access: GpuAccess) -> &'p [Claim<'p>] {
     let claims = containers.filter_map(claims).find(|claims| !claims.is_empty()).unwrap_or_default();
     let is_known = |name: &str| pod.spec.resource_claims.iter().flatten().any(|claim| claim.name == name);
     if claims.iter().all(|claim| is_known(&claim.name)) { claims } else { &[] }
+}
+
+fn is_named(pod: &Pod<'_>, claim: &Claim<'_>) -> bool {
+    let mut claims = pod.spec.resource_claims.iter().flatten();
+    claims.any(|of_pod| of_pod.name == claim.name && of_pod.resource_claim_name.is_some())
 }
 
 /// Not on OpenShift, whose admission gives each namespace a range and refuses all others, nor where the operator says so;

@@ -77,7 +77,7 @@ pub(super) struct Spec<'a> {
     #[serde(borrow)]
     pub(super) resources: Option<Resources<'a>>,
     #[serde(borrow)]
-    pub(super) resource_claims: Option<Vec<Named<'a>>>,
+    pub(super) resource_claims: Option<Vec<PodClaim<'a>>>,
     pub(super) security_context: Option<PodSecurity>,
 }
 
@@ -117,6 +117,17 @@ pub(super) struct Amounts {
     pub(super) memory: Option<Quantity>,
     pub(super) storage: Option<Quantity>,
     any: bool,
+}
+
+/// One of the pod's resource claims.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PodClaim<'a> {
+    #[serde(borrow, default)]
+    pub(super) name: Cow<'a, str>,
+    /// One that was there before the pod, for whoever names it. Without, it is made from a template for this pod.
+    #[serde(borrow)]
+    pub(super) resource_claim_name: Option<Cow<'a, str>>,
 }
 
 /// A container's reference to one of the pod's resource claims: all fields that it has up to Kubernetes 1.37. What else may

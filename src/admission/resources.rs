@@ -56,7 +56,8 @@ pub(super) fn fit(
                 || is_ours && of_the_pod.is_some()
                 || bounds.ratio.is_some()
                 || namespace.pod.of(resource).ratio.is_some();
-            let (request, limit) = fit_one(resource, wanted, bounds, whole)?;
+            let counted = whole || namespace.adds_limits_up(resource);
+            let (request, limit) = fit_one(resource, wanted, bounds, whole, counted)?;
             share.requests[resource as usize] = Some(request);
             share.limits[resource as usize] = Some(limit);
         }
@@ -71,9 +72,11 @@ fn fit_one(
     wanted: settings::Resources,
     bounds: Bounds,
     whole: bool,
+    counted: bool,
 ) -> Result<(Quantity, Quantity), Reason> {
+    let cpu = if counted { wanted.counted_cpu() } else { wanted.limits.cpu };
     let (request, limit, least) = match resource {
-        Resource::Cpu => (wanted.requests.cpu, wanted.limits.cpu, Quantity::thousandths(1)),
+        Resource::Cpu => (wanted.requests.cpu, cpu, Quantity::thousandths(1)),
         Resource::Memory => (wanted.requests.memory, wanted.limits.memory, LEAST_MEMORY),
         Resource::Storage => (STORAGE, STORAGE, Quantity::thousandths(1)),
     };
@@ -307,6 +310,15 @@ impl Bounds {
 }
 
 // === impl Quota ===
+
+impl Namespace {
+    /// Whether a pod's limits of a resource are held against anything as a sum.
+    fn adds_limits_up(&self, resource: Resource) -> bool {
+        let mut budgets = self.quotas.iter().flat_map(|quota| &quota.budgets);
+        self.pod.of(resource).is_any()
+            || budgets.any(|budget| budget.of_limits && budget.resource == resource)
+    }
+}
 
 impl Quota {
     fn tells_best_effort_apart(&self) -> bool {

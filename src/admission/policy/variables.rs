@@ -42,12 +42,20 @@ pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str
         ("guaranteed", GUARANTEED.into()),
         ("cpu", asked(key::CPU, IS_POSITIVE, "string(v)", "\"\"")),
         ("memory", asked(key::MEMORY, &is_at_least(&LEAST_MEMORY.to_string()), "string(v)", "\"\"")),
-        ("cpuLimit", limit("cpu", &limits.cpu.to_string())),
+        (
+            "cpuLimit",
+            format!(
+                "variables.cpu != \"\" ? variables.cpu : variables.guaranteed ? {} : {}",
+                text(&sidecar.resources.counted_cpu().to_string()),
+                text(&limits.cpu.to_string())
+            ),
+        ),
         ("cpuRequest", request("cpu", &requests.cpu.to_string())),
         ("memoryLimit", limit("memory", &limits.memory.to_string())),
         ("memoryRequest", request("memory", &requests.memory.to_string())),
         ("gpuAccess", word(key::GPU_ACCESS, ACCESSES, &json!(gpu_access))),
         ("claims", CLAIMS.into()),
+        ("claimAccess", CLAIM_ACCESS.into()),
         (
             "fixedUser",
             format!(
@@ -145,6 +153,11 @@ variables.gpuAccess in [\"auto\", \"claims\"]
   .map(l, l.?request.hasValue() ? {\"name\": l.?name.orValue(\"\"), \"request\": l.request} : {\"name\": l.?name.orValue(\"\")}))
   .filter(l, size(l) > 0 && l.all(e, object.spec.?resourceClaims.orValue([]).exists(r, r.name == e.name)))
 : []";
+
+/// Whether other pods can name one of the first's as well. Not asked where there is none.
+const CLAIM_ACCESS: &str = "\
+variables.claims[0].exists(e, object.spec.resourceClaims.exists(r, r.name == e.name && r.?resourceClaimName.hasValue()))
+? \"named-claims\" : \"claims\"";
 
 const IS_ROOT: &str = "object.spec.?securityContext.?runAsUser.orValue(-1) == 0";
 

@@ -54,8 +54,18 @@ fn elsewhere_it_asks_for_little() {
     for resources in [json!({}), json!({"requests": {"cpu": "1"}}), json!({"limits": {"cpu": "1"}})] {
         let share = fitted(pod(resources), &ANYWHERE).unwrap();
         assert_eq!(texts(share.requests), [Some("10m".into()), Some("24Mi".into()), None]);
-        assert_eq!(texts(share.limits), [Some("100m".into()), Some("24Mi".into()), None]);
+        assert_eq!(texts(share.limits), [Some("500m".into()), Some("24Mi".into()), None]);
     }
+}
+
+#[test]
+fn where_limits_are_added_up_its_own_is_small() {
+    let counted = with_quota(Resource::Cpu, true, "4", "0", vec![]);
+    let share = fitted(pod(json!({"limits": {"cpu": "1"}})), &counted).unwrap();
+    assert_eq!(share.limits[0], Some(q("100m")));
+    let of_requests = with_quota(Resource::Cpu, false, "4", "0", vec![]);
+    let share = fitted(pod(json!({"requests": {"cpu": "1"}})), &of_requests).unwrap();
+    assert_eq!(share.limits[0], Some(q("500m")));
 }
 
 #[test]
