@@ -21,13 +21,12 @@ use vdi_metrics::contract::{METRICS_PATH, env};
 
 use crate::table::{Aim, Table, quantile};
 
-/// A read every so often, for one every 15 s.
-const FAST: &str = "0.05";
-const SPELL: Duration = Duration::from_secs(10);
+/// Between two reads and between two scrapes, as shipped.
+const INTERVAL: Duration = Duration::from_secs(15);
+/// Of life as it is: reads, scrapes and waiting for faults of the card.
+const INTERVALS: u32 = 4;
 const SCRAPES: u32 = 500;
 const STARTS: usize = 20;
-/// Seconds between two reads and between two scrapes, as shipped.
-const INTERVAL: f64 = 15.0;
 
 struct Sidecar {
     process: Process,
@@ -39,7 +38,7 @@ struct Sidecar {
 struct Figures {
     resident: f64,
     own: f64,
-    read_us: f64,
+    core: f64,
     scrape_us: f64,
     series: f64,
     calls: f64,
@@ -48,16 +47,15 @@ struct Figures {
 pub(crate) fn measure() -> Result<Vec<Aim>> {
     let binary =
         fs::metadata(program()).with_context(|| format!("{}: run `make images`", program().display()))?;
-    let (one, eight) = (figures(1)?, figures(8)?);
-    let core = (one.read_us + one.scrape_us) / 1e6 / INTERVAL * 100.0;
+    let [one, eight] = figures([1, 8])?;
     let mut table = Table::new("the sidecar beside a fake driver", ["1 GPU", "8 GPUs"]);
     for (name, of) in [
         ("resident, MiB", (|figures| figures.resident) as fn(&Figures) -> f64),
         ("of that its own, MiB", |figures| figures.own),
-        ("processor time of a read, us", |figures| figures.read_us),
+        ("of a core, %", |figures| figures.core),
         ("processor time of a scrape, us", |figures| figures.scrape_us),
         ("series", |figures| figures.series),
-        ("calls of the driver in a minute", |figures| figures.calls * 60.0 / INTERVAL),
+        ("calls of the driver in a minute", |figures| figures.calls),
     ] {
         table.row(name, [Some(of(&one)), Some(of(&eight))]);
     }
@@ -67,7 +65,7 @@ pub(crate) fn measure() -> Result<Vec<Aim>> {
         aim("sidecar, binary, MB", 1.5, binary.len() as f64 / 1e6),
         aim("sidecar, resident with one GPU, MiB", 4.0, one.resident),
         aim("sidecar, resident with eight GPUs, MiB", 6.0, eight.resident),
-        aim("sidecar, % of a core at 15 s and 15 s", 0.1, core),
+        aim("sidecar, % of a core at 15 s and 15 s", 0.1, one.core),
         aim("sidecar, ms from its start to an answered scrape, median", 20.0, start_ms()?),
     ])
 }
@@ -88,7 +86,7 @@ pub(crate) fn scenario(gpus: usize) -> Result<Scenario> {
     Ok(scenario)
 }
 
-fn start(gpus: usize, interval: &str) -> Result<Sidecar> {
+fn start(gpus: usize) -> Result<Sidecar> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("scenario.json");
     scenario(gpus)?.write(&path)?;
@@ -96,7 +94,7 @@ fn start(gpus: usize, interval: &str) -> Result<Sidecar> {
     command
         .env_clear()
         .env(env::LISTEN, "127.0.0.1:0")
-        .env(env::INTERVAL, interval)
+        .env(env::INTERVAL, INTERVAL.as_secs().to_string())
         .env(env::GPU_ACCESS, "claims")
         .env(env::NVML_LIBRARY, fake_nvml::library()?)
         .env(fake_nvml::SCENARIO, &path);
@@ -104,31 +102,46 @@ fn start(gpus: usize, interval: &str) -> Result<Sidecar> {
     Ok(Sidecar { address: process.address(), process, _folder: folder })
 }
 
-fn figures(gpus: usize) -> Result<Figures> {
-    let sidecar = start(gpus, FAST)?;
-    eventually("the GPUs", || {
-        (sidecar.scrape().ok()?.series("vdi_session_gpu_info").count() == gpus).then_some(())
-    });
-    let (calls, cpu) = (sidecar.calls()?, sidecar.processor_us()?);
-    std::thread::sleep(SPELL);
-    let (calls, cpu) = (sidecar.calls()? - calls, sidecar.processor_us()? - cpu);
-    let seen = sidecar.scrape()?;
-    let reads = SPELL.as_secs_f64() / FAST.parse::<f64>()?;
+/// Of sidecars with so many GPUs, side by side.
+fn figures<const N: usize>(gpus: [usize; N]) -> Result<[Figures; N]> {
+    let mut sidecars = vec![];
+    for gpus in gpus {
+        let sidecar = start(gpus)?;
+        eventually("the GPUs", || {
+            (sidecar.scrape().ok()?.series("vdi_session_gpu_info").count() == gpus).then_some(())
+        });
+        sidecars.push((sidecar.calls()?, sidecar.processor_us()?, sidecar));
+    }
+    for _ in 0..INTERVALS {
+        std::thread::sleep(INTERVAL);
+        for (_, _, sidecar) in &sidecars {
+            sidecar.scrape()?;
+        }
+    }
+    let figures: Vec<_> = sidecars
+        .into_iter()
+        .map(|(calls, cpu, sidecar)| of_one(calls, cpu, &sidecar))
+        .collect::<Result<_>>()?;
+    figures.try_into().map_err(|_| anyhow::anyhow!("as many as were started"))
+}
 
-    // The reads go on beside the scrapes, and are taken off.
-    let (began, before) = (Instant::now(), sidecar.processor_us()?);
+fn of_one(calls: f64, cpu: f64, sidecar: &Sidecar) -> Result<Figures> {
+    let time = INTERVAL * INTERVALS;
+    let core = (sidecar.processor_us()? - cpu) / time.as_micros() as f64 * 100.0;
+    let seen = sidecar.scrape()?;
+    let calls = (sidecar.calls()? - calls) / time.as_secs_f64() * 60.0;
+    let before = sidecar.processor_us()?;
     for _ in 0..SCRAPES {
         ensure!(http::get(sidecar.address, METRICS_PATH)?.status == 200);
     }
-    let beside = cpu / SPELL.as_secs_f64() * began.elapsed().as_secs_f64();
-    let scrape_us = (sidecar.processor_us()? - before - beside) / f64::from(SCRAPES);
+    let scrape_us = (sidecar.processor_us()? - before) / f64::from(SCRAPES);
     Ok(Figures {
         resident: sidecar.memory("VmRSS:")?,
         own: sidecar.memory("RssAnon:")?,
-        read_us: cpu / reads,
+        core,
         scrape_us,
         series: seen.families.iter().map(|family| seen.series(&family.name).count()).sum::<usize>() as f64,
-        calls: calls / reads,
+        calls,
     })
 }
 
@@ -137,7 +150,7 @@ fn start_ms() -> Result<f64> {
     let mut times = vec![];
     for _ in 0..STARTS {
         let began = Instant::now();
-        let sidecar = start(1, "15")?;
+        let sidecar = start(1)?;
         ensure!(http::get(sidecar.address, METRICS_PATH)?.status == 200);
         times.push(began.elapsed().as_secs_f64() * 1e3);
     }

@@ -21,6 +21,7 @@ tests![
     every_target_of_ours_is_up,
     a_failed_session_raises_the_alert,
     every_panel_shows_what_the_run_did,
+    every_question_is_answered,
     promtool_accepts_what_is_shipped_and_what_is_shown,
 ];
 
@@ -111,6 +112,30 @@ async fn every_panel_shows_what_the_run_did(bed: &Bed) -> Result<()> {
         })
         .await?;
     }
+    Ok(())
+}
+
+/// What the page on GPUs says to ask. What it asks for sessions that are not well is empty.
+async fn every_question_is_answered(bed: &Bed) -> Result<()> {
+    let _alive = installed(bed).await?;
+    let namespace = session_namespace(bed).await?;
+    create(bed, &namespace, of_template(&namespace, &["sleep"])).await?;
+    let page = fs::read_to_string(root().join("docs/gpu.md"))?;
+    let questions: Vec<_> =
+        page.split("```promql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let is_ours =
+        |labels: &Labels| [labels.get("namespace"), labels.get("template")].contains(&Some(&namespace));
+    for (number, question) in questions.iter().enumerate() {
+        let is_of_the_well = ![2, 4].contains(&number);
+        eventually(format!("an answer to {question}"), TWO_MINUTES, || async {
+            let found = bed.prometheus()?.query(question.trim()).await?;
+            let ours = found.iter().filter(|(labels, _)| is_ours(labels)).count();
+            ensure!((ours == 1) == is_of_the_well, "{ours} of ours: {found:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    ensure!(questions.len() == 5, "{} questions: say which of them are of the well", questions.len());
     Ok(())
 }
 

@@ -450,7 +450,7 @@ fn alerts_say_what_to_do() {
     assert!(alerts().iter().any(|rule| rule["alert"] == "VDISessionFailures"));
 }
 
-/// Every query of dashboards and alerts, with where it stands. A variable's `label_values(METRIC, LABEL)` counts as METRIC.
+/// Every query of dashboards, alerts and the page on GPUs, with where it stands. A variable's `label_values(METRIC, LABEL)` counts as METRIC.
 fn queries() -> Vec<(String, String)> {
     let mut queries = vec![];
     for (path, dashboard) in dashboards() {
@@ -465,6 +465,9 @@ fn queries() -> Vec<(String, String)> {
             list(&panel["targets"]).iter().for_each(|target| add(&panel["title"], text(&target["expr"])));
         }
     }
+    let page = read("docs/gpu.md");
+    let recipes = page.split("```promql\n").skip(1).map(|rest| rest.split("```").next().unwrap().trim());
+    queries.extend(recipes.map(|query| ("docs/gpu.md".to_owned(), query.to_owned())));
     queries.extend(
         alerts().iter().map(|rule| (text(&rule["alert"]).to_owned(), text(&rule["expr"]).to_owned())),
     );
