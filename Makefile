@@ -25,7 +25,7 @@ demo: ## Show the main job on this machine: no cluster and no GPU needed
 	@cargo build --bins
 	@cargo run --quiet --example demo
 
-test: suite cluster ## Set up and pass every test
+test: suite cluster ## Set up and pass every test that needs no GPU
 
 suite: ## The hermetic tests: nothing but Rust
 	cargo test --workspace --lib --bins --test suite
@@ -71,7 +71,7 @@ sizes: images ## Crates, binary sizes and resident sizes of both programs
 	cargo build --package fake_nvml
 	tests/sizes
 
-bench: images ## What a review costs, beside what else could be used: Go and an otherwise idle machine (PARTS=in-process)
+bench: images ## What the sidecar takes and what a review costs, beside what else could be used: Go, root and an otherwise idle machine (PARTS=sidecar)
 	cargo bench --package cost -- $(PARTS)
 
 certificate: ## A self-signed certificate for the server of the current kubectl context

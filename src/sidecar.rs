@@ -4,6 +4,7 @@
 pub mod attribution;
 pub mod catalogue;
 pub mod config;
+mod container;
 pub mod counters;
 mod evidence;
 mod exposition;

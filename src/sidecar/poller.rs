@@ -13,15 +13,15 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    attribution::{self, Claim, Evidence, Ours, Pass, Processes, Reason, Scope, Strategy, Verdict},
+    attribution::{Ours, Reason, Scope, Strategy},
     config::{Config, Session},
+    container::Container,
     counters::{Counters, Scopes},
-    evidence::Container,
+    evidence::Witness,
     last_word::{LastWord, TERMINATION_LOG},
-    processes::{self, Own},
     snapshot::{Collection, Gpu, Known, Snapshot},
 };
-use crate::gpu::{Driver, Fault, Library, Outcome, Process, ProcessKind, Versions, Xid};
+use crate::gpu::{Driver, Fault, Library, Outcome, ProcessKind, Versions, Xid};
 
 /// What the rest of the program holds of the poller.
 #[derive(Debug)]
@@ -42,12 +42,8 @@ pub(super) struct Begun {
 
 struct Poller {
     interval: Duration,
-    claim: Option<Claim>,
-    node: bool,
-    container: Container,
+    witness: Witness,
     counters: Counters,
-    /// Devices on which processes of the pod have been seen, by UUID.
-    seen: Vec<String>,
     snapshot: Snapshot,
     last_word: Arc<Mutex<LastWord>>,
     publish: watch::Sender<Arc<Snapshot>>,
@@ -78,11 +74,8 @@ pub(super) fn spawn(config: &Config) -> io::Result<(Begun, Handle)> {
         Arc::new(Mutex::new(LastWord::open(&config.root.join(TERMINATION_LOG), config.containers)));
     let mut poller = Poller {
         interval: config.interval,
-        claim: config.claim,
-        node: config.node_totals,
-        container,
+        witness: Witness::new(config, container),
         counters: Counters::new(config.interval),
-        seen: vec![],
         snapshot: first,
         last_word: Arc::clone(&last_word),
         publish,
@@ -226,7 +219,7 @@ impl Poller {
             self.without(fault.into());
             return false;
         }
-        let verdict = self.verdict(driver);
+        let verdict = self.witness.verdict(driver);
         self.snapshot.passed = verdict.passed;
         self.snapshot.gpus.clear();
         self.snapshot.lost.clear();
@@ -278,88 +271,11 @@ impl Poller {
         held.into_iter().chain(never_named.then(String::new)).map(|uuid| (uuid, fault.into())).collect()
     }
 
-    /// The process lists are the dearest calls: they are asked for only where no rung above them holds.
-    fn verdict(&mut self, driver: &mut Driver<'_>) -> Verdict {
-        let (handed_over, sharing) = self.container.told();
-        let mut evidence = Evidence {
-            visible: &[],
-            unnamed: driver.unnamed().len(),
-            claim: self.claim,
-            metadata: if self.claim.is_some() { self.container.claimed_devices() } else { vec![] },
-            handed_over,
-            sharing,
-            processes: Processes::Unasked,
-            hint: None,
-            node: false,
-        };
-        let first = attribution::decide(&Evidence { visible: driver.devices(), ..evidence.clone() });
-        let asked_for = first.passed.iter().any(|(_, pass)| *pass == Pass::Unasked);
-        if !asked_for {
-            return first;
-        }
-        evidence.processes = self.processes(driver);
-        evidence.hint = Some(self.container.visible_devices());
-        evidence.node = self.node;
-        attribution::decide(&Evidence { visible: driver.devices(), ..evidence })
-    }
-
-    /// On which devices processes of this pod are or have been.
-    fn processes(&mut self, driver: &mut Driver<'_>) -> Processes {
-        if let Err(pass) = self.sees_own_processes(driver) {
-            return Processes::Unknown(pass);
-        }
-        let mut now = false;
-        for place in 0..driver.devices().len() {
-            if driver.devices()[place].is_cut {
-                continue;
-            }
-            // A device whose list is not to be had is no place where a process was seen.
-            let Ok(Some(listed)) = driver.processes(place) else { continue };
-            let Some(listed) = self.own_processes(driver, place, listed) else {
-                if self.seen.is_empty() {
-                    return Processes::Unknown(Pass::Implausible);
-                }
-                continue;
-            };
-            let uuid = &driver.devices()[place].uuid;
-            if !listed.is_empty() {
-                now = true;
-                if !self.seen.contains(uuid) {
-                    self.seen.push(uuid.clone());
-                }
-            }
-        }
-        let seen = |place: &usize| self.seen.contains(&driver.devices()[*place].uuid);
-        Processes::Seen { places: (0..driver.devices().len()).filter(seen).collect(), now }
-    }
-
-    fn sees_own_processes(&self, driver: &Driver<'_>) -> Result<(), Pass> {
-        self.container.sees_the_pods_processes()?;
-        let is_new_enough = processes::are_believable(driver.versions().driver.as_deref());
-        if is_new_enough { Ok(()) } else { Err(Pass::DriverTooOld) }
-    }
-
-    /// What the driver lists, where all of it is the pod's. A process can end between the list and the look at what is here:
-    /// then the driver does not list it a second time.
-    fn own_processes(
-        &self,
-        driver: &mut Driver<'_>,
-        place: usize,
-        listed: Vec<Process>,
-    ) -> Option<Vec<Process>> {
-        let is_own =
-            |listed: &Vec<Process>| processes::are_here(listed, |pid| self.container.has_process(pid));
-        if is_own(&listed) {
-            return Some(listed);
-        }
-        driver.processes_now(place).ok().flatten().filter(is_own)
-    }
-
     fn read(&mut self, driver: &mut Driver<'_>, ours: Ours) -> Result<Gpu, Fault> {
         let device = driver.devices()[ours.place].clone();
         let (tick, share) = self.counters.since(&device.uuid);
         let reading = driver.read(ours.place, tick)?;
-        let own = self.own(driver, ours, share)?;
+        let own = self.witness.own(driver, ours, share)?;
         let scopes = Scopes { device: ours.scope, card: ours.card_scope(&device) };
         let shown = self.counters.read(&device.uuid, scopes, &reading, own.as_ref(), Instant::now());
         let processes = own.map(|own| {
@@ -367,27 +283,6 @@ impl Poller {
                 .map(|kind| (kind, own.processes.iter().filter(|(_, known)| *known == kind).count()))
         });
         Ok(Gpu { device, ours, reading, shown, processes })
-    }
-
-    /// What the session's own processes have of a device, where they can be told from others'; `since` is the time of the
-    /// newest sample of theirs that is known, because what they did before it was told then.
-    fn own(&self, driver: &mut Driver<'_>, ours: Ours, since: u64) -> Result<Option<Own>, Fault> {
-        if self.sees_own_processes(driver).is_err() {
-            return Ok(None);
-        }
-        let Some(listed) = driver.processes(ours.place)? else { return Ok(None) };
-        let Some(listed) = self.own_processes(driver, ours.place, listed) else { return Ok(None) };
-        let since = if since > 0 { since } else { self.an_interval_ago() };
-        // What is the session's alone needs no part of it to be told.
-        let shares = if ours.scope == Scope::Session { None } else { driver.shares(ours.place, since)? };
-        let own = processes::own(&listed, shares.as_deref());
-        Ok(Some(Own { newest: own.newest.max(since), ..own }))
-    }
-
-    /// In the driver's microseconds, which are the wall clock's.
-    fn an_interval_ago(&self) -> u64 {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        now.saturating_sub(self.interval).as_micros() as u64
     }
 
     /// The driver says nothing: what was the session's still is, as far as we know.

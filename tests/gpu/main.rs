@@ -17,7 +17,7 @@ use std::{
 use kit::{exposition::Exposition, http, process::Process};
 use vdi_metrics::{
     contract::{METRICS_PATH, env},
-    sidecar::catalogue::CATALOGUE,
+    sidecar::catalogue::{CATALOGUE, MetricType},
 };
 
 /// Least and most of a row's values; rows that are not here are counts, times or always 1.
@@ -81,6 +81,7 @@ fn main() -> ExitCode {
     let sidecar = Process::spawn(&mut command);
     let address = sidecar.address();
     let began = Instant::now();
+    let mut earlier = None;
     let seen = loop {
         let page = http::get(address, METRICS_PATH).unwrap().body;
         let seen = Exposition::parse(&page).unwrap();
@@ -91,10 +92,12 @@ fn main() -> ExitCode {
         match reason.as_deref() {
             Some("library_missing" | "driver_not_loaded") => return not_run(),
             _ if began.elapsed() > SPELL => break seen,
+            _ if began.elapsed() > SPELL / 2 && earlier.is_none() => earlier = Some(seen),
             _ => thread::sleep(Duration::from_millis(200)),
         }
     };
-    let complaints = complaints(&seen);
+    let mut complaints = complaints(&seen);
+    complaints.extend(earlier.iter().flat_map(|earlier| what_fell(earlier, &seen)));
     for complaint in &complaints {
         println!("{complaint}");
     }
@@ -123,6 +126,17 @@ fn complaints(seen: &Exposition) -> Vec<String> {
         }
     }
     complaints
+}
+
+/// Counters that are lower than they were, or gone.
+fn what_fell(earlier: &Exposition, seen: &Exposition) -> Vec<String> {
+    let counters = CATALOGUE.iter().filter(|row| row.kind == MetricType::COUNTER);
+    let series = counters.flat_map(|row| earlier.series(row.name).map(|series| (row.name, series)));
+    let fell = series.filter(|(name, before)| {
+        let now = seen.series(name).find(|series| series.labels == before.labels);
+        now.is_none_or(|now| now.value < before.value)
+    });
+    fell.map(|(name, before)| format!("{name} was {}", before.value)).collect()
 }
 
 fn is_knowingly_absent(seen: &Exposition, name: &str) -> bool {

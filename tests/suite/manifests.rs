@@ -409,6 +409,10 @@ fn every_metric_and_label_that_is_asked_for_exists() {
     let known = metrics();
     for (place, query) in queries() {
         let selectors = selectors(&query);
+        for label in grouped(&query) {
+            let is_made = query.contains(&format!("\"{label}\", \"$1\""));
+            assert!(is_made || known.values().any(|own| own.contains(&label)), "{place}: nobody has {label}");
+        }
         assert!(!selectors.is_empty(), "{place}: no metric in {query}");
         for (metric, labels) in selectors {
             let Some(own) = known.get(&metric) else { panic!("{place}: nobody exposes {metric}") };
@@ -536,12 +540,21 @@ fn selectors(query: &str) -> Vec<(String, Vec<String>)> {
     found
 }
 
+/// The labels by which a PromQL expression groups and joins.
+fn grouped(query: &str) -> Vec<String> {
+    let lists = ["by (", "without (", "on (", "ignoring (", "group_left (", "group_right ("];
+    let starts = lists.into_iter().flat_map(|list| query.split(list).skip(1));
+    let labels = starts.flat_map(|rest| rest.split(')').next().unwrap_or_default().split(','));
+    labels.map(|label| label.trim().to_owned()).filter(|label| !label.is_empty()).collect()
+}
+
 #[test]
 fn selectors_are_read_out_of_promql() {
     let query = r#"max by (le) (rate(a_total{x=~"$y", z="{b_c}"}[5m])) * on (d_e) group_left () f_g / 100 > 0.5 and h{i="j"}"#;
     let pair =
         |metric: &str, labels: &[&str]| (metric.to_owned(), labels.iter().map(ToString::to_string).collect());
     assert_eq!(selectors(query), [pair("a_total", &["x", "z"]), pair("f_g", &[]), pair("h", &["i"])]);
+    assert_eq!(grouped(query), ["le", "d_e"]);
 }
 
 // === reading ===

@@ -23,7 +23,7 @@ fn the_metric_reference_is_the_catalogues() {
     });
     let mut page = String::from(
         "# Metrics\n\nWritten from the catalogues by `BLESS=1 make suite`; do not edit. Prometheus adds `namespace`, `pod` and\n\
-         `container` to what it scrapes. What is not known has no series, and a label without value is left out.\n",
+         `container` to what it scrapes, and its own `job`, `instance`, `service` and `endpoint`. What is not known has no series, and a label without value is left out.\n",
     );
     table(&mut page, "Of the sidecar, one set per session", sidecar);
     table(&mut page, "Of the server, on sessions", sessions);

@@ -1,4 +1,4 @@
-use super::*;
+use super::{account::MOST_XIDS, *};
 use crate::gpu::{Call, Code, Memory, Tick};
 
 const INTERVAL: Duration = Duration::from_secs(15);

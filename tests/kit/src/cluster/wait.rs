@@ -1,4 +1,4 @@
-//! Waiting for what becomes true. No file of the suites sleeps for any other reason.
+//! Waiting for what becomes true: no test waits for a time instead.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
