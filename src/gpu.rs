@@ -1,5 +1,5 @@
 //! The GPU as the driver's library shows it: plain values and the vocabulary of what can go wrong. Only `gpu/nvml.rs` and
-//! `gpu/raw.rs` name nvml_wrapper; no other file may, and `raw` alone is allowed to be unsafe.
+//! `gpu/raw.rs` name nvml_wrapper; no other file may, and of this room `raw` alone is allowed to be unsafe.
 
 mod backoff;
 pub mod id;
@@ -10,7 +10,6 @@ mod support;
 use std::fmt;
 
 pub use nvml::{Driver, Library, Opened, Outcome};
-pub use raw::leave;
 
 /// A device that this process can see: a whole card or a slice of one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod family;
 pub mod http;
+pub mod libc;
 pub mod listen;
 pub mod log;
 pub mod readiness;

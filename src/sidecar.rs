@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use self::{config::Config, snapshot::Snapshot};
 use crate::{
-    contract, gpu,
+    contract,
     runtime::{self, admin, http, listen, log, readiness::Readiness, shutdown},
 };
 
@@ -29,6 +29,7 @@ use crate::{
 /// # Errors
 /// Fails where the system refuses a thread; never over configuration, an address that is taken, or the GPU.
 pub fn run() -> Result<(), Box<dyn Error>> {
+    runtime::libc::keep_no_memory();
     let (config, problems) = Config::from_env();
     log::init(config.log);
     for problem in problems {
@@ -47,7 +48,7 @@ async fn serve(config: &Config) -> io::Result<()> {
     tokio::select! {
         () = shutdown.requested() => {
             poller.end().await;
-            gpu::leave()
+            runtime::libc::leave()
         }
         ended = serving => ended,
     }

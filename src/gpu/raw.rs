@@ -189,16 +189,6 @@ pub(super) fn are_one(device: &Device<'_>, other: &Device<'_>) -> bool {
     handle(device) == handle(other)
 }
 
-/// Ends the process without a word to the library: its destructors would run beside a poll, and could hang as any of its
-/// calls can.
-pub fn leave() -> ! {
-    unsafe extern "C" {
-        fn _exit(code: i32) -> !;
-    }
-    // SAFETY: nothing of ours is left to be done.
-    unsafe { _exit(0) }
-}
-
 fn number(call: impl FnOnce(&mut u32) -> Code) -> Result<u32> {
     let mut number = 0;
     nvml_try(call(&mut number))?;

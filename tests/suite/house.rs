@@ -130,10 +130,11 @@ fn rooms_keep_their_borders() {
 }
 
 #[test]
-fn one_file_is_unsafe() {
+fn two_files_are_unsafe() {
     let allowed = |source: &str| source.lines().any(|line| line.contains("(unsafe_code"));
-    let unsafe_files: Vec<_> = sources("src").into_iter().filter(|(_, source)| allowed(source)).collect();
-    assert!(matches!(&unsafe_files[..], [(path, _)] if path.ends_with("gpu/raw.rs")), "{unsafe_files:?}");
+    let mut found: Vec<_> = sources("src").into_iter().filter(|(_, source)| allowed(source)).collect();
+    found.retain(|(path, _)| !path.ends_with("gpu/raw.rs") && !path.ends_with("runtime/libc.rs"));
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[test]

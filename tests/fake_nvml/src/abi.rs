@@ -6,11 +6,13 @@
 use std::{
     env,
     ffi::{CStr, c_char, c_uint, c_ulonglong},
+    fs, io,
+    os::unix::fs::MetadataExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     ptr,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -30,6 +32,10 @@ type Answer = Result<(), nvmlReturn_t>;
 static OPENED: AtomicUsize = AtomicUsize::new(0);
 /// The complaint printed last, so that polling does not repeat it.
 static COMPLAINT: Mutex<String> = Mutex::new(String::new());
+
+/// A file's inode, time and size, and the scenario in it.
+type Known = ((u64, i64, i64, u64), Arc<Scenario>);
+static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
 
 /// `nvmlMemory_v2`: the size of the structure and, from bit 24, its version.
 const MEMORY_V2: c_uint = size_of::<nvmlMemory_v2_t>() as c_uint | 2 << 24;
@@ -214,15 +220,30 @@ fn play(symbol: Symbol, answer: impl FnOnce(&Scenario) -> Answer) -> nvmlReturn_
     }
 }
 
-fn current_scenario() -> Result<Scenario, nvmlReturn_t> {
+fn current_scenario() -> Result<Arc<Scenario>, nvmlReturn_t> {
     let scenario = match env::var_os(SCENARIO) {
-        Some(path) => Scenario::read(Path::new(&path)).map_err(|error| error.to_string()),
+        Some(path) => read(Path::new(&path)).map_err(|error| error.to_string()),
         None => Err(format!("{SCENARIO} is not set: name a scenario file")),
     };
     scenario.map_err(|complaint| {
         complain(complaint);
         nvml::nvmlReturn_enum_NVML_ERROR_UNKNOWN
     })
+}
+
+/// The scenario as it was read, unless another file has taken its place since: reading costs more than the sidecar's own work.
+fn read(path: &Path) -> io::Result<Arc<Scenario>> {
+    let file = fs::metadata(path)?;
+    let stamp = (file.ino(), file.mtime(), file.mtime_nsec(), file.size());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    match known.as_ref() {
+        Some((of, scenario)) if *of == stamp => Ok(Arc::clone(scenario)),
+        _ => {
+            let scenario = Arc::new(Scenario::read(path)?);
+            *known = Some((stamp, Arc::clone(&scenario)));
+            Ok(scenario)
+        }
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "a C library has no other way to say it")]

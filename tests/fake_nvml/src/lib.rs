@@ -1,6 +1,6 @@
 //! A `libnvidia-ml.so.1` that plays a scenario file: the C ABI in `abi`, what a test writes in [`Scenario`].
 //!
-//! The file named by [`SCENARIO`] is read again at every call, so a test moves time by writing it.
+//! The file named by [`SCENARIO`] is looked at in every call, so a test moves time by replacing it.
 
 mod abi;
 mod scenario;
