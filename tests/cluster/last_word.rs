@@ -92,6 +92,13 @@ async fn each_run_of_a_crashed_sidecar_has_its_own(bed: &Bed) -> Result<()> {
     is_whole(&word)?;
     ensure!(word["session"] == killed["session"], "one session: {killed}, {word}");
     ensure!(word["start"].as_u64() > killed["start"].as_u64(), "two runs: {killed}, {word}");
+    // Together they lack at most an interval of the one that was killed, and the time until the next; seconds are rounded.
+    let held = |word: &Value| word["gpus"][0]["allocated"].as_f64().unwrap_or_default();
+    let (all, both) = (
+        word["end"].as_f64().unwrap_or_default() - word["session"].as_f64().unwrap_or_default(),
+        held(&killed) + held(&word),
+    );
+    ensure!((all - 25.0..=all + 2.0).contains(&both), "{both} of {all}: {killed}, {word}");
     Ok(())
 }
 

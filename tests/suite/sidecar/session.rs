@@ -106,6 +106,42 @@ fn the_last_word_has_the_scope_that_holds_at_the_end() {
     assert_eq!(scopes(BUSY), ["session", "device"], "counters stay");
 }
 
+#[test]
+fn processes_come_and_go_and_are_remembered() {
+    let pid = 7;
+    let container =
+        Container { own_pid: 9, processes: [(pid, String::new())].into(), ..Container::default() };
+    let mut two = busy_gpu();
+    (two.devices[0].compute, two.devices[0].graphics) = (Some(vec![]), Some(vec![]));
+    two.devices.push(Device { uuid: Some(OTHER.into()), ..two.devices[0].clone() });
+    let sidecar = Sidecar::start_in(&container, &two, &[FAST]);
+    let first = sidecar.first_read();
+    assert_eq!(unavailable(&first), "several_devices");
+    let by = |seen: &Exposition, confidence: &str| {
+        let labels = [("strategy", "processes"), ("confidence", confidence)];
+        seen.value("vdi_session_gpu_attribution_info", &labels) == Some(1.0)
+    };
+    let mut at_work = two.clone();
+    at_work.devices[1].compute = Some(vec![fake_nvml::Process { pid, memory: Some(1), lists: None }]);
+    sidecar.play(&at_work);
+    let working =
+        sidecar.scrape_until("the process", |seen| by(seen, "exact") && total(seen, "busy", OTHER) > 0.1);
+    assert_eq!(working.series("vdi_session_gpu_info").count(), 1);
+    sidecar.play(&two);
+    let idle = sidecar.scrape_until("its end", |seen| by(seen, "remembered"));
+    let later = sidecar
+        .scrape_until("time", |seen| total(seen, "allocated", OTHER) > total(&idle, "allocated", OTHER));
+    assert!(total(&later, "busy", OTHER) >= total(&working, "busy", OTHER));
+    // Somebody who knows better.
+    sidecar.annotate(UUID);
+    let told = sidecar.scrape_until("the annotation", |seen| total(seen, "busy", UUID) > 0.0);
+    assert!(total(&told, "busy", OTHER) >= total(&later, "busy", OTHER), "what a device has done stays");
+    let held = total(&told, "allocated", OTHER);
+    let later =
+        sidecar.scrape_until("time", |seen| total(seen, "allocated", UUID) > total(&told, "allocated", UUID));
+    assert_eq!(total(&later, "allocated", OTHER), held, "it is let go");
+}
+
 /// The driver's sample of it stays where it is while nothing else happens.
 #[test]
 fn work_of_the_sessions_own_is_counted_once() {
