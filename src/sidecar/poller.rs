@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    attribution::{Ours, Reason, Scope, Strategy},
+    attribution::{Attribution, Ours, Reason, Scope, Strategy},
     config::{Config, Session},
     container::Container,
     counters::{Counters, Scopes},
@@ -164,7 +164,7 @@ impl Poller {
                 return self.wait();
             }
         };
-        let Some(mut driver) = Driver::new(&opened) else { return };
+        let Some(mut driver) = Driver::new(&opened) else { return self.wait() };
         self.snapshot.versions = driver.versions().clone();
         let mut began = began;
         loop {
@@ -220,24 +220,46 @@ impl Poller {
             return false;
         }
         let verdict = self.witness.verdict(driver);
-        self.snapshot.passed = verdict.passed;
-        self.snapshot.gpus.clear();
-        self.snapshot.lost.clear();
-        let found = match verdict.outcome {
-            Ok(found) => found,
-            Err(reason) => {
-                self.counters.hold(&[], false, Instant::now());
-                self.attribute(Err(reason));
-                return false;
+        let missing = nameless.map_or(vec![], |fault| self.missing(driver, fault));
+        match (verdict.outcome, &missing[..]) {
+            (Ok(found), _) => {
+                self.snapshot.passed = verdict.passed;
+                self.read_all(driver, found, missing)
             }
-        };
+            // What evidence there is speaks of one that cannot be seen for now.
+            (Err(_), [(_, reason), ..]) => {
+                self.without(*reason);
+                false
+            }
+            (Err(reason), []) => {
+                self.counters.hold(&[], false, Instant::now());
+                self.show_none(reason);
+                self.snapshot.passed = verdict.passed;
+                false
+            }
+        }
+    }
+
+    fn read_all(
+        &mut self,
+        driver: &mut Driver<'_>,
+        found: Attribution,
+        missing: Vec<(String, Reason)>,
+    ) -> bool {
         let known = Known { strategy: found.strategy, scope: found.scope(), confidence: found.confidence };
-        let missing = nameless.map_or(vec![], |fault| self.missing(driver, known, fault));
         let visible = found.ours.iter().map(|ours| driver.devices()[ours.place].uuid.as_str());
-        let missed = missing.iter().map(|(uuid, _)| uuid.as_str()).filter(|uuid| !uuid.is_empty());
-        let uuids: Vec<&str> = visible.chain(missed).collect();
+        let uuids: Vec<&str> = visible.chain(missing.iter().map(|(uuid, _)| uuid.as_str())).collect();
         self.counters.hold(&uuids, known.scope != Scope::Node, Instant::now());
+        self.snapshot.gpus.clear();
         self.snapshot.lost = missing;
+        if let Some(fault) = driver
+            .unnamed()
+            .first()
+            .filter(|_| known.strategy == Strategy::Claim && self.snapshot.lost.is_empty())
+        {
+            // All that is visible by a claim is the session's, and so is what never had a name.
+            self.snapshot.lost.push((String::new(), (*fault).into()));
+        }
         let before = driver.faults().len();
         for ours in found.ours {
             match self.read(driver, ours) {
@@ -259,16 +281,19 @@ impl Poller {
             }
             _ => self.attribute(Ok(known)),
         }
-        self.snapshot.lost.is_empty() && driver.faults()[before..].iter().all(|fault| fault.is_for_good())
+        self.snapshot.lost.is_empty()
+            && !self.snapshot.gpus.is_empty()
+            && driver.faults()[before..].iter().all(|fault| fault.is_for_good())
     }
 
-    /// The session's devices that the driver does not name any more: those that were held, and of a claim one that never
-    /// was, because all that is visible by it is the session's.
-    fn missing(&self, driver: &Driver<'_>, known: Known, fault: Fault) -> Vec<(String, Reason)> {
+    /// The session's devices that the driver does not name any more.
+    fn missing(&self, driver: &Driver<'_>, fault: Fault) -> Vec<(String, Reason)> {
         let is_visible = |uuid: &&str| driver.devices().iter().any(|device| device.uuid == **uuid);
-        let held: Vec<_> = self.counters.held().filter(|uuid| !is_visible(uuid)).map(str::to_owned).collect();
-        let never_named = held.is_empty() && known.strategy == Strategy::Claim;
-        held.into_iter().chain(never_named.then(String::new)).map(|uuid| (uuid, fault.into())).collect()
+        self.counters
+            .held()
+            .filter(|uuid| !is_visible(uuid))
+            .map(|uuid| (uuid.to_owned(), fault.into()))
+            .collect()
     }
 
     fn read(&mut self, driver: &mut Driver<'_>, ours: Ours) -> Result<Gpu, Fault> {
@@ -287,10 +312,14 @@ impl Poller {
 
     /// The driver says nothing: what was the session's still is, as far as we know.
     fn without(&mut self, reason: Reason) {
+        self.counters.hold_on(Instant::now());
+        self.show_none(reason);
+    }
+
+    fn show_none(&mut self, reason: Reason) {
         self.snapshot.passed.clear();
         self.snapshot.gpus.clear();
         self.snapshot.lost.clear();
-        self.counters.hold_on(Instant::now());
         self.attribute(Err(reason));
     }
 

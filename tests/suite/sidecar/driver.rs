@@ -150,6 +150,26 @@ fn one_of_two_that_is_lost_is_named_until_it_is_back() {
     });
 }
 
+/// Its name is known, and it is not there to be seen: that is no reason to let go of it.
+#[test]
+fn one_that_is_lost_beside_anothers_is_held_on_to() {
+    let mut two = busy_gpu();
+    two.devices.insert(0, Device { uuid: Some(OTHER.into()), ..two.devices[0].clone() });
+    let sidecar = Sidecar::start(&two, &[FAST]);
+    sidecar.first_read();
+    sidecar.annotate(UUID);
+    sidecar.scrape_until("work", |seen| total(seen, "busy", UUID) > 0.05);
+    let mut lost = two.clone();
+    lost.devices[1].lost = true;
+    sidecar.play(&lost);
+    let tries = |seen: &Exposition| seen.value(ERRORS, &[("call", "device_handle"), ("code", "gpu_lost")]);
+    let gone = sidecar.scrape_until("the second try", |seen| tries(seen) >= Some(2.0));
+    assert_eq!(unavailable(&gone), "gpu_lost");
+    sidecar.scrape_until("time", |seen| total(seen, "allocated", UUID) > total(&gone, "allocated", UUID));
+    sidecar.play(&two);
+    sidecar.scrape_until("the return", |seen| total(seen, "busy", UUID) > total(&gone, "busy", UUID));
+}
+
 /// A driver that was loaded anew begins its counter at nothing.
 #[test]
 fn energy_that_runs_backwards_is_not_taken_back() {
