@@ -93,6 +93,11 @@ fn a_library_that_appears_is_opened() {
     sidecar.scrape_until("the GPU", |seen| seen.value("vdi_session_gpu_available", &[]) == Some(1.0));
 }
 
+/// How often a lost device was asked for in vain.
+fn tries(seen: &Exposition) -> f64 {
+    seen.value(ERRORS, &[("call", "device_handle"), ("code", "gpu_lost")]).unwrap_or_default()
+}
+
 /// Long enough for the library to have been opened anew with the device still lost, which is no reason to forget it.
 #[test]
 fn a_lost_gpu_is_held_on_to_and_found_again() {
@@ -102,10 +107,7 @@ fn a_lost_gpu_is_held_on_to_and_found_again() {
     let mut lost = busy_gpu();
     lost.devices[0].lost = true;
     sidecar.play(&lost);
-    let reopened = |seen: &Exposition| {
-        seen.value(ERRORS, &[("call", "device_handle"), ("code", "gpu_lost")]) >= Some(3.0)
-    };
-    let gone = sidecar.scrape_until("the third try", reopened);
+    let gone = sidecar.scrape_until("the third try", |seen| tries(seen) >= 3.0);
     assert_eq!(unavailable(&gone), "gpu_lost");
     assert_eq!(gone.value(SUCCESS, &[]), Some(0.0));
     assert!(total(&gone, "busy", UUID) >= total(&before, "busy", UUID));
@@ -129,10 +131,7 @@ fn one_of_two_that_is_lost_is_named_until_it_is_back() {
     let mut lost = two.clone();
     lost.devices[1].lost = true;
     sidecar.play(&lost);
-    let reopened = |seen: &Exposition| {
-        seen.value(ERRORS, &[("call", "device_handle"), ("code", "gpu_lost")]) >= Some(2.0)
-    };
-    let gone = sidecar.scrape_until("the second try", reopened);
+    let gone = sidecar.scrape_until("the second try", |seen| tries(seen) >= 2.0);
     for seen in [
         &gone,
         &sidecar
@@ -162,8 +161,7 @@ fn one_that_is_lost_beside_anothers_is_held_on_to() {
     let mut lost = two.clone();
     lost.devices[1].lost = true;
     sidecar.play(&lost);
-    let tries = |seen: &Exposition| seen.value(ERRORS, &[("call", "device_handle"), ("code", "gpu_lost")]);
-    let gone = sidecar.scrape_until("the second try", |seen| tries(seen) >= Some(2.0));
+    let gone = sidecar.scrape_until("the second try", |seen| tries(seen) >= 2.0);
     assert_eq!(unavailable(&gone), "gpu_lost");
     sidecar.scrape_until("time", |seen| total(seen, "allocated", UUID) > total(&gone, "allocated", UUID));
     sidecar.play(&two);
@@ -204,11 +202,7 @@ fn a_library_that_cannot_be_closed_is_lived_with() {
         scenario.devices[0].xids = Some(vec![]);
         let sidecar = Sidecar::start(&scenario, &[FAST, (env::NVML_LIBRARY, library.to_str().unwrap())]);
         sidecar.first_read();
-        let mut reloading = failing(Symbol::nvmlInit_v2, 9);
-        reloading
-            .calls
-            .insert(Symbol::nvmlDeviceGetCount_v2, Behaviour { returns: Some(1), ..Behaviour::default() });
-        sidecar.play(&reloading);
+        sidecar.play(&reloading());
         sidecar.scrape_until("the loss", |seen| seen.value(AVAILABLE, &[]) == Some(0.0));
         sidecar.play(&scenario);
         sidecar.scrape_until("the driver", |seen| seen.value(AVAILABLE, &[]) == Some(1.0));
@@ -235,15 +229,20 @@ fn a_library_that_hangs_while_it_is_loaded_or_unloaded_keeps_nobody_waiting() {
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 }
 
+/// Neither there nor to be opened.
+fn reloading() -> Scenario {
+    let mut scenario = failing(Symbol::nvmlInit_v2, 9);
+    scenario
+        .calls
+        .insert(Symbol::nvmlDeviceGetCount_v2, Behaviour { returns: Some(1), ..Behaviour::default() });
+    scenario
+}
+
 #[test]
 fn a_driver_that_goes_is_reopened_when_it_is_back() {
     let sidecar = Sidecar::start(&busy_gpu(), &[FAST]);
     sidecar.first_read();
-    let mut reloading = failing(Symbol::nvmlInit_v2, 9);
-    reloading
-        .calls
-        .insert(Symbol::nvmlDeviceGetCount_v2, Behaviour { returns: Some(1), ..Behaviour::default() });
-    sidecar.play(&reloading);
+    sidecar.play(&reloading());
     let reason = "vdi_session_gpu_unavailable_info";
     sidecar.scrape_until("the loss", |seen| seen.value(reason, &[("reason", "driver_not_loaded")]).is_some());
     sidecar.play(&busy_gpu());
