@@ -24,7 +24,7 @@ use crate::table::{Aim, Table, quantile};
 /// Between two reads and between two scrapes, as shipped.
 const INTERVAL: Duration = Duration::from_secs(15);
 /// Of life as it is: reads, scrapes and waiting for faults of the card.
-const INTERVALS: u32 = 4;
+const INTERVALS: u32 = 8;
 const SCRAPES: u32 = 500;
 const STARTS: usize = 20;
 
@@ -125,11 +125,13 @@ fn figures<const N: usize>(gpus: [usize; N]) -> Result<[Figures; N]> {
     figures.try_into().map_err(|_| anyhow::anyhow!("as many as were started"))
 }
 
-fn of_one(calls: f64, cpu: f64, sidecar: &Sidecar) -> Result<Figures> {
+fn of_one(calls: (f64, f64), cpu: f64, sidecar: &Sidecar) -> Result<Figures> {
     let time = INTERVAL * INTERVALS;
     let core = (sidecar.processor_us()? - cpu) / time.as_micros() as f64 * 100.0;
     let seen = sidecar.scrape()?;
-    let calls = (sidecar.calls()? - calls) / time.as_secs_f64() * 60.0;
+    // What a snapshot says is of the time when it was made.
+    let (told, at) = sidecar.calls()?;
+    let calls = (told - calls.0) / (at - calls.1) * 60.0;
     let before = sidecar.processor_us()?;
     for _ in 0..SCRAPES {
         ensure!(http::get(sidecar.address, METRICS_PATH)?.status == 200);
@@ -164,8 +166,11 @@ impl Sidecar {
         Exposition::parse(&http::get(self.address, METRICS_PATH)?.body).map_err(anyhow::Error::msg)
     }
 
-    fn calls(&self) -> Result<f64> {
-        self.scrape()?.value("vdi_metrics_nvml_calls_total", &[]).context("no calls")
+    /// How many there were, and when that was.
+    fn calls(&self) -> Result<(f64, f64)> {
+        let seen = self.scrape()?;
+        let of = |name| seen.value(name, &[]).with_context(|| format!("no {name}"));
+        Ok((of("vdi_metrics_nvml_calls_total")?, of("vdi_metrics_last_collect_timestamp_seconds")?))
     }
 
     /// By the scheduler's own account, of all threads.

@@ -48,7 +48,7 @@ async fn serve(config: &Config) -> io::Result<()> {
     tokio::select! {
         () = shutdown.requested() => {
             poller.end().await;
-            runtime::libc::leave()
+            runtime::libc::leave(0)
         }
         ended = serving => ended,
     }

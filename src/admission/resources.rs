@@ -56,7 +56,7 @@ pub(super) fn fit(
                 || is_ours && of_the_pod.is_some()
                 || bounds.ratio.is_some()
                 || namespace.pod.of(resource).ratio.is_some();
-            let counted = whole || namespace.adds_limits_up(resource);
+            let counted = whole || namespace.adds_limits_up(pod, resource);
             let (request, limit) = fit_one(resource, wanted, bounds, whole, counted)?;
             share.requests[resource as usize] = Some(request);
             share.limits[resource as usize] = Some(limit);
@@ -309,12 +309,13 @@ impl Bounds {
     }
 }
 
-// === impl Quota ===
+// === impl Namespace, Quota ===
 
 impl Namespace {
     /// Whether a pod's limits of a resource are held against anything as a sum.
-    fn adds_limits_up(&self, resource: Resource) -> bool {
-        let mut budgets = self.quotas.iter().flat_map(|quota| &quota.budgets);
+    fn adds_limits_up(&self, pod: &Pod<'_>, resource: Resource) -> bool {
+        let quotas = self.quotas.iter().filter(|quota| quota.counts(pod));
+        let mut budgets = quotas.flat_map(|quota| &quota.budgets);
         self.pod.of(resource).is_any()
             || budgets.any(|budget| budget.of_limits && budget.resource == resource)
     }

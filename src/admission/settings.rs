@@ -283,6 +283,11 @@ fn is_object_name(name: &str) -> bool {
 // === impl Resources ===
 
 impl Resources {
+    /// The processor's limit where it is a request as well, or somebody adds limits up: a later start is the lesser evil.
+    pub(super) fn counted_cpu(&self) -> Quantity {
+        self.requests.cpu.max(self.limits.cpu.min(MOST_COUNTED))
+    }
+
     fn validate(&self) -> Result<(), String> {
         let Self { requests, limits } = self;
         for (field, request, limit) in
@@ -302,13 +307,6 @@ impl Resources {
             return Err(format!("sidecar.resources.limits.memory is {memory}; use {LEAST_MEMORY} or more"));
         }
         Ok(())
-    }
-}
-
-impl Resources {
-    /// The processor's limit where it is a request as well, or somebody adds limits up: a later start is the lesser evil.
-    pub(super) fn counted_cpu(&self) -> Quantity {
-        self.requests.cpu.max(self.limits.cpu.min(MOST_COUNTED))
     }
 }
 

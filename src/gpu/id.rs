@@ -60,7 +60,16 @@ impl Id {
     /// Reads a UUID, and none of the other forms.
     #[must_use]
     pub fn uuid(name: &str) -> Option<Self> {
-        Self::parse(name).filter(|id| matches!(id.what, What::Uuid(_)))
+        Self::parse(name).filter(|id| id.as_uuid().is_some())
+    }
+
+    /// The UUID, where it is one.
+    #[must_use]
+    pub fn as_uuid(&self) -> Option<&str> {
+        match &self.what {
+            What::Uuid(uuid) => Some(uuid),
+            _ => None,
+        }
     }
 
     /// Whether this is that device.

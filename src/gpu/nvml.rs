@@ -24,7 +24,10 @@ use super::{
 #[derive(Debug)]
 pub struct Library {
     path: Option<PathBuf>,
-    backoff: Backoff,
+    /// Of opening it.
+    opening: Backoff,
+    /// Of opening it anew for the sake of a device, while others can be read.
+    looking: Backoff,
 }
 
 /// The library while it is open. Closing it lets go of the driver.
@@ -42,7 +45,9 @@ pub struct Driver<'n> {
     nvml: &'n Nvml,
     events: Option<EventSet<'n>>,
     /// Whether listening has failed and is to be begun anew.
-    deaf: bool,
+    listen_again: bool,
+    /// Of a device that gave nothing at all in this poll, one of its failures.
+    mute: Option<Fault>,
     /// The process lists of this poll, by place: they are the dearest of all calls.
     listed: Vec<(usize, Option<Vec<Process>>)>,
     support: Support,
@@ -84,7 +89,7 @@ impl Library {
     /// The library at `path`, or where the loader finds it.
     #[must_use]
     pub fn new(path: Option<PathBuf>) -> Self {
-        Self { path, backoff: Backoff::default() }
+        Self { path, opening: Backoff::default(), looking: Backoff::default() }
     }
 
     /// Opens it, unless that is put off.
@@ -92,7 +97,7 @@ impl Library {
     /// # Errors
     /// The failure, and whether it is a new one: it is told again at the polls at which no attempt is made.
     pub fn open(&mut self) -> Result<Opened, (Fault, bool)> {
-        if let Some(fault) = self.backoff.pause() {
+        if let Some(fault) = self.opening.pause() {
             return Err((fault, false));
         }
         let mut builder = Nvml::builder();
@@ -101,7 +106,7 @@ impl Library {
         }
         builder.init().map(|nvml| Opened(Some(nvml))).map_err(|error| {
             let fault = fault(Call::Init, &error);
-            self.backoff.failed(fault);
+            self.opening.failed(fault);
             (fault, true)
         })
     }
@@ -111,15 +116,16 @@ impl Library {
     /// allows, and again until all are there.
     pub fn settle(&mut self, driver: &mut Driver<'_>) -> (u64, Vec<Fault>, Outcome) {
         let Notes { calls, faults } = std::mem::take(&mut driver.notes);
-        let outcome = if let Some(fault) = faults.iter().find(|fault| fault.is_of_driver()) {
-            self.backoff.failed(*fault);
-            Outcome::Spent
-        } else if let Some(fault) =
-            faults.iter().find(|fault| fault.is_of_device()).or_else(|| driver.unnamed.first())
-        {
-            self.backoff.lost(*fault)
+        if let Some(fault) = faults.iter().find(|fault| fault.is_of_driver()) {
+            self.opening.failed(*fault);
+            return (calls, faults, Outcome::Spent);
+        }
+        self.opening.succeeded();
+        let lost = faults.iter().find(|fault| fault.is_of_device());
+        let outcome = if let Some(fault) = lost.or(driver.mute.as_ref()).or_else(|| driver.unnamed.first()) {
+            self.looking.lost(*fault)
         } else {
-            self.backoff.succeeded();
+            self.looking.succeeded();
             Outcome::Kept
         };
         (calls, faults, outcome)
@@ -159,7 +165,8 @@ impl<'n> Driver<'n> {
             handles: vec![],
             unnamed: vec![],
             events: None,
-            deaf: false,
+            listen_again: false,
+            mute: None,
             listed: vec![],
             support: Support::default(),
         };
@@ -196,7 +203,8 @@ impl<'n> Driver<'n> {
     /// Fails where it does not.
     pub fn check(&mut self) -> Result<(), Fault> {
         self.listed.clear();
-        if std::mem::take(&mut self.deaf) {
+        self.mute = None;
+        if std::mem::take(&mut self.listen_again) {
             self.events = self.listen();
         }
         let cards = self.notes.take(Call::DeviceCount, self.nvml.device_count())?;
@@ -218,6 +226,7 @@ impl<'n> Driver<'n> {
     /// # Errors
     /// Fails where the device or the driver is gone; a single value that cannot be had is only left out.
     pub fn read(&mut self, place: usize, since: u64) -> Result<Reading, Fault> {
+        let before = self.notes.faults.len();
         let card = self.card_of(place);
         let utilization = self.ask(place, Call::Utilization, |device| device.utilization_rates())?;
         let encoding = self.ask(place, Call::EncoderStats, |device| device.encoder_stats())?;
@@ -227,7 +236,7 @@ impl<'n> Driver<'n> {
             }
             _ => None,
         };
-        Ok(Reading {
+        let reading = Reading {
             ticks: self.ask(place, Call::Samples, |device| raw::samples(device, since))?.unwrap_or_default(),
             utilization: utilization.map(|percent| f64::from(percent.gpu) / 100.0),
             memory: self.ask(place, Call::Memory, memory)?,
@@ -257,7 +266,16 @@ impl<'n> Driver<'n> {
                 frames: stats.average_fps,
                 latency: stats.average_latency,
             }),
-        })
+        };
+        let mut faults = self.notes.faults[before..].iter().filter(|fault| !fault.is_for_good());
+        match faults.next().copied() {
+            // It answers, and nothing: it may once the library is opened anew.
+            Some(fault) if reading == Reading::default() => {
+                self.mute = Some(fault);
+                Err(fault)
+            }
+            _ => Ok(reading),
+        }
     }
 
     /// The processes on the device at `place`, of both kinds, as they were when first asked for in this poll; none where one
@@ -333,7 +351,7 @@ impl<'n> Driver<'n> {
                 Err(NvmlError::Timeout) => thread::sleep(look.saturating_sub(began.elapsed())),
                 Err(error) => {
                     self.notes.faults.push(fault(Call::Events, &error));
-                    (self.events, self.deaf) = (None, true);
+                    (self.events, self.listen_again) = (None, true);
                 }
             }
             if is_over(Duration::ZERO) {
@@ -350,20 +368,17 @@ impl<'n> Driver<'n> {
             // Cards that have no MIG, and drivers that do not know it.
             None => false,
         };
-        let compute_mode = self.notes.take_if_any(Call::ComputeMode, card.compute_mode());
-        let minor = self.notes.take_if_any(Call::MinorNumber, card.minor_number());
-        let slices = if is_cut { card.mig_device_count().unwrap_or_default().min(MOST_SLICES) } else { 0 };
-        // Numbers without a slice answer `NOT_FOUND`, as do those of other pods' slices.
-        let slices: Vec<_> = (0..slices).filter_map(|number| card.mig_device_by_index(number).ok()).collect();
-        self.notes.calls += u64::from(is_cut) + slices.len() as u64;
+        let compute_mode = self.notes.take_if_any(Call::ComputeMode, card.compute_mode())?;
+        let minor = self.notes.take_if_any(Call::MinorNumber, card.minor_number())?;
+        let slices = if is_cut { self.slices(&card)? } else { vec![] };
         let device = Device {
             uuid,
             index,
-            minor: minor.ok().flatten(),
+            minor,
             model: self.notes.take(Call::Name, card.name()).ok(),
             slice: None,
             is_cut,
-            one_process: compute_mode.ok().flatten() == Some(ComputeMode::ExclusiveProcess),
+            one_process: compute_mode == Some(ComputeMode::ExclusiveProcess),
         };
         self.devices.push(device.clone());
         self.handles.push(card);
@@ -379,14 +394,27 @@ impl<'n> Driver<'n> {
         let uuid = self.new_uuid(&slice)?;
         let slice_of = Slice {
             card: card.uuid.clone(),
-            gpu_instance: self.notes.take(Call::GpuInstance, raw::gpu_instance(&slice)).ok(),
-            compute_instance: self.notes.take(Call::ComputeInstance, raw::compute_instance(&slice)).ok(),
+            gpu_instance: self.notes.take_if_any(Call::GpuInstance, raw::gpu_instance(&slice))?,
+            compute_instance: self.notes.take_if_any(Call::ComputeInstance, raw::compute_instance(&slice))?,
         };
         let model = self.notes.take(Call::Name, slice.name()).ok();
         let (index, minor) = (card.index, card.minor);
         self.devices.push(Device { uuid, index, minor, model, slice: Some(slice_of), ..Device::default() });
         self.handles.push(slice);
         Ok(())
+    }
+
+    /// The visible slices of a card. Numbers without one answer `NOT_FOUND`, as do those of other pods' slices.
+    fn slices(&mut self, card: &nvml_wrapper::Device<'n>) -> Result<Vec<nvml_wrapper::Device<'n>>, Fault> {
+        let most = self.notes.take(Call::Slices, card.mig_device_count())?.min(MOST_SLICES);
+        let mut slices = vec![];
+        for number in 0..most {
+            match card.mig_device_by_index(number) {
+                Err(NvmlError::NotFound | NvmlError::InvalidArg) => self.notes.calls += 1,
+                answer => slices.push(self.notes.take(Call::Slices, answer)?),
+            }
+        }
+        Ok(slices)
     }
 
     /// A UUID that no other device has: two with one name would be one series twice.
@@ -419,9 +447,13 @@ impl<'n> Driver<'n> {
         if cards.is_empty() {
             return None;
         }
-        let set = self.notes.take(Call::Events, self.nvml.create_event_set()).ok()?;
-        let listening = cards.into_iter().try_fold(set, |set, card| card.register_events(xid, set));
-        self.notes.take(Call::Events, listening.map_err(|failed| failed.error)).ok()
+        let set = self.notes.take(Call::Events, self.nvml.create_event_set());
+        let listening = set.and_then(|set| {
+            let listening = cards.into_iter().try_fold(set, |set, card| card.register_events(xid, set));
+            self.notes.take(Call::Events, listening.map_err(|failed| failed.error))
+        });
+        self.listen_again = listening.is_err();
+        listening.ok()
     }
 
     /// One question to the device at `place`, unless it has answered it with never.

@@ -1,4 +1,4 @@
-//! The one door for NVML calls that nvml_wrapper lacks or cannot make safely, and the only place of `unsafe`.
+//! The one door for NVML calls that nvml_wrapper lacks or cannot make safely.
 //!
 //! The wrapper has no newer per-process utilisation, no older memory call and no instance ids, fails on a card whose
 //! neighbour encodes AV1, and allocates as many entries as the driver names: here no list is longer than [`MOST`].

@@ -22,7 +22,7 @@ pub fn keep_no_memory() {
 }
 
 /// Ends the process at once: no destructor of a library is run, which could hang and would run beside other threads.
-pub fn leave() -> ! {
+pub fn leave(code: i32) -> ! {
     // SAFETY: nothing of ours is left to be done, and standard error is not buffered.
-    unsafe { _exit(0) }
+    unsafe { _exit(code) }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::libc;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -24,8 +25,7 @@ pub fn on_signal() -> io::Result<Shutdown> {
         tracing::info!(signal, "Asked to end");
         asked.send_replace(true);
         next().await;
-        #[expect(clippy::disallowed_methods, reason = "the second signal means now")]
-        std::process::exit(130);
+        libc::leave(130);
     });
     Ok(Shutdown(shutdown))
 }

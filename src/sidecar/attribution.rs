@@ -15,7 +15,7 @@ use crate::gpu::Device;
 pub struct Evidence<'a> {
     /// What the driver shows in this container.
     pub visible: &'a [Device],
-    /// How many more are there whose UUID the driver did not give.
+    /// How many more are there, or have been and were the session's, that the driver does not name.
     pub unnamed: usize,
     /// The desktop's resource claims, where this container was given them: what it sees then is the desktop's.
     pub claim: Option<Claim>,
@@ -28,7 +28,7 @@ pub struct Evidence<'a> {
     /// What can be said of processes.
     pub processes: Processes,
     /// `NVIDIA_VISIBLE_DEVICES` of the desktop's processes, or why it is not known.
-    pub hint: Option<Result<String, Pass>>,
+    pub hint: Option<Result<Hint, Pass>>,
     /// Whether the whole node's devices are shown where no rung holds.
     pub node: bool,
 }
@@ -57,6 +57,15 @@ pub enum Processes {
         /// A session that is idle holds its device all the same, but we only remember it.
         now: bool,
     },
+}
+
+/// What the environment of the desktop's processes says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// A list of devices.
+    pub devices: String,
+    /// Whether a process says it now, or one did that has ended.
+    pub now: bool,
 }
 
 /// The devices that are ours, and how surely.

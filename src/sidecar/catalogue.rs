@@ -109,7 +109,7 @@ pub const CATALOGUE: &[Row] = &[
     },
     Row {
         name: "vdi_session_gpu_busy_seconds_total",
-        help: "Seconds that the GPU worked since the sidecar started, from the driver's own samples where it keeps any.",
+        help: "Seconds that the GPU worked since the sidecar started, from the driver's own samples where it keeps any; the session's own part of a shared GPU from its newest sample at each read.",
         kind: MetricType::COUNTER,
         labels: &["gpu", "scope"],
         values: |snapshot| summed(snapshot, |account| &account.busy),
@@ -334,7 +334,7 @@ pub const CATALOGUE: &[Row] = &[
     },
     Row {
         name: "vdi_metrics_nvml_errors_total",
-        help: "NVML calls that failed, by what was asked and what came back; what a device does not support is asked for once.",
+        help: "NVML calls that failed, by what was asked and what came back; what a device does not support is asked for once after each opening of the library.",
         kind: MetricType::COUNTER,
         labels: &["call", "code"],
         values: faults,

@@ -78,19 +78,20 @@ impl Counters {
         self.accounts.iter().filter(|account| account.is_held()).map(|account| account.gpu.as_str())
     }
 
-    /// Exactly these devices are read now. Where they are the session's time is counted for them, and for others no more.
-    pub(super) fn hold(&mut self, gpus: &[&str], are_ours: bool, now: Instant) {
-        for gpu in gpus {
+    /// Exactly these devices are the session's now, and time is counted for them; others are only `shown`.
+    pub(super) fn hold(&mut self, ours: &[&str], shown: &[&str], now: Instant) {
+        for gpu in ours.iter().chain(shown) {
             if self.accounts.len() < MOST_ACCOUNTS && !self.accounts.iter().any(|account| account.gpu == *gpu)
             {
                 self.accounts.push(Account::new(gpu));
             }
         }
         for account in &mut self.accounts {
-            match gpus.contains(&account.gpu.as_str()) {
-                true if are_ours => account.hold(now),
-                true => account.only_show(),
-                false => account.let_go(),
+            let is_in = |gpus: &[&str]| gpus.contains(&account.gpu.as_str());
+            match (is_in(ours), is_in(shown)) {
+                (true, _) => account.hold_from(now),
+                (false, true) => account.only_show(),
+                (false, false) => account.let_go(),
             }
         }
     }

@@ -4,12 +4,15 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
-    attribution::{self, Claim, Evidence, Ours, Pass, Processes, Scope, Verdict},
+    attribution::{self, Claim, Evidence, Hint, Ours, Pass, Processes, Scope, Verdict},
     config::Config,
     container::Container,
     processes::{self, Own},
 };
-use crate::gpu::{Driver, Fault, Process};
+use crate::gpu::{
+    Driver, Fault, Process,
+    id::{self, Id},
+};
 
 /// Who looks.
 #[derive(Debug)]
@@ -20,6 +23,10 @@ pub(super) struct Witness {
     container: Container,
     /// Devices on which processes of the pod have been seen, by UUID.
     seen: Vec<String>,
+    /// What the desktop's environment said last.
+    hint: Option<String>,
+    /// The devices that a claim's metadata or, without a claim, the annotation names: those and no others.
+    named: Vec<Id>,
 }
 
 // === impl Witness ===
@@ -28,17 +35,23 @@ impl Witness {
     /// Of a container with these files.
     pub(super) fn new(config: &Config, container: Container) -> Self {
         let &Config { claim, node_totals: node, interval, .. } = config;
-        Self { claim, node, interval, container, seen: vec![] }
+        Self { claim, node, interval, container, seen: vec![], hint: None, named: vec![] }
     }
 
     /// The process lists are the dearest calls: they are asked for only where no rung above them holds.
     pub(super) fn verdict(&mut self, driver: &mut Driver<'_>) -> Verdict {
         let (handed_over, sharing) = self.container.told();
+        let metadata = if self.claim.is_some() { self.container.claimed_devices() } else { vec![] };
+        self.named = match (self.claim, &handed_over) {
+            (Some(_), _) => metadata.iter().filter_map(|uuid| Id::uuid(uuid)).collect(),
+            (None, told) => told.as_deref().and_then(|told| id::list(told).ok()).unwrap_or_default(),
+        };
+        let is_visible = |uuid: &&String| driver.devices().iter().any(|device| device.uuid == **uuid);
         let mut evidence = Evidence {
             visible: &[],
-            unnamed: driver.unnamed().len(),
+            unnamed: driver.unnamed().len() + self.seen.iter().filter(|uuid| !is_visible(uuid)).count(),
             claim: self.claim,
-            metadata: if self.claim.is_some() { self.container.claimed_devices() } else { vec![] },
+            metadata,
             handed_over,
             sharing,
             processes: Processes::Unasked,
@@ -51,9 +64,40 @@ impl Witness {
             return first;
         }
         evidence.processes = self.processes(driver);
-        evidence.hint = Some(self.container.visible_devices());
+        evidence.hint = Some(self.hint());
         evidence.node = self.node;
         attribution::decide(&Evidence { visible: driver.devices(), ..evidence })
+    }
+
+    /// Whether a device that is not visible is the session's all the same: it was, nobody has named others since, and either
+    /// there is one that the driver cannot name, or something says that it has to be there.
+    pub(super) fn misses(&self, uuid: &str, driver: &Driver<'_>) -> bool {
+        let names = |id: &Id| id.as_uuid().is_none_or(|named| named.eq_ignore_ascii_case(uuid));
+        let is_known =
+            self.claim.is_some() || !self.named.is_empty() || self.seen.iter().any(|seen| seen == uuid);
+        (self.named.is_empty() || self.named.iter().any(names)) && (is_known || !driver.unnamed().is_empty())
+    }
+
+    /// The devices that are named and not visible, as far as they are named by UUID; each once.
+    pub(super) fn named_in_vain(&self, driver: &Driver<'_>) -> Vec<&str> {
+        let is_visible = |id: &Id| driver.devices().iter().any(|device| id.is(device));
+        let mut found: Vec<&str> = vec![];
+        for uuid in self.named.iter().filter(|id| !is_visible(id)).filter_map(Id::as_uuid) {
+            if !found.iter().any(|known| known.eq_ignore_ascii_case(uuid)) {
+                found.push(uuid);
+            }
+        }
+        found
+    }
+
+    fn hint(&mut self) -> Result<Hint, Pass> {
+        match self.container.visible_devices() {
+            Ok(devices) => {
+                self.hint = Some(devices.clone());
+                Ok(Hint { devices, now: true })
+            }
+            Err(pass) => self.hint.clone().map(|devices| Hint { devices, now: false }).ok_or(pass),
+        }
     }
 
     /// On which devices processes of this pod are or have been.
@@ -116,16 +160,20 @@ impl Witness {
         }
         let Some(listed) = driver.processes(ours.place)? else { return Ok(None) };
         let Some(listed) = self.own_processes(driver, ours.place, listed) else { return Ok(None) };
-        let since = if since > 0 { since } else { self.an_interval_ago() };
+        let now = unix_microseconds();
+        // Where the clock was set back, what is known is of a time to come, and nothing would be newer.
+        let since = match since {
+            since if (1..=now).contains(&since) => since,
+            _ => now.saturating_sub(self.interval.as_micros() as u64),
+        };
         // What is the session's alone needs no part of it to be told.
         let shares = if ours.scope == Scope::Session { None } else { driver.shares(ours.place, since)? };
         let own = processes::own(&listed, shares.as_deref());
         Ok(Some(Own { newest: own.newest.max(since), ..own }))
     }
+}
 
-    /// In the driver's microseconds, which are the wall clock's.
-    fn an_interval_ago(&self) -> u64 {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        now.saturating_sub(self.interval).as_micros() as u64
-    }
+/// The driver's times are the wall clock's.
+fn unix_microseconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros() as u64
 }

@@ -220,24 +220,21 @@ impl Poller {
             return false;
         }
         let verdict = self.witness.verdict(driver);
-        let missing = nameless.map_or(vec![], |fault| self.missing(driver, fault));
-        match (verdict.outcome, &missing[..]) {
+        let missing = self.missing(driver);
+        match (verdict.outcome, missing.first()) {
             (Ok(found), _) => {
                 self.snapshot.passed = verdict.passed;
-                self.read_all(driver, found, missing)
+                return self.read_all(driver, found, missing);
             }
             // What evidence there is speaks of one that cannot be seen for now.
-            (Err(_), [(_, reason), ..]) => {
-                self.without(*reason);
-                false
-            }
-            (Err(reason), []) => {
-                self.counters.hold(&[], false, Instant::now());
+            (Err(_), Some((_, reason))) => self.show_none(*reason),
+            (Err(reason), None) => {
                 self.show_none(reason);
                 self.snapshot.passed = verdict.passed;
-                false
             }
         }
+        self.hold(&[], &[], &missing);
+        false
     }
 
     fn read_all(
@@ -247,31 +244,25 @@ impl Poller {
         missing: Vec<(String, Reason)>,
     ) -> bool {
         let known = Known { strategy: found.strategy, scope: found.scope(), confidence: found.confidence };
-        let visible = found.ours.iter().map(|ours| driver.devices()[ours.place].uuid.as_str());
-        let uuids: Vec<&str> = visible.chain(missing.iter().map(|(uuid, _)| uuid.as_str())).collect();
-        self.counters.hold(&uuids, known.scope != Scope::Node, Instant::now());
-        self.snapshot.gpus.clear();
-        self.snapshot.lost = missing;
-        if let Some(fault) = driver
-            .unnamed()
-            .first()
-            .filter(|_| known.strategy == Strategy::Claim && self.snapshot.lost.is_empty())
-        {
-            // All that is visible by a claim is the session's, and so is what never had a name.
-            self.snapshot.lost.push((String::new(), (*fault).into()));
+        let visible: Vec<&str> =
+            found.ours.iter().map(|ours| driver.devices()[ours.place].uuid.as_str()).collect();
+        match known.scope {
+            Scope::Node => self.hold(&[], &visible, &missing),
+            _ => self.hold(&visible, &[], &missing),
         }
+        self.snapshot.gpus.clear();
+        self.snapshot.lost = self.never_seen(driver, known.strategy, &missing);
+        self.snapshot.lost.extend(missing);
         let before = driver.faults().len();
         for ours in found.ours {
             match self.read(driver, ours) {
                 Ok(gpu) => self.snapshot.gpus.push(gpu),
                 Err(fault) => {
                     let uuid = driver.devices()[ours.place].uuid.clone();
+                    self.counters.missed(&uuid);
                     self.snapshot.lost.push((uuid, fault.into()));
                 }
             }
-        }
-        for (gpu, _) in &self.snapshot.lost {
-            self.counters.missed(gpu);
         }
         match &self.snapshot.lost[..] {
             [(_, reason), ..] if self.snapshot.gpus.is_empty() => {
@@ -286,14 +277,48 @@ impl Poller {
             && driver.faults()[before..].iter().all(|fault| fault.is_for_good())
     }
 
+    fn hold(&mut self, ours: &[&str], shown: &[&str], missing: &[(String, Reason)]) {
+        let missing: Vec<&str> = missing.iter().map(|(uuid, _)| uuid.as_str()).collect();
+        self.counters.hold(&[ours, &missing].concat(), shown, Instant::now());
+        for gpu in missing {
+            self.counters.missed(gpu);
+        }
+    }
+
     /// The session's devices that the driver does not name any more.
-    fn missing(&self, driver: &Driver<'_>, fault: Fault) -> Vec<(String, Reason)> {
-        let is_visible = |uuid: &&str| driver.devices().iter().any(|device| device.uuid == **uuid);
-        self.counters
-            .held()
-            .filter(|uuid| !is_visible(uuid))
-            .map(|uuid| (uuid.to_owned(), fault.into()))
-            .collect()
+    fn missing(&self, driver: &Driver<'_>) -> Vec<(String, Reason)> {
+        let is_visible = |uuid: &str| driver.devices().iter().any(|device| device.uuid == uuid);
+        let why = driver.unnamed().first().map_or(Reason::NotVisible, |fault| Reason::from(*fault));
+        let missing =
+            self.counters.held().filter(|uuid| !is_visible(uuid) && self.witness.misses(uuid, driver));
+        missing.map(|uuid| (uuid.to_owned(), why)).collect()
+    }
+
+    /// Devices that are named and were never visible; and of a claim one that has no name, because all that is visible by it
+    /// is the session's.
+    fn never_seen(
+        &self,
+        driver: &Driver<'_>,
+        by: Strategy,
+        missing: &[(String, Reason)],
+    ) -> Vec<(String, Reason)> {
+        if !matches!(by, Strategy::Claim | Strategy::HandedOver) {
+            return vec![];
+        }
+        let is_new = |uuid: &&str| missing.iter().all(|(known, _)| !known.eq_ignore_ascii_case(uuid));
+        let mut found: Vec<_> = self
+            .witness
+            .named_in_vain(driver)
+            .into_iter()
+            .filter(is_new)
+            .map(|uuid| (uuid.to_owned(), Reason::NotVisible))
+            .collect();
+        if let (Strategy::Claim, Some(fault), true, true) =
+            (by, driver.unnamed().first(), missing.is_empty(), found.is_empty())
+        {
+            found.push((String::new(), (*fault).into()));
+        }
+        found
     }
 
     fn read(&mut self, driver: &mut Driver<'_>, ours: Ours) -> Result<Gpu, Fault> {

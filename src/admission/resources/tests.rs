@@ -63,6 +63,9 @@ fn where_limits_are_added_up_its_own_is_small() {
     let counted = with_quota(Resource::Cpu, true, "4", "0", vec![]);
     let share = fitted(pod(json!({"limits": {"cpu": "1"}})), &counted).unwrap();
     assert_eq!(share.limits[0], Some(q("100m")));
+    let of_others = with_quota(Resource::Cpu, true, "4", "0", vec![Scope::PriorityClass(None)]);
+    let share = fitted(pod(json!({"limits": {"cpu": "1"}})), &of_others).unwrap();
+    assert_eq!(share.limits[0], Some(q("500m")), "a quota that does not count this pod");
     let of_requests = with_quota(Resource::Cpu, false, "4", "0", vec![]);
     let share = fitted(pod(json!({"requests": {"cpu": "1"}})), &of_requests).unwrap();
     assert_eq!(share.limits[0], Some(q("500m")));

@@ -66,8 +66,8 @@ fn processes(evidence: &Evidence<'_>) -> Result<Found, Pass> {
 }
 
 fn environment(evidence: &Evidence<'_>) -> Result<Found, Pass> {
-    let text = evidence.hint.clone().unwrap_or(Err(Pass::NotGiven))?;
-    named(evidence, &text, Confidence::Good)
+    let hint = evidence.hint.clone().unwrap_or(Err(Pass::NotGiven))?;
+    named(evidence, &hint.devices, if hint.now { Confidence::Good } else { Confidence::Remembered })
 }
 
 fn node(evidence: &Evidence<'_>) -> Result<Found, Pass> {

@@ -71,8 +71,12 @@ fn each_rung_holds_where_those_above_do_not() {
             Ok((Strategy::Processes, Remembered, vec![(1, Device)])),
         ),
         (
-            Evidence { hint: Some(Ok("2".into())), ..several.clone() },
+            Evidence { hint: Some(Ok(Hint { devices: "2".into(), now: true })), ..several.clone() },
             Ok((Strategy::Environment, Good, vec![(2, Device)])),
+        ),
+        (
+            Evidence { hint: Some(Ok(Hint { devices: "2".into(), now: false })), ..several.clone() },
+            Ok((Strategy::Environment, Remembered, vec![(2, Device)])),
         ),
         (
             Evidence { node: true, ..several.clone() },
@@ -130,7 +134,7 @@ fn every_rung_that_is_passed_over_says_why() {
             Pass::NoPermission,
         ),
         (
-            Evidence { hint: Some(Ok("void".into())), ..several.clone() },
+            Evidence { hint: Some(Ok(Hint { devices: "void".into(), now: true })), ..several.clone() },
             Strategy::Environment,
             Pass::NotUnderstood,
         ),

@@ -65,7 +65,7 @@ words! {
         Exact = "exact",
         /// Right unless the node shares its cards, which a container cannot see.
         Good = "good",
-        /// It was exact; nothing says so now, because the session is idle.
+        /// It was known; nothing says so now, because the session is idle or its processes have ended.
         Remembered = "remembered",
         /// Nothing says that it is ours.
         None = "none",

@@ -106,8 +106,15 @@ impl Account {
         self.read.map(|last| now.saturating_duration_since(last.at))
     }
 
-    /// It is the session's at this moment, and has been since the last if it was then.
-    pub(super) fn hold(&mut self, now: Instant) {
+    /// It is the session's, from now on where it was not; what was read of it then is not the session's.
+    pub(super) fn hold_from(&mut self, now: Instant) {
+        if !self.is_held() {
+            self.let_go();
+        }
+        self.hold(now);
+    }
+
+    fn hold(&mut self, now: Instant) {
         let step = self.held.map_or(0.0, |before| now.saturating_duration_since(before).as_secs_f64());
         *self.allocated.get_or_insert_default() += step;
         self.silence += step;
@@ -158,8 +165,10 @@ impl Account {
         let energy = self.take_energy(part.zip(done.ratio), read);
         take_engines(read);
         self.take_memory(read);
-        self.scope = Some(if part.is_some() { Scope::Session } else { read.scopes.device });
-        let share = read.own.map_or(0, |own| own.newest).max(self.read.map_or(0, |last| last.share));
+        // At the end of a session its processes are gone, and what they did is still its own.
+        let still = self.scope == Some(Scope::Session) && before == Some(read.scopes.device);
+        self.scope = Some(if part.is_some() || still { Scope::Session } else { read.scopes.device });
+        let share = read.own.map_or_else(|| self.read.map_or(0, |last| last.share), |own| own.newest);
         (self.silence, self.missed) = (0.0, 0.0);
         self.read = Some(Last { at: read.now, tick, share, scope: read.scopes.device, energy });
     }
@@ -198,7 +207,9 @@ impl Account {
         if done.ratio.is_some() {
             self.busy.add(scope, done.busy);
         }
-        self.unsampled += (done.unsampled - self.missed).max(0.0);
+        if self.is_held() {
+            self.unsampled += (done.unsampled - self.missed).max(0.0);
+        }
     }
 
     /// Adds what the session's own processes had of a shared device; of one that is ours alone nobody needs to know.

@@ -14,7 +14,7 @@ fn counters(scope: Scope, reads: &[(u64, Reading)]) -> Counters {
     let start = Instant::now();
     for (at, reading) in reads {
         let now = start + Duration::from_secs(*at);
-        counters.hold(&[GPU], true, now);
+        counters.hold(&[GPU], &[], now);
         counters.read(GPU, Scopes { device: scope, card: scope }, reading, None, now);
     }
     counters
@@ -95,7 +95,7 @@ fn the_edge_of_the_samples_is_counted_once() {
     let start = Instant::now();
     for at in (0..1000).map(|number| number * 4_700_000 + number % 3 * 100_000) {
         let now = start + Duration::from_micros(at);
-        counters.hold(&[GPU], true, now);
+        counters.hold(&[GPU], &[], now);
         counters.read(GPU, Scopes { device: Scope::Session, card: Scope::Session }, &read(at), None, now);
     }
     let account = &counters.accounts()[0];
@@ -125,7 +125,7 @@ fn while_nobody_can_look_time_is_unsampled_and_later_samples_do_not_take_that_ba
         let now = start + Duration::from_secs(at);
         match reading {
             Some(reading) => {
-                counters.hold(&[GPU], true, now);
+                counters.hold(&[GPU], &[], now);
                 counters.read(GPU, scopes, &reading, None, now);
             }
             None => counters.hold_on(now),
@@ -140,7 +140,7 @@ fn what_is_only_shown_is_not_held() {
     let mut counters = Counters::new(INTERVAL);
     let start = Instant::now();
     for seconds in [0, 15] {
-        counters.hold(&[GPU], false, start + Duration::from_secs(seconds));
+        counters.hold(&[], &[GPU], start + Duration::from_secs(seconds));
         let scopes = Scopes { device: Scope::Node, card: Scope::Node };
         counters.read(GPU, scopes, &window(1.0), None, start + Duration::from_secs(seconds));
     }
@@ -182,7 +182,7 @@ fn the_sessions_own_part_of_a_shared_card_is_apart() {
     let mut shown = Shown::default();
     for (at, millijoules) in [(0, 0), (15, 30_000)] {
         let now = start + Duration::from_secs(at);
-        counters.hold(&[GPU], true, now);
+        counters.hold(&[GPU], &[], now);
         let memory = Some(Memory { used: 900, total: 1000 });
         let reading = Reading { energy: Some(millijoules), memory, encoder: Some(0.6), ..window(0.8) };
         shown = counters.read(
@@ -208,12 +208,12 @@ fn a_device_counts_only_while_it_is_held() {
     let mut counters = Counters::new(INTERVAL);
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
-    counters.hold(&[GPU], true, at(0));
+    counters.hold(&[GPU], &[], at(0));
     counters.hold_on(at(15));
-    counters.hold(&["GPU-2"], true, at(30));
+    counters.hold(&["GPU-2"], &[], at(30));
     counters.hold_on(at(45));
-    counters.hold(&[GPU, "GPU-2"], true, at(60));
-    counters.hold(&[GPU], true, at(75));
+    counters.hold(&[GPU, "GPU-2"], &[], at(60));
+    counters.hold(&[GPU], &[], at(75));
     let of = |value: fn(&Account) -> f64| counters.accounts().iter().map(value).collect::<Vec<_>>();
     assert_eq!(of(|account| account.allocated.unwrap()), [15.0 + 15.0, 30.0]);
     assert_eq!(of(|account| account.unsampled), [15.0, 15.0]);
@@ -222,7 +222,7 @@ fn a_device_counts_only_while_it_is_held() {
 #[test]
 fn kinds_of_faults_are_bounded() {
     let mut counters = Counters::new(INTERVAL);
-    counters.hold(&[GPU], true, Instant::now());
+    counters.hold(&[GPU], &[], Instant::now());
     for code in (0..100).chain([0]) {
         counters.reported(GPU, &Xid { card: GPU.into(), code: Some(code) });
     }
@@ -230,7 +230,7 @@ fn kinds_of_faults_are_bounded() {
     let xids = &counters.accounts()[0].xids;
     assert_eq!((xids[0], xids[MOST_XIDS], xids.len()), ((Some(0), 2), (None, 84), MOST_XIDS + 1));
     for number in 0..100 {
-        counters.hold(&[&format!("GPU-{number}")], true, Instant::now());
+        counters.hold(&[&format!("GPU-{number}")], &[], Instant::now());
     }
     assert_eq!(counters.accounts().len(), MOST_ACCOUNTS);
 }

@@ -52,10 +52,9 @@ fn listening_is_begun_anew_after_it_has_failed() {
         let mut scenario = busy_gpu();
         scenario.devices[0].xids = Some(xids.to_vec());
         if failing {
-            scenario.calls.insert(
-                Symbol::nvmlEventSetWait_v2,
-                Behaviour { returns: Some(999), ..Behaviour::default() },
-            );
+            for symbol in [Symbol::nvmlEventSetWait_v2, Symbol::nvmlEventSetCreate] {
+                scenario.calls.insert(symbol, Behaviour { returns: Some(999), ..Behaviour::default() });
+            }
         }
         scenario
     };
@@ -166,6 +165,51 @@ fn one_that_is_lost_beside_anothers_is_held_on_to() {
     sidecar.scrape_until("time", |seen| total(seen, "allocated", UUID) > total(&gone, "allocated", UUID));
     sidecar.play(&two);
     sidecar.scrape_until("the return", |seen| total(seen, "busy", UUID) > total(&gone, "busy", UUID));
+}
+
+/// What a broker does with a broken card.
+#[test]
+fn one_that_is_lost_is_let_go_of_where_another_is_named() {
+    let mut two = busy_gpu();
+    two.devices.insert(0, Device { uuid: Some(OTHER.into()), ..two.devices[0].clone() });
+    let sidecar = Sidecar::start(&two, &[FAST]);
+    sidecar.annotate(UUID);
+    sidecar.scrape_until("work", |seen| total(seen, "busy", UUID) > 0.05);
+    two.devices[1].lost = true;
+    sidecar.play(&two);
+    sidecar.scrape_until("the second try", |seen| tries(seen) >= 2.0);
+    sidecar.annotate(OTHER);
+    let other = sidecar.scrape_until("the other", |seen| total(seen, "busy", OTHER) > 0.0);
+    let later =
+        sidecar.scrape_until("time", |seen| total(seen, "busy", OTHER) > total(&other, "busy", OTHER));
+    assert_eq!(total(&later, "allocated", UUID), total(&other, "allocated", UUID));
+    assert_eq!(later.series("vdi_session_gpu_unavailable_info").count(), 0);
+    assert_eq!(later.value(SUCCESS, &[]), Some(1.0));
+}
+
+/// A card that is taken away leaves its neighbour alone.
+#[test]
+fn a_neighbour_is_not_ours_because_our_own_is_gone() {
+    let container = Container { own_pid: 9, processes: [(7, String::new())].into(), ..Container::default() };
+    for node_totals in [false, true] {
+        let mut two = busy_gpu();
+        (two.devices[0].compute, two.devices[0].graphics) = (Some(vec![]), Some(vec![]));
+        two.devices.push(Device { uuid: Some(OTHER.into()), ..two.devices[0].clone() });
+        two.devices[1].compute = Some(vec![fake_nvml::Process { pid: 7, memory: Some(1), lists: None }]);
+        let settings = [FAST, (env::NODE_TOTALS, "all")];
+        let sidecar = Sidecar::start_in(&container, &two, &settings[..1 + usize::from(node_totals)]);
+        sidecar.scrape_until("work", |seen| total(seen, "busy", OTHER) > 0.05);
+        two.devices.pop();
+        sidecar.play(&two);
+        let gone = sidecar.scrape_until("its end", |seen| {
+            seen.value("vdi_session_gpu_unavailable_info", &[("reason", "not_visible")]).is_some()
+        });
+        let later = sidecar
+            .scrape_until("time", |seen| total(seen, "allocated", OTHER) > total(&gone, "allocated", OTHER));
+        assert_eq!(later.value(BUSY, &[("gpu", UUID), ("scope", "session")]), None);
+        assert_eq!(later.value("vdi_session_gpu_allocated_seconds_total", &[("gpu", UUID)]), None);
+        assert_eq!(later.value(SUCCESS, &[]), Some(0.0));
+    }
 }
 
 /// A driver that was loaded anew begins its counter at nothing.

@@ -106,6 +106,71 @@ fn the_last_word_has_the_scope_that_holds_at_the_end() {
     assert_eq!(scopes(BUSY), ["session", "device"], "counters stay");
 }
 
+/// Its processes are gone by then, and its last word is of them all the same.
+#[test]
+fn the_last_word_of_a_shared_card_is_of_the_sessions_own() {
+    let pid = 7;
+    let container =
+        Container { own_pid: 9, processes: [(pid, String::new())].into(), ..Container::default() };
+    let mut shared = busy_gpu();
+    let process = fake_nvml::Process { pid, memory: Some(1 << 30), lists: None };
+    (shared.devices[0].compute, shared.devices[0].graphics) = (Some(vec![process]), Some(vec![]));
+    shared.devices[0].shares = Some(vec![fake_nvml::Share { pid, sm: 10, ..fake_nvml::Share::default() }]);
+    let sidecar = Sidecar::start_in(&container, &shared, &[FAST]);
+    sidecar.annotate(&format!("{UUID}::1"));
+    let word = sidecar.word_until("own work", |word| {
+        word["gpus"][0]["scope"] == "session" && word["gpus"][0]["peak"] == 1u64 << 30
+    });
+    shared.devices[0].compute = Some(vec![]);
+    sidecar.play(&shared);
+    sidecar.scrape_until("their end", |seen| {
+        seen.value("vdi_session_gpu_processes", &[("kind", "compute")]) == Some(0.0)
+    });
+    let (_, last) = sidecar.end();
+    assert_eq!(
+        (&last["gpus"][0]["scope"], &last["gpus"][0]["peak"]),
+        (&"session".into(), &(1u64 << 30).into())
+    );
+    assert!(last["gpus"][0]["busy"].as_f64() >= word["gpus"][0]["busy"].as_f64());
+}
+
+#[test]
+fn what_the_desktops_environment_said_is_remembered() {
+    let desktop = format!("HOME=/home/alice\0NVIDIA_VISIBLE_DEVICES={UUID}\0");
+    let container = Container { own_pid: 9, processes: [(7, desktop)].into(), ..Container::default() };
+    let mut two = busy_gpu();
+    two.devices.push(Device { uuid: Some(OTHER.into()), ..two.devices[0].clone() });
+    let sidecar = Sidecar::start_in(&container, &two, &[FAST]);
+    let word = sidecar.word_until("work", |word| word["by"] == serde_json::json!(["environment", "good"]));
+    assert_eq!(word["gpus"][0]["scope"], "device");
+    fs::remove_dir_all(sidecar.root.join("proc/7")).unwrap();
+    sidecar.word_until("its end", |word| word["by"][1] == "remembered");
+    assert_eq!(sidecar.end().1["by"], serde_json::json!(["environment", "remembered"]));
+}
+
+/// After the wall clock was set back what is known is of a time to come.
+#[test]
+fn own_work_is_counted_again_after_the_clock_was_set_back() {
+    let pid = 7;
+    let container =
+        Container { own_pid: 9, processes: [(pid, String::new())].into(), ..Container::default() };
+    let at = |ahead: u64| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as u64;
+        let mut shared = busy_gpu();
+        let process = fake_nvml::Process { pid, memory: Some(1 << 30), lists: None };
+        (shared.devices[0].compute, shared.devices[0].graphics) = (Some(vec![process]), Some(vec![]));
+        let at_us = (ahead > 0).then_some(now + ahead);
+        shared.devices[0].shares =
+            Some(vec![fake_nvml::Share { pid, sm: 50, at_us, ..fake_nvml::Share::default() }]);
+        shared
+    };
+    let sidecar = Sidecar::start_in(&container, &at(3_600_000_000), &[FAST]);
+    sidecar.annotate(&format!("{UUID}::1"));
+    sidecar.word_until("the annotation", |word| word["by"][0] == "handed_over");
+    sidecar.play(&at(0));
+    sidecar.scrape_until("own work", |seen| seen.value(BUSY, &[("scope", "session")]) > Some(0.5));
+}
+
 #[test]
 fn processes_come_and_go_and_are_remembered() {
     let pid = 7;
