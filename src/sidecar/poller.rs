@@ -251,8 +251,8 @@ impl Poller {
             _ => self.hold(&visible, &[], &missing),
         }
         self.snapshot.gpus.clear();
-        self.snapshot.lost = self.never_seen(driver, known.strategy, &missing);
-        self.snapshot.lost.extend(missing);
+        let never_seen = self.never_seen(driver, known.strategy, &missing);
+        self.snapshot.lost = missing;
         let before = driver.faults().len();
         for ours in found.ours {
             match self.read(driver, ours) {
@@ -264,6 +264,7 @@ impl Poller {
                 }
             }
         }
+        self.snapshot.lost.extend(never_seen);
         match &self.snapshot.lost[..] {
             [(_, reason), ..] if self.snapshot.gpus.is_empty() => {
                 let reason = *reason;
