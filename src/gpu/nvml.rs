@@ -46,8 +46,9 @@ pub struct Driver<'n> {
     events: Option<EventSet<'n>>,
     /// Whether listening has failed and is to be begun anew.
     listen_again: bool,
-    /// Of a device that gave nothing at all in this poll, one of its failures.
-    mute: Option<Fault>,
+    /// Why the library may show more once it is opened anew: one failure of a device that gave nothing at all in this poll, or
+    /// that a device is missed.
+    more: Option<Fault>,
     /// The process lists of this poll, by place: they are the dearest of all calls.
     listed: Vec<(usize, Option<Vec<Process>>)>,
     support: Support,
@@ -122,7 +123,7 @@ impl Library {
         }
         self.opening.succeeded();
         let lost = faults.iter().find(|fault| fault.is_of_device());
-        let outcome = if let Some(fault) = lost.or(driver.mute.as_ref()).or_else(|| driver.unnamed.first()) {
+        let outcome = if let Some(fault) = lost.or(driver.more.as_ref()).or_else(|| driver.unnamed.first()) {
             self.looking.lost(*fault)
         } else {
             self.looking.succeeded();
@@ -166,7 +167,7 @@ impl<'n> Driver<'n> {
             unnamed: vec![],
             events: None,
             listen_again: false,
-            mute: None,
+            more: None,
             listed: vec![],
             support: Support::default(),
         };
@@ -197,13 +198,18 @@ impl<'n> Driver<'n> {
         &self.unnamed
     }
 
+    /// A device is missed that ought to be there: it is looked for by opening the library anew.
+    pub fn misses(&mut self) {
+        self.more.get_or_insert(Fault { call: Call::DeviceHandle, code: Code::NotFound });
+    }
+
     /// Asks whether the driver still answers and shows as many devices.
     ///
     /// # Errors
     /// Fails where it does not.
     pub fn check(&mut self) -> Result<(), Fault> {
         self.listed.clear();
-        self.mute = None;
+        self.more = None;
         if std::mem::take(&mut self.listen_again) {
             self.events = self.listen();
         }
@@ -271,7 +277,7 @@ impl<'n> Driver<'n> {
         match faults.next().copied() {
             // It answers, and nothing: it may once the library is opened anew.
             Some(fault) if reading == Reading::default() => {
-                self.mute = Some(fault);
+                self.more = Some(fault);
                 Err(fault)
             }
             _ => Ok(reading),
@@ -350,8 +356,9 @@ impl<'n> Driver<'n> {
                 }
                 Err(NvmlError::Timeout) => thread::sleep(look.saturating_sub(began.elapsed())),
                 Err(error) => {
-                    self.notes.faults.push(fault(Call::Events, &error));
-                    (self.events, self.listen_again) = (None, true);
+                    let fault = fault(Call::Events, &error);
+                    self.notes.faults.push(fault);
+                    (self.events, self.listen_again) = (None, !fault.is_for_good());
                 }
             }
             if is_over(Duration::ZERO) {
@@ -369,7 +376,8 @@ impl<'n> Driver<'n> {
             None => false,
         };
         let compute_mode = self.notes.take_if_any(Call::ComputeMode, card.compute_mode())?;
-        let minor = self.notes.take_if_any(Call::MinorNumber, card.minor_number())?;
+        // Without it, or the numbers of a slice, only some names do not match.
+        let minor = self.notes.take_if_any(Call::MinorNumber, card.minor_number()).ok().flatten();
         let slices = if is_cut { self.slices(&card)? } else { vec![] };
         let device = Device {
             uuid,
@@ -394,8 +402,8 @@ impl<'n> Driver<'n> {
         let uuid = self.new_uuid(&slice)?;
         let slice_of = Slice {
             card: card.uuid.clone(),
-            gpu_instance: self.notes.take_if_any(Call::GpuInstance, raw::gpu_instance(&slice))?,
-            compute_instance: self.notes.take_if_any(Call::ComputeInstance, raw::compute_instance(&slice))?,
+            gpu_instance: self.notes.take(Call::GpuInstance, raw::gpu_instance(&slice)).ok(),
+            compute_instance: self.notes.take(Call::ComputeInstance, raw::compute_instance(&slice)).ok(),
         };
         let model = self.notes.take(Call::Name, slice.name()).ok();
         let (index, minor) = (card.index, card.minor);
@@ -411,7 +419,10 @@ impl<'n> Driver<'n> {
         for number in 0..most {
             match card.mig_device_by_index(number) {
                 Err(NvmlError::NotFound | NvmlError::InvalidArg) => self.notes.calls += 1,
-                answer => slices.push(self.notes.take(Call::Slices, answer)?),
+                answer => match self.notes.take(Call::Slices, answer) {
+                    Ok(slice) => slices.push(slice),
+                    Err(fault) => self.unnamed.push(fault),
+                },
             }
         }
         Ok(slices)
@@ -452,7 +463,7 @@ impl<'n> Driver<'n> {
             let listening = cards.into_iter().try_fold(set, |set, card| card.register_events(xid, set));
             self.notes.take(Call::Events, listening.map_err(|failed| failed.error))
         });
-        self.listen_again = listening.is_err();
+        self.listen_again = listening.as_ref().is_err_and(|fault| !fault.is_for_good());
         listening.ok()
     }
 

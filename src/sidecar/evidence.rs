@@ -72,10 +72,20 @@ impl Witness {
     /// Whether a device that is not visible is the session's all the same: it was, nobody has named others since, and either
     /// there is one that the driver cannot name, or something says that it has to be there.
     pub(super) fn misses(&self, uuid: &str, driver: &Driver<'_>) -> bool {
-        let names = |id: &Id| id.as_uuid().is_none_or(|named| named.eq_ignore_ascii_case(uuid));
+        let is_there = |id: &Id| driver.devices().iter().any(|device| id.is(device));
+        // A number that stands for none that is there may have stood for it.
+        let names = |id: &Id| match id.as_uuid() {
+            Some(named) => named.eq_ignore_ascii_case(uuid),
+            None => !is_there(id),
+        };
         let is_known =
             self.claim.is_some() || !self.named.is_empty() || self.seen.iter().any(|seen| seen == uuid);
         (self.named.is_empty() || self.named.iter().any(names)) && (is_known || !driver.unnamed().is_empty())
+    }
+
+    /// Whether somebody has named the session's devices, and so no others are.
+    pub(super) fn is_told(&self) -> bool {
+        !self.named.is_empty()
     }
 
     /// The devices that are named and not visible, as far as they are named by UUID; each once.
@@ -91,13 +101,15 @@ impl Witness {
     }
 
     fn hint(&mut self) -> Result<Hint, Pass> {
-        match self.container.visible_devices() {
-            Ok(devices) => {
-                self.hint = Some(devices.clone());
-                Ok(Hint { devices, now: true })
-            }
-            Err(pass) => self.hint.clone().map(|devices| Hint { devices, now: false }).ok_or(pass),
+        let said = self.container.visible_devices();
+        let names = |devices: &&String| id::list(devices).is_ok_and(|ids| !ids.is_empty());
+        match (said.as_ref().ok().filter(names), self.hint.clone()) {
+            (Some(devices), _) => self.hint = Some(devices.clone()),
+            // Another process says nothing, or none is left.
+            (None, Some(devices)) => return Ok(Hint { devices, now: false }),
+            (None, None) => {}
         }
+        said.map(|devices| Hint { devices, now: true })
     }
 
     /// On which devices processes of this pod are or have been.

@@ -213,9 +213,7 @@ impl Poller {
 
     /// One read with an open library: whether each of the session's devices gave every value that it supports.
     fn poll(&mut self, driver: &mut Driver<'_>) -> bool {
-        let nameless = driver.unnamed().first().copied();
-        let alone = nameless.filter(|_| driver.devices().is_empty());
-        if let Some(fault) = driver.check().err().or(alone) {
+        if let Err(fault) = driver.check() {
             self.without(fault.into());
             return false;
         }
@@ -229,9 +227,14 @@ impl Poller {
             // What evidence there is speaks of one that cannot be seen for now.
             (Err(_), Some((_, reason))) => self.show_none(*reason),
             (Err(reason), None) => {
-                self.show_none(reason);
+                let is_unseen =
+                    matches!(reason, Reason::NotVisible | Reason::NoDevice) && !driver.unnamed().is_empty();
+                self.show_none(if is_unseen { why_missing(driver) } else { reason });
                 self.snapshot.passed = verdict.passed;
             }
+        }
+        if !missing.is_empty() || self.witness.is_told() {
+            driver.misses();
         }
         self.hold(&[], &[], &missing);
         false
@@ -252,6 +255,9 @@ impl Poller {
         }
         self.snapshot.gpus.clear();
         let never_seen = self.never_seen(driver, known.strategy, &missing);
+        if !missing.is_empty() || !never_seen.is_empty() {
+            driver.misses();
+        }
         self.snapshot.lost = missing;
         let before = driver.faults().len();
         for ours in found.ours {
@@ -289,10 +295,9 @@ impl Poller {
     /// The session's devices that the driver does not name any more.
     fn missing(&self, driver: &Driver<'_>) -> Vec<(String, Reason)> {
         let is_visible = |uuid: &str| driver.devices().iter().any(|device| device.uuid == uuid);
-        let why = driver.unnamed().first().map_or(Reason::NotVisible, |fault| Reason::from(*fault));
         let missing =
             self.counters.held().filter(|uuid| !is_visible(uuid) && self.witness.misses(uuid, driver));
-        missing.map(|uuid| (uuid.to_owned(), why)).collect()
+        missing.map(|uuid| (uuid.to_owned(), why_missing(driver))).collect()
     }
 
     /// Devices that are named and were never visible; and of a claim one that has no name, because all that is visible by it
@@ -307,17 +312,14 @@ impl Poller {
             return vec![];
         }
         let is_new = |uuid: &&str| missing.iter().all(|(known, _)| !known.eq_ignore_ascii_case(uuid));
-        let mut found: Vec<_> = self
-            .witness
-            .named_in_vain(driver)
-            .into_iter()
-            .filter(is_new)
-            .map(|uuid| (uuid.to_owned(), Reason::NotVisible))
-            .collect();
-        if let (Strategy::Claim, Some(fault), true, true) =
-            (by, driver.unnamed().first(), missing.is_empty(), found.is_empty())
+        let named = self.witness.named_in_vain(driver).into_iter().filter(is_new);
+        let mut found: Vec<_> = named.map(|uuid| (uuid.to_owned(), why_missing(driver))).collect();
+        if by == Strategy::Claim
+            && !self.witness.is_told()
+            && missing.is_empty()
+            && !driver.unnamed().is_empty()
         {
-            found.push((String::new(), (*fault).into()));
+            found.push((String::new(), why_missing(driver)));
         }
         found
     }
@@ -378,6 +380,11 @@ impl Poller {
         self.last_word.lock().unwrap_or_else(PoisonError::into_inner).write(&self.snapshot, now);
         self.publish.send_replace(Arc::new(self.snapshot.clone()));
     }
+}
+
+/// Where there are devices that the driver cannot name it is one of them.
+fn why_missing(driver: &Driver<'_>) -> Reason {
+    driver.unnamed().first().map_or(Reason::NotVisible, |fault| Reason::from(*fault))
 }
 
 /// Whether somebody asks for the end within `time`.

@@ -142,7 +142,7 @@ words! {
         InSlices = "in_slices",
         /// More than one device is visible, and nothing says which is ours.
         SeveralDevices = "several_devices",
-        /// The device that somebody knows to be ours is not among the visible ones: none of those is.
+        /// The device that somebody knows to be ours is not among the visible ones.
         NotVisible = "not_visible",
         /// The device fell off the bus.
         GpuLost = "gpu_lost",

@@ -29,6 +29,8 @@ pub struct Account {
     pub xids: Vec<(Option<u64>, u64)>,
     /// The narrowest scope that was measured at the last read.
     pub(in crate::sidecar) scope: Option<Scope>,
+    /// What its values as a whole stood for then. Both are of the time when it was held last.
+    whole: Option<Scope>,
     /// When it was last known to be the session's; none while it is not.
     held: Option<Instant>,
     /// Seconds held since the last read, and those of them that are counted as unsampled already.
@@ -45,8 +47,6 @@ struct Last {
     tick: u64,
     /// The same of the samples of the session's own processes.
     share: u64,
-    /// What the values of the device stood for.
-    scope: Scope,
     /// The card's counter in millijoules, and when that was.
     energy: Option<(u64, Instant)>,
 }
@@ -110,6 +110,7 @@ impl Account {
     pub(super) fn hold_from(&mut self, now: Instant) {
         if !self.is_held() {
             self.let_go();
+            self.peak.remove(Scope::Node);
         }
         self.hold(now);
     }
@@ -154,8 +155,8 @@ impl Account {
 
     /// Takes a read in.
     pub(super) fn take(&mut self, read: &mut Read<'_>) {
-        let before = self.read.map(|last| last.scope);
-        if let Some(scope) = before.filter(|scope| *scope != read.scopes.device) {
+        let before = self.whole;
+        if let Some(scope) = before.filter(|scope| self.is_held() && *scope != read.scopes.device) {
             // It was of other use than it is now.
             self.peak.remove(scope);
         }
@@ -165,12 +166,15 @@ impl Account {
         let energy = self.take_energy(part.zip(done.ratio), read);
         take_engines(read);
         self.take_memory(read);
-        // At the end of a session its processes are gone, and what they did is still its own.
-        let still = self.scope == Some(Scope::Session) && before == Some(read.scopes.device);
-        self.scope = Some(if part.is_some() || still { Scope::Session } else { read.scopes.device });
+        if self.is_held() {
+            // At the end of a session its processes are gone, and what they did is still its own.
+            let still = self.scope == Some(Scope::Session) && before == Some(read.scopes.device);
+            self.scope = Some(if part.is_some() || still { Scope::Session } else { read.scopes.device });
+            self.whole = Some(read.scopes.device);
+        }
         let share = read.own.map_or_else(|| self.read.map_or(0, |last| last.share), |own| own.newest);
         (self.silence, self.missed) = (0.0, 0.0);
-        self.read = Some(Last { at: read.now, tick, share, scope: read.scopes.device, energy });
+        self.read = Some(Last { at: read.now, tick, share, energy });
     }
 
     /// By the driver's samples, else by its last window; and the time of the newest sample.

@@ -171,20 +171,43 @@ fn one_that_is_lost_beside_anothers_is_held_on_to() {
 #[test]
 fn one_that_is_lost_is_let_go_of_where_another_is_named() {
     let mut two = busy_gpu();
-    two.devices.insert(0, Device { uuid: Some(OTHER.into()), ..two.devices[0].clone() });
+    two.devices.insert(0, Device { uuid: Some(OTHER.into()), minor: Some(0), ..two.devices[0].clone() });
+    two.devices[1].minor = Some(1);
     let sidecar = Sidecar::start(&two, &[FAST]);
-    sidecar.annotate(UUID);
+    sidecar.annotate("nvidia1");
     sidecar.scrape_until("work", |seen| total(seen, "busy", UUID) > 0.05);
     two.devices[1].lost = true;
     sidecar.play(&two);
     sidecar.scrape_until("the second try", |seen| tries(seen) >= 2.0);
-    sidecar.annotate(OTHER);
+    // By the number of its device file, as GKE does.
+    sidecar.annotate("nvidia0");
     let other = sidecar.scrape_until("the other", |seen| total(seen, "busy", OTHER) > 0.0);
     let later =
         sidecar.scrape_until("time", |seen| total(seen, "busy", OTHER) > total(&other, "busy", OTHER));
     assert_eq!(total(&later, "allocated", UUID), total(&other, "allocated", UUID));
     assert_eq!(later.series("vdi_session_gpu_unavailable_info").count(), 0);
     assert_eq!(later.value(SUCCESS, &[]), Some(1.0));
+}
+
+/// A reset takes the slices away, and somebody makes them again.
+#[test]
+fn a_slice_that_is_made_again_is_found() {
+    let slice = "MIG-9a1f0c77-52de-5c1b-8e43-0b6d2f7a4c19";
+    let mut cut = busy_gpu();
+    cut.devices[0].mig = Some(true);
+    let memory = Some(Memory { total: 1 << 30, reserved: 0, used: 1 << 20 });
+    let of_slice = Device { uuid: Some(slice.into()), memory, ..Device::default() };
+    cut.devices[0].slices = vec![of_slice];
+    let sidecar = Sidecar::start(&cut, &[FAST]);
+    sidecar.annotate(slice);
+    sidecar.scrape_until("the slice", |seen| total(seen, "allocated", slice) > 0.05);
+    let mut reset = cut.clone();
+    reset.devices[0].slices.clear();
+    sidecar.play(&reset);
+    let gone = sidecar.scrape_until("its end", |seen| seen.value(AVAILABLE, &[]) == Some(0.0));
+    sidecar.scrape_until("time", |seen| total(seen, "allocated", slice) > total(&gone, "allocated", slice));
+    sidecar.play(&cut);
+    sidecar.scrape_until("its return", |seen| seen.value(AVAILABLE, &[]) == Some(1.0));
 }
 
 /// A card that is taken away leaves its neighbour alone.
