@@ -18,7 +18,11 @@ pub(crate) struct Aim {
     pub(crate) found: f64,
 }
 
+/// Nothing where there are none.
 pub(crate) fn print_aims(aims: &[Aim]) {
+    if aims.is_empty() {
+        return;
+    }
     println!("{:<76} {:>8} {:>9}", "aim", "at most", "found");
     for Aim { what, at_most, found } in aims {
         let verdict = if found <= at_most { "met" } else { "missed" };

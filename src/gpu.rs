@@ -159,15 +159,6 @@ pub struct Share {
     pub decoder: f64,
 }
 
-/// A fault of the card that the driver has reported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Xid {
-    /// UUID of the card.
-    pub card: String,
-    /// NVIDIA's number; none where the driver does not know it.
-    pub code: Option<u64>,
-}
-
 /// Versions that the library gave when it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Versions {

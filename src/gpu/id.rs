@@ -72,6 +72,12 @@ impl Id {
         }
     }
 
+    /// Whether this is one of those devices.
+    #[must_use]
+    pub fn is_among(&self, devices: &[Device]) -> bool {
+        devices.iter().any(|device| self.is(device))
+    }
+
     /// Whether this is that device.
     #[must_use]
     pub fn is(&self, device: &Device) -> bool {

@@ -17,7 +17,7 @@ use nvml_wrapper::{
 
 use super::{
     Call, Code, Device, Fault, Memory, Process, ProcessKind, Reading, Share, Slice, Streams, Throttled,
-    Versions, Xid, backoff::Backoff, raw, support::Support,
+    Versions, backoff::Backoff, raw, support::Support,
 };
 
 /// `libnvidia-ml.so.1`, opened when first asked and again, with back-off, after it was missing or lost.
@@ -198,8 +198,14 @@ impl<'n> Driver<'n> {
         &self.unnamed
     }
 
+    /// Whether the device with this UUID is one of them.
+    #[must_use]
+    pub fn shows(&self, uuid: &str) -> bool {
+        self.devices.iter().any(|device| device.uuid == uuid)
+    }
+
     /// A device is missed that ought to be there: it is looked for by opening the library anew.
-    pub fn misses(&mut self) {
+    pub fn look_for_more(&mut self) {
         self.more.get_or_insert(Fault { call: Call::DeviceHandle, code: Code::NotFound });
     }
 
@@ -319,13 +325,13 @@ impl<'n> Driver<'n> {
         self.ask(place, Call::ProcessUtilization, |device| raw::shares(device, since))
     }
 
-    /// Waits for `time` or until `is_over`, whichever is first, and passes on every fault of a card that the driver reports
-    /// meanwhile.
+    /// Waits for `time` or until `is_over`, whichever is first, and passes on every fault of a card (Xid) that the driver
+    /// reports meanwhile: for the card and each of its slices the UUID, and NVIDIA's number if the driver knows it.
     pub fn wait(
         &mut self,
         time: Duration,
         mut is_over: impl FnMut(Duration) -> bool,
-        mut report: impl FnMut(Xid),
+        mut report: impl FnMut(&str, Option<u64>),
     ) {
         let until = Instant::now() + time;
         loop {
@@ -350,7 +356,9 @@ impl<'n> Driver<'n> {
                     // Of a card that no place is known of nobody can say whose it is.
                     let place = self.handles.iter().position(|card| raw::are_one(card, &event.device));
                     if let Some(card) = place.and_then(|place| self.devices.get(place)) {
-                        report(Xid { card: card.uuid.clone(), code });
+                        for device in self.devices.iter().filter(|device| device.card() == card.uuid) {
+                            report(&device.uuid, code);
+                        }
                     }
                     thread::sleep(BREATH.min(left));
                 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub use self::account::Account;
 use self::account::Read;
 use super::{attribution::Scope, processes::Own};
-use crate::gpu::{Fault, Reading, Xid};
+use crate::gpu::{Fault, Reading};
 
 /// The totals since the sidecar started. They outlive the device and the driver.
 #[derive(Debug)]
@@ -133,9 +133,9 @@ impl Counters {
     }
 
     /// A card that is ours, or of which a slice is, has reported a fault.
-    pub(super) fn reported(&mut self, gpu: &str, xid: &Xid) {
+    pub(super) fn reported(&mut self, gpu: &str, code: Option<u64>) {
         let held = self.accounts.iter_mut().filter(|account| account.is_held() && account.gpu == gpu);
-        held.for_each(|account| account.reported(xid));
+        held.for_each(|account| account.reported(code));
     }
 
     pub(super) fn asked(&mut self, calls: u64, faults: &[Fault]) {

@@ -46,10 +46,9 @@ impl Witness {
             (Some(_), _) => metadata.iter().filter_map(|uuid| Id::uuid(uuid)).collect(),
             (None, told) => told.as_deref().and_then(|told| id::list(told).ok()).unwrap_or_default(),
         };
-        let is_visible = |uuid: &&String| driver.devices().iter().any(|device| device.uuid == **uuid);
         let mut evidence = Evidence {
             visible: &[],
-            unnamed: driver.unnamed().len() + self.seen.iter().filter(|uuid| !is_visible(uuid)).count(),
+            unnamed: driver.unnamed().len() + self.seen.iter().filter(|uuid| !driver.shows(uuid)).count(),
             claim: self.claim,
             metadata,
             handed_over,
@@ -72,11 +71,10 @@ impl Witness {
     /// Whether a device that is not visible is the session's all the same: it was, nobody has named others since, and either
     /// there is one that the driver cannot name, or something says that it has to be there.
     pub(super) fn misses(&self, uuid: &str, driver: &Driver<'_>) -> bool {
-        let is_there = |id: &Id| driver.devices().iter().any(|device| id.is(device));
         // A number that stands for none that is there may have stood for it.
         let names = |id: &Id| match id.as_uuid() {
             Some(named) => named.eq_ignore_ascii_case(uuid),
-            None => !is_there(id),
+            None => !id.is_among(driver.devices()),
         };
         let is_known =
             self.claim.is_some() || !self.named.is_empty() || self.seen.iter().any(|seen| seen == uuid);
@@ -90,9 +88,8 @@ impl Witness {
 
     /// The devices that are named and not visible, as far as they are named by UUID; each once.
     pub(super) fn named_in_vain(&self, driver: &Driver<'_>) -> Vec<&str> {
-        let is_visible = |id: &Id| driver.devices().iter().any(|device| id.is(device));
         let mut found: Vec<&str> = vec![];
-        for uuid in self.named.iter().filter(|id| !is_visible(id)).filter_map(Id::as_uuid) {
+        for uuid in self.named.iter().filter(|id| !id.is_among(driver.devices())).filter_map(Id::as_uuid) {
             if !found.iter().any(|known| known.eq_ignore_ascii_case(uuid)) {
                 found.push(uuid);
             }

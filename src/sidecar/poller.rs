@@ -21,7 +21,7 @@ use super::{
     last_word::{LastWord, TERMINATION_LOG},
     snapshot::{Collection, Gpu, Known, Snapshot},
 };
-use crate::gpu::{Driver, Fault, Library, Outcome, ProcessKind, Versions, Xid};
+use crate::gpu::{Driver, Fault, Library, Outcome, ProcessKind, Versions};
 
 /// What the rest of the program holds of the poller.
 #[derive(Debug)]
@@ -196,18 +196,13 @@ impl Poller {
     /// The same with a driver to listen to.
     fn listen(&mut self, driver: &mut Driver<'_>) {
         let Self { asked, counters, ending, .. } = self;
-        let devices = driver.devices().to_vec();
         driver.wait(
             jittered(self.interval),
             |time| {
                 *ending |= is_asked(asked, time);
                 *ending
             },
-            |xid: Xid| {
-                for device in devices.iter().filter(|device| device.card() == xid.card) {
-                    counters.reported(&device.uuid, &xid);
-                }
-            },
+            |gpu, code| counters.reported(gpu, code),
         );
     }
 
@@ -234,7 +229,7 @@ impl Poller {
             }
         }
         if !missing.is_empty() || self.witness.is_told() {
-            driver.misses();
+            driver.look_for_more();
         }
         self.hold(&[], &[], &missing);
         false
@@ -256,7 +251,7 @@ impl Poller {
         self.snapshot.gpus.clear();
         let never_seen = self.never_seen(driver, known.strategy, &missing);
         if !missing.is_empty() || !never_seen.is_empty() {
-            driver.misses();
+            driver.look_for_more();
         }
         self.snapshot.lost = missing;
         let before = driver.faults().len();
@@ -294,9 +289,8 @@ impl Poller {
 
     /// The session's devices that the driver does not name any more.
     fn missing(&self, driver: &Driver<'_>) -> Vec<(String, Reason)> {
-        let is_visible = |uuid: &str| driver.devices().iter().any(|device| device.uuid == uuid);
         let missing =
-            self.counters.held().filter(|uuid| !is_visible(uuid) && self.witness.misses(uuid, driver));
+            self.counters.held().filter(|uuid| !driver.shows(uuid) && self.witness.misses(uuid, driver));
         missing.map(|uuid| (uuid.to_owned(), why_missing(driver))).collect()
     }
 

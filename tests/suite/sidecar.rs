@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use fake_nvml::{Behaviour, Device, Memory, Samples, Scenario, Symbol, Utilization};
+use fake_nvml::{Behaviour, Device, Memory, Samples, Scenario, Share, Symbol, Utilization};
 use kit::{
     exposition::Exposition,
     http,
@@ -73,6 +73,11 @@ impl Default for Container {
 }
 
 impl Container {
+    /// Of a pod that shares its processes, with one of the desktop's.
+    fn shared(pid: u32, environment: &str) -> Self {
+        Self { own_pid: 9, processes: [(pid, environment.to_owned())].into(), ..Self::default() }
+    }
+
     fn make(&self, root: &Path) {
         let write = |path: &Path, text: &str| {
             let path = root.join(path);
@@ -179,6 +184,28 @@ fn busy_gpu() -> Scenario {
         }],
         ..Scenario::default()
     }
+}
+
+/// A card on which a process has a compute context, 1 GiB and what its shares say.
+fn with_a_process(pid: u32, shares: Vec<Share>) -> Scenario {
+    let mut scenario = busy_gpu();
+    let card = &mut scenario.devices[0];
+    card.compute = Some(vec![fake_nvml::Process { pid, memory: Some(1 << 30), lists: None }]);
+    (card.graphics, card.shares) = (Some(vec![]), Some(shares));
+    scenario
+}
+
+/// Of two cards the second; both can tell.
+fn two_and_a_process_on_the_other() -> Scenario {
+    let mut scenario = with_a_process(7, vec![]);
+    scenario.devices[0].shares = None;
+    scenario.devices.push(Device { uuid: Some(OTHER.into()), ..scenario.devices[0].clone() });
+    scenario.devices[0].compute = Some(vec![]);
+    scenario
+}
+
+fn now_us() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as u64
 }
 
 /// Polls so fast that a test can wait for it.

@@ -177,10 +177,10 @@ fn holes(injector: &Injector, example: &Injector) -> Vec<Hole> {
         hole(json!("103Mi"), "variables.memoryRequest"),
         hole(json!("104Mi"), "variables.memoryLimit"),
         hole(json!([{"name": CLAIM}]), "variables.claims[0]"),
-        Hole {
-            value: json!({"name": env::GPU_ACCESS, "value": "claims"}),
-            expression: format!("{{\"name\": {}, \"value\": variables.claimAccess}}", text(env::GPU_ACCESS)),
-        },
+        hole(
+            json!({"name": env::GPU_ACCESS, "value": "claims"}),
+            &format!("{{\"name\": {}, \"value\": variables.claimAccess}}", text(env::GPU_ACCESS)),
+        ),
         hole(field(key::SESSION), "variables.session"),
         hole(field(key::TEMPLATE), "variables.template"),
         hole(field(key::POOL), "variables.pool"),

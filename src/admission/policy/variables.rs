@@ -9,6 +9,7 @@ use super::cel::{literal, text};
 use crate::{
     admission::{
         Reason,
+        quantity::Quantity,
         settings::{LEAST_MEMORY, Profile, ScrapeAnnotations, Settings},
     },
     contract::{CONTAINER, INTERVALS_SECONDS, LONGEST_NAME, key},
@@ -18,6 +19,7 @@ use crate::{
 pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str, String)> {
     let Settings { sidecar, gpu_access, .. } = settings;
     let (requests, limits) = (&sidecar.resources.requests, &sidecar.resources.limits);
+    let counted = sidecar.resources.counted_cpu();
     let (seconds, longest) = INTERVALS_SECONDS.into_inner();
     let fixed: Vec<(_, String)> = vec![
         ("labels", "object.metadata.?labels.orValue({})".into()),
@@ -44,15 +46,11 @@ pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str
         ("memory", asked(key::MEMORY, &is_at_least(&LEAST_MEMORY.to_string()), "string(v)", "\"\"")),
         (
             "cpuLimit",
-            format!(
-                "variables.cpu != \"\" ? variables.cpu : variables.guaranteed ? {} : {}",
-                text(&sidecar.resources.counted_cpu().to_string()),
-                text(&limits.cpu.to_string())
-            ),
+            limit("cpu", &format!("variables.guaranteed ? {} : {}", amount(counted), amount(limits.cpu))),
         ),
-        ("cpuRequest", request("cpu", &requests.cpu.to_string())),
-        ("memoryLimit", limit("memory", &limits.memory.to_string())),
-        ("memoryRequest", request("memory", &requests.memory.to_string())),
+        ("cpuRequest", request("cpu", &amount(requests.cpu))),
+        ("memoryLimit", limit("memory", &amount(limits.memory))),
+        ("memoryRequest", request("memory", &amount(requests.memory))),
         ("gpuAccess", word(key::GPU_ACCESS, ACCESSES, &json!(gpu_access))),
         ("claims", CLAIMS.into()),
         ("claimAccess", CLAIM_ACCESS.into()),
@@ -99,15 +97,16 @@ const IS_IMAGE: &str = "v.matches(\"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$\")";
 const MODES: &str = "[\"native\", \"container\"]";
 const ACCESSES: &str = "[\"auto\", \"claims\", \"runtime\", \"none\"]";
 
+fn amount(quantity: Quantity) -> String {
+    text(&quantity.to_string())
+}
+
 fn limit(resource: &str, default: &str) -> String {
-    format!("variables.{resource} != \"\" ? variables.{resource} : {}", text(default))
+    format!("variables.{resource} != \"\" ? variables.{resource} : {default}")
 }
 
 fn request(resource: &str, default: &str) -> String {
-    format!(
-        "variables.guaranteed || variables.{resource} != \"\" ? variables.{resource}Limit : {}",
-        text(default)
-    )
+    format!("variables.guaranteed || variables.{resource} != \"\" ? variables.{resource}Limit : {default}")
 }
 
 // === the pod ===

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{ByScope, Clamp, Scopes, Shown, count, integral::integral};
 use crate::{
-    gpu::{Reading, Xid},
+    gpu::Reading,
     sidecar::{attribution::Scope, processes::Own},
 };
 
@@ -140,10 +140,10 @@ impl Account {
     }
 
     /// Its card has reported a fault.
-    pub(super) fn reported(&mut self, xid: &Xid) {
-        let is_known = self.xids.iter().any(|(code, _)| *code == xid.code);
+    pub(super) fn reported(&mut self, code: Option<u64>) {
+        let is_known = self.xids.iter().any(|(known, _)| *known == code);
         let has_room = self.xids.len() < MOST_XIDS;
-        count(&mut self.xids, xid.code.filter(|_| is_known || has_room));
+        count(&mut self.xids, code.filter(|_| is_known || has_room));
     }
 
     /// Nobody has seen it work since the last read. Samples that come later may speak of that time all the same: what was

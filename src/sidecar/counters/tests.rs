@@ -224,9 +224,9 @@ fn kinds_of_faults_are_bounded() {
     let mut counters = Counters::new(INTERVAL);
     counters.hold(&[GPU], &[], Instant::now());
     for code in (0..100).chain([0]) {
-        counters.reported(GPU, &Xid { card: GPU.into(), code: Some(code) });
+        counters.reported(GPU, Some(code));
     }
-    counters.reported("GPU-2", &Xid { card: "GPU-2".into(), code: Some(1) });
+    counters.reported("GPU-2", Some(1));
     let xids = &counters.accounts()[0].xids;
     assert_eq!((xids[0], xids[MOST_XIDS], xids.len()), ((Some(0), 2), (None, 84), MOST_XIDS + 1));
     for number in 0..100 {

@@ -52,9 +52,8 @@ pub fn probe(name: &str, program: &str) -> Image {
     Image { name: name.into(), files, entrypoint: vec![program.into()], user: USER, env: vec![] }
 }
 
-/// The root of the repository.
-#[must_use]
-pub fn root() -> PathBuf {
+/// Of the repository.
+fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 

@@ -213,12 +213,9 @@ fn a_slice_that_is_made_again_is_found() {
 /// A card that is taken away leaves its neighbour alone.
 #[test]
 fn a_neighbour_is_not_ours_because_our_own_is_gone() {
-    let container = Container { own_pid: 9, processes: [(7, String::new())].into(), ..Container::default() };
+    let container = Container::shared(7, "");
     for node_totals in [false, true] {
-        let mut two = busy_gpu();
-        (two.devices[0].compute, two.devices[0].graphics) = (Some(vec![]), Some(vec![]));
-        two.devices.push(Device { uuid: Some(OTHER.into()), ..two.devices[0].clone() });
-        two.devices[1].compute = Some(vec![fake_nvml::Process { pid: 7, memory: Some(1), lists: None }]);
+        let mut two = two_and_a_process_on_the_other();
         let settings = [FAST, (env::NODE_TOTALS, "all")];
         let sidecar = Sidecar::start_in(&container, &two, &settings[..1 + usize::from(node_totals)]);
         sidecar.scrape_until("work", |seen| total(seen, "busy", OTHER) > 0.05);

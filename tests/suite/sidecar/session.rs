@@ -33,12 +33,11 @@ fn an_annotation_is_followed_while_the_pod_lives() {
 fn a_days_totals_are_what_was_used() {
     const FASTER: u64 = 2400;
     let hour = 3_600_000_000 / FASTER;
-    let begins_us =
-        (SystemTime::now() + Duration::from_millis(500)).duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let begins_us = now_us() + 500_000;
     let samples = Samples {
         period_us: 166_667 / FASTER,
         length: 1000,
-        begins_us: begins_us.as_micros() as u64,
+        begins_us,
         course: vec![
             (hour, 20),
             (hour / 2, 0),
@@ -109,14 +108,8 @@ fn the_last_word_has_the_scope_that_holds_at_the_end() {
 /// Its processes are gone by then, and its last word is of them all the same.
 #[test]
 fn the_last_word_of_a_shared_card_is_of_the_sessions_own() {
-    let pid = 7;
-    let container =
-        Container { own_pid: 9, processes: [(pid, String::new())].into(), ..Container::default() };
-    let mut shared = busy_gpu();
-    let process = fake_nvml::Process { pid, memory: Some(1 << 30), lists: None };
-    (shared.devices[0].compute, shared.devices[0].graphics) = (Some(vec![process]), Some(vec![]));
-    shared.devices[0].shares = Some(vec![fake_nvml::Share { pid, sm: 10, ..fake_nvml::Share::default() }]);
-    let sidecar = Sidecar::start_in(&container, &shared, &[FAST]);
+    let mut shared = with_a_process(7, vec![Share { pid: 7, sm: 10, ..Share::default() }]);
+    let sidecar = Sidecar::start_in(&Container::shared(7, ""), &shared, &[FAST]);
     sidecar.annotate(&format!("{UUID}::1"));
     let word = sidecar.word_until("own work", |word| {
         word["gpus"][0]["scope"] == "session" && word["gpus"][0]["peak"] == 1u64 << 30
@@ -137,10 +130,9 @@ fn the_last_word_of_a_shared_card_is_of_the_sessions_own() {
 #[test]
 fn what_the_desktops_environment_said_is_remembered() {
     let desktop = format!("HOME=/home/alice\0NVIDIA_VISIBLE_DEVICES={UUID}\0");
-    let container = Container { own_pid: 9, processes: [(7, desktop)].into(), ..Container::default() };
     let mut two = busy_gpu();
     two.devices.push(Device { uuid: Some(OTHER.into()), ..two.devices[0].clone() });
-    let sidecar = Sidecar::start_in(&container, &two, &[FAST]);
+    let sidecar = Sidecar::start_in(&Container::shared(7, &desktop), &two, &[FAST]);
     let word = sidecar.word_until("work", |word| word["by"] == serde_json::json!(["environment", "good"]));
     assert_eq!(word["gpus"][0]["scope"], "device");
     fs::remove_dir_all(sidecar.root.join("proc/7")).unwrap();
@@ -151,43 +143,27 @@ fn what_the_desktops_environment_said_is_remembered() {
 /// After the wall clock was set back what is known is of a time to come.
 #[test]
 fn own_work_is_counted_again_after_the_clock_was_set_back() {
-    let pid = 7;
-    let container =
-        Container { own_pid: 9, processes: [(pid, String::new())].into(), ..Container::default() };
-    let at = |ahead: u64| {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as u64;
-        let mut shared = busy_gpu();
-        let process = fake_nvml::Process { pid, memory: Some(1 << 30), lists: None };
-        (shared.devices[0].compute, shared.devices[0].graphics) = (Some(vec![process]), Some(vec![]));
-        let at_us = (ahead > 0).then_some(now + ahead);
-        shared.devices[0].shares =
-            Some(vec![fake_nvml::Share { pid, sm: 50, at_us, ..fake_nvml::Share::default() }]);
-        shared
-    };
-    let sidecar = Sidecar::start_in(&container, &at(3_600_000_000), &[FAST]);
+    let at = |at_us| with_a_process(7, vec![Share { pid: 7, sm: 50, at_us, ..Share::default() }]);
+    let in_an_hour = Some(now_us() + 3_600_000_000);
+    let sidecar = Sidecar::start_in(&Container::shared(7, ""), &at(in_an_hour), &[FAST]);
     sidecar.annotate(&format!("{UUID}::1"));
     sidecar.word_until("the annotation", |word| word["by"][0] == "handed_over");
-    sidecar.play(&at(0));
+    sidecar.play(&at(None));
     sidecar.scrape_until("own work", |seen| seen.value(BUSY, &[("scope", "session")]) > Some(0.5));
 }
 
 #[test]
 fn processes_come_and_go_and_are_remembered() {
-    let pid = 7;
-    let container =
-        Container { own_pid: 9, processes: [(pid, String::new())].into(), ..Container::default() };
-    let mut two = busy_gpu();
-    (two.devices[0].compute, two.devices[0].graphics) = (Some(vec![]), Some(vec![]));
-    two.devices.push(Device { uuid: Some(OTHER.into()), ..two.devices[0].clone() });
-    let sidecar = Sidecar::start_in(&container, &two, &[FAST]);
+    let at_work = two_and_a_process_on_the_other();
+    let mut two = at_work.clone();
+    two.devices[1].compute = Some(vec![]);
+    let sidecar = Sidecar::start_in(&Container::shared(7, ""), &two, &[FAST]);
     let first = sidecar.first_read();
     assert_eq!(unavailable(&first), "several_devices");
     let by = |seen: &Exposition, confidence: &str| {
         let labels = [("strategy", "processes"), ("confidence", confidence)];
         seen.value("vdi_session_gpu_attribution_info", &labels) == Some(1.0)
     };
-    let mut at_work = two.clone();
-    at_work.devices[1].compute = Some(vec![fake_nvml::Process { pid, memory: Some(1), lists: None }]);
     sidecar.play(&at_work);
     let working =
         sidecar.scrape_until("the process", |seen| by(seen, "exact") && total(seen, "busy", OTHER) > 0.1);
@@ -207,26 +183,63 @@ fn processes_come_and_go_and_are_remembered() {
     assert_eq!(total(&later, "allocated", OTHER), held, "it is let go");
 }
 
+/// Two desktops on one card, and one that has a card of its own: what dashboards add up.
+#[test]
+fn a_sum_over_sessions_is_what_the_cards_did() {
+    let at = |percent, millijoules, mut scenario: Scenario| {
+        scenario.devices[0].utilization = Some(Utilization { gpu: percent, memory: 0 });
+        scenario.devices[0].energy_millijoules = Some(millijoules);
+        scenario
+    };
+    let shared = |pid, sm, millijoules| {
+        at(50, millijoules, with_a_process(pid, vec![Share { pid, sm, ..Share::default() }]))
+    };
+    let alone = |millijoules| {
+        let mut scenario = at(80, millijoules, busy_gpu());
+        scenario.devices[0].uuid = Some(OTHER.into());
+        scenario
+    };
+    let plays = |millijoules| [shared(7, 30, millijoules), shared(8, 20, millijoules), alone(millijoules)];
+    let containers = [Container::shared(7, ""), Container::shared(8, ""), Container::default()];
+    let starts = containers.iter().zip(plays(1_000_000));
+    let sidecars: Vec<Sidecar> =
+        starts.map(|(container, play)| Sidecar::start_in(container, &play, &[FAST])).collect();
+    sidecars[0].annotate(&format!("{UUID}::0"));
+    sidecars[1].annotate(&format!("{UUID}::1"));
+    let attributed = "vdi_session_gpu_energy_attributed_joules_total";
+    for sidecar in &sidecars[..2] {
+        sidecar.scrape_until("a share", |seen| seen.value(attributed, &[("gpu", UUID)]).is_some());
+    }
+    sidecars[2].first_read();
+    for (sidecar, play) in sidecars.iter().zip(plays(1_100_000)) {
+        sidecar.play(&play);
+        sidecar.scrape_until("the energy", |seen| seen.value(attributed, &[]) > Some(0.0));
+    }
+    let seen: Vec<Exposition> = sidecars.iter().map(Sidecar::scrape).collect();
+    let sum = |name: &str, labels: &[(&str, &str)]| -> f64 {
+        seen.iter().filter_map(|seen| seen.value(name, labels)).sum()
+    };
+    let utilization = sum("vdi_session_gpu_utilization_ratio", &[("scope", "session")]);
+    assert!((utilization - (0.5 + 0.8)).abs() < 1e-9, "{utilization}");
+    let joules = sum(attributed, &[]);
+    assert!((joules - 200.0).abs() < 1e-6, "100 J of each card: {joules}");
+    let memory = sum("vdi_session_gpu_memory_used_bytes", &[("scope", "session")]);
+    assert_eq!(memory, f64::from(1 << 30) * (1.0 + 1.0 + 6.0));
+}
+
 /// The driver's sample of it stays where it is while nothing else happens.
 #[test]
 fn work_of_the_sessions_own_is_counted_once() {
-    let pid = std::process::id();
-    let container =
-        Container { own_pid: 7, processes: [(pid, String::new())].into(), ..Container::default() };
-    let mut shared = busy_gpu();
-    let process = fake_nvml::Process { pid, memory: Some(1 << 30), lists: None };
-    (shared.devices[0].compute, shared.devices[0].graphics) = (Some(vec![process]), Some(vec![]));
-    shared.devices[0].shares = Some(vec![]);
+    let mut shared = with_a_process(7, vec![]);
     shared.devices.push(Device {
         uuid: Some(OTHER.into()),
         compute: Some(vec![]),
         ..shared.devices[0].clone()
     });
-    let sidecar = Sidecar::start_in(&container, &shared, &[(env::INTERVAL, "0.5")]);
+    let sidecar = Sidecar::start_in(&Container::shared(7, ""), &shared, &[(env::INTERVAL, "0.5")]);
     sidecar.first_read();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as u64;
-    let share = fake_nvml::Share { pid, sm: 100, at_us: Some(now), ..fake_nvml::Share::default() };
-    shared.devices[0].shares = Some(vec![share]);
+    shared.devices[0].shares =
+        Some(vec![Share { pid: 7, sm: 100, at_us: Some(now_us()), ..Share::default() }]);
     sidecar.play(&shared);
     let own =
         |seen: &Exposition| seen.value(BUSY, &[("gpu", UUID), ("scope", "session")]).unwrap_or_default();
