@@ -27,7 +27,7 @@ use serde::Deserialize;
 
 pub use namespaces::Namespaces;
 pub use overrides::Notice;
-pub use reason::{Outcome, Reason};
+pub use reason::{Outcome, SkipReason};
 pub use repair::Part;
 pub use review::{Malformed, Review};
 pub use settings::Settings;
@@ -117,11 +117,11 @@ impl Injector {
     pub fn admit<'a>(&self, body: &'a [u8], known: &Namespaces) -> Result<Admission<'a>, Malformed> {
         let review = Review::read(body)?;
         let answer = if !review.creates_a_pod() {
-            Answer::skip(Reason::NotAPod)
+            Answer::skip(SkipReason::NotAPod)
         } else if let Some(pod) = review.pod() {
             self.answer(pod, review.namespace(), known, || review::object(body))
         } else {
-            Answer::skip(Reason::Undecodable)
+            Answer::skip(SkipReason::Undecodable)
         };
         let reply = review.reply(&answer);
         let Answer { outcome, notices, repaired, added: _ } = answer;
@@ -134,7 +134,7 @@ impl Injector {
         let whole = || serde_json::from_slice(pod).ok();
         let answer = match Object::<Pod<'_>>::deserialize(&mut serde_json::Deserializer::from_slice(pod)) {
             Ok(pod) => self.answer(&pod, namespace, known, whole),
-            Err(_) => Answer::skip(Reason::Undecodable),
+            Err(_) => Answer::skip(SkipReason::Undecodable),
         };
         Verdict { outcome: answer.outcome, notices: answer.notices, patch: answer.added.to_patch() }
     }
@@ -156,7 +156,7 @@ impl Injector {
             }
             Decision::Inspect(plan) => match whole().and_then(|whole| Found::of(pod, &whole)) {
                 Some(found) => self.inspect(pod, plan.as_ref(), found),
-                None => Answer::skip(Reason::AlreadyInjected),
+                None => Answer::skip(SkipReason::AlreadyInjected),
             },
             Decision::Skip(reason) => Answer { added: Additions::skip(pod, reason), ..Answer::skip(reason) }
                 .proven_by(|added| self.proofs.hold(added, pod)),
@@ -167,7 +167,7 @@ impl Injector {
         let expected = plan.map(|plan| Container::of(plan, self.settings.sidecar.image_pull_policy));
         let (repaired, added) = found.repairs(pod, expected.as_ref());
         if repaired.is_empty() {
-            return Answer::skip(Reason::AlreadyInjected);
+            return Answer::skip(SkipReason::AlreadyInjected);
         }
         Answer { outcome: Outcome::Repaired, notices: vec![], repaired, added }
             .proven_by(|added| added.prove(found.skeleton(pod)))
@@ -187,7 +187,7 @@ fn fingerprint(settings: &Settings, profiles: &[Profile]) -> String {
 // === impl Answer ===
 
 impl Answer {
-    fn skip(reason: Reason) -> Self {
+    fn skip(reason: SkipReason) -> Self {
         Self {
             outcome: Outcome::Skipped(reason),
             notices: vec![],
@@ -202,7 +202,7 @@ impl Answer {
             Ok(()) => self,
             Err(error) => {
                 tracing::error!(%error, "Kept back a patch that does not apply");
-                Self::skip(Reason::PatchRejected)
+                Self::skip(SkipReason::PatchRejected)
             }
         }
     }
@@ -216,9 +216,9 @@ mod tests {
     fn a_patch_that_does_not_apply_is_kept_back_and_said() {
         let mut added = Additions::default();
         added.add("/metadata/labels/a", "b");
-        let answer = Answer { outcome: Outcome::Injected, added, ..Answer::skip(Reason::OptedOut) }
+        let answer = Answer { outcome: Outcome::Injected, added, ..Answer::skip(SkipReason::OptedOut) }
             .proven_by(|added| added.prove(serde_json::json!({"spec": {}})));
-        assert_eq!(answer.outcome, Outcome::Skipped(Reason::PatchRejected));
+        assert_eq!(answer.outcome, Outcome::Skipped(SkipReason::PatchRejected));
         assert!(answer.added.is_empty() && answer.outcome.warning().is_some(), "{answer:?}");
     }
 }

@@ -12,12 +12,12 @@ pub const INTERVAL_SECONDS: u64 = 15;
 
 /// What the time between two reads may be set to, in seconds. Polling more often can be felt as stutter in the desktop
 /// (`MangoHud#1307`); less often, and an hour of work is twelve samples.
-pub const INTERVALS_SECONDS: std::ops::RangeInclusive<u64> = 5..=300;
+pub const ALLOWED_INTERVAL_SECONDS: std::ops::RangeInclusive<u64> = 5..=300;
 
 /// Most bytes of a session's, template's or pool's name that are shown. An annotation can be 256 KiB long: as a variable
 /// it would keep a container from starting (128 KiB), as a label it would cost the whole scrape (the shipped monitor allows
 /// 512 bytes).
-pub const LONGEST_NAME: usize = 253;
+pub const MAX_NAME_BYTES: usize = 253;
 
 /// Where both programs serve their exposition.
 pub const METRICS_PATH: &str = "/metrics";

@@ -9,7 +9,7 @@ mod support;
 
 use std::fmt;
 
-pub use nvml::{Driver, Library, Opened, Outcome};
+pub use nvml::{Driver, Library, LibraryState, Opened};
 
 /// A device that this process can see: a whole card or a slice of one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,10 +25,10 @@ pub struct Device {
     /// Of a slice: the card that it is cut from, and its number there.
     pub slice: Option<Slice>,
     /// Whether it is cut into MIG slices, of which others may hold some (`nvmlDeviceGetMigMode`).
-    pub is_cut: bool,
+    pub mig_enabled: bool,
     /// Whether one process at a time may have it, which is how the device plugin sets up a card for MPS
     /// (`nvmlDeviceGetComputeMode`).
-    pub one_process: bool,
+    pub exclusive_process: bool,
 }
 
 /// Where a MIG slice comes from.
@@ -46,7 +46,7 @@ pub struct Slice {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
     /// The driver's own samples since the last read, in any order (`nvmlDeviceGetSamples`); none where it keeps none.
-    pub ticks: Vec<Tick>,
+    pub samples: Vec<Sample>,
     /// Part of the driver's last window, 1/6 to 1 s, in which a kernel ran: 0 to 1 (`nvmlDeviceGetUtilizationRates`).
     pub utilization: Option<f64>,
     /// Frame buffer in bytes (`nvmlDeviceGetMemoryInfo_v2`).
@@ -68,16 +68,16 @@ pub struct Reading {
     /// Part of the decoder's last window in which it worked (`nvmlDeviceGetDecoderUtilization`).
     pub decoder: Option<f64>,
     /// Encoder sessions (`nvmlDeviceGetEncoderStats`).
-    pub encoding: Option<Streams>,
+    pub encoding: Option<StreamStats>,
     /// Encoder sessions by codec, where there are any (`nvmlDeviceGetEncoderSessions`).
     pub codecs: Vec<(Codec, u32)>,
     /// Frame-buffer captures (`nvmlDeviceGetFBCStats`).
-    pub capturing: Option<Streams>,
+    pub capturing: Option<StreamStats>,
 }
 
 /// A sample of the driver's.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Tick {
+pub struct Sample {
     /// Microseconds of the node's wall clock.
     pub at: u64,
     /// 0 to 1; as the driver gave it, which can be more.
@@ -95,7 +95,7 @@ pub struct Memory {
 
 /// Encoder or capture sessions of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Streams {
+pub struct StreamStats {
     /// How many there are.
     pub sessions: u32,
     /// Frames a second, the mean of all sessions.
@@ -146,7 +146,7 @@ pub enum ProcessKind {
 
 /// What one process has of a device: newest sample, 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Share {
+pub struct ProcessUtilization {
     /// As in [`Process`]; a process of another PID namespace with its host's number.
     pub pid: u32,
     /// Microseconds of the node's wall clock.

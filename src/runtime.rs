@@ -2,6 +2,7 @@
 //! knows a pod or a GPU.
 
 pub mod admin;
+pub mod catalogue;
 pub mod family;
 pub mod http;
 pub mod libc;
@@ -9,6 +10,7 @@ pub mod listen;
 pub mod log;
 pub mod readiness;
 pub mod shutdown;
+pub mod vocabulary;
 
 /// Version of this build, as released.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -4,14 +4,14 @@
 pub mod attribution;
 pub mod catalogue;
 pub mod config;
-mod container;
 pub mod counters;
 mod evidence;
 mod exposition;
-mod last_word;
+mod pod_files;
 mod poller;
 pub mod processes;
 pub mod snapshot;
+mod termination;
 
 use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -57,7 +57,7 @@ async fn serve(config: &Config) -> io::Result<()> {
 async fn serve_for_ever(
     listen: SocketAddr,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    begun: poller::Begun,
+    begun: poller::StartGate,
 ) -> io::Result<()> {
     let metrics = get(async move |headers: HeaderMap| {
         let snapshot = Arc::clone(&snapshots.borrow());
@@ -70,7 +70,7 @@ async fn serve_for_ever(
 
 /// Listens as soon as the address is free. A sidecar that ended over it would be started again and again, and the pod
 /// never be Ready.
-async fn bound(listen: SocketAddr, begun: poller::Begun) -> io::Result<tokio::net::TcpListener> {
+async fn bound(listen: SocketAddr, begun: poller::StartGate) -> io::Result<tokio::net::TcpListener> {
     let mut begun = Some(begun);
     loop {
         match listen::bind(listen) {

@@ -6,7 +6,7 @@ use super::{
     namespaces::Namespace,
     overrides::{Notice, Overrides},
     pod::{Claim, Pod},
-    reason::Reason,
+    reason::SkipReason,
     resources::{self, Share},
     settings::{self, GpuAccess, Mode, ScrapeAnnotations},
 };
@@ -19,7 +19,7 @@ pub(super) enum Decision<'p> {
     /// Our container is there, and may have been damaged since. What it is to be like is known where this configuration has
     /// injected it.
     Inspect(Option<Plan<'p>>),
-    Skip(Reason),
+    Skip(SkipReason),
 }
 
 /// What the sidecar of this pod looks like, where pods differ.
@@ -78,16 +78,16 @@ fn injected_as<'p>(pod: &'p Pod<'_>) -> Option<&'p str> {
     pod.annotation(key::CONFIG).filter(|_| there)
 }
 
-fn refusal(pod: &Pod<'_>, namespace: &str) -> Option<Reason> {
+fn refusal(pod: &Pod<'_>, namespace: &str) -> Option<SkipReason> {
     let opted_out = [pod.label(key::INJECT), pod.annotation(key::INJECT)].contains(&Some(key::DISABLED));
     [
-        (opted_out, Reason::OptedOut),
-        (SYSTEM_NAMESPACES.contains(&namespace), Reason::SystemNamespace),
-        (pod.annotation("kubernetes.io/config.mirror").is_some(), Reason::MirrorPod),
-        (is_name_taken(pod), Reason::NameTaken),
-        (pod.label("kubevirt.io").is_some(), Reason::Kubevirt),
-        (pod.is_windows(), Reason::Windows),
-        (pod.spec.host_network == Some(true), Reason::HostNetwork),
+        (opted_out, SkipReason::OptedOut),
+        (SYSTEM_NAMESPACES.contains(&namespace), SkipReason::SystemNamespace),
+        (pod.annotation("kubernetes.io/config.mirror").is_some(), SkipReason::MirrorPod),
+        (is_name_taken(pod), SkipReason::NameTaken),
+        (pod.label("kubevirt.io").is_some(), SkipReason::Kubevirt),
+        (pod.is_windows(), SkipReason::Windows),
+        (pod.spec.host_network == Some(true), SkipReason::HostNetwork),
     ]
     .into_iter()
     .find_map(|(applies, reason)| applies.then_some(reason))
@@ -109,7 +109,7 @@ fn plan<'p>(
     known: Option<&Namespace>,
     injector: &'p Injector,
     notices: &mut Vec<Notice>,
-) -> Result<Plan<'p>, Reason> {
+) -> Result<Plan<'p>, SkipReason> {
     let settings::Settings { sidecar, gpu_access, node_totals, scrape_annotations, show_user, profiles: _ } =
         injector.settings();
     let asked = Overrides::read(pod, notices);
@@ -120,7 +120,7 @@ fn plan<'p>(
     Ok(Plan {
         image: asked.image.unwrap_or(&sidecar.image),
         mode: mode(pod, asked.mode, sidecar.mode, notices),
-        port: free_port(pod, first).ok_or(Reason::NoFreePort)?,
+        port: free_port(pod, first).ok_or(SkipReason::NoFreePort)?,
         interval: asked.interval.unwrap_or(sidecar.interval_seconds),
         containers: pod.others().count() as u64 + 1,
         node_totals: *node_totals,

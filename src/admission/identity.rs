@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::{pod::Pod, settings::Profile};
-use crate::contract::{LONGEST_NAME, env, key};
+use crate::contract::{MAX_NAME_BYTES, env, key};
 
 /// A variable of the sidecar and the field of the pod that it is taken from.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,8 @@ fn matches(pod: &Pod<'_>, profile: &Profile) -> bool {
 /// A label, else an annotation that can be a variable: a longer one or one with a control character in it could keep the
 /// container from starting, and with it the desktop.
 fn field<'p>(pod: &Pod<'_>, variable: &'static str, key: &'p str) -> Option<Field<'p>> {
-    let sound = |value: &&str| (1..=LONGEST_NAME).contains(&value.len()) && !value.contains(char::is_control);
+    let sound =
+        |value: &&str| (1..=MAX_NAME_BYTES).contains(&value.len()) && !value.contains(char::is_control);
     let is_in = |map, value: Option<&str>| value.filter(sound).map(|_| Field { variable, map, key });
     is_in("labels", pod.label(key)).or_else(|| is_in("annotations", pod.annotation(key)))
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
 
-use super::{Outcome, Part, Reason, edge};
+use super::{Outcome, Part, SkipReason, edge};
 
 /// From below our cost to the 2 s after which the API server gives up.
 const BUCKETS: [f64; 11] = [5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 1e-3, 5e-3, 25e-3, 0.5, 2.0];
@@ -100,7 +100,7 @@ impl Metrics {
     }
 
     fn show_all(&self) {
-        let skipped = Reason::ALL.map(Outcome::Skipped);
+        let skipped = SkipReason::ALL.map(Outcome::Skipped);
         for outcome in [Outcome::Injected, Outcome::Repaired].into_iter().chain(skipped) {
             self.decisions.with_label_values(&outcome.labels());
         }

@@ -8,7 +8,7 @@ use super::{
     quantity::Quantity,
     settings::{self, GpuAccess, LEAST_MEMORY, Mode},
 };
-use crate::contract::{INTERVALS_SECONDS, key};
+use crate::contract::{ALLOWED_INTERVAL_SECONDS, key};
 
 /// What the pod asks for instead of the configured values.
 #[derive(Debug, Default)]
@@ -67,7 +67,8 @@ impl<'p> Overrides<'p> {
                 (self.port.is_some(), "use 1024 to 65535")
             }
             key::INTERVAL => {
-                self.interval = value.parse().ok().filter(|seconds| INTERVALS_SECONDS.contains(seconds));
+                self.interval =
+                    value.parse().ok().filter(|seconds| ALLOWED_INTERVAL_SECONDS.contains(seconds));
                 (self.interval.is_some(), "use 5 to 300 seconds")
             }
             key::CPU => {

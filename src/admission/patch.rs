@@ -19,7 +19,7 @@ use super::{
     container::{self, Container},
     decide::Plan,
     pod::Pod,
-    reason::{Outcome, Reason},
+    reason::{Outcome, SkipReason},
     settings::Mode,
 };
 use crate::contract::{METRICS_PATH, key};
@@ -65,7 +65,7 @@ impl Additions {
     }
 
     /// The status annotation, where the pod was decided on and nothing says so already.
-    pub(super) fn skip(pod: &Pod<'_>, reason: Reason) -> Self {
+    pub(super) fn skip(pod: &Pod<'_>, reason: SkipReason) -> Self {
         let mut added = Self::default();
         let status = Outcome::Skipped(reason).to_string();
         if reason.is_marked() && pod.annotation(key::STATUS) != Some(&status) {

@@ -11,12 +11,12 @@ pub enum Outcome {
     /// It has the sidecar, and what somebody else took from it is put back.
     Repaired,
     /// It goes without us.
-    Skipped(Reason),
+    Skipped(SkipReason),
 }
 
 /// Why a pod goes without the sidecar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
+pub enum SkipReason {
     /// The pod says so.
     OptedOut,
     /// Our container is there.
@@ -47,9 +47,9 @@ pub enum Reason {
     PatchRejected,
 }
 
-// === impl Reason ===
+// === impl SkipReason ===
 
-impl Reason {
+impl SkipReason {
     /// Every reason, so that each has a series before it first happens.
     pub const ALL: [Self; 14] = [
         Self::OptedOut,

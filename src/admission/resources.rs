@@ -5,7 +5,7 @@ use super::{
     namespaces::{Bounds, Limits, Namespace, Quota, Resource, Scope},
     pod::{Amounts, Container, Pod, Resources},
     quantity::Quantity,
-    reason::Reason,
+    reason::SkipReason,
     settings::{self, LEAST_MEMORY},
 };
 use crate::contract::CONTAINER;
@@ -28,13 +28,13 @@ pub(super) fn fit(
     pod: &Pod<'_>,
     wanted: settings::Resources,
     namespace: Option<&Namespace>,
-) -> Result<Share, Reason> {
+) -> Result<Share, SkipReason> {
     let free = Namespace::default();
     let namespace = namespace.unwrap_or(&free);
     let quality = Quality::of(pod);
     let of_the_pod = pod.resources();
     if namespace.foreign {
-        return Err(Reason::LimitRange);
+        return Err(SkipReason::LimitRange);
     }
     let tells_apart = || namespace.quotas.iter().any(Quota::tells_best_effort_apart);
     if quality == Quality::BestEffort && of_the_pod.is_none() && tells_apart() {
@@ -73,7 +73,7 @@ fn fit_one(
     bounds: Bounds,
     whole: bool,
     counted: bool,
-) -> Result<(Quantity, Quantity), Reason> {
+) -> Result<(Quantity, Quantity), SkipReason> {
     let cpu = if counted { wanted.counted_cpu() } else { wanted.limits.cpu };
     let (request, limit, least) = match resource {
         Resource::Cpu => (wanted.requests.cpu, cpu, Quantity::thousandths(1)),
@@ -83,11 +83,11 @@ fn fit_one(
     let limit = bounds.clamp(limit);
     let request = if whole { limit } else { bounds.clamp(request) };
     let fits = limit >= least && bounds.max.is_none_or(|max| limit <= max);
-    fits.then_some((request, limit)).ok_or(Reason::LimitRange)
+    fits.then_some((request, limit)).ok_or(SkipReason::LimitRange)
 }
 
 /// Kubernetes adds the containers' requests up to the pod's own, and holds each limit against the pod's.
-fn within_the_pod(pod: &Pod<'_>, share: &Share, filled_in: bool) -> Result<(), Reason> {
+fn within_the_pod(pod: &Pod<'_>, share: &Share, filled_in: bool) -> Result<(), SkipReason> {
     let Some(whole) = pod.resources() else { return Ok(()) };
     for resource in ESSENTIAL {
         let Some(ours) = share.limits[resource as usize] else { continue };
@@ -98,7 +98,7 @@ fn within_the_pod(pod: &Pod<'_>, share: &Share, filled_in: bool) -> Result<(), R
             || exceeds(Some(ours), limit)
             || filled_in && limit.is_none() && exceeds(sum(Kind::Limits), request);
         if is_too_much {
-            return Err(Reason::LimitRange);
+            return Err(SkipReason::LimitRange);
         }
     }
     Ok(())
@@ -126,7 +126,7 @@ fn is_guaranteed_by_its_containers(pod: &Pod<'_>, whole: &Resources<'_>) -> bool
 
 /// What is accepted without us must be with us. What is refused must not be accepted for our sake, nor refused in words
 /// about a sum that we are part of.
-fn within_sums(pod: &Pod<'_>, share: &Share, namespace: &Namespace) -> Result<(), Reason> {
+fn within_sums(pod: &Pod<'_>, share: &Share, namespace: &Namespace) -> Result<(), SkipReason> {
     if namespace.pod != Limits::default() {
         for resource in Resource::ALL {
             let bounds = namespace.pod.of(resource);
@@ -136,7 +136,7 @@ fn within_sums(pod: &Pod<'_>, share: &Share, namespace: &Namespace) -> Result<()
             let accepted =
                 bounds.allow(requests.without, limits.without) && bounds.allow(requests.with, limits.with);
             if is_changed && !accepted {
-                return Err(Reason::LimitRange);
+                return Err(SkipReason::LimitRange);
             }
         }
     }
@@ -145,7 +145,7 @@ fn within_sums(pod: &Pod<'_>, share: &Share, namespace: &Namespace) -> Result<()
         let kind = if budget.of_limits { Kind::Limits } else { Kind::Requests };
         let sum = Sum::of_pod(pod, share, budget.resource, kind);
         if sum.is_changed() && exceeds(sum.with, Some(budget.left())) {
-            return Err(Reason::ResourceQuota);
+            return Err(SkipReason::ResourceQuota);
         }
     }
     Ok(())

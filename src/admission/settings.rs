@@ -239,8 +239,8 @@ impl Sidecar {
         if !is_port(*port) {
             return Err(format!("sidecar.port is {port}; the sidecar is not root, so use 1024 or above"));
         }
-        if !contract::INTERVALS_SECONDS.contains(interval_seconds) {
-            let (shortest, longest) = contract::INTERVALS_SECONDS.into_inner();
+        if !contract::ALLOWED_INTERVAL_SECONDS.contains(interval_seconds) {
+            let (shortest, longest) = contract::ALLOWED_INTERVAL_SECONDS.into_inner();
             return Err(format!(
                 "sidecar.intervalSeconds is {interval_seconds}; use {shortest} to {longest}"
             ));

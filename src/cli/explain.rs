@@ -20,7 +20,7 @@ use super::{
     workload::{self, Object},
 };
 use crate::{
-    admission::{Injector, Outcome, Reason, Settings},
+    admission::{Injector, Outcome, Settings, SkipReason},
     contract::key,
 };
 
@@ -160,7 +160,7 @@ impl World<'_> {
         let asked = webhooks.iter().any(|webhook| webhook.asked);
         let verdict = self.injector.consider(&pod.json(), namespace, &self.surroundings.limits);
         let outcome = verdict.outcome;
-        let has_it = matches!(outcome, Outcome::Repaired | Outcome::Skipped(Reason::AlreadyInjected));
+        let has_it = matches!(outcome, Outcome::Repaired | Outcome::Skipped(SkipReason::AlreadyInjected));
         let given = asked && outcome == Outcome::Injected;
         let rule = match asked && !given && !has_it {
             true => format!("the server is asked, and answers {outcome}"),

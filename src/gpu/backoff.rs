@@ -1,6 +1,6 @@
 //! When to open the library again. Pure; counted in polls, because attempts are made at polls only.
 
-use super::{Fault, Outcome};
+use super::{Fault, LibraryState};
 
 /// Waits after 1, 2, 3 ... failures in a row: no poll, 1, 3, 7, then [`LONGEST`] each time.
 #[derive(Debug, Default)]
@@ -21,16 +21,16 @@ impl Backoff {
         self.waiting = Some((fault, polls));
     }
 
-    /// A device is lost while the library stays open for the others: `Spent` at the polls at which opening it anew is due.
-    pub(super) fn lost(&mut self, fault: Fault) -> Outcome {
+    /// A device is lost while the library stays open for the others: `MustReopen` at the polls at which opening it anew is due.
+    pub(super) fn lost(&mut self, fault: Fault) -> LibraryState {
         if self.waiting.is_none() {
             self.failed(fault);
         }
         if self.pause().is_some() {
-            return Outcome::Kept;
+            return LibraryState::Usable;
         }
         self.waiting = None;
-        Outcome::Spent
+        LibraryState::MustReopen
     }
 
     pub(super) fn succeeded(&mut self) {
@@ -87,7 +87,7 @@ mod tests {
         let mut backoff = Backoff::default();
         let mut opened = vec![];
         for poll in 0..30 {
-            if backoff.lost(FAULT) == Outcome::Spent {
+            if backoff.lost(FAULT) == LibraryState::MustReopen {
                 opened.push(poll);
                 assert_eq!(backoff.pause(), None, "opening it is not put off as well");
             }

@@ -16,8 +16,8 @@ use nvml_wrapper::{
 };
 
 use super::{
-    Call, Code, Device, Fault, Memory, Process, ProcessKind, Reading, Share, Slice, Streams, Throttled,
-    Versions, backoff::Backoff, raw, support::Support,
+    Call, Code, Device, Fault, Memory, Process, ProcessKind, ProcessUtilization, Reading, Slice, StreamStats,
+    Throttled, Versions, backoff::Backoff, raw, support::Support,
 };
 
 /// `libnvidia-ml.so.1`, opened when first asked and again, with back-off, after it was missing or lost.
@@ -64,11 +64,11 @@ struct Notes {
 
 /// How a poll went for the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum LibraryState {
     /// Go on with it.
-    Kept,
+    Usable,
     /// It is to be closed and opened again: the driver was lost, or a device was and may be back.
-    Spent,
+    MustReopen,
 }
 
 /// `NVML_DEVICE_MIG_ENABLE`.
@@ -115,11 +115,11 @@ impl Library {
     /// Ends a poll: what was asked and failed in it, and whether to go on with what is open. A device that is lost or could
     /// not be named is no reason to let go of the others, so the library is opened anew only as often as the back-off
     /// allows, and again until all are there.
-    pub fn settle(&mut self, driver: &mut Driver<'_>) -> (u64, Vec<Fault>, Outcome) {
+    pub fn settle(&mut self, driver: &mut Driver<'_>) -> (u64, Vec<Fault>, LibraryState) {
         let Notes { calls, faults } = std::mem::take(&mut driver.notes);
         if let Some(fault) = faults.iter().find(|fault| fault.is_of_driver()) {
             self.opening.failed(*fault);
-            return (calls, faults, Outcome::Spent);
+            return (calls, faults, LibraryState::MustReopen);
         }
         self.opening.succeeded();
         let lost = faults.iter().find(|fault| fault.is_of_device());
@@ -127,7 +127,7 @@ impl Library {
             self.looking.lost(*fault)
         } else {
             self.looking.succeeded();
-            Outcome::Kept
+            LibraryState::Usable
         };
         (calls, faults, outcome)
     }
@@ -249,7 +249,9 @@ impl<'n> Driver<'n> {
             _ => None,
         };
         let reading = Reading {
-            ticks: self.ask(place, Call::Samples, |device| raw::samples(device, since))?.unwrap_or_default(),
+            samples: self
+                .ask(place, Call::Samples, |device| raw::samples(device, since))?
+                .unwrap_or_default(),
             utilization: utilization.map(|percent| f64::from(percent.gpu) / 100.0),
             memory: self.ask(place, Call::Memory, memory)?,
             energy: self.ask(card, Call::Energy, |device| device.total_energy_consumption())?,
@@ -267,16 +269,18 @@ impl<'n> Driver<'n> {
             decoder: self
                 .ask(place, Call::Decoder, |device| device.decoder_utilization())?
                 .map(|window| f64::from(window.utilization) / 100.0),
-            encoding: encoding.map(|stats| Streams {
+            encoding: encoding.map(|stats| StreamStats {
                 sessions: stats.session_count,
                 frames: stats.average_fps,
                 latency: stats.average_latency,
             }),
             codecs: codecs.unwrap_or_default(),
-            capturing: self.ask(place, Call::FbcStats, |device| device.fbc_stats())?.map(|stats| Streams {
-                sessions: stats.sessions_count,
-                frames: stats.average_fps,
-                latency: stats.average_latency,
+            capturing: self.ask(place, Call::FbcStats, |device| device.fbc_stats())?.map(|stats| {
+                StreamStats {
+                    sessions: stats.sessions_count,
+                    frames: stats.average_fps,
+                    latency: stats.average_latency,
+                }
             }),
         };
         let mut faults = self.notes.faults[before..].iter().filter(|fault| !fault.is_for_good());
@@ -321,7 +325,7 @@ impl<'n> Driver<'n> {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn shares(&mut self, place: usize, since: u64) -> Result<Option<Vec<Share>>, Fault> {
+    pub fn shares(&mut self, place: usize, since: u64) -> Result<Option<Vec<ProcessUtilization>>, Fault> {
         self.ask(place, Call::ProcessUtilization, |device| raw::shares(device, since))
     }
 
@@ -378,7 +382,7 @@ impl<'n> Driver<'n> {
     fn add_card(&mut self, index: u32) -> Result<(), Fault> {
         let card = self.notes.take(Call::DeviceHandle, self.nvml.device_by_index(index))?;
         let uuid = self.new_uuid(&card)?;
-        let is_cut = match self.notes.take_if_any(Call::MigMode, card.mig_mode())? {
+        let mig_enabled = match self.notes.take_if_any(Call::MigMode, card.mig_mode())? {
             Some(mode) => mode.current == MIG_ENABLED,
             // Cards that have no MIG, and drivers that do not know it.
             None => false,
@@ -386,15 +390,15 @@ impl<'n> Driver<'n> {
         let compute_mode = self.notes.take_if_any(Call::ComputeMode, card.compute_mode())?;
         // Without it, or the numbers of a slice, only some names do not match.
         let minor = self.notes.take_if_any(Call::MinorNumber, card.minor_number()).ok().flatten();
-        let slices = if is_cut { self.slices(&card)? } else { vec![] };
+        let slices = if mig_enabled { self.slices(&card)? } else { vec![] };
         let device = Device {
             uuid,
             index,
             minor,
             model: self.notes.take(Call::Name, card.name()).ok(),
             slice: None,
-            is_cut,
-            one_process: compute_mode == Some(ComputeMode::ExclusiveProcess),
+            mig_enabled,
+            exclusive_process: compute_mode == Some(ComputeMode::ExclusiveProcess),
         };
         self.devices.push(device.clone());
         self.handles.push(card);

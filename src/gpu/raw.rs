@@ -12,7 +12,7 @@ use nvml_wrapper::{
 };
 use nvml_wrapper_sys::bindings::{self as sys, NvmlLib};
 
-use super::{Codec, Memory, Process, ProcessKind, Share, Tick};
+use super::{Codec, Memory, Process, ProcessKind, ProcessUtilization, Sample};
 
 /// Most entries that are taken of any list. The driver keeps about 100 samples; a card with more processes than this
 /// has no single user.
@@ -25,7 +25,7 @@ type Result<T> = std::result::Result<T, NvmlError>;
 type Code = sys::nvmlReturn_t;
 
 /// The utilisation samples newer than `since`, in microseconds; 0 is all of them.
-pub(super) fn samples(device: &Device<'_>, since: u64) -> Result<Vec<Tick>> {
+pub(super) fn samples(device: &Device<'_>, since: u64) -> Result<Vec<Sample>> {
     let call = symbol(&lib(device).nvmlDeviceGetSamples)?;
     let kind = sys::nvmlSamplingType_enum_NVML_GPU_UTILIZATION_SAMPLES;
     let mut value_type = sys::nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_INT;
@@ -44,8 +44,10 @@ pub(super) fn samples(device: &Device<'_>, since: u64) -> Result<Vec<Tick>> {
             }
         }
     };
-    let tick =
-        |sample: sys::nvmlSample_t| Tick { at: sample.timeStamp, ratio: percent(sample.sampleValue) / 100.0 };
+    let tick = |sample: sys::nvmlSample_t| Sample {
+        at: sample.timeStamp,
+        ratio: percent(sample.sampleValue) / 100.0,
+    };
     Ok(samples.into_iter().map(tick).collect())
 }
 
@@ -72,7 +74,7 @@ pub(super) fn processes(device: &Device<'_>, kind: ProcessKind) -> Result<Vec<Pr
 }
 
 /// What each process had of the device since `since`: by the newer call, else by the one that is always 0 on Blackwell.
-pub(super) fn shares(device: &Device<'_>, since: u64) -> Result<Vec<Share>> {
+pub(super) fn shares(device: &Device<'_>, since: u64) -> Result<Vec<ProcessUtilization>> {
     match newer_shares(device, since) {
         Ok(shares) => Ok(shares),
         Err(gone @ (NvmlError::GpuLost | NvmlError::ResetRequired | NvmlError::Uninitialized)) => Err(gone),
@@ -80,7 +82,7 @@ pub(super) fn shares(device: &Device<'_>, since: u64) -> Result<Vec<Share>> {
     }
 }
 
-fn newer_shares(device: &Device<'_>, since: u64) -> Result<Vec<Share>> {
+fn newer_shares(device: &Device<'_>, since: u64) -> Result<Vec<ProcessUtilization>> {
     let call = symbol(&lib(device).nvmlDeviceGetProcessesUtilizationInfo)?;
     // The structure's size and, from bit 24, its version 1.
     let version = size_of::<sys::nvmlProcessesUtilizationInfo_v1_t>() as u32 | 1 << 24;
@@ -110,12 +112,12 @@ fn newer_shares(device: &Device<'_>, since: u64) -> Result<Vec<Share>> {
         .into_iter()
         .map(|share| {
             let [sm, encoder, decoder] = [share.smUtil, share.encUtil, share.decUtil].map(ratio);
-            Share { pid: share.pid, at: share.timeStamp, sm, encoder, decoder }
+            ProcessUtilization { pid: share.pid, at: share.timeStamp, sm, encoder, decoder }
         })
         .collect())
 }
 
-fn older_shares(device: &Device<'_>, since: u64) -> Result<Vec<Share>> {
+fn older_shares(device: &Device<'_>, since: u64) -> Result<Vec<ProcessUtilization>> {
     let call = symbol(&lib(device).nvmlDeviceGetProcessUtilization)?;
     let empty = sys::nvmlProcessUtilizationSample_t {
         pid: 0,
@@ -133,7 +135,7 @@ fn older_shares(device: &Device<'_>, since: u64) -> Result<Vec<Share>> {
         .into_iter()
         .map(|share| {
             let [sm, encoder, decoder] = [share.smUtil, share.encUtil, share.decUtil].map(ratio);
-            Share { pid: share.pid, at: share.timeStamp, sm, encoder, decoder }
+            ProcessUtilization { pid: share.pid, at: share.timeStamp, sm, encoder, decoder }
         })
         .collect())
 }

@@ -8,7 +8,7 @@ use kube::core::{NotUsed, Object};
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::ledger::{self, Ending, Failure, Phase, UnixTime};
-use crate::contract::{CONTAINER, LONGEST_NAME, key};
+use crate::contract::{CONTAINER, MAX_NAME_BYTES, key};
 
 /// A pod without its spec.
 pub(super) type Pod = Object<NotUsed, Status>;
@@ -87,7 +87,7 @@ pub(super) fn read(pod: &Pod) -> Option<ledger::Pod> {
     let status = pod.status.as_ref().unwrap_or(&none);
     let value = |map: &Option<BTreeMap<String, String>>| {
         let template = map.as_ref()?.get(key::TEMPLATE)?;
-        Some(template[..template.floor_char_boundary(LONGEST_NAME)].to_owned())
+        Some(template[..template.floor_char_boundary(MAX_NAME_BYTES)].to_owned())
     };
     let deleted = metadata.deletion_timestamp.as_ref().map(unix);
     Some(ledger::Pod {
@@ -238,7 +238,7 @@ mod tests {
     fn a_long_template_is_cut_as_the_sidecar_cuts_it() {
         let annotations = json!({"vdi-metrics.io/template": "x".repeat(1000)});
         let pod = pod(&json!({"uid": "u", "annotations": annotations}), &json!({}));
-        assert_eq!(pod.template.unwrap().len(), LONGEST_NAME);
+        assert_eq!(pod.template.unwrap().len(), MAX_NAME_BYTES);
     }
 
     #[test]

@@ -5,8 +5,8 @@ mod ladder;
 mod vocabulary;
 
 pub use self::{
-    ladder::LADDER,
-    vocabulary::{Confidence, Pass, Reason, Scope, Sharing, Strategy},
+    ladder::STRATEGIES,
+    vocabulary::{Confidence, NotApplicable, Scope, Sharing, Strategy, UnavailableReason},
 };
 use crate::gpu::Device;
 
@@ -18,24 +18,24 @@ pub struct Evidence<'a> {
     /// How many more are there, or have been and were the session's, that the driver does not name.
     pub unnamed: usize,
     /// The desktop's resource claims, where this container was given them: what it sees then is the desktop's.
-    pub claim: Option<Claim>,
+    pub claim: Option<ClaimKind>,
     /// UUIDs in the claims' metadata files (KEP-5304); empty where the DRA driver writes none.
     pub metadata: Vec<String>,
     /// What somebody who knows has written into the pod's annotation.
-    pub handed_over: Option<String>,
+    pub annotation: Option<String>,
     /// How the desktop's GPU is shared, where somebody has written that.
     pub sharing: Option<Sharing>,
     /// What can be said of processes.
     pub processes: Processes,
     /// `NVIDIA_VISIBLE_DEVICES` of the desktop's processes, or why it is not known.
-    pub hint: Option<Result<Hint, Pass>>,
+    pub hint: Option<Result<EnvironmentDevices, NotApplicable>>,
     /// Whether the whole node's devices are shown where no rung holds.
     pub node: bool,
 }
 
 /// What kind of claims the desktop has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub enum ClaimKind {
     /// Made for this pod alone, from a template.
     Own,
     /// Made by somebody, and other pods may name it as well.
@@ -49,7 +49,7 @@ pub enum Processes {
     #[default]
     Unasked,
     /// They cannot be told from others'.
-    Unknown(Pass),
+    Unknown(NotApplicable),
     /// Places in `visible` with processes of this pod, now or at an earlier poll; and whether there are any now.
     Seen {
         /// In the driver's order.
@@ -61,7 +61,7 @@ pub enum Processes {
 
 /// What the environment of the desktop's processes says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hint {
+pub struct EnvironmentDevices {
     /// A list of devices.
     pub devices: String,
     /// Whether a process says it now, or one did that has ended.
@@ -76,12 +76,12 @@ pub struct Attribution {
     /// How far the strategy can be trusted.
     pub confidence: Confidence,
     /// In the driver's order.
-    pub ours: Vec<Ours>,
+    pub ours: Vec<SessionDevice>,
 }
 
 /// One device that is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ours {
+pub struct SessionDevice {
     /// Place in what is visible.
     pub place: usize,
     /// With whom.
@@ -92,11 +92,11 @@ pub struct Ours {
 
 /// What the ladder says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct AttributionResult {
     /// The rung that holds, or why none does.
-    pub outcome: Result<Attribution, Reason>,
+    pub outcome: Result<Attribution, UnavailableReason>,
     /// The rungs above it, each with why it does not hold.
-    pub passed: Vec<(Strategy, Pass)>,
+    pub passed: Vec<(Strategy, NotApplicable)>,
 }
 
 /// Most devices of one session; no machine gives one more.
@@ -104,35 +104,35 @@ const MOST: usize = 16;
 
 /// Climbs down the ladder to the first rung that holds.
 #[must_use]
-pub fn decide(evidence: &Evidence<'_>) -> Verdict {
+pub fn decide(evidence: &Evidence<'_>) -> AttributionResult {
     let mut passed = vec![];
-    for (strategy, rung) in LADDER {
+    for (strategy, rung) in STRATEGIES {
         match rung(evidence) {
             Ok(found) => {
                 let ours = found.devices.into_iter().take(MOST).map(|(place, is_replica)| {
                     let sharing = sharing(evidence, strategy, place, is_replica);
-                    Ours { place, sharing, scope: scope(strategy, sharing) }
+                    SessionDevice { place, sharing, scope: scope(strategy, sharing) }
                 });
                 let ours = ours.collect();
                 let attribution = Attribution { strategy, confidence: found.confidence, ours };
-                return Verdict { outcome: Ok(attribution), passed };
+                return AttributionResult { outcome: Ok(attribution), passed };
             }
             Err(pass) => passed.push((strategy, pass)),
         }
         // Somebody knows better than any rung below: what is visible is another's.
-        if let Some((Strategy::Claim | Strategy::HandedOver, Pass::NotVisible)) = passed.last() {
-            return Verdict { outcome: Err(Reason::NotVisible), passed };
+        if let Some((Strategy::Claim | Strategy::Annotation, NotApplicable::NotVisible)) = passed.last() {
+            return AttributionResult { outcome: Err(UnavailableReason::NotVisible), passed };
         }
     }
-    Verdict { outcome: Err(nothing(evidence)), passed }
+    AttributionResult { outcome: Err(nothing(evidence)), passed }
 }
 
 /// Why no device is ours although the driver works.
-fn nothing(evidence: &Evidence<'_>) -> Reason {
+fn nothing(evidence: &Evidence<'_>) -> UnavailableReason {
     match evidence.visible {
-        [] => Reason::NoDevice,
-        visible if visible.iter().all(|device| device.is_cut) => Reason::InSlices,
-        _ => Reason::SeveralDevices,
+        [] => UnavailableReason::NoDevice,
+        visible if visible.iter().all(|device| device.mig_enabled) => UnavailableReason::InSlices,
+        _ => UnavailableReason::SeveralDevices,
     }
 }
 
@@ -140,14 +140,14 @@ fn nothing(evidence: &Evidence<'_>) -> Reason {
 /// that see no sharing leave it open.
 fn sharing(evidence: &Evidence<'_>, strategy: Strategy, place: usize, is_replica: bool) -> Sharing {
     let device = evidence.visible.get(place);
-    let is_for_mps = device.is_some_and(|device| device.one_process);
+    let is_for_mps = device.is_some_and(|device| device.exclusive_process);
     match (evidence.sharing, strategy) {
         (Some(sharing), _) => sharing,
-        (None, _) if is_for_mps && (is_replica || strategy != Strategy::HandedOver) => Sharing::Mps,
+        (None, _) if is_for_mps && (is_replica || strategy != Strategy::Annotation) => Sharing::Mps,
         (None, _) if is_replica => Sharing::TimeSlicing,
         // The device plugin leaves the number of the replica out of this variable (`deviceIDsFromAnnotatedDeviceIDs`).
         (None, Strategy::Processes | Strategy::Environment | Strategy::Node) => Sharing::Unknown,
-        (None, Strategy::Claim) if evidence.claim == Some(Claim::Named) => Sharing::Unknown,
+        (None, Strategy::Claim) if evidence.claim == Some(ClaimKind::Named) => Sharing::Unknown,
         (None, _) if device.is_some_and(|device| device.slice.is_some()) => Sharing::Mig,
         (None, _) => Sharing::Exclusive,
     }
@@ -161,9 +161,9 @@ fn scope(strategy: Strategy, sharing: Sharing) -> Scope {
     }
 }
 
-// === impl Ours, Attribution ===
+// === impl SessionDevice, Attribution ===
 
-impl Ours {
+impl SessionDevice {
     /// What a value of its whole card stands for: a slice's neighbours have their part in it.
     #[must_use]
     pub fn card_scope(&self, device: &Device) -> Scope {

@@ -8,10 +8,10 @@ pub use prometheus::proto::MetricType;
 use super::{
     attribution::Scope,
     counters::{Account, ByScope},
-    snapshot::{Collection, Gpu, Known, Snapshot},
+    snapshot::{AttributionInfo, Collection, Gpu, Snapshot},
 };
 use crate::{
-    gpu::{Reading, Streams, Throttled},
+    gpu::{Reading, StreamStats, Throttled},
     runtime,
 };
 
@@ -79,7 +79,8 @@ pub const CATALOGUE: &[Row] = &[
         labels: &["strategy", "scope", "confidence"],
         values: |snapshot| {
             let known = snapshot.attribution.as_ref().ok().filter(|_| !snapshot.gpus.is_empty());
-            let labels = |by: &Known| [by.strategy.as_str(), by.scope.as_str(), by.confidence.as_str()];
+            let labels =
+                |by: &AttributionInfo| [by.strategy.as_str(), by.scope.as_str(), by.confidence.as_str()];
             known.map(|by| value(labels(by), 1.0)).into_iter().collect()
         },
     },
@@ -432,7 +433,7 @@ fn of_cards<'a>(snapshot: &'a Snapshot, number: impl Fn(&'a Reading) -> Option<f
     snapshot.gpus.iter().filter_map(of).collect()
 }
 
-fn of_captures<'a>(snapshot: &'a Snapshot, number: impl Fn(Streams) -> f64) -> Vec<Value<'a>> {
+fn of_captures<'a>(snapshot: &'a Snapshot, number: impl Fn(StreamStats) -> f64) -> Vec<Value<'a>> {
     of_cards(snapshot, |reading| reading.capturing.filter(|streams| streams.sessions > 0).map(&number))
 }
 

@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use super::attribution::Claim;
+use super::attribution::ClaimKind;
 use crate::{
-    contract::{self, INTERVALS_SECONDS, LONGEST_NAME, env},
+    contract::{self, ALLOWED_INTERVAL_SECONDS, MAX_NAME_BYTES, env},
     runtime::log::Level,
 };
 
@@ -24,7 +24,7 @@ pub struct Config {
     /// Whose desktop this is.
     pub session: Session,
     /// The desktop's resource claims, where what is visible here is visible by them.
-    pub claim: Option<Claim>,
+    pub claim: Option<ClaimKind>,
     /// Whether devices may be shown that nobody knows to be the session's.
     pub node_totals: bool,
     /// Number of the pod's containers.
@@ -59,7 +59,7 @@ pub struct Problem {
 }
 
 /// The words for the desktop's claims.
-const CLAIMS: [(&str, Claim); 2] = [("claims", Claim::Own), ("named-claims", Claim::Named)];
+const CLAIMS: [(&str, ClaimKind); 2] = [("claims", ClaimKind::Own), ("named-claims", ClaimKind::Named)];
 
 /// A library that was named by path is not the driver of a shared card; tests need not wait 5 s for it.
 const FASTEST_OF_NAMED_LIBRARY: f64 = 0.01;
@@ -81,8 +81,11 @@ impl Config {
     fn read(lookup: impl Fn(&str) -> Option<String>) -> (Self, Vec<Problem>) {
         let mut reader = Reader { lookup, problems: Vec::new() };
         let nvml_library = reader.text(env::NVML_LIBRARY).map(PathBuf::from);
-        let fastest =
-            if nvml_library.is_some() { FASTEST_OF_NAMED_LIBRARY } else { *INTERVALS_SECONDS.start() as f64 };
+        let fastest = if nvml_library.is_some() {
+            FASTEST_OF_NAMED_LIBRARY
+        } else {
+            *ALLOWED_INTERVAL_SECONDS.start() as f64
+        };
         let config = Self {
             listen: reader
                 .value(env::LISTEN, "give an address and a port, such as `[::]:9478`", |text| {
@@ -117,7 +120,9 @@ impl Config {
 
 fn interval(text: &str, fastest: f64) -> Option<Duration> {
     let seconds: f64 = text.parse().ok()?;
-    (fastest..=*INTERVALS_SECONDS.end() as f64).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+    (fastest..=*ALLOWED_INTERVAL_SECONDS.end() as f64)
+        .contains(&seconds)
+        .then(|| Duration::from_secs_f64(seconds))
 }
 
 // === impl Reader ===
@@ -130,7 +135,7 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
 
     fn name(&self, variable: &str) -> String {
         let mut name = self.text(variable).unwrap_or_default();
-        name.truncate(name.floor_char_boundary(LONGEST_NAME));
+        name.truncate(name.floor_char_boundary(MAX_NAME_BYTES));
         name
     }
 

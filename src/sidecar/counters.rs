@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 pub use self::account::Account;
 use self::account::Read;
-use super::{attribution::Scope, processes::Own};
+use super::{attribution::Scope, processes::OwnUsage};
 use crate::gpu::{Fault, Reading};
 
 /// The totals since the sidecar started. They outlive the device and the driver.
@@ -115,7 +115,7 @@ impl Counters {
         gpu: &str,
         scopes: Scopes,
         reading: &Reading,
-        own: Option<&Own>,
+        own: Option<&OwnUsage>,
         now: Instant,
     ) -> Shown {
         let Some(account) = self.accounts.iter_mut().find(|account| account.gpu == gpu) else {

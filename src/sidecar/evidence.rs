@@ -4,10 +4,13 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
-    attribution::{self, Claim, Evidence, Hint, Ours, Pass, Processes, Scope, Verdict},
+    attribution::{
+        self, AttributionResult, ClaimKind, EnvironmentDevices, Evidence, NotApplicable, Processes, Scope,
+        SessionDevice,
+    },
     config::Config,
-    container::Container,
-    processes::{self, Own},
+    pod_files::PodFiles,
+    processes::{self, OwnUsage},
 };
 use crate::gpu::{
     Driver, Fault, Process,
@@ -16,11 +19,11 @@ use crate::gpu::{
 
 /// Who looks.
 #[derive(Debug)]
-pub(super) struct Witness {
-    claim: Option<Claim>,
+pub(super) struct EvidenceCollector {
+    claim: Option<ClaimKind>,
     node: bool,
     interval: Duration,
-    container: Container,
+    container: PodFiles,
     /// Devices on which processes of the pod have been seen, by UUID.
     seen: Vec<String>,
     /// What the desktop's environment said last.
@@ -29,20 +32,20 @@ pub(super) struct Witness {
     named: Vec<Id>,
 }
 
-// === impl Witness ===
+// === impl EvidenceCollector ===
 
-impl Witness {
+impl EvidenceCollector {
     /// Of a container with these files.
-    pub(super) fn new(config: &Config, container: Container) -> Self {
+    pub(super) fn new(config: &Config, container: PodFiles) -> Self {
         let &Config { claim, node_totals: node, interval, .. } = config;
         Self { claim, node, interval, container, seen: vec![], hint: None, named: vec![] }
     }
 
     /// The process lists are the dearest calls: they are asked for only where no rung above them holds.
-    pub(super) fn verdict(&mut self, driver: &mut Driver<'_>) -> Verdict {
-        let (handed_over, sharing) = self.container.told();
+    pub(super) fn verdict(&mut self, driver: &mut Driver<'_>) -> AttributionResult {
+        let (annotation, sharing) = self.container.told();
         let metadata = if self.claim.is_some() { self.container.claimed_devices() } else { vec![] };
-        self.named = match (self.claim, &handed_over) {
+        self.named = match (self.claim, &annotation) {
             (Some(_), _) => metadata.iter().filter_map(|uuid| Id::uuid(uuid)).collect(),
             (None, told) => told.as_deref().and_then(|told| id::list(told).ok()).unwrap_or_default(),
         };
@@ -51,14 +54,14 @@ impl Witness {
             unnamed: driver.unnamed().len() + self.seen.iter().filter(|uuid| !driver.shows(uuid)).count(),
             claim: self.claim,
             metadata,
-            handed_over,
+            annotation,
             sharing,
             processes: Processes::Unasked,
             hint: None,
             node: false,
         };
         let first = attribution::decide(&Evidence { visible: driver.devices(), ..evidence.clone() });
-        let asked_for = first.passed.iter().any(|(_, pass)| *pass == Pass::Unasked);
+        let asked_for = first.passed.iter().any(|(_, pass)| *pass == NotApplicable::Unasked);
         if !asked_for {
             return first;
         }
@@ -97,16 +100,16 @@ impl Witness {
         found
     }
 
-    fn hint(&mut self) -> Result<Hint, Pass> {
+    fn hint(&mut self) -> Result<EnvironmentDevices, NotApplicable> {
         let said = self.container.visible_devices();
         let names = |devices: &&String| id::list(devices).is_ok_and(|ids| !ids.is_empty());
         match (said.as_ref().ok().filter(names), self.hint.clone()) {
             (Some(devices), _) => self.hint = Some(devices.clone()),
             // Another process says nothing, or none is left.
-            (None, Some(devices)) => return Ok(Hint { devices, now: false }),
+            (None, Some(devices)) => return Ok(EnvironmentDevices { devices, now: false }),
             (None, None) => {}
         }
-        said.map(|devices| Hint { devices, now: true })
+        said.map(|devices| EnvironmentDevices { devices, now: true })
     }
 
     /// On which devices processes of this pod are or have been.
@@ -116,14 +119,14 @@ impl Witness {
         }
         let mut now = false;
         for place in 0..driver.devices().len() {
-            if driver.devices()[place].is_cut {
+            if driver.devices()[place].mig_enabled {
                 continue;
             }
             // A device whose list is not to be had is no place where a process was seen.
             let Ok(Some(listed)) = driver.processes(place) else { continue };
             let Some(listed) = self.own_processes(driver, place, listed) else {
                 if self.seen.is_empty() {
-                    return Processes::Unknown(Pass::Implausible);
+                    return Processes::Unknown(NotApplicable::Implausible);
                 }
                 continue;
             };
@@ -139,10 +142,10 @@ impl Witness {
         Processes::Seen { places: (0..driver.devices().len()).filter(seen).collect(), now }
     }
 
-    fn sees_own_processes(&self, driver: &Driver<'_>) -> Result<(), Pass> {
+    fn sees_own_processes(&self, driver: &Driver<'_>) -> Result<(), NotApplicable> {
         self.container.sees_the_pods_processes()?;
         let is_new_enough = processes::are_believable(driver.versions().driver.as_deref());
-        if is_new_enough { Ok(()) } else { Err(Pass::DriverTooOld) }
+        if is_new_enough { Ok(()) } else { Err(NotApplicable::DriverTooOld) }
     }
 
     /// What the driver lists, where all of it is the pod's. A process can end between the list and the look at what is here:
@@ -163,7 +166,12 @@ impl Witness {
 
     /// What the session's own processes have of a device, where they can be told from others'; `since` is the time of the
     /// newest sample of theirs that is known, because what they did before it was told then.
-    pub(super) fn own(&self, driver: &mut Driver<'_>, ours: Ours, since: u64) -> Result<Option<Own>, Fault> {
+    pub(super) fn own(
+        &self,
+        driver: &mut Driver<'_>,
+        ours: SessionDevice,
+        since: u64,
+    ) -> Result<Option<OwnUsage>, Fault> {
         if self.sees_own_processes(driver).is_err() {
             return Ok(None);
         }
@@ -178,7 +186,7 @@ impl Witness {
         // What is the session's alone needs no part of it to be told.
         let shares = if ours.scope == Scope::Session { None } else { driver.shares(ours.place, since)? };
         let own = processes::own(&listed, shares.as_deref());
-        Ok(Some(Own { newest: own.newest.max(since), ..own }))
+        Ok(Some(OwnUsage { newest: own.newest.max(since), ..own }))
     }
 }
 

@@ -13,15 +13,15 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    attribution::{Attribution, Ours, Reason, Scope, Strategy},
+    attribution::{Attribution, Scope, SessionDevice, Strategy, UnavailableReason},
     config::{Config, Session},
-    container::Container,
     counters::{Counters, Scopes},
-    evidence::Witness,
-    last_word::{LastWord, TERMINATION_LOG},
-    snapshot::{Collection, Gpu, Known, Snapshot},
+    evidence::EvidenceCollector,
+    pod_files::PodFiles,
+    snapshot::{AttributionInfo, Collection, Gpu, Snapshot},
+    termination::{TERMINATION_LOG, TerminationMessage},
 };
-use crate::gpu::{Driver, Fault, Library, Outcome, ProcessKind, Versions};
+use crate::gpu::{Driver, Fault, Library, LibraryState, ProcessKind, Versions};
 
 /// What the rest of the program holds of the poller.
 #[derive(Debug)]
@@ -29,23 +29,23 @@ pub(super) struct Handle {
     /// The latest snapshot.
     pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
     end: mpsc::Sender<()>,
-    last_word: Arc<Mutex<LastWord>>,
+    last_word: Arc<Mutex<TerminationMessage>>,
 }
 
 /// Held by whoever has something to begin before a library may be loaded: loading stops every other thread that uses a
 /// thread-local value for the first time (glibc's `dl_load_lock`), and a library can take for ever. Dropping it lets the
 /// poller begin.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct StartGate {
     _open: mpsc::Sender<()>,
 }
 
 struct Poller {
     interval: Duration,
-    witness: Witness,
+    witness: EvidenceCollector,
     counters: Counters,
     snapshot: Snapshot,
-    last_word: Arc<Mutex<LastWord>>,
+    last_word: Arc<Mutex<TerminationMessage>>,
     publish: watch::Sender<Arc<Snapshot>>,
     asked: mpsc::Receiver<()>,
     ending: bool,
@@ -55,9 +55,9 @@ struct Poller {
 ///
 /// # Errors
 /// Fails where the thread cannot be started.
-pub(super) fn spawn(config: &Config) -> io::Result<(Begun, Handle)> {
+pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
     let mut library = Library::new(config.nvml_library.clone());
-    let container = Container::new(config.root.clone());
+    let container = PodFiles::new(config.root.clone());
     let first = before_the_first_read();
     let first = Snapshot {
         session: config.session.clone(),
@@ -71,10 +71,10 @@ pub(super) fn spawn(config: &Config) -> io::Result<(Begun, Handle)> {
     let (end, asked) = mpsc::channel();
     let (open, closed) = mpsc::channel();
     let last_word =
-        Arc::new(Mutex::new(LastWord::open(&config.root.join(TERMINATION_LOG), config.containers)));
+        Arc::new(Mutex::new(TerminationMessage::open(&config.root.join(TERMINATION_LOG), config.containers)));
     let mut poller = Poller {
         interval: config.interval,
-        witness: Witness::new(config, container),
+        witness: EvidenceCollector::new(config, container),
         counters: Counters::new(config.interval),
         snapshot: first,
         last_word: Arc::clone(&last_word),
@@ -89,13 +89,13 @@ pub(super) fn spawn(config: &Config) -> io::Result<(Begun, Handle)> {
             // What nobody has thought of must not end the polling.
             if catch_unwind(AssertUnwindSafe(|| poller.with(&mut library))).is_err() {
                 tracing::error!("Reading the GPU panicked");
-                poller.without(Reason::DriverError);
+                poller.without(UnavailableReason::DriverError);
                 poller.publish(false, Instant::now());
                 poller.wait();
             }
         }
     })?;
-    Ok((Begun { _open: open }, Handle { snapshots, end, last_word }))
+    Ok((StartGate { _open: open }, Handle { snapshots, end, last_word }))
 }
 
 /// Nothing is known, and that is said.
@@ -105,7 +105,7 @@ pub(super) fn before_the_first_read() -> Snapshot {
         session: Session::default(),
         started: now,
         run_started: now,
-        attribution: Err(Reason::Starting),
+        attribution: Err(UnavailableReason::Starting),
         passed: vec![],
         gpus: vec![],
         lost: vec![],
@@ -178,7 +178,7 @@ impl Poller {
                 std::mem::forget(opened);
                 return;
             }
-            if outcome == Outcome::Spent {
+            if outcome == LibraryState::MustReopen {
                 drop(driver);
                 drop(opened);
                 return self.wait();
@@ -222,8 +222,8 @@ impl Poller {
             // What evidence there is speaks of one that cannot be seen for now.
             (Err(_), Some((_, reason))) => self.show_none(*reason),
             (Err(reason), None) => {
-                let is_unseen =
-                    matches!(reason, Reason::NotVisible | Reason::NoDevice) && !driver.unnamed().is_empty();
+                let is_unseen = matches!(reason, UnavailableReason::NotVisible | UnavailableReason::NoDevice)
+                    && !driver.unnamed().is_empty();
                 self.show_none(if is_unseen { why_missing(driver) } else { reason });
                 self.snapshot.passed = verdict.passed;
             }
@@ -239,9 +239,10 @@ impl Poller {
         &mut self,
         driver: &mut Driver<'_>,
         found: Attribution,
-        missing: Vec<(String, Reason)>,
+        missing: Vec<(String, UnavailableReason)>,
     ) -> bool {
-        let known = Known { strategy: found.strategy, scope: found.scope(), confidence: found.confidence };
+        let known =
+            AttributionInfo { strategy: found.strategy, scope: found.scope(), confidence: found.confidence };
         let visible: Vec<&str> =
             found.ours.iter().map(|ours| driver.devices()[ours.place].uuid.as_str()).collect();
         match known.scope {
@@ -279,7 +280,7 @@ impl Poller {
             && driver.faults()[before..].iter().all(|fault| fault.is_for_good())
     }
 
-    fn hold(&mut self, ours: &[&str], shown: &[&str], missing: &[(String, Reason)]) {
+    fn hold(&mut self, ours: &[&str], shown: &[&str], missing: &[(String, UnavailableReason)]) {
         let missing: Vec<&str> = missing.iter().map(|(uuid, _)| uuid.as_str()).collect();
         self.counters.hold(&[ours, &missing].concat(), shown, Instant::now());
         for gpu in missing {
@@ -288,7 +289,7 @@ impl Poller {
     }
 
     /// The session's devices that the driver does not name any more.
-    fn missing(&self, driver: &Driver<'_>) -> Vec<(String, Reason)> {
+    fn missing(&self, driver: &Driver<'_>) -> Vec<(String, UnavailableReason)> {
         let missing =
             self.counters.held().filter(|uuid| !driver.shows(uuid) && self.witness.misses(uuid, driver));
         missing.map(|uuid| (uuid.to_owned(), why_missing(driver))).collect()
@@ -300,9 +301,9 @@ impl Poller {
         &self,
         driver: &Driver<'_>,
         by: Strategy,
-        missing: &[(String, Reason)],
-    ) -> Vec<(String, Reason)> {
-        if !matches!(by, Strategy::Claim | Strategy::HandedOver) {
+        missing: &[(String, UnavailableReason)],
+    ) -> Vec<(String, UnavailableReason)> {
+        if !matches!(by, Strategy::Claim | Strategy::Annotation) {
             return vec![];
         }
         let is_new = |uuid: &&str| missing.iter().all(|(known, _)| !known.eq_ignore_ascii_case(uuid));
@@ -318,7 +319,7 @@ impl Poller {
         found
     }
 
-    fn read(&mut self, driver: &mut Driver<'_>, ours: Ours) -> Result<Gpu, Fault> {
+    fn read(&mut self, driver: &mut Driver<'_>, ours: SessionDevice) -> Result<Gpu, Fault> {
         let device = driver.devices()[ours.place].clone();
         let (tick, share) = self.counters.since(&device.uuid);
         let reading = driver.read(ours.place, tick)?;
@@ -333,19 +334,19 @@ impl Poller {
     }
 
     /// The driver says nothing: what was the session's still is, as far as we know.
-    fn without(&mut self, reason: Reason) {
+    fn without(&mut self, reason: UnavailableReason) {
         self.counters.hold_on(Instant::now());
         self.show_none(reason);
     }
 
-    fn show_none(&mut self, reason: Reason) {
+    fn show_none(&mut self, reason: UnavailableReason) {
         self.snapshot.passed.clear();
         self.snapshot.gpus.clear();
         self.snapshot.lost.clear();
         self.attribute(Err(reason));
     }
 
-    fn attribute(&mut self, attribution: Result<Known, Reason>) {
+    fn attribute(&mut self, attribution: Result<AttributionInfo, UnavailableReason>) {
         let before = std::mem::replace(&mut self.snapshot.attribution, attribution);
         match &self.snapshot.attribution {
             after if *after == before => {}
@@ -377,8 +378,8 @@ impl Poller {
 }
 
 /// Where there are devices that the driver cannot name it is one of them.
-fn why_missing(driver: &Driver<'_>) -> Reason {
-    driver.unnamed().first().map_or(Reason::NotVisible, |fault| Reason::from(*fault))
+fn why_missing(driver: &Driver<'_>) -> UnavailableReason {
+    driver.unnamed().first().map_or(UnavailableReason::NotVisible, |fault| UnavailableReason::from(*fault))
 }
 
 /// Whether somebody asks for the end within `time`.

@@ -1,10 +1,10 @@
 //! The session's own processes on a device: what the driver lists, checked against what is there. Pure.
 
-use crate::gpu::{Process, ProcessKind, Share};
+use crate::gpu::{Process, ProcessKind, ProcessUtilization};
 
 /// What the session's own processes have of a device.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Own {
+pub struct OwnUsage {
     /// Each once, in the order of the driver's lists: one with both kinds of context is a desktop's, so graphics.
     pub processes: Vec<(u32, ProcessKind)>,
     /// Bytes of the frame buffer; none where the driver does not know it of one of them.
@@ -40,8 +40,8 @@ pub(super) fn are_here(listed: &[Process], is_here: impl Fn(u32) -> bool) -> boo
 
 /// Both lists as one, of processes that are all the pod's.
 #[must_use]
-pub(super) fn own(listed: &[Process], shares: Option<&[Share]>) -> Own {
-    let mut own = Own { memory: Some(0), ..Own::default() };
+pub(super) fn own(listed: &[Process], shares: Option<&[ProcessUtilization]>) -> OwnUsage {
+    let mut own = OwnUsage { memory: Some(0), ..OwnUsage::default() };
     let mut memory: Vec<Option<u64>> = vec![];
     for process in listed {
         match own.processes.iter().position(|(pid, _)| *pid == process.pid) {
@@ -57,19 +57,21 @@ pub(super) fn own(listed: &[Process], shares: Option<&[Share]>) -> Own {
     }
     own.memory = memory.into_iter().sum();
     // Of processes outside the pod the driver gives samples too, with their host's numbers.
-    let is_own = |share: &&Share| own.processes.iter().any(|(pid, _)| *pid == share.pid);
+    let is_own = |share: &&ProcessUtilization| own.processes.iter().any(|(pid, _)| *pid == share.pid);
     if let Some(shares) = shares.filter(|_| !own.processes.is_empty()) {
-        let newest: Vec<&Share> =
+        let newest: Vec<&ProcessUtilization> =
             shares.iter().filter(is_own).filter(|share| is_newest(share, shares)).collect();
         own.newest = newest.iter().map(|share| share.at).max().unwrap_or_default();
-        let sum = |part: fn(&Share) -> f64| Some(newest.iter().fold(0.0, |sum, share| sum + part(share)));
+        let sum = |part: fn(&ProcessUtilization) -> f64| {
+            Some(newest.iter().fold(0.0, |sum, share| sum + part(share)))
+        };
         (own.sm, own.encoder, own.decoder) =
             (sum(|share| share.sm), sum(|share| share.encoder), sum(|share| share.decoder));
     }
     own
 }
 
-fn is_newest(share: &Share, shares: &[Share]) -> bool {
+fn is_newest(share: &ProcessUtilization, shares: &[ProcessUtilization]) -> bool {
     !shares.iter().any(|other| other.pid == share.pid && other.at > share.at)
 }
 
@@ -81,8 +83,8 @@ mod tests {
         Process { pid, kind, memory }
     }
 
-    fn share(pid: u32, at: u64, sm: f64) -> Share {
-        Share { pid, at, sm, encoder: 0.0, decoder: 0.0 }
+    fn share(pid: u32, at: u64, sm: f64) -> ProcessUtilization {
+        ProcessUtilization { pid, at, sm, encoder: 0.0, decoder: 0.0 }
     }
 
     #[test]

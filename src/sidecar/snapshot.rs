@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
-    attribution::{Confidence, Ours, Pass, Reason, Scope, Strategy},
+    attribution::{Confidence, NotApplicable, Scope, SessionDevice, Strategy, UnavailableReason},
     config::Session,
     counters::{Account, Clamp, Shown},
 };
@@ -19,13 +19,13 @@ pub struct Snapshot {
     /// When this run of the sidecar started.
     pub run_started: SystemTime,
     /// How the session's devices are known, or why none is.
-    pub attribution: Result<Known, Reason>,
+    pub attribution: Result<AttributionInfo, UnavailableReason>,
     /// The rungs above, each with why it does not hold.
-    pub passed: Vec<(Strategy, Pass)>,
+    pub passed: Vec<(Strategy, NotApplicable)>,
     /// The session's devices as last read.
     pub gpus: Vec<Gpu>,
     /// Those that could not be read; one that the driver has never named without a name.
-    pub lost: Vec<(String, Reason)>,
+    pub lost: Vec<(String, UnavailableReason)>,
     /// What every device did that was the session's since the start, a lost one too.
     pub accounts: Vec<Account>,
     /// The last read; none before the first has ended.
@@ -44,7 +44,7 @@ pub struct Snapshot {
 
 /// How the session's devices are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct AttributionInfo {
     /// By which rung.
     pub strategy: Strategy,
     /// What the values of all of them stand for.
@@ -59,7 +59,7 @@ pub struct Gpu {
     /// Which it is.
     pub device: Device,
     /// How it is ours.
-    pub ours: Ours,
+    pub ours: SessionDevice,
     /// What was read from it.
     pub reading: Reading,
     /// The same, made ready.

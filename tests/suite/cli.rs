@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use vdi_metrics::{
-    admission::{Injector, Reason, Settings},
+    admission::{Injector, Settings, SkipReason},
     contract::key,
 };
 
@@ -406,7 +406,7 @@ fn the_documentation_names_every_verb_option_and_exit_code() {
             assert!(documentation.contains(option), "{verb} {option}");
         }
     }
-    for reason in [Reason::HostNetwork, Reason::NameTaken] {
+    for reason in [SkipReason::HostNetwork, SkipReason::NameTaken] {
         assert!(documentation.contains(reason.as_str()));
     }
     assert!((0..4).all(|code| documentation.contains(&format!("| {code} |"))));

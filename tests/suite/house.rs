@@ -156,22 +156,24 @@ fn every_test_file_is_a_module() {
 #[test]
 fn the_readme_explains_every_reason() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    for reason in vdi_metrics::admission::Reason::ALL {
+    for reason in vdi_metrics::admission::SkipReason::ALL {
         assert!(readme.contains(&format!("`{}`", reason.as_str())), "{}", reason.as_str());
     }
 }
 
 #[test]
 fn the_gpu_page_explains_every_word() {
-    use vdi_metrics::sidecar::attribution::{Confidence, Pass, Reason, Scope, Sharing, Strategy};
+    use vdi_metrics::sidecar::attribution::{
+        Confidence, NotApplicable, Scope, Sharing, Strategy, UnavailableReason,
+    };
 
     let page = fs::read_to_string(root().join("docs/gpu.md")).unwrap();
     for word in Confidence::ALL {
         assert!(page.contains(&format!("`{}`", word.as_str())), "{}", word.as_str());
     }
     let words = [
-        Pass::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(),
-        Reason::ALL.iter().map(|word| word.as_str()).collect(),
+        NotApplicable::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>(),
+        UnavailableReason::ALL.iter().map(|word| word.as_str()).collect(),
         Sharing::ALL.iter().map(|word| word.as_str()).collect(),
         Strategy::ALL.iter().map(|word| word.as_str()).collect(),
     ];

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use super::cel::{literal, text};
 use crate::{
     admission::{
-        Reason,
+        SkipReason,
         quantity::Quantity,
         settings::{LEAST_MEMORY, Profile, ScrapeAnnotations, Settings},
     },
-    contract::{CONTAINER, INTERVALS_SECONDS, LONGEST_NAME, key},
+    contract::{ALLOWED_INTERVAL_SECONDS, CONTAINER, MAX_NAME_BYTES, key},
 };
 
 /// Names and expressions; each may use those before it.
@@ -20,7 +20,7 @@ pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str
     let Settings { sidecar, gpu_access, .. } = settings;
     let (requests, limits) = (&sidecar.resources.requests, &sidecar.resources.limits);
     let counted = sidecar.resources.counted_cpu();
-    let (seconds, longest) = INTERVALS_SECONDS.into_inner();
+    let (seconds, longest) = ALLOWED_INTERVAL_SECONDS.into_inner();
     let fixed: Vec<(_, String)> = vec![
         ("labels", "object.metadata.?labels.orValue({})".into()),
         ("annotations", "object.metadata.?annotations.orValue({})".into()),
@@ -207,7 +207,7 @@ fn keys(show_user: bool, profiles: &[Profile]) -> String {
 /// the container from starting, and with it the desktop.
 fn named(map: &str) -> String {
     format!(
-        "variables.keys.filter(k, variables.{map}[?k].optMap(v, v != \"\" && size(bytes(v)) <= {LONGEST_NAME} \
+        "variables.keys.filter(k, variables.{map}[?k].optMap(v, v != \"\" && size(bytes(v)) <= {MAX_NAME_BYTES} \
          && !v.matches(\"\\\\p{{Cc}}\")).orValue(false))\n.map(k, \"metadata.{map}['\" + k + \"']\")"
     )
 }
@@ -261,12 +261,12 @@ fn reason() -> String {
     let windows = "object.spec.?os.?name.orValue(\"\") == \"windows\"\n\
                    || object.spec.?nodeSelector[?\"kubernetes.io/os\"].orValue(\"\") == \"windows\"";
     let refusals = [
-        (&*taken, Reason::NameTaken),
-        ("\"kubevirt.io\" in variables.labels", Reason::Kubevirt),
-        (windows, Reason::Windows),
-        ("object.spec.?hostNetwork.orValue(false)", Reason::HostNetwork),
-        (HALF_SAID, Reason::LimitRange),
-        ("size(variables.freePorts) == 0", Reason::NoFreePort),
+        (&*taken, SkipReason::NameTaken),
+        ("\"kubevirt.io\" in variables.labels", SkipReason::Kubevirt),
+        (windows, SkipReason::Windows),
+        ("object.spec.?hostNetwork.orValue(false)", SkipReason::HostNetwork),
+        (HALF_SAID, SkipReason::LimitRange),
+        ("size(variables.freePorts) == 0", SkipReason::NoFreePort),
     ];
     let choices =
         refusals.iter().map(|(applies, reason)| format!("{applies} ? {} :\n", text(reason.as_str())));

@@ -8,7 +8,7 @@ use super::*;
 use crate::admission::namespaces::Budget;
 
 /// Fits the default sidecar into a pod.
-fn fitted(pod: Value, namespace: &Namespace) -> Result<Share, Reason> {
+fn fitted(pod: Value, namespace: &Namespace) -> Result<Share, SkipReason> {
     let text = pod.to_string();
     let pod: Pod<'_> = serde_json::from_str(&text).unwrap();
     fit(&pod, settings::Resources::default(), Some(namespace))
@@ -88,9 +88,9 @@ fn it_goes_between_least_and_most() {
 #[test]
 fn where_it_does_not_fit_the_desktop_goes_without() {
     let little = Bounds { max: Some(q("8Mi")), ..Bounds::default() };
-    assert_eq!(fitted(pod(json!({})), &bounded(Resource::Memory, little)), Err(Reason::LimitRange));
+    assert_eq!(fitted(pod(json!({})), &bounded(Resource::Memory, little)), Err(SkipReason::LimitRange));
     let foreign = Namespace { foreign: true, ..Namespace::default() };
-    assert_eq!(fitted(pod(json!({})), &foreign), Err(Reason::LimitRange));
+    assert_eq!(fitted(pod(json!({})), &foreign), Err(SkipReason::LimitRange));
 }
 
 #[test]
@@ -99,8 +99,12 @@ fn a_pods_sum_has_a_limit() {
     namespace.pod.of_mut(Resource::Memory).max = Some(q("4Gi"));
     let desktop = |memory: &str| pod(json!({"limits": {"memory": memory}}));
     assert!(fitted(desktop("4072Mi"), &namespace).is_ok());
-    assert_eq!(fitted(desktop("4073Mi"), &namespace), Err(Reason::LimitRange));
-    assert_eq!(fitted(desktop("5Gi"), &namespace), Err(Reason::LimitRange), "it is refused in its own words");
+    assert_eq!(fitted(desktop("4073Mi"), &namespace), Err(SkipReason::LimitRange));
+    assert_eq!(
+        fitted(desktop("5Gi"), &namespace),
+        Err(SkipReason::LimitRange),
+        "it is refused in its own words"
+    );
     let mut hungry_start = desktop("1Gi");
     let init = json!([{"name": "unpack", "resources": {"limits": {"memory": "4Gi"}}}]);
     hungry_start["spec"]["initContainers"] = init;
@@ -115,20 +119,24 @@ fn no_pod_is_accepted_for_our_sake() {
         namespace
     };
     let max = sums(Bounds { max: Some(q("1")), ..Bounds::default() });
-    assert_eq!(fitted(pod(json!({})), &max), Err(Reason::LimitRange), "our limit would be the only one");
+    assert_eq!(fitted(pod(json!({})), &max), Err(SkipReason::LimitRange), "our limit would be the only one");
     let min = sums(Bounds { min: Some(q("200m")), ..Bounds::default() });
     let requests = |cpu: &str| pod(json!({"requests": {"cpu": cpu}}));
-    assert_eq!(fitted(requests("195m"), &min), Err(Reason::LimitRange), "with us it would be enough");
+    assert_eq!(fitted(requests("195m"), &min), Err(SkipReason::LimitRange), "with us it would be enough");
     assert_eq!(
         fitted(requests("300m"), &min),
-        Err(Reason::LimitRange),
+        Err(SkipReason::LimitRange),
         "our limit would be the sum, and too little"
     );
     assert!(fitted(pod(json!({"limits": {"cpu": "300m"}})), &min).is_ok());
     let ratio = sums(Bounds { ratio: Some(q("1.5")), ..Bounds::default() });
     let desktop = |limit: &str| pod(json!({"requests": {"cpu": "200m"}, "limits": {"cpu": limit}}));
     assert!(fitted(desktop("300m"), &ratio).is_ok());
-    assert_eq!(fitted(desktop("301m"), &ratio), Err(Reason::LimitRange), "with us it would be close enough");
+    assert_eq!(
+        fitted(desktop("301m"), &ratio),
+        Err(SkipReason::LimitRange),
+        "with us it would be close enough"
+    );
 }
 
 #[test]
@@ -148,10 +156,10 @@ fn what_the_pod_as_a_whole_does_not_speak_of_it_has_itself() {
     );
     assert_eq!(share.requests, share.limits, "it stays Guaranteed");
     let full = with_quota(Resource::Memory, false, "1Gi", "0", vec![]);
-    assert_eq!(fitted(whole(json!({"requests": cpu}), memory), &full), Err(Reason::ResourceQuota));
+    assert_eq!(fitted(whole(json!({"requests": cpu}), memory), &full), Err(SkipReason::ResourceQuota));
     let amounts = json!({"cpu": "1", "memory": "1Gi"});
     let filled_in = whole(json!({"requests": amounts}), json!({"requests": amounts, "limits": amounts}));
-    assert_eq!(fitted(filled_in, &ANYWHERE), Err(Reason::LimitRange), "it would not stay Guaranteed");
+    assert_eq!(fitted(filled_in, &ANYWHERE), Err(SkipReason::LimitRange), "it would not stay Guaranteed");
     let half = json!({"cpu": "500m", "memory": "512Mi"});
     let roomy = whole(json!({"requests": amounts}), json!({"requests": half, "limits": half}));
     let share = fitted(roomy, &ANYWHERE).unwrap();
@@ -176,7 +184,7 @@ fn under_a_pods_own_resources_it_has_none_unless_a_range_would_fill_them_in() {
     let filled = bounded(Resource::Memory, Bounds { default: true, ..Bounds::default() });
     let share = fitted(whole("2Gi"), &filled).unwrap();
     assert_eq!(texts(share.limits), [None, Some("24Mi".into()), None]);
-    assert_eq!(fitted(whole("1Gi"), &filled), Err(Reason::LimitRange));
+    assert_eq!(fitted(whole("1Gi"), &filled), Err(SkipReason::LimitRange));
 }
 
 #[test]
@@ -184,10 +192,10 @@ fn a_quota_is_not_gone_over_for_our_sake() {
     let desktop = || pod(json!({"requests": {"memory": "1Gi"}, "limits": {"memory": "1Gi"}}));
     let quota = |hard| with_quota(Resource::Memory, true, hard, "1Gi", vec![]);
     assert!(fitted(desktop(), &quota("2072Mi")).is_ok());
-    assert_eq!(fitted(desktop(), &quota("2071Mi")), Err(Reason::ResourceQuota));
+    assert_eq!(fitted(desktop(), &quota("2071Mi")), Err(SkipReason::ResourceQuota));
     assert_eq!(
         fitted(desktop(), &quota("2000Mi")),
-        Err(Reason::ResourceQuota),
+        Err(SkipReason::ResourceQuota),
         "it is refused in its own words"
     );
 }
@@ -212,7 +220,7 @@ fn a_quota_counts_the_pods_of_its_scopes() {
         (Scope::NotPriorityClass(vec!["vdi".to_owned()]), false),
         (Scope::Other, true),
     ] {
-        let expected = if counted { Some(Reason::ResourceQuota) } else { None };
+        let expected = if counted { Some(SkipReason::ResourceQuota) } else { None };
         assert_eq!(fitted(desktop("vdi"), &full(scope.clone())).err(), expected, "{scope:?}");
     }
 }

@@ -16,7 +16,7 @@ fn cards(count: usize) -> Vec<Device> {
 /// One card that is cut, and a slice of it.
 fn cut() -> Vec<Device> {
     let mut cut = cards(1);
-    cut[0].is_cut = true;
+    cut[0].mig_enabled = true;
     let slice = Slice { card: UUIDS[0].into(), gpu_instance: Some(7), compute_instance: Some(0) };
     let uuid = "MIG-33333333-3333-3333-3333-333333333333".into();
     cut.push(Device { uuid, slice: Some(slice), ..Device::default() });
@@ -25,14 +25,14 @@ fn cut() -> Vec<Device> {
 
 type At = (Strategy, Confidence, Vec<(usize, Scope)>);
 
-fn at(evidence: &Evidence<'_>) -> Result<At, Reason> {
+fn at(evidence: &Evidence<'_>) -> Result<At, UnavailableReason> {
     decide(evidence).outcome.map(|found| {
         let ours = found.ours.iter().map(|ours| (ours.place, ours.scope)).collect();
         (found.strategy, found.confidence, ours)
     })
 }
 
-fn why(evidence: &Evidence<'_>, strategy: Strategy) -> Option<Pass> {
+fn why(evidence: &Evidence<'_>, strategy: Strategy) -> Option<NotApplicable> {
     decide(evidence).passed.iter().find(|(passed, _)| *passed == strategy).map(|(_, pass)| *pass)
 }
 
@@ -44,19 +44,19 @@ fn each_rung_holds_where_those_above_do_not() {
     let several = Evidence { visible, ..Evidence::default() };
     for (evidence, expected) in [
         (
-            Evidence { claim: Some(Claim::Own), ..several.clone() },
+            Evidence { claim: Some(ClaimKind::Own), ..several.clone() },
             Ok((Strategy::Claim, Exact, vec![(0, Session), (1, Session), (2, Session)])),
         ),
         (
-            Evidence { claim: Some(Claim::Own), metadata: vec![UUIDS[2].into()], ..several.clone() },
+            Evidence { claim: Some(ClaimKind::Own), metadata: vec![UUIDS[2].into()], ..several.clone() },
             Ok((Strategy::Claim, Exact, vec![(2, Session)])),
         ),
         (
             Evidence {
-                handed_over: Some(format!("{}::2,GPU-99999999-9999-9999-9999-999999999999", UUIDS[1])),
+                annotation: Some(format!("{}::2,GPU-99999999-9999-9999-9999-999999999999", UUIDS[1])),
                 ..several.clone()
             },
-            Ok((Strategy::HandedOver, Exact, vec![(1, Device)])),
+            Ok((Strategy::Annotation, Exact, vec![(1, Device)])),
         ),
         (
             Evidence { visible: &visible[..1], ..several.clone() },
@@ -71,19 +71,25 @@ fn each_rung_holds_where_those_above_do_not() {
             Ok((Strategy::Processes, Remembered, vec![(1, Device)])),
         ),
         (
-            Evidence { hint: Some(Ok(Hint { devices: "2".into(), now: true })), ..several.clone() },
+            Evidence {
+                hint: Some(Ok(EnvironmentDevices { devices: "2".into(), now: true })),
+                ..several.clone()
+            },
             Ok((Strategy::Environment, Good, vec![(2, Device)])),
         ),
         (
-            Evidence { hint: Some(Ok(Hint { devices: "2".into(), now: false })), ..several.clone() },
+            Evidence {
+                hint: Some(Ok(EnvironmentDevices { devices: "2".into(), now: false })),
+                ..several.clone()
+            },
             Ok((Strategy::Environment, Remembered, vec![(2, Device)])),
         ),
         (
             Evidence { node: true, ..several.clone() },
             Ok((Strategy::Node, None, vec![(0, Node), (1, Node), (2, Node)])),
         ),
-        (several, Err(Reason::SeveralDevices)),
-        (Evidence::default(), Err(Reason::NoDevice)),
+        (several, Err(UnavailableReason::SeveralDevices)),
+        (Evidence::default(), Err(UnavailableReason::NoDevice)),
     ] {
         assert_eq!(at(&evidence), expected, "{evidence:?}");
     }
@@ -95,71 +101,94 @@ fn every_rung_that_is_passed_over_says_why() {
     let several = Evidence { visible, ..Evidence::default() };
     let text = |text: &str| Some(text.to_owned());
     for (evidence, strategy, pass) in [
-        (several.clone(), Strategy::Claim, Pass::NotGiven),
-        (Evidence { claim: Some(Claim::Own), ..Evidence::default() }, Strategy::Claim, Pass::NothingVisible),
+        (several.clone(), Strategy::Claim, NotApplicable::NotGiven),
         (
-            Evidence { claim: Some(Claim::Own), metadata: vec![UUIDS[2].to_uppercase()], ..several.clone() },
+            Evidence { claim: Some(ClaimKind::Own), ..Evidence::default() },
             Strategy::Claim,
-            Pass::NotVisible,
+            NotApplicable::NothingVisible,
         ),
-        (several.clone(), Strategy::HandedOver, Pass::NotGiven),
-        (Evidence { handed_over: text(" "), ..several.clone() }, Strategy::HandedOver, Pass::Pending),
-        (Evidence { handed_over: text("pending"), ..several.clone() }, Strategy::HandedOver, Pass::Pending),
         (
-            Evidence { handed_over: text("the big one"), ..several.clone() },
-            Strategy::HandedOver,
-            Pass::NotUnderstood,
+            Evidence {
+                claim: Some(ClaimKind::Own),
+                metadata: vec![UUIDS[2].to_uppercase()],
+                ..several.clone()
+            },
+            Strategy::Claim,
+            NotApplicable::NotVisible,
         ),
-        (Evidence { handed_over: text(UUIDS[2]), ..several.clone() }, Strategy::HandedOver, Pass::NotVisible),
-        (several.clone(), Strategy::SingleDevice, Pass::SeveralDevices),
+        (several.clone(), Strategy::Annotation, NotApplicable::NotGiven),
+        (Evidence { annotation: text(" "), ..several.clone() }, Strategy::Annotation, NotApplicable::Pending),
+        (
+            Evidence { annotation: text("pending"), ..several.clone() },
+            Strategy::Annotation,
+            NotApplicable::Pending,
+        ),
+        (
+            Evidence { annotation: text("the big one"), ..several.clone() },
+            Strategy::Annotation,
+            NotApplicable::NotUnderstood,
+        ),
+        (
+            Evidence { annotation: text(UUIDS[2]), ..several.clone() },
+            Strategy::Annotation,
+            NotApplicable::NotVisible,
+        ),
+        (several.clone(), Strategy::SingleDevice, NotApplicable::SeveralDevices),
         (
             Evidence { visible: &visible[..1], unnamed: 1, ..several.clone() },
             Strategy::SingleDevice,
-            Pass::SeveralDevices,
+            NotApplicable::SeveralDevices,
         ),
-        (several.clone(), Strategy::Processes, Pass::Unasked),
+        (several.clone(), Strategy::Processes, NotApplicable::Unasked),
         (
-            Evidence { processes: Processes::Unknown(Pass::DriverTooOld), ..several.clone() },
+            Evidence { processes: Processes::Unknown(NotApplicable::DriverTooOld), ..several.clone() },
             Strategy::Processes,
-            Pass::DriverTooOld,
+            NotApplicable::DriverTooOld,
         ),
         (
             Evidence { processes: Processes::Seen { places: vec![], now: false }, ..several.clone() },
             Strategy::Processes,
-            Pass::NoProcess,
+            NotApplicable::NoProcess,
         ),
         (
-            Evidence { hint: Some(Err(Pass::NoPermission)), ..several.clone() },
+            Evidence { hint: Some(Err(NotApplicable::NoPermission)), ..several.clone() },
             Strategy::Environment,
-            Pass::NoPermission,
+            NotApplicable::NoPermission,
         ),
         (
-            Evidence { hint: Some(Ok(Hint { devices: "void".into(), now: true })), ..several.clone() },
+            Evidence {
+                hint: Some(Ok(EnvironmentDevices { devices: "void".into(), now: true })),
+                ..several.clone()
+            },
             Strategy::Environment,
-            Pass::NotUnderstood,
+            NotApplicable::NotUnderstood,
         ),
-        (several.clone(), Strategy::Node, Pass::Off),
+        (several.clone(), Strategy::Node, NotApplicable::Off),
     ] {
         assert_eq!(why(&evidence, strategy), Some(pass), "{evidence:?}");
     }
-    let claimed = Evidence { claim: Some(Claim::Own), ..several };
+    let claimed = Evidence { claim: Some(ClaimKind::Own), ..several };
     assert_eq!(decide(&claimed).passed, [], "nothing is above the first rung");
 }
 
 #[test]
 fn a_lone_device_is_not_ours_where_somebody_knows_of_another() {
     let visible = &cards(1)[..];
-    let elsewhere = Evidence { visible, handed_over: Some(UUIDS[1].into()), ..Evidence::default() };
-    assert_eq!(at(&elsewhere), Err(Reason::NotVisible));
-    let claimed =
-        Evidence { visible, claim: Some(Claim::Own), metadata: vec![UUIDS[1].into()], ..Evidence::default() };
-    assert_eq!(at(&claimed), Err(Reason::NotVisible));
+    let elsewhere = Evidence { visible, annotation: Some(UUIDS[1].into()), ..Evidence::default() };
+    assert_eq!(at(&elsewhere), Err(UnavailableReason::NotVisible));
+    let claimed = Evidence {
+        visible,
+        claim: Some(ClaimKind::Own),
+        metadata: vec![UUIDS[1].into()],
+        ..Evidence::default()
+    };
+    assert_eq!(at(&claimed), Err(UnavailableReason::NotVisible));
 }
 
 #[test]
 fn a_slice_is_ours_and_its_card_is_not() {
     let cut = cut();
-    let slice = Evidence { visible: &cut, claim: Some(Claim::Own), ..Evidence::default() };
+    let slice = Evidence { visible: &cut, claim: Some(ClaimKind::Own), ..Evidence::default() };
     assert_eq!(at(&slice), Ok((Strategy::Claim, Confidence::Exact, vec![(1, Scope::Session)])));
     assert_eq!(decide(&slice).outcome.unwrap().ours[0].sharing, Sharing::Mig);
     assert_eq!(
@@ -167,7 +196,7 @@ fn a_slice_is_ours_and_its_card_is_not() {
         Ok((Strategy::SingleDevice, Confidence::Good, vec![(1, Scope::Session)]))
     );
     let card = Evidence { visible: &cut[..1], ..Evidence::default() };
-    assert_eq!(at(&card), Err(Reason::InSlices));
+    assert_eq!(at(&card), Err(UnavailableReason::InSlices));
 }
 
 #[test]
@@ -176,14 +205,14 @@ fn the_kinds_of_sharing_are_told_apart() {
     let replica = format!("{}::0", UUIDS[0]);
     let sharing = |visible: &[Device], id: &str, told| {
         let evidence =
-            Evidence { visible, handed_over: Some(id.into()), sharing: told, ..Evidence::default() };
+            Evidence { visible, annotation: Some(id.into()), sharing: told, ..Evidence::default() };
         let ours = decide(&evidence).outcome.unwrap().ours[0];
         (ours.sharing, ours.scope)
     };
     assert_eq!(sharing(&visible, UUIDS[0], None), (Sharing::Exclusive, Scope::Session));
     assert_eq!(sharing(&visible, &replica, None), (Sharing::TimeSlicing, Scope::Device));
     assert_eq!(sharing(&visible, UUIDS[0], Some(Sharing::Mps)), (Sharing::Mps, Scope::Device));
-    visible[0].one_process = true;
+    visible[0].exclusive_process = true;
     assert_eq!(sharing(&visible, &replica, None), (Sharing::Mps, Scope::Device));
     assert_eq!(sharing(&visible, UUIDS[0], None), (Sharing::Exclusive, Scope::Session));
 }
@@ -197,7 +226,7 @@ fn no_more_devices_than_a_machine_has() {
 
 #[test]
 fn a_fault_is_a_reason() {
-    let reason = |code| Reason::from(Fault { call: Call::Init, code }).as_str();
+    let reason = |code| UnavailableReason::from(Fault { call: Call::Init, code }).as_str();
     assert_eq!(reason(Code::LibraryMissing), "library_missing");
     assert_eq!(reason(Code::DriverNotLoaded), "driver_not_loaded");
     assert_eq!(reason(Code::GpuLost), "gpu_lost");

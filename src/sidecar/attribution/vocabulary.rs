@@ -1,38 +1,17 @@
 //! The closed vocabularies of attribution: every one of these words can be the value of a label.
 
-use crate::gpu::{Code, Fault};
+use crate::{
+    gpu::{Code, Fault},
+    runtime::vocabulary::vocabulary,
+};
 
-/// A vocabulary: its variants with what they mean, and the word that each is in an exposition.
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$meta])*
-        pub enum $name {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl $name {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// The word.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)*
-                }
-            }
-        }
-    };
-}
-
-words! {
+vocabulary! {
     /// The rungs of the ladder, and the value of the label `strategy`.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    Strategy {
+    pub enum Strategy {
         /// The desktop's resource claim, which our container shares.
         Claim = "claim",
         /// The pod's annotation, written by somebody who knows.
-        HandedOver = "handed_over",
+        Annotation = "handed_over",
         /// Exactly one device is visible.
         SingleDevice = "single_device",
         /// The pod's own processes are on it.
@@ -44,10 +23,9 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// Whose use a value measures, and the value of the label `scope`; narrowest first.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-    Scope {
+    pub enum Scope {
         /// This session's alone: may be summed over sessions.
         Session = "session",
         /// A device that is ours in part: never to be summed over sessions.
@@ -57,10 +35,9 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// How far an attribution can be trusted, and the value of the label `confidence`.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    Confidence {
+    pub enum Confidence {
         /// It cannot be another.
         Exact = "exact",
         /// Right unless the node shares its cards, which a container cannot see.
@@ -72,10 +49,9 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// With whom a device is shared, and the value of the label `sharing`.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    Sharing {
+    pub enum Sharing {
         /// With nobody.
         Exclusive = "exclusive",
         /// With nobody: a slice of a card.
@@ -89,10 +65,9 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// Why a rung does not hold, and the value of the label `reason`.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    Pass {
+    pub enum NotApplicable {
         /// Nobody has given us that.
         NotGiven = "not_given",
         /// It has been announced and not yet given.
@@ -124,10 +99,9 @@ words! {
     }
 }
 
-words! {
+vocabulary! {
     /// Why no device is this session's, and the value of the label `reason`.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    Reason {
+    pub enum UnavailableReason {
         /// The first read has not ended yet.
         Starting = "starting",
         /// No `libnvidia-ml.so.1` in this container.
@@ -149,9 +123,9 @@ words! {
     }
 }
 
-// === impl Reason, Sharing ===
+// === impl UnavailableReason ===
 
-impl From<Fault> for Reason {
+impl From<Fault> for UnavailableReason {
     fn from(fault: Fault) -> Self {
         match fault.code {
             Code::LibraryMissing => Self::LibraryMissing,
@@ -159,13 +133,5 @@ impl From<Fault> for Reason {
             Code::GpuLost => Self::GpuLost,
             _ => Self::DriverError,
         }
-    }
-}
-
-impl Sharing {
-    /// Reads a word.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|sharing| sharing.as_str() == word)
     }
 }

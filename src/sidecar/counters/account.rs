@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{ByScope, Clamp, Scopes, Shown, count, integral::integral};
 use crate::{
     gpu::Reading,
-    sidecar::{attribution::Scope, processes::Own},
+    sidecar::{attribution::Scope, processes::OwnUsage},
 };
 
 /// What one device did for the session.
@@ -56,7 +56,7 @@ pub(super) struct Read<'r> {
     pub(super) scopes: Scopes,
     pub(super) reading: &'r Reading,
     /// What the session's own processes had of it, where that is known.
-    pub(super) own: Option<&'r Own>,
+    pub(super) own: Option<&'r OwnUsage>,
     pub(super) now: Instant,
     /// Time since the last read.
     pub(super) gap: Option<Duration>,
@@ -182,7 +182,7 @@ impl Account {
         let since = self.read.map_or(0, |last| last.tick);
         let gap = read.gap.map_or(0.0, |gap| gap.as_secs_f64());
         // The first batch is of a time before this session.
-        let batch = (since > 0).then(|| integral(&read.reading.ticks, since)).flatten();
+        let batch = (since > 0).then(|| integral(&read.reading.samples, since)).flatten();
         if let (Some((work, last)), Some(passed)) = (batch, read.gap) {
             read.clamps.extend((0..work.clamped).map(|_| Clamp::Utilization));
             let work = work.within(passed);
@@ -196,7 +196,7 @@ impl Account {
         let done = Done { busy: window.unwrap_or_default() * gap, ratio: window, unsampled: gap };
         // Where it gave no samples, or the wall clock was set back and none is newer than the last: begin anew. The window
         // has told of the time that later samples would tell of again.
-        (done, read.reading.ticks.iter().map(|tick| tick.at).max().unwrap_or(0))
+        (done, read.reading.samples.iter().map(|tick| tick.at).max().unwrap_or(0))
     }
 
     /// Adds the device's work.
@@ -290,7 +290,7 @@ fn take_engines(read: &mut Read<'_>) {
 
 impl<'r> Read<'r> {
     /// What the session's own processes have of a device that others have too.
-    fn own_of_shared(&self) -> Option<&'r Own> {
+    fn own_of_shared(&self) -> Option<&'r OwnUsage> {
         self.own.filter(|_| self.scopes.device != Scope::Session)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::gpu::Tick;
+use crate::gpu::Sample;
 
 /// What a batch of samples says.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -36,16 +36,16 @@ impl Work {
 
 /// The samples after `since`, the time of the last one that was integrated, in microseconds; and the time of their last.
 /// None where there are none.
-pub(super) fn integral(ticks: &[Tick], since: u64) -> Option<(Work, u64)> {
-    let mut ticks: Vec<Tick> =
-        ticks.iter().copied().filter(|tick| tick.at > since && tick.ratio.is_finite()).collect();
-    ticks.sort_unstable_by_key(|tick| tick.at);
-    let last = ticks.last()?.at;
-    let before = |place: usize| if place == 0 { since } else { ticks[place - 1].at };
-    let spaces: Vec<u64> = (0..ticks.len()).map(|place| ticks[place].at - before(place)).collect();
+pub(super) fn integral(samples: &[Sample], since: u64) -> Option<(Work, u64)> {
+    let mut samples: Vec<Sample> =
+        samples.iter().copied().filter(|tick| tick.at > since && tick.ratio.is_finite()).collect();
+    samples.sort_unstable_by_key(|tick| tick.at);
+    let last = samples.last()?.at;
+    let before = |place: usize| if place == 0 { since } else { samples[place - 1].at };
+    let spaces: Vec<u64> = (0..samples.len()).map(|place| samples[place].at - before(place)).collect();
     let usual = median(&spaces);
     let mut work = Work { span: (last - since) as f64 / 1e6, ..Work::default() };
-    for (tick, space) in ticks.iter().zip(spaces) {
+    for (tick, space) in samples.iter().zip(spaces) {
         let seconds = if space > usual.saturating_mul(LONGEST) { usual } else { space } as f64 / 1e6;
         let ratio = tick.ratio.clamp(0.0, 1.0);
         work.clamped += u64::from(ratio != tick.ratio);
@@ -67,8 +67,8 @@ mod tests {
     use super::*;
 
     /// Samples a sixth of a second apart.
-    fn ticks(from: u64, count: u64, ratio: f64) -> Vec<Tick> {
-        (0..count).map(|number| Tick { at: (from + number) * 166_667, ratio }).collect()
+    fn samples(from: u64, count: u64, ratio: f64) -> Vec<Sample> {
+        (0..count).map(|number| Sample { at: (from + number) * 166_667, ratio }).collect()
     }
 
     fn close(one: f64, other: f64) -> bool {
@@ -77,14 +77,14 @@ mod tests {
 
     #[test]
     fn samples_in_a_row_speak_of_all_the_time_between() {
-        let (work, last) = integral(&ticks(7, 90, 0.5), 6 * 166_667).unwrap();
+        let (work, last) = integral(&samples(7, 90, 0.5), 6 * 166_667).unwrap();
         assert!(close(work.covered, 15.0) && close(work.busy, 7.5), "{work:?}");
         assert_eq!((last, work.clamped), (96 * 166_667, 0));
     }
 
     #[test]
     fn what_was_integrated_is_not_again_and_order_does_not_matter() {
-        let mut all = ticks(1, 12, 1.0);
+        let mut all = samples(1, 12, 1.0);
         all.reverse();
         let (work, _) = integral(&all, 6 * 166_667).unwrap();
         assert!(close(work.busy, 1.0), "{work:?}");
@@ -94,32 +94,32 @@ mod tests {
 
     #[test]
     fn a_hole_in_the_samples_is_not_covered() {
-        let late = integral(&ticks(360, 120, 1.0), 6 * 166_667).unwrap().0;
+        let late = integral(&samples(360, 120, 1.0), 6 * 166_667).unwrap().0;
         assert!(close(late.covered, 20.0), "{late:?}");
-        let mut hole = ticks(1, 60, 1.0);
-        hole.extend(ticks(181, 60, 1.0));
+        let mut hole = samples(1, 60, 1.0);
+        hole.extend(samples(181, 60, 1.0));
         assert!(close(integral(&hole, 1).unwrap().0.covered, 20.0));
     }
 
     #[test]
     fn one_sample_speaks_of_all_since_the_last() {
-        let (work, _) = integral(&[Tick { at: 16_000_000, ratio: 0.25 }], 1_000_000).unwrap();
+        let (work, _) = integral(&[Sample { at: 16_000_000, ratio: 0.25 }], 1_000_000).unwrap();
         assert!(close(work.covered, 15.0) && close(work.busy, 3.75), "{work:?}");
     }
 
     #[test]
     fn a_clock_that_was_set_forward_makes_no_work() {
-        let (work, _) = integral(&[Tick { at: 3_601_000_000, ratio: 0.5 }], 1_000_000).unwrap();
+        let (work, _) = integral(&[Sample { at: 3_601_000_000, ratio: 0.5 }], 1_000_000).unwrap();
         assert_eq!((work.within(Duration::from_secs(15)).busy, work.busy), (7.5, 1800.0));
     }
 
     #[test]
     fn what_cannot_be_is_clamped_and_counted() {
-        let work = integral(&ticks(1, 6, 1.7), 0).unwrap().0;
+        let work = integral(&samples(1, 6, 1.7), 0).unwrap().0;
         assert!(close(work.busy, 1.0) && work.clamped == 6, "{work:?}");
-        let work = integral(&ticks(1, 6, -0.5), 0).unwrap().0;
+        let work = integral(&samples(1, 6, -0.5), 0).unwrap().0;
         assert!(work.busy == 0.0 && work.clamped == 6, "{work:?}");
-        let nan = [Tick { at: 1, ratio: f64::NAN }, Tick { at: u64::MAX, ratio: 1.0 }];
+        let nan = [Sample { at: 1, ratio: f64::NAN }, Sample { at: u64::MAX, ratio: 1.0 }];
         assert!(integral(&nan, 0).unwrap().0.busy.is_finite());
     }
 }

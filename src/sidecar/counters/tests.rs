@@ -1,5 +1,5 @@
 use super::{account::MOST_XIDS, *};
-use crate::gpu::{Call, Code, Memory, Tick};
+use crate::gpu::{Call, Code, Memory, Sample};
 
 const INTERVAL: Duration = Duration::from_secs(15);
 const GPU: &str = "GPU-1";
@@ -27,8 +27,8 @@ fn window(ratio: f64) -> Reading {
 /// What the driver's samples of the last 20 s say at a second, all of one ratio; and a window that would say otherwise.
 fn samples(at: u64, ratio: f64) -> (u64, Reading) {
     let newest = (at + 1000) * 6;
-    let ticks = (newest - 120..=newest).map(|tick| Tick { at: tick * 1_000_000 / 6, ratio }).collect();
-    (at, Reading { ticks, utilization: Some(0.99), ..Reading::default() })
+    let samples = (newest - 120..=newest).map(|tick| Sample { at: tick * 1_000_000 / 6, ratio }).collect();
+    (at, Reading { samples, utilization: Some(0.99), ..Reading::default() })
 }
 
 fn energy(millijoules: u64) -> Reading {
@@ -75,9 +75,9 @@ fn after_a_long_silence_only_the_samples_count() {
 #[test]
 fn a_clock_that_was_set_back_costs_one_read() {
     let (_, mut back) = samples(30, 0.5);
-    back.ticks.iter_mut().for_each(|tick| tick.at -= 900_000_000);
+    back.samples.iter_mut().for_each(|tick| tick.at -= 900_000_000);
     let (_, mut after) = samples(45, 0.5);
-    after.ticks.iter_mut().for_each(|tick| tick.at -= 900_000_000);
+    after.samples.iter_mut().for_each(|tick| tick.at -= 900_000_000);
     let account = account(&[samples(0, 0.5), samples(15, 0.5), (30, back), (45, after)]);
     assert!((busy(&account) - (7.5 + 0.99 * 15.0 + 7.5)).abs() < 0.2, "{account:?}");
 }
@@ -86,10 +86,10 @@ fn a_clock_that_was_set_back_costs_one_read() {
 fn the_edge_of_the_samples_is_counted_once() {
     // A sample a second that says all of it was work; reads fall anywhere between two.
     let read = |at: u64| {
-        let ticks = (0..=at / 1_000_000)
-            .map(|second| Tick { at: 3_000_000 + second * 1_000_000, ratio: 1.0 })
+        let samples = (0..=at / 1_000_000)
+            .map(|second| Sample { at: 3_000_000 + second * 1_000_000, ratio: 1.0 })
             .collect();
-        Reading { ticks, ..Reading::default() }
+        Reading { samples, ..Reading::default() }
     };
     let mut counters = Counters::new(Duration::from_secs(5));
     let start = Instant::now();
@@ -178,7 +178,7 @@ fn what_cannot_be_is_clamped_and_counted() {
 fn the_sessions_own_part_of_a_shared_card_is_apart() {
     let mut counters = Counters::new(INTERVAL);
     let start = Instant::now();
-    let own = Own { sm: Some(0.2), memory: Some(100), encoder: Some(0.1), ..Own::default() };
+    let own = OwnUsage { sm: Some(0.2), memory: Some(100), encoder: Some(0.1), ..OwnUsage::default() };
     let mut shown = Shown::default();
     for (at, millijoules) in [(0, 0), (15, 30_000)] {
         let now = start + Duration::from_secs(at);

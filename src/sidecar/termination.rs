@@ -17,7 +17,7 @@ use super::{attribution::Scope, counters::Account, snapshot::Snapshot};
 
 /// The kubelet's file for it, and how much was written there last.
 #[derive(Debug)]
-pub(super) struct LastWord {
+pub(super) struct TerminationMessage {
     file: Option<File>,
     limit: usize,
     written: usize,
@@ -49,7 +49,7 @@ struct Message<'a> {
     end: u64,
     /// Whether the run was asked to end; a killed one's message is a little older than its end.
     ended: bool,
-    /// Rung and confidence, or why no device is known.
+    /// StrategyFn and confidence, or why no device is known.
     by: [&'a str; 2],
     gpus: Vec<Total<'a>>,
     /// Devices that there was no room for.
@@ -76,9 +76,9 @@ struct Total<'a> {
     peak: Option<u64>,
 }
 
-// === impl LastWord ===
+// === impl TerminationMessage ===
 
-impl LastWord {
+impl TerminationMessage {
     /// The file at `path`, in a pod with so many containers. The kubelet makes it; outside a pod there is none, and no last
     /// word.
     pub(super) fn open(path: &Path, containers: usize) -> Self {
@@ -162,7 +162,7 @@ mod tests {
     use std::{fs, time::Duration};
 
     use super::*;
-    use crate::sidecar::{attribution::Reason, poller::before_the_first_read};
+    use crate::sidecar::{attribution::UnavailableReason, poller::before_the_first_read};
 
     fn snapshot(gpus: usize) -> Snapshot {
         let account = |number| {
@@ -203,10 +203,10 @@ mod tests {
     fn a_shorter_message_replaces_a_longer_one_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("termination-log");
-        LastWord::open(&path, 2).write(&snapshot(1), at(1));
+        TerminationMessage::open(&path, 2).write(&snapshot(1), at(1));
         assert!(!path.exists(), "a file that the kubelet has not made is not ours to make");
         fs::write(&path, "").unwrap();
-        let mut word = LastWord::open(&path, 2);
+        let mut word = TerminationMessage::open(&path, 2);
         word.write(&snapshot(3), at(1));
         word.write(&Snapshot { ended: true, ..snapshot(0) }, at(2));
         let value: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
@@ -214,6 +214,6 @@ mod tests {
             (&value["end"], &value["ended"], value["gpus"].as_array().unwrap().len()),
             (&2.into(), &true.into(), 0)
         );
-        assert_eq!(value["by"], serde_json::json!(["none", Reason::Starting.as_str()]));
+        assert_eq!(value["by"], serde_json::json!(["none", UnavailableReason::Starting.as_str()]));
     }
 }

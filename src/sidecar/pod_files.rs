@@ -10,12 +10,12 @@ use std::{
 
 use serde::Deserialize;
 
-use super::attribution::{Pass, Sharing};
+use super::attribution::{NotApplicable, Sharing};
 use crate::contract::{ANNOTATIONS, VOLUME_PATH, key};
 
 /// The container's files.
 #[derive(Debug)]
-pub(super) struct Container {
+pub(super) struct PodFiles {
     root: PathBuf,
 }
 
@@ -51,9 +51,9 @@ const LONGEST_FILE: u64 = 512 << 10;
 const MOST_FILES: usize = 32;
 const MOST_PROCESSES: usize = 256;
 
-// === impl Container ===
+// === impl PodFiles ===
 
-impl Container {
+impl PodFiles {
     /// The files under `root`.
     pub(super) fn new(root: PathBuf) -> Self {
         Self { root }
@@ -76,17 +76,17 @@ impl Container {
     }
 
     /// Whether the processes that are seen here are the pod's, all of them and no others.
-    pub(super) fn sees_the_pods_processes(&self) -> Result<(), Pass> {
+    pub(super) fn sees_the_pods_processes(&self) -> Result<(), NotApplicable> {
         let proc = self.root.join("proc");
         // Only the node's own namespace has kernel threads; process 2 is the one that makes the others.
         if fs::read(proc.join("2/comm")).is_ok_and(|name| name.trim_ascii() == b"kthreadd") {
-            return Err(Pass::NodeProcesses);
+            return Err(NotApplicable::NodeProcesses);
         }
         // In a namespace of the container's own its first process is we.
         match fs::read_link(proc.join("self")) {
-            Ok(own) if own == Path::new("1") => Err(Pass::NotShared),
+            Ok(own) if own == Path::new("1") => Err(NotApplicable::NotShared),
             Ok(_) => Ok(()),
-            Err(_) => Err(Pass::NotShared),
+            Err(_) => Err(NotApplicable::NotShared),
         }
     }
 
@@ -97,7 +97,7 @@ impl Container {
 
     /// The devices that the environment of a process of the desktop names. Environments hold secrets: this one variable is
     /// taken out, and nothing else is kept.
-    pub(super) fn visible_devices(&self) -> Result<String, Pass> {
+    pub(super) fn visible_devices(&self) -> Result<String, NotApplicable> {
         self.sees_the_pods_processes()?;
         let proc = self.root.join("proc");
         let own = fs::read_link(proc.join("self")).unwrap_or_default();
@@ -115,7 +115,7 @@ impl Container {
                 Err(error) => refused |= error.kind() == io::ErrorKind::PermissionDenied,
             }
         }
-        Err(if refused { Pass::NoPermission } else { Pass::NotGiven })
+        Err(if refused { NotApplicable::NoPermission } else { NotApplicable::NotGiven })
     }
 
     /// When the pod's sandbox was made, just before its first container: container runtimes write this file then, and

@@ -1,0 +1,61 @@
+//! Closed vocabularies: enums whose variants are the values of a label or the words of an annotation.
+
+/// Declares a vocabulary: an enum with one word for each variant.
+///
+/// Generates `ALL` (every variant, in order), `as_str` (the word) and `parse` (the variant of a word). A variant cannot be
+/// missing from `ALL`, so every word has a series before its first event and a row in the documentation.
+macro_rules! vocabulary {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis enum $name:ident { $($(#[$variant_attribute:meta])* $variant:ident = $word:literal,)+ }
+    ) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        $visibility enum $name {
+            $($(#[$variant_attribute])* $variant,)+
+        }
+
+        #[allow(dead_code, unreachable_pub, reason = "one macro serves public and private vocabularies")]
+        impl $name {
+            /// Every variant, in the order of declaration.
+            pub const ALL: [Self; [$(Self::$variant),+].len()] = [$(Self::$variant),+];
+
+            /// The word: the value of a label or an annotation.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+
+            /// The variant with this word.
+            #[must_use]
+            pub fn parse(word: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|variant| variant.as_str() == word)
+            }
+        }
+    };
+}
+
+pub(crate) use vocabulary;
+
+#[cfg(test)]
+mod tests {
+    vocabulary! {
+        /// Two words.
+        enum Answer {
+            /// Agrees.
+            Yes = "yes",
+            /// Disagrees.
+            No = "no",
+        }
+    }
+
+    #[test]
+    fn all_lists_every_variant_and_parse_is_the_inverse_of_as_str() {
+        assert_eq!(Answer::ALL, [Answer::Yes, Answer::No]);
+        assert_eq!(Answer::ALL.map(Answer::as_str), ["yes", "no"]);
+        assert!(Answer::ALL.into_iter().all(|answer| Answer::parse(answer.as_str()) == Some(answer)));
+        assert_eq!(Answer::parse("maybe"), None);
+    }
+}
