@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::{NotUsed, Object};
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::ledger::{self, Ending, Failure, Phase, UnixTime};
+use super::ledger::{Ending, Failure, Phase, SessionPod, UnixTime};
 use crate::contract::{CONTAINER, MAX_NAME_BYTES, key};
 
 /// A pod without its spec.
@@ -81,7 +81,7 @@ const DISRUPTIONS: [(&str, Failure); 3] = [
 ];
 
 /// What the ledger wants to know; `None` for an object without uid, which the API server does not send.
-pub(super) fn read(pod: &Pod) -> Option<ledger::Pod> {
+pub(super) fn read(pod: &Pod) -> Option<SessionPod> {
     let metadata = &pod.metadata;
     let none = Status::default();
     let status = pod.status.as_ref().unwrap_or(&none);
@@ -90,7 +90,7 @@ pub(super) fn read(pod: &Pod) -> Option<ledger::Pod> {
         Some(template[..template.floor_char_boundary(MAX_NAME_BYTES)].to_owned())
     };
     let deleted = metadata.deletion_timestamp.as_ref().map(unix);
-    Some(ledger::Pod {
+    Some(SessionPod {
         uid: metadata.uid.clone()?,
         template: value(&metadata.labels).or_else(|| value(&metadata.annotations)),
         phase: status.phase(),
@@ -109,7 +109,7 @@ fn unix(time: &Time) -> UnixTime {
 
 impl Status {
     fn phase(&self) -> Phase {
-        Phase::ALL.into_iter().find(|phase| phase.as_str() == self.phase).unwrap_or(Phase::Unknown)
+        Phase::parse(&self.phase).unwrap_or(Phase::Unknown)
     }
 
     /// The desktop's own containers.
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn pod(metadata: &Value, status: &Value) -> ledger::Pod {
+    fn pod(metadata: &Value, status: &Value) -> SessionPod {
         let pod =
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}, "status": status});
         read(&serde_json::from_value(pod).unwrap()).unwrap()

@@ -1,0 +1,47 @@
+//! What the ledger needs to know of a session pod.
+
+use super::{ending::Ending, phase::Phase};
+
+/// Seconds since 1970-01-01 UTC. Kubernetes' own times have the same resolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixTime(pub i64);
+
+/// A session pod at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionPod {
+    /// UID of the pod; identifies the session.
+    pub uid: String,
+    /// Template that the session was created from.
+    pub template: Option<String>,
+    /// Phase of the pod.
+    pub phase: Phase,
+    /// When the kubelet accepted the pod; `None` before the first desktop container has run.
+    pub started: Option<UnixTime>,
+    /// When the last desktop container ended; `None` while one runs.
+    pub finished: Option<UnixTime>,
+    /// The deletion timestamp, which includes the grace period; `None` unless a client deleted the pod.
+    pub deleted: Option<UnixTime>,
+    /// Why the session ended; meaningless before the end.
+    pub ending: Ending,
+}
+
+// === impl SessionPod ===
+
+impl SessionPod {
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Succeeded | Phase::Failed)
+    }
+
+    /// Whether a watch that no longer shows this pod means that the pod no longer exists. The API server sets the deletion
+    /// timestamp before it removes a pod, for a forced deletion too, and the kubelet removes a pod after its containers
+    /// ended. In every other state the pod may have lost its label.
+    pub(super) fn is_removed(&self) -> bool {
+        self.deleted.is_some() && (self.has_ended() || self.finished.is_some())
+    }
+
+    /// End of a session that has ended: when the last container ended, else the deletion timestamp, else `now`. The deletion
+    /// timestamp lies one grace period after the deletion, so it can be later than the end.
+    pub(super) fn end(&self, now: UnixTime) -> UnixTime {
+        self.finished.or(self.deleted).map_or(now, |end| end.min(now))
+    }
+}
