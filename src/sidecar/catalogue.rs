@@ -90,8 +90,8 @@ pub const CATALOGUE: &[Row] = &[
         kind: MetricType::GAUGE,
         labels: &["strategy", "reason"],
         values: |snapshot| {
-            let passed = snapshot.passed.iter();
-            passed.map(|(strategy, pass)| value([strategy.as_str(), pass.as_str()], 1.0)).collect()
+            let strategies = snapshot.not_applicable.iter();
+            strategies.map(|(strategy, reason)| value([strategy.as_str(), reason.as_str()], 1.0)).collect()
         },
     },
     Row {

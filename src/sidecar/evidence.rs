@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use super::{
     attribution::{
-        self, AttributionResult, ClaimKind, EnvironmentDevices, Evidence, NotApplicable, Processes, Scope,
-        SessionDevice,
+        self, AttributionResult, ClaimKind, Decision, EnvironmentDevices, Evidence, NotApplicable,
+        ProcessEvidence, Processes, Scope, SessionDevice,
     },
     config::Config,
     pod_files::PodFiles,
@@ -21,13 +21,13 @@ use crate::gpu::{
 #[derive(Debug)]
 pub(super) struct EvidenceCollector {
     claim: Option<ClaimKind>,
-    node: bool,
+    node_totals: bool,
     interval: Duration,
     container: PodFiles,
     /// Devices on which processes of the pod have been seen, by UUID.
     seen: Vec<String>,
     /// What the desktop's environment said last.
-    hint: Option<String>,
+    environment: Option<String>,
     /// The devices that a claim's metadata or, without a claim, the annotation names: those and no others.
     named: Vec<Id>,
 }
@@ -37,11 +37,12 @@ pub(super) struct EvidenceCollector {
 impl EvidenceCollector {
     /// Of a container with these files.
     pub(super) fn new(config: &Config, container: PodFiles) -> Self {
-        let &Config { claim, node_totals: node, interval, .. } = config;
-        Self { claim, node, interval, container, seen: vec![], hint: None, named: vec![] }
+        let &Config { claim, node_totals, interval, .. } = config;
+        Self { claim, node_totals, interval, container, seen: vec![], environment: None, named: vec![] }
     }
 
-    /// The process lists are the dearest calls: they are asked for only where no rung above them holds.
+    /// Collects the evidence and decides. Process lists are the slowest calls, so they are read only if no strategy applies
+    /// without them.
     pub(super) fn verdict(&mut self, driver: &mut Driver<'_>) -> AttributionResult {
         let (annotation, sharing) = self.container.told();
         let metadata = if self.claim.is_some() { self.container.claimed_devices() } else { vec![] };
@@ -49,26 +50,23 @@ impl EvidenceCollector {
             (Some(_), _) => metadata.iter().filter_map(|uuid| Id::uuid(uuid)).collect(),
             (None, told) => told.as_deref().and_then(|told| id::list(told).ok()).unwrap_or_default(),
         };
-        let mut evidence = Evidence {
+        let evidence = Evidence {
             visible: &[],
             unnamed: driver.unnamed().len() + self.seen.iter().filter(|uuid| !driver.shows(uuid)).count(),
             claim: self.claim,
-            metadata,
-            annotation,
+            metadata: &metadata,
+            annotation: annotation.as_deref(),
             sharing,
-            processes: Processes::Unasked,
-            hint: None,
-            node: false,
+            node_totals: self.node_totals,
         };
-        let first = attribution::decide(&Evidence { visible: driver.devices(), ..evidence.clone() });
-        let asked_for = first.passed.iter().any(|(_, pass)| *pass == NotApplicable::Unasked);
-        if !asked_for {
-            return first;
+        match attribution::decide(&Evidence { visible: driver.devices(), ..evidence }) {
+            Decision::Final(result) => result,
+            Decision::NeedsProcesses(undecided) => {
+                let processes =
+                    ProcessEvidence { processes: self.processes(driver), environment: self.environment() };
+                undecided.decide(&Evidence { visible: driver.devices(), ..evidence }, &processes)
+            }
         }
-        evidence.processes = self.processes(driver);
-        evidence.hint = Some(self.hint());
-        evidence.node = self.node;
-        attribution::decide(&Evidence { visible: driver.devices(), ..evidence })
     }
 
     /// Whether a device that is not visible is the session's all the same: it was, nobody has named others since, and either
@@ -100,11 +98,11 @@ impl EvidenceCollector {
         found
     }
 
-    fn hint(&mut self) -> Result<EnvironmentDevices, NotApplicable> {
+    fn environment(&mut self) -> Result<EnvironmentDevices, NotApplicable> {
         let said = self.container.visible_devices();
         let names = |devices: &&String| id::list(devices).is_ok_and(|ids| !ids.is_empty());
-        match (said.as_ref().ok().filter(names), self.hint.clone()) {
-            (Some(devices), _) => self.hint = Some(devices.clone()),
+        match (said.as_ref().ok().filter(names), self.environment.clone()) {
+            (Some(devices), _) => self.environment = Some(devices.clone()),
             // Another process says nothing, or none is left.
             (None, Some(devices)) => return Ok(EnvironmentDevices { devices, now: false }),
             (None, None) => {}
@@ -118,19 +116,19 @@ impl EvidenceCollector {
             return Processes::Unknown(pass);
         }
         let mut now = false;
-        for place in 0..driver.devices().len() {
-            if driver.devices()[place].mig_enabled {
+        for index in 0..driver.devices().len() {
+            if driver.devices()[index].mig_enabled {
                 continue;
             }
             // A device whose list is not to be had is no place where a process was seen.
-            let Ok(Some(listed)) = driver.processes(place) else { continue };
-            let Some(listed) = self.own_processes(driver, place, listed) else {
+            let Ok(Some(listed)) = driver.processes(index) else { continue };
+            let Some(listed) = self.own_processes(driver, index, listed) else {
                 if self.seen.is_empty() {
                     return Processes::Unknown(NotApplicable::Implausible);
                 }
                 continue;
             };
-            let uuid = &driver.devices()[place].uuid;
+            let uuid = &driver.devices()[index].uuid;
             if !listed.is_empty() {
                 now = true;
                 if !self.seen.contains(uuid) {
@@ -138,8 +136,8 @@ impl EvidenceCollector {
                 }
             }
         }
-        let seen = |place: &usize| self.seen.contains(&driver.devices()[*place].uuid);
-        Processes::Seen { places: (0..driver.devices().len()).filter(seen).collect(), now }
+        let seen = |index: &usize| self.seen.contains(&driver.devices()[*index].uuid);
+        Processes::Seen { indices: (0..driver.devices().len()).filter(seen).collect(), now }
     }
 
     fn sees_own_processes(&self, driver: &Driver<'_>) -> Result<(), NotApplicable> {
@@ -153,7 +151,7 @@ impl EvidenceCollector {
     fn own_processes(
         &self,
         driver: &mut Driver<'_>,
-        place: usize,
+        index: usize,
         listed: Vec<Process>,
     ) -> Option<Vec<Process>> {
         let is_own =
@@ -161,7 +159,7 @@ impl EvidenceCollector {
         if is_own(&listed) {
             return Some(listed);
         }
-        driver.processes_now(place).ok().flatten().filter(is_own)
+        driver.processes_now(index).ok().flatten().filter(is_own)
     }
 
     /// What the session's own processes have of a device, where they can be told from others'; `since` is the time of the
@@ -175,8 +173,8 @@ impl EvidenceCollector {
         if self.sees_own_processes(driver).is_err() {
             return Ok(None);
         }
-        let Some(listed) = driver.processes(ours.place)? else { return Ok(None) };
-        let Some(listed) = self.own_processes(driver, ours.place, listed) else { return Ok(None) };
+        let Some(listed) = driver.processes(ours.index)? else { return Ok(None) };
+        let Some(listed) = self.own_processes(driver, ours.index, listed) else { return Ok(None) };
         let now = unix_microseconds();
         // Where the clock was set back, what is known is of a time to come, and nothing would be newer.
         let since = match since {
@@ -184,7 +182,7 @@ impl EvidenceCollector {
             _ => now.saturating_sub(self.interval.as_micros() as u64),
         };
         // What is the session's alone needs no part of it to be told.
-        let shares = if ours.scope == Scope::Session { None } else { driver.shares(ours.place, since)? };
+        let shares = if ours.scope == Scope::Session { None } else { driver.shares(ours.index, since)? };
         let own = processes::own(&listed, shares.as_deref());
         Ok(Some(OwnUsage { newest: own.newest.max(since), ..own }))
     }

@@ -106,7 +106,7 @@ pub(super) fn before_the_first_read() -> Snapshot {
         started: now,
         run_started: now,
         attribution: Err(UnavailableReason::Starting),
-        passed: vec![],
+        not_applicable: vec![],
         gpus: vec![],
         lost: vec![],
         accounts: vec![],
@@ -216,7 +216,7 @@ impl Poller {
         let missing = self.missing(driver);
         match (verdict.outcome, missing.first()) {
             (Ok(found), _) => {
-                self.snapshot.passed = verdict.passed;
+                self.snapshot.not_applicable = verdict.not_applicable;
                 return self.read_all(driver, found, missing);
             }
             // What evidence there is speaks of one that cannot be seen for now.
@@ -225,7 +225,7 @@ impl Poller {
                 let is_unseen = matches!(reason, UnavailableReason::NotVisible | UnavailableReason::NoDevice)
                     && !driver.unnamed().is_empty();
                 self.show_none(if is_unseen { why_missing(driver) } else { reason });
-                self.snapshot.passed = verdict.passed;
+                self.snapshot.not_applicable = verdict.not_applicable;
             }
         }
         if !missing.is_empty() || self.witness.is_told() {
@@ -244,7 +244,7 @@ impl Poller {
         let known =
             AttributionInfo { strategy: found.strategy, scope: found.scope(), confidence: found.confidence };
         let visible: Vec<&str> =
-            found.ours.iter().map(|ours| driver.devices()[ours.place].uuid.as_str()).collect();
+            found.devices.iter().map(|ours| driver.devices()[ours.index].uuid.as_str()).collect();
         match known.scope {
             Scope::Node => self.hold(&[], &visible, &missing),
             _ => self.hold(&visible, &[], &missing),
@@ -256,11 +256,11 @@ impl Poller {
         }
         self.snapshot.lost = missing;
         let before = driver.faults().len();
-        for ours in found.ours {
+        for ours in found.devices {
             match self.read(driver, ours) {
                 Ok(gpu) => self.snapshot.gpus.push(gpu),
                 Err(fault) => {
-                    let uuid = driver.devices()[ours.place].uuid.clone();
+                    let uuid = driver.devices()[ours.index].uuid.clone();
                     self.counters.missed(&uuid);
                     self.snapshot.lost.push((uuid, fault.into()));
                 }
@@ -320,9 +320,9 @@ impl Poller {
     }
 
     fn read(&mut self, driver: &mut Driver<'_>, ours: SessionDevice) -> Result<Gpu, Fault> {
-        let device = driver.devices()[ours.place].clone();
+        let device = driver.devices()[ours.index].clone();
         let (tick, share) = self.counters.since(&device.uuid);
-        let reading = driver.read(ours.place, tick)?;
+        let reading = driver.read(ours.index, tick)?;
         let own = self.witness.own(driver, ours, share)?;
         let scopes = Scopes { device: ours.scope, card: ours.card_scope(&device) };
         let shown = self.counters.read(&device.uuid, scopes, &reading, own.as_ref(), Instant::now());
@@ -340,7 +340,7 @@ impl Poller {
     }
 
     fn show_none(&mut self, reason: UnavailableReason) {
-        self.snapshot.passed.clear();
+        self.snapshot.not_applicable.clear();
         self.snapshot.gpus.clear();
         self.snapshot.lost.clear();
         self.attribute(Err(reason));

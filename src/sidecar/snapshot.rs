@@ -20,8 +20,8 @@ pub struct Snapshot {
     pub run_started: SystemTime,
     /// How the session's devices are known, or why none is.
     pub attribution: Result<AttributionInfo, UnavailableReason>,
-    /// The rungs above, each with why it does not hold.
-    pub passed: Vec<(Strategy, NotApplicable)>,
+    /// The strategies tried before, each with the reason why it does not apply.
+    pub not_applicable: Vec<(Strategy, NotApplicable)>,
     /// The session's devices as last read.
     pub gpus: Vec<Gpu>,
     /// Those that could not be read; one that the driver has never named without a name.

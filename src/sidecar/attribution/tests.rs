@@ -1,5 +1,5 @@
-use super::*;
-use crate::gpu::{Call, Code, Fault, Slice};
+use super::{decide::MAX_DEVICES, *};
+use crate::gpu::{Call, Code, Device, Fault, Slice};
 
 const UUIDS: [&str; 3] = [
     "GPU-00000000-0000-0000-0000-000000000000",
@@ -9,205 +9,186 @@ const UUIDS: [&str; 3] = [
 
 fn cards(count: usize) -> Vec<Device> {
     (0..count)
-        .map(|place| Device { uuid: UUIDS[place].into(), index: place as u32, ..Device::default() })
+        .map(|index| Device { uuid: UUIDS[index].into(), index: index as u32, ..Device::default() })
         .collect()
 }
 
-/// One card that is cut, and a slice of it.
-fn cut() -> Vec<Device> {
-    let mut cut = cards(1);
-    cut[0].mig_enabled = true;
+/// One card with MIG enabled, and a slice of it.
+fn card_and_slice() -> Vec<Device> {
+    let mut devices = cards(1);
+    devices[0].mig_enabled = true;
     let slice = Slice { card: UUIDS[0].into(), gpu_instance: Some(7), compute_instance: Some(0) };
     let uuid = "MIG-33333333-3333-3333-3333-333333333333".into();
-    cut.push(Device { uuid, slice: Some(slice), ..Device::default() });
-    cut
+    devices.push(Device { uuid, slice: Some(slice), ..Device::default() });
+    devices
 }
 
-type At = (Strategy, Confidence, Vec<(usize, Scope)>);
+/// Process evidence that makes no strategy apply.
+fn no_processes() -> ProcessEvidence {
+    let processes = Processes::Seen { indices: vec![], now: false };
+    ProcessEvidence { processes, environment: Err(NotApplicable::NotGiven) }
+}
 
-fn at(evidence: &Evidence<'_>) -> Result<At, UnavailableReason> {
-    decide(evidence).outcome.map(|found| {
-        let ours = found.ours.iter().map(|ours| (ours.place, ours.scope)).collect();
-        (found.strategy, found.confidence, ours)
+fn processes_on_1(now: bool) -> ProcessEvidence {
+    ProcessEvidence { processes: Processes::Seen { indices: vec![1], now }, ..no_processes() }
+}
+
+fn environment(devices: &str, now: bool) -> ProcessEvidence {
+    let environment = Ok(EnvironmentDevices { devices: devices.into(), now });
+    ProcessEvidence { environment, ..no_processes() }
+}
+
+fn result(evidence: &Evidence<'_>, processes: &ProcessEvidence) -> AttributionResult {
+    match decide(evidence) {
+        Decision::Final(result) => result,
+        Decision::NeedsProcesses(undecided) => undecided.decide(evidence, processes),
+    }
+}
+
+type Summary = (Strategy, Confidence, Vec<(usize, Scope)>);
+
+fn summary(evidence: &Evidence<'_>, processes: &ProcessEvidence) -> Result<Summary, UnavailableReason> {
+    result(evidence, processes).outcome.map(|attribution| {
+        let devices = attribution.devices.iter().map(|device| (device.index, device.scope)).collect();
+        (attribution.strategy, attribution.confidence, devices)
     })
 }
 
-fn why(evidence: &Evidence<'_>, strategy: Strategy) -> Option<NotApplicable> {
-    decide(evidence).passed.iter().find(|(passed, _)| *passed == strategy).map(|(_, pass)| *pass)
+fn reason(evidence: &Evidence<'_>, processes: &ProcessEvidence, strategy: Strategy) -> Option<NotApplicable> {
+    let not_applicable = result(evidence, processes).not_applicable;
+    not_applicable.iter().find(|(tried, _)| *tried == strategy).map(|(_, reason)| *reason)
 }
 
 #[test]
-fn each_rung_holds_where_those_above_do_not() {
+fn strategies_without_process_evidence_apply_in_order() {
     use {Confidence::*, Scope::*};
     let visible = &cards(3)[..];
-    let seen = |now| Processes::Seen { places: vec![1], now };
+    let metadata = [UUIDS[2].to_owned()];
+    let annotation = format!("{}::2,GPU-99999999-9999-9999-9999-999999999999", UUIDS[1]);
     let several = Evidence { visible, ..Evidence::default() };
+    let claim = Some(ClaimKind::Own);
     for (evidence, expected) in [
         (
-            Evidence { claim: Some(ClaimKind::Own), ..several.clone() },
-            Ok((Strategy::Claim, Exact, vec![(0, Session), (1, Session), (2, Session)])),
+            Evidence { claim, ..several },
+            (Strategy::Claim, Exact, vec![(0, Session), (1, Session), (2, Session)]),
         ),
+        (Evidence { claim, metadata: &metadata, ..several }, (Strategy::Claim, Exact, vec![(2, Session)])),
         (
-            Evidence { claim: Some(ClaimKind::Own), metadata: vec![UUIDS[2].into()], ..several.clone() },
-            Ok((Strategy::Claim, Exact, vec![(2, Session)])),
+            Evidence { annotation: Some(&annotation), ..several },
+            (Strategy::Annotation, Exact, vec![(1, Device)]),
         ),
-        (
-            Evidence {
-                annotation: Some(format!("{}::2,GPU-99999999-9999-9999-9999-999999999999", UUIDS[1])),
-                ..several.clone()
-            },
-            Ok((Strategy::Annotation, Exact, vec![(1, Device)])),
-        ),
-        (
-            Evidence { visible: &visible[..1], ..several.clone() },
-            Ok((Strategy::SingleDevice, Good, vec![(0, Session)])),
-        ),
-        (
-            Evidence { processes: seen(true), ..several.clone() },
-            Ok((Strategy::Processes, Exact, vec![(1, Device)])),
-        ),
-        (
-            Evidence { processes: seen(false), ..several.clone() },
-            Ok((Strategy::Processes, Remembered, vec![(1, Device)])),
-        ),
-        (
-            Evidence {
-                hint: Some(Ok(EnvironmentDevices { devices: "2".into(), now: true })),
-                ..several.clone()
-            },
-            Ok((Strategy::Environment, Good, vec![(2, Device)])),
-        ),
-        (
-            Evidence {
-                hint: Some(Ok(EnvironmentDevices { devices: "2".into(), now: false })),
-                ..several.clone()
-            },
-            Ok((Strategy::Environment, Remembered, vec![(2, Device)])),
-        ),
-        (
-            Evidence { node: true, ..several.clone() },
-            Ok((Strategy::Node, None, vec![(0, Node), (1, Node), (2, Node)])),
-        ),
-        (several, Err(UnavailableReason::SeveralDevices)),
-        (Evidence::default(), Err(UnavailableReason::NoDevice)),
+        (Evidence { visible: &visible[..1], ..several }, (Strategy::SingleDevice, Good, vec![(0, Session)])),
     ] {
-        assert_eq!(at(&evidence), expected, "{evidence:?}");
+        assert!(matches!(decide(&evidence), Decision::Final(_)), "{evidence:?}");
+        assert_eq!(summary(&evidence, &processes_on_1(true)), Ok(expected), "{evidence:?}");
     }
 }
 
 #[test]
-fn every_rung_that_is_passed_over_says_why() {
+fn strategies_with_process_evidence_apply_in_order() {
+    use {Confidence::*, Scope::*};
+    let visible = &cards(3)[..];
+    let several = Evidence { visible, ..Evidence::default() };
+    let node_totals = Evidence { node_totals: true, ..several };
+    for (evidence, processes, expected) in [
+        (several, processes_on_1(true), Ok((Strategy::Processes, Exact, vec![(1, Device)]))),
+        (several, processes_on_1(false), Ok((Strategy::Processes, Remembered, vec![(1, Device)]))),
+        (several, environment("2", true), Ok((Strategy::Environment, Good, vec![(2, Device)]))),
+        (several, environment("2", false), Ok((Strategy::Environment, Remembered, vec![(2, Device)]))),
+        (node_totals, no_processes(), Ok((Strategy::Node, None, vec![(0, Node), (1, Node), (2, Node)]))),
+        (several, no_processes(), Err(UnavailableReason::SeveralDevices)),
+        (Evidence::default(), no_processes(), Err(UnavailableReason::NoDevice)),
+    ] {
+        assert!(matches!(decide(&evidence), Decision::NeedsProcesses(_)), "{evidence:?}");
+        assert_eq!(summary(&evidence, &processes), expected, "{evidence:?} {processes:?}");
+    }
+}
+
+#[test]
+fn every_strategy_that_does_not_apply_has_a_reason() {
     let visible = &cards(2)[..];
     let several = Evidence { visible, ..Evidence::default() };
-    let text = |text: &str| Some(text.to_owned());
-    for (evidence, strategy, pass) in [
-        (several.clone(), Strategy::Claim, NotApplicable::NotGiven),
+    let claim = Some(ClaimKind::Own);
+    let metadata = [UUIDS[2].to_uppercase()];
+    for (evidence, strategy, expected) in [
+        (several, Strategy::Claim, NotApplicable::NotGiven),
+        (Evidence { claim, ..Evidence::default() }, Strategy::Claim, NotApplicable::NothingVisible),
+        (Evidence { claim, metadata: &metadata, ..several }, Strategy::Claim, NotApplicable::NotVisible),
+        (several, Strategy::Annotation, NotApplicable::NotGiven),
+        (Evidence { annotation: Some(" "), ..several }, Strategy::Annotation, NotApplicable::Pending),
+        (Evidence { annotation: Some("pending"), ..several }, Strategy::Annotation, NotApplicable::Pending),
         (
-            Evidence { claim: Some(ClaimKind::Own), ..Evidence::default() },
-            Strategy::Claim,
-            NotApplicable::NothingVisible,
-        ),
-        (
-            Evidence {
-                claim: Some(ClaimKind::Own),
-                metadata: vec![UUIDS[2].to_uppercase()],
-                ..several.clone()
-            },
-            Strategy::Claim,
-            NotApplicable::NotVisible,
-        ),
-        (several.clone(), Strategy::Annotation, NotApplicable::NotGiven),
-        (Evidence { annotation: text(" "), ..several.clone() }, Strategy::Annotation, NotApplicable::Pending),
-        (
-            Evidence { annotation: text("pending"), ..several.clone() },
-            Strategy::Annotation,
-            NotApplicable::Pending,
-        ),
-        (
-            Evidence { annotation: text("the big one"), ..several.clone() },
+            Evidence { annotation: Some("the big one"), ..several },
             Strategy::Annotation,
             NotApplicable::NotUnderstood,
         ),
+        (Evidence { annotation: Some(UUIDS[2]), ..several }, Strategy::Annotation, NotApplicable::NotVisible),
+        (several, Strategy::SingleDevice, NotApplicable::SeveralDevices),
         (
-            Evidence { annotation: text(UUIDS[2]), ..several.clone() },
-            Strategy::Annotation,
-            NotApplicable::NotVisible,
-        ),
-        (several.clone(), Strategy::SingleDevice, NotApplicable::SeveralDevices),
-        (
-            Evidence { visible: &visible[..1], unnamed: 1, ..several.clone() },
+            Evidence { visible: &visible[..1], unnamed: 1, ..several },
             Strategy::SingleDevice,
             NotApplicable::SeveralDevices,
         ),
-        (several.clone(), Strategy::Processes, NotApplicable::Unasked),
+        (several, Strategy::Processes, NotApplicable::NoProcess),
+        (several, Strategy::Environment, NotApplicable::NotGiven),
+        (several, Strategy::Node, NotApplicable::Off),
+    ] {
+        assert_eq!(reason(&evidence, &no_processes(), strategy), Some(expected), "{evidence:?}");
+    }
+    let too_old = Processes::Unknown(NotApplicable::DriverTooOld);
+    let unreadable = Err(NotApplicable::NoPermission);
+    for (processes, strategy, expected) in [
         (
-            Evidence { processes: Processes::Unknown(NotApplicable::DriverTooOld), ..several.clone() },
+            ProcessEvidence { processes: too_old, ..no_processes() },
             Strategy::Processes,
             NotApplicable::DriverTooOld,
         ),
         (
-            Evidence { processes: Processes::Seen { places: vec![], now: false }, ..several.clone() },
-            Strategy::Processes,
-            NotApplicable::NoProcess,
-        ),
-        (
-            Evidence { hint: Some(Err(NotApplicable::NoPermission)), ..several.clone() },
+            ProcessEvidence { environment: unreadable, ..no_processes() },
             Strategy::Environment,
             NotApplicable::NoPermission,
         ),
-        (
-            Evidence {
-                hint: Some(Ok(EnvironmentDevices { devices: "void".into(), now: true })),
-                ..several.clone()
-            },
-            Strategy::Environment,
-            NotApplicable::NotUnderstood,
-        ),
-        (several.clone(), Strategy::Node, NotApplicable::Off),
+        (environment("void", true), Strategy::Environment, NotApplicable::NotUnderstood),
     ] {
-        assert_eq!(why(&evidence, strategy), Some(pass), "{evidence:?}");
+        assert_eq!(reason(&several, &processes, strategy), Some(expected), "{processes:?}");
     }
-    let claimed = Evidence { claim: Some(ClaimKind::Own), ..several };
-    assert_eq!(decide(&claimed).passed, [], "nothing is above the first rung");
+    let claimed = Evidence { claim, ..several };
+    assert_eq!(result(&claimed, &no_processes()).not_applicable, [], "no strategy comes before the first");
 }
 
 #[test]
-fn a_lone_device_is_not_ours_where_somebody_knows_of_another() {
+fn a_single_device_is_not_the_sessions_if_another_one_is_named() {
     let visible = &cards(1)[..];
-    let elsewhere = Evidence { visible, annotation: Some(UUIDS[1].into()), ..Evidence::default() };
-    assert_eq!(at(&elsewhere), Err(UnavailableReason::NotVisible));
-    let claimed = Evidence {
-        visible,
-        claim: Some(ClaimKind::Own),
-        metadata: vec![UUIDS[1].into()],
-        ..Evidence::default()
-    };
-    assert_eq!(at(&claimed), Err(UnavailableReason::NotVisible));
+    let metadata = [UUIDS[1].to_owned()];
+    for evidence in [
+        Evidence { visible, annotation: Some(UUIDS[1]), ..Evidence::default() },
+        Evidence { visible, claim: Some(ClaimKind::Own), metadata: &metadata, ..Evidence::default() },
+    ] {
+        assert_eq!(summary(&evidence, &no_processes()), Err(UnavailableReason::NotVisible));
+    }
 }
 
 #[test]
-fn a_slice_is_ours_and_its_card_is_not() {
-    let cut = cut();
-    let slice = Evidence { visible: &cut, claim: Some(ClaimKind::Own), ..Evidence::default() };
-    assert_eq!(at(&slice), Ok((Strategy::Claim, Confidence::Exact, vec![(1, Scope::Session)])));
-    assert_eq!(decide(&slice).outcome.unwrap().ours[0].sharing, Sharing::Mig);
-    assert_eq!(
-        at(&Evidence { claim: None, ..slice }),
-        Ok((Strategy::SingleDevice, Confidence::Good, vec![(1, Scope::Session)]))
-    );
-    let card = Evidence { visible: &cut[..1], ..Evidence::default() };
-    assert_eq!(at(&card), Err(UnavailableReason::InSlices));
+fn a_slice_is_the_sessions_and_its_card_is_not() {
+    let devices = card_and_slice();
+    let claimed = Evidence { visible: &devices, claim: Some(ClaimKind::Own), ..Evidence::default() };
+    let expected = |strategy, confidence| Ok((strategy, confidence, vec![(1, Scope::Session)]));
+    assert_eq!(summary(&claimed, &no_processes()), expected(Strategy::Claim, Confidence::Exact));
+    assert_eq!(result(&claimed, &no_processes()).outcome.unwrap().devices[0].sharing, Sharing::Mig);
+    let single = Evidence { claim: None, ..claimed };
+    assert_eq!(summary(&single, &no_processes()), expected(Strategy::SingleDevice, Confidence::Good));
+    let card = Evidence { visible: &devices[..1], ..Evidence::default() };
+    assert_eq!(summary(&card, &no_processes()), Err(UnavailableReason::InSlices));
 }
 
 #[test]
-fn the_kinds_of_sharing_are_told_apart() {
+fn sharing_comes_from_the_annotation_or_the_evidence() {
     let mut visible = cards(1);
     let replica = format!("{}::0", UUIDS[0]);
-    let sharing = |visible: &[Device], id: &str, told| {
-        let evidence =
-            Evidence { visible, annotation: Some(id.into()), sharing: told, ..Evidence::default() };
-        let ours = decide(&evidence).outcome.unwrap().ours[0];
-        (ours.sharing, ours.scope)
+    let sharing = |visible: &[Device], annotation: &str, sharing| {
+        let evidence = Evidence { visible, annotation: Some(annotation), sharing, ..Evidence::default() };
+        let device = result(&evidence, &no_processes()).outcome.unwrap().devices[0];
+        (device.sharing, device.scope)
     };
     assert_eq!(sharing(&visible, UUIDS[0], None), (Sharing::Exclusive, Scope::Session));
     assert_eq!(sharing(&visible, &replica, None), (Sharing::TimeSlicing, Scope::Device));
@@ -218,14 +199,14 @@ fn the_kinds_of_sharing_are_told_apart() {
 }
 
 #[test]
-fn no_more_devices_than_a_machine_has() {
-    let many: Vec<Device> = (0..40).map(|index| Device { index, ..Device::default() }).collect();
-    let evidence = Evidence { visible: &many, node: true, ..Evidence::default() };
-    assert_eq!(decide(&evidence).outcome.unwrap().ours.len(), MOST);
+fn a_session_has_at_most_max_devices() {
+    let visible: Vec<Device> = (0..40).map(|index| Device { index, ..Device::default() }).collect();
+    let evidence = Evidence { visible: &visible, node_totals: true, ..Evidence::default() };
+    assert_eq!(result(&evidence, &no_processes()).outcome.unwrap().devices.len(), MAX_DEVICES);
 }
 
 #[test]
-fn a_fault_is_a_reason() {
+fn every_fault_has_an_unavailable_reason() {
     let reason = |code| UnavailableReason::from(Fault { call: Call::Init, code }).as_str();
     assert_eq!(reason(Code::LibraryMissing), "library_missing");
     assert_eq!(reason(Code::DriverNotLoaded), "driver_not_loaded");

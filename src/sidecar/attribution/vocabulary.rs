@@ -1,4 +1,4 @@
-//! The closed vocabularies of attribution: every one of these words can be the value of a label.
+//! The closed vocabularies of attribution: each variant is a label value.
 
 use crate::{
     gpu::{Code, Fault},
@@ -6,119 +6,117 @@ use crate::{
 };
 
 vocabulary! {
-    /// The rungs of the ladder, and the value of the label `strategy`.
+    /// Strategies in order of confidence; values of the label `strategy`.
     pub enum Strategy {
-        /// The desktop's resource claim, which our container shares.
+        /// The sidecar shares the desktop's resource claim.
         Claim = "claim",
-        /// The pod's annotation, written by somebody who knows.
+        /// The pod's annotation names the device.
         Annotation = "handed_over",
         /// Exactly one device is visible.
         SingleDevice = "single_device",
-        /// The pod's own processes are on it.
+        /// A process of the pod is or was on the device.
         Processes = "processes",
-        /// The desktop's own environment names it.
+        /// The desktop's environment names the device.
         Environment = "environment",
-        /// Everything that is visible, whoever has it.
+        /// Every visible device, of whichever pod.
         Node = "node",
     }
 }
 
 vocabulary! {
-    /// Whose use a value measures, and the value of the label `scope`; narrowest first.
+    /// Whose use a value measures, narrowest first; values of the label `scope`.
     pub enum Scope {
-        /// This session's alone: may be summed over sessions.
+        /// This session's alone. A sum over sessions is correct.
         Session = "session",
-        /// A device that is ours in part: never to be summed over sessions.
+        /// The use of an entire device that is or may be shared. A sum over sessions counts it several times.
         Device = "device",
-        /// A device that may be anybody's.
+        /// The use of a device that may belong to any pod.
         Node = "node",
     }
 }
 
 vocabulary! {
-    /// How far an attribution can be trusted, and the value of the label `confidence`.
+    /// How far an attribution can be trusted; values of the label `confidence`.
     pub enum Confidence {
-        /// It cannot be another.
+        /// The device cannot be another one.
         Exact = "exact",
-        /// Right unless the node shares its cards, which a container cannot see.
+        /// Correct unless the node shares its cards, which a container cannot see.
         Good = "good",
-        /// It was known; nothing says so now, because the session is idle or its processes have ended.
+        /// The evidence is from an earlier poll: the session is idle or its processes have ended.
         Remembered = "remembered",
-        /// Nothing says that it is ours.
+        /// No evidence that the device is the session's.
         None = "none",
     }
 }
 
 vocabulary! {
-    /// With whom a device is shared, and the value of the label `sharing`.
+    /// How a device is shared; values of the label `sharing`.
     pub enum Sharing {
-        /// With nobody.
+        /// Not shared.
         Exclusive = "exclusive",
-        /// With nobody: a slice of a card.
+        /// A slice of a card; the slice is not shared.
         Mig = "mig",
-        /// With others, one at a time.
+        /// Shared with other pods, one at a time.
         TimeSlicing = "time-slicing",
-        /// With others, at the same time.
+        /// Shared with other pods, at the same time.
         Mps = "mps",
-        /// Nobody can say.
+        /// The sidecar cannot see whether the device is shared.
         Unknown = "unknown",
     }
 }
 
 vocabulary! {
-    /// Why a rung does not hold, and the value of the label `reason`.
+    /// Why a strategy does not apply; values of the label `reason`.
     pub enum NotApplicable {
-        /// Nobody has given us that.
+        /// The pod has no such evidence.
         NotGiven = "not_given",
-        /// It has been announced and not yet given.
+        /// The annotation is empty or `pending`; its value comes later.
         Pending = "pending",
-        /// It names no device in any form that we know.
+        /// The text names no device in a known form.
         NotUnderstood = "not_understood",
-        /// The device that it names is not visible here.
+        /// The device that the evidence names is not visible here.
         NotVisible = "not_visible",
-        /// No whole device is visible.
+        /// Nothing is visible that a container can be given: no slice, and no card without MIG.
         NothingVisible = "nothing_visible",
         /// More than one device is visible.
         SeveralDevices = "several_devices",
-        /// It was not tried.
-        Unasked = "unasked",
         /// The pod's containers do not share their processes (`shareProcessNamespace`).
         NotShared = "not_shared",
-        /// The pod sees the whole node's processes (`hostPID`), and nobody can tell which are its own.
+        /// The pod sees all processes of the node (`hostPID`), and its own cannot be distinguished.
         NodeProcesses = "node_processes",
         /// Before 570 the driver gives wrong processes or wrong memory in a container.
         DriverTooOld = "driver_too_old",
-        /// The driver names processes that are not in this pod.
+        /// The driver lists processes that are not in this pod.
         Implausible = "implausible",
-        /// No process of the pod has been on a device yet.
+        /// No process of the pod has used a device yet.
         NoProcess = "no_process",
-        /// The desktop's environment may not be read: it runs as another user.
+        /// The sidecar may not read the desktop's environment, because the desktop runs as another user.
         NoPermission = "no_permission",
-        /// It is switched off.
+        /// The strategy is switched off.
         Off = "off",
     }
 }
 
 vocabulary! {
-    /// Why no device is this session's, and the value of the label `reason`.
+    /// Why no device of the session can be read; values of the label `reason`.
     pub enum UnavailableReason {
-        /// The first read has not ended yet.
+        /// The first poll has not ended yet.
         Starting = "starting",
         /// No `libnvidia-ml.so.1` in this container.
         LibraryMissing = "library_missing",
-        /// The library is there and the kernel driver is not.
+        /// The library is present, but the kernel driver is not loaded.
         DriverNotLoaded = "driver_not_loaded",
         /// The driver or its library does not work.
         DriverError = "driver_error",
         /// The driver works and shows no device.
         NoDevice = "no_device",
-        /// What is visible is cut into MIG slices, of which none is visible.
+        /// MIG is enabled on every visible card, and no slice is visible.
         InSlices = "in_slices",
-        /// More than one device is visible, and nothing says which is ours.
+        /// More than one device is visible, and no evidence says which is the session's.
         SeveralDevices = "several_devices",
-        /// The device that somebody knows to be ours is not among the visible ones.
+        /// The device that the claim, the annotation or an earlier poll names is not visible.
         NotVisible = "not_visible",
-        /// The device fell off the bus.
+        /// The card has fallen off the bus.
         GpuLost = "gpu_lost",
     }
 }

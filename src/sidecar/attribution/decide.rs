@@ -1,0 +1,112 @@
+//! Tries the strategies in order and describes the devices of the first one that applies.
+
+use super::{
+    evidence::{ClaimKind, Evidence, ProcessEvidence},
+    result::{Attribution, AttributionResult, SessionDevice},
+    strategies::{self, Match},
+    vocabulary::{NotApplicable, Scope, Sharing, Strategy, UnavailableReason},
+};
+
+/// Maximum number of devices of one session; no machine has more.
+pub(super) const MAX_DEVICES: usize = 16;
+
+/// Result of [`decide`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The result does not depend on the process evidence.
+    Final(AttributionResult),
+    /// No strategy applies without the process evidence.
+    NeedsProcesses(Undecided),
+}
+
+/// The strategies tried so far; [`Undecided::decide`] tries the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undecided {
+    not_applicable: Vec<(Strategy, NotApplicable)>,
+}
+
+/// Tries the strategies that need no process evidence.
+#[must_use]
+pub fn decide(evidence: &Evidence<'_>) -> Decision {
+    let mut not_applicable = vec![];
+    for (strategy, test) in strategies::WITHOUT_PROCESSES {
+        match test(evidence) {
+            Ok(found) => return Decision::Final(attributed(evidence, strategy, found, not_applicable)),
+            Err(reason) => not_applicable.push((strategy, reason)),
+        }
+        // The claim's metadata or the annotation names the device, so the visible devices belong to other pods.
+        if let Some((Strategy::Claim | Strategy::Annotation, NotApplicable::NotVisible)) =
+            not_applicable.last()
+        {
+            let outcome = Err(UnavailableReason::NotVisible);
+            return Decision::Final(AttributionResult { outcome, not_applicable });
+        }
+    }
+    Decision::NeedsProcesses(Undecided { not_applicable })
+}
+
+fn attributed(
+    evidence: &Evidence<'_>,
+    strategy: Strategy,
+    found: Match,
+    not_applicable: Vec<(Strategy, NotApplicable)>,
+) -> AttributionResult {
+    let devices = found.devices.into_iter().take(MAX_DEVICES).map(|(index, is_replica)| {
+        let sharing = sharing(evidence, strategy, index, is_replica);
+        SessionDevice { index, sharing, scope: scope(strategy, sharing) }
+    });
+    let devices = devices.collect();
+    let attribution = Attribution { strategy, confidence: found.confidence, devices };
+    AttributionResult { outcome: Ok(attribution), not_applicable }
+}
+
+/// Why no device is the session's although the driver works.
+fn unavailable(evidence: &Evidence<'_>) -> UnavailableReason {
+    match evidence.visible {
+        [] => UnavailableReason::NoDevice,
+        visible if visible.iter().all(|device| device.mig_enabled) => UnavailableReason::InSlices,
+        _ => UnavailableReason::SeveralDevices,
+    }
+}
+
+/// How a device is shared: by the annotation, else by the evidence. If neither says it, a strategy that cannot see sharing
+/// gives `Unknown`.
+fn sharing(evidence: &Evidence<'_>, strategy: Strategy, index: usize, is_replica: bool) -> Sharing {
+    let device = evidence.visible.get(index);
+    let is_for_mps = device.is_some_and(|device| device.exclusive_process);
+    match (evidence.sharing, strategy) {
+        (Some(sharing), _) => sharing,
+        (None, _) if is_for_mps && (is_replica || strategy != Strategy::Annotation) => Sharing::Mps,
+        (None, _) if is_replica => Sharing::TimeSlicing,
+        // The device plugin leaves the number of the replica out of this variable (`deviceIDsFromAnnotatedDeviceIDs`).
+        (None, Strategy::Processes | Strategy::Environment | Strategy::Node) => Sharing::Unknown,
+        (None, Strategy::Claim) if evidence.claim == Some(ClaimKind::Named) => Sharing::Unknown,
+        (None, _) if device.is_some_and(|device| device.slice.is_some()) => Sharing::Mig,
+        (None, _) => Sharing::Exclusive,
+    }
+}
+
+fn scope(strategy: Strategy, sharing: Sharing) -> Scope {
+    match sharing {
+        _ if strategy == Strategy::Node => Scope::Node,
+        Sharing::Exclusive | Sharing::Mig => Scope::Session,
+        Sharing::TimeSlicing | Sharing::Mps | Sharing::Unknown => Scope::Device,
+    }
+}
+
+// === impl Undecided ===
+
+impl Undecided {
+    /// Tries the strategies that need the process evidence, and the last one.
+    #[must_use]
+    pub fn decide(self, evidence: &Evidence<'_>, processes: &ProcessEvidence) -> AttributionResult {
+        let mut not_applicable = self.not_applicable;
+        for (strategy, test) in strategies::WITH_PROCESSES {
+            match test(evidence, processes) {
+                Ok(found) => return attributed(evidence, strategy, found, not_applicable),
+                Err(reason) => not_applicable.push((strategy, reason)),
+            }
+        }
+        AttributionResult { outcome: Err(unavailable(evidence)), not_applicable }
+    }
+}
