@@ -1,23 +1,28 @@
-//! The command line: one module per verb. `serve` is the server; the others work on files with the same admission core.
+//! The command line, with one module for each verb. `serve` is the server; the other verbs work on files with the server's
+//! admission code.
 
-mod change;
+mod cluster_state;
 mod completions;
 mod explain;
+mod files;
 mod inject;
 mod manifest;
+mod patch;
 mod render;
+mod restore;
+mod rewrite;
 mod selectors;
 pub mod serve;
-mod surroundings;
+mod sidecar;
+mod streams;
 mod uninject;
 mod workload;
 
-use std::{
-    io::{ErrorKind, Read, Write},
-    process::ExitCode,
-};
+pub use streams::Streams;
 
-use clap::{Parser, Subcommand};
+use std::{io::ErrorKind, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::contract;
 
@@ -25,24 +30,25 @@ use crate::contract;
 #[derive(Debug, Parser)]
 #[command(name = "vdi-metrics", version, args_override_self = true, after_help = AFTER_HELP)]
 pub struct Cli {
-    /// error, warn, info, debug or trace; by default info for the server, error for the other verbs
-    #[arg(long, global = true, env = contract::env::LOG)]
+    /// Log level: error, warn, info, debug or trace. Default: info for serve, error for the other verbs
+    #[arg(long, global = true, value_name = "LEVEL", env = contract::env::LOG)]
     pub log: Option<tracing::Level>,
-    /// What to do.
+    /// The verb and its arguments.
     #[command(subcommand)]
     pub command: Command,
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, 1 something failed, 2 wrong arguments, 3 `explain` found a pod that would not be injected.
-As kubectl-vdi_metrics in PATH the same program is `kubectl vdi-metrics`.";
+Exit codes: 0 success; 1 failure; 2 wrong arguments; 3 explain: at least one pod would not be injected.
 
-/// What there is to do.
+To run this program as `kubectl vdi-metrics`, copy it into a folder of PATH under the name kubectl-vdi_metrics.";
+
+/// The server or a verb that works on files.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the server: admit pods, count sessions
+    /// Run the server: decide on new pods and count sessions
     Serve(serve::Args),
-    /// What needs no server.
+    /// A verb that needs no server.
     #[command(flatten)]
     Verb(Verb),
 }
@@ -52,53 +58,43 @@ pub enum Command {
 pub enum Verb {
     /// Add the sidecar to pods and pod templates in files, as the server would
     #[command(after_help = inject::AFTER_HELP)]
-    Inject(inject::Args),
-    /// Take the sidecar out of pods and pod templates in files
+    Inject(inject::InjectArgs),
+    /// Remove the sidecar from pods and pod templates in files
     #[command(after_help = uninject::AFTER_HELP)]
-    Uninject(uninject::Args),
-    /// Say whether pods in files would be injected, which rule decides, and what would be added
+    Uninject(uninject::UninjectArgs),
+    /// Tell whether pods in files would be injected, which rule decides, and what would be added
     #[command(after_help = explain::AFTER_HELP)]
-    Explain(explain::Args),
-    /// Show the configuration in effect, or the same injection as a policy
-    Render(render::Args),
-    /// Write shell completions
-    Completions(completions::Args),
+    Explain(explain::ExplainArgs),
+    /// Print the active configuration, or the same injection as a MutatingAdmissionPolicy
+    Render(render::RenderArgs),
+    /// Print shell completions
+    Completions(completions::CompletionsArgs),
 }
 
-/// Where a verb reads and writes.
-pub struct Streams<'a> {
-    /// Standard input.
-    pub stdin: &'a mut dyn Read,
-    /// Standard output: the result.
-    pub stdout: &'a mut dyn Write,
-    /// Standard error: the report, and what failed.
-    pub stderr: &'a mut dyn Write,
-}
-
-/// What `explain` ends with where a pod would not be injected.
+/// Exit code of `explain` if a pod would not be injected.
 const NOT_INJECTED: u8 = 3;
 
 // === impl Verb ===
 
 impl Verb {
-    /// Does it.
-    pub fn work(&self, streams: &mut Streams<'_>) -> ExitCode {
-        let done = match self {
+    /// Runs the verb and reports an error on standard error.
+    pub fn run(&self, streams: &mut Streams<'_>) -> ExitCode {
+        let result = match self {
             Self::Inject(args) => inject::run(args, streams),
             Self::Uninject(args) => uninject::run(args, streams),
             Self::Render(args) => render::run(args, streams),
-            Self::Completions(args) => completions::run(args, streams),
+            Self::Completions(args) => completions::run(args, &mut Cli::command(), streams),
             Self::Explain(args) => match explain::run(args, streams) {
                 Ok(false) => return ExitCode::from(NOT_INJECTED),
-                explained => explained.map(|_| ()),
+                result => result.map(|_| ()),
             },
         };
-        done.map_or_else(|error| fail(&error, streams), |()| ExitCode::SUCCESS)
+        result.map_or_else(|error| report_error(&error, streams), |()| ExitCode::SUCCESS)
     }
 }
 
-fn fail(error: &anyhow::Error, streams: &mut Streams<'_>) -> ExitCode {
-    // Whoever reads has enough: `vdi-metrics inject ... | head`.
+fn report_error(error: &anyhow::Error, streams: &mut Streams<'_>) -> ExitCode {
+    // The reader closed the pipe because it has enough, as in `vdi-metrics inject ... | head`.
     let is_closed =
         error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe);
     if is_closed {

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Command::Verb(verb) => {
             log::init(log.unwrap_or(Level::ERROR));
             let (mut stdin, mut stdout, mut stderr) = (stdin().lock(), stdout().lock(), stderr());
-            verb.work(&mut Streams { stdin: &mut stdin, stdout: &mut stdout, stderr: &mut stderr })
+            verb.run(&mut Streams { stdin: &mut stdin, stdout: &mut stdout, stderr: &mut stderr })
         }
     }
 }

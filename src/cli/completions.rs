@@ -1,20 +1,23 @@
-//! `vdi-metrics completions`: what a shell needs to complete the verbs and options.
+//! `vdi-metrics completions`: prints shell completions.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, Streams};
+use super::streams::Streams;
 
 /// Arguments of `completions`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The shell to write them for
+pub struct CompletionsArgs {
+    /// The shell
     shell: Shell,
 }
 
-/// Writes the completions.
-pub(super) fn run(args: &Args, streams: &mut Streams<'_>) -> anyhow::Result<()> {
+/// Writes the completions of `command`.
+pub(super) fn run(
+    args: &CompletionsArgs,
+    command: &mut clap::Command,
+    streams: &mut Streams<'_>,
+) -> anyhow::Result<()> {
     let mut script = vec![];
-    clap_complete::generate(args.shell, &mut Cli::command(), "vdi-metrics", &mut script);
+    clap_complete::generate(args.shell, command, "vdi-metrics", &mut script);
     Ok(streams.stdout.write_all(&script)?)
 }

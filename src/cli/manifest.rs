@@ -1,8 +1,8 @@
-//! Manifests as people keep them: several documents in a file, YAML or JSON. A document is read into a tree that keeps the
-//! order of keys and the spelling of numbers, the tree is changed, and the difference is written into the text, so that
-//! everything else stays as it is, comments and quotes included.
+//! Manifests: files with one or more documents in YAML or JSON. A document is read into a tree that keeps the order of keys
+//! and the text of numbers. The tree is changed, and the difference is written into the original text, so that everything
+//! else stays, comments and quotes included.
 //!
-//! The reading is kubectl's: YAML 1.1 words (`yes`, `0777`), aliases and merge keys resolved, keys as text.
+//! Values are read as kubectl reads them: YAML 1.1 scalars (`yes`, `0777`), aliases and merge keys resolved, keys as strings.
 
 mod emit;
 mod node;
@@ -18,19 +18,19 @@ use std::{borrow::Cow, ops::Range};
 use anyhow::Context;
 use serde::Serialize;
 
-/// How documents are written out.
+/// Format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// Pretty JSON, one value after the other
+    /// Indented JSON, one value after the other
     Json,
-    /// YAML; a document that is YAML already keeps its spelling and its comments
+    /// YAML; a YAML document keeps its formatting and comments
     Yaml,
 }
 
-/// A file of documents.
+/// A file with its documents.
 #[derive(Debug)]
 pub(super) struct Manifest {
-    /// What errors call it.
+    /// File name for errors.
     name: String,
     text: String,
     pub(super) documents: Vec<Document>,
@@ -39,17 +39,17 @@ pub(super) struct Manifest {
 /// One document of a manifest.
 #[derive(Debug)]
 pub(super) struct Document {
-    /// Its place in the text, with the line that introduces it and comments that follow.
+    /// Range in the text, with the `---` line before the document and the comments after it.
     range: Range<usize>,
-    /// As it was read.
+    /// The tree as it was read.
     read: Node,
-    /// As it shall be.
+    /// The tree to write.
     pub(super) root: Node,
 }
 
-/// Anything as YAML, with its fields in their order.
+/// Serializes a value as YAML, with the fields in their order.
 pub(super) fn to_yaml(value: &(impl Serialize + ?Sized)) -> anyhow::Result<String> {
-    // JSON is YAML.
+    // Every JSON text is YAML.
     let documents = parse::documents(&serde_json::to_string(value)?)?;
     Ok(documents.iter().map(|(_, root)| yaml(root)).collect())
 }
@@ -65,38 +65,38 @@ impl Manifest {
         Ok(Self { name: name.to_owned(), text, documents })
     }
 
-    /// What errors call it.
+    /// File name for errors.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The manifest as it shall be: in its own spelling, or in `format`. With it the documents that had to be spelt anew,
-    /// without their comments.
+    /// The manifest's new text in `format`, or by default in its own format. Also returns the indices of documents that were
+    /// rewritten, without their comments.
     pub(super) fn write(&self, format: Option<Format>) -> (String, Vec<usize>) {
-        let mut anew = vec![];
+        let mut rewritten = vec![];
         let text = match format {
             Some(Format::Json) => self.documents.iter().map(|document| emit::json(&document.root)).collect(),
             Some(Format::Yaml) if self.is_json() => {
                 let documents: Vec<_> = self.documents.iter().map(|document| yaml(&document.root)).collect();
                 documents.join("---\n")
             }
-            _ => self.spliced(&mut anew),
+            _ => self.spliced(&mut rewritten),
         };
-        (text, anew)
+        (text, rewritten)
     }
 
     fn is_json(&self) -> bool {
         self.text.trim_start().starts_with(['{', '['])
     }
 
-    fn spliced(&self, anew: &mut Vec<usize>) -> String {
+    fn spliced(&self, rewritten: &mut Vec<usize>) -> String {
         let head = self.documents.first().map_or(self.text.len(), |document| document.range.start);
         let mut text = self.text[..head].to_owned();
         for (index, document) in self.documents.iter().enumerate() {
             let source = &self.text[document.range.clone()];
             let written = document.spliced(source).unwrap_or_else(|| {
-                anew.push(index);
-                document.anew(source).into()
+                rewritten.push(index);
+                document.rewritten(source).into()
             });
             text.push_str(&written);
         }
@@ -107,19 +107,19 @@ impl Manifest {
 // === impl Document ===
 
 impl Document {
-    /// `source` with the changes in it, proven by reading the result. `None` where the text does not allow them, because an
-    /// anchor is shared or the spelling is unusual.
+    /// `source` with the changes. The result is parsed again and compared. `None` if the text does not allow the changes,
+    /// because of a shared anchor or unusual formatting.
     fn spliced<'t>(&self, source: &'t str) -> Option<Cow<'t, str>> {
         if self.root == self.read {
             return Some(source.into());
         }
         let text = splice::splice(source, self.range.start, &self.read, &self.root)?;
-        let found = parse::documents(&text).ok()?;
-        matches!(&found[..], [(_, root)] if *root == self.root).then(|| text.into())
+        let parsed = parse::documents(&text).ok()?;
+        matches!(&parsed[..], [(_, root)] if *root == self.root).then(|| text.into())
     }
 
-    fn anew(&self, source: &str) -> String {
-        splice::anew(source, self.range.start, &self.read, &self.root)
+    fn rewritten(&self, source: &str) -> String {
+        splice::rewrite(source, self.range.start, &self.read, &self.root)
     }
 }
 

@@ -1,23 +1,23 @@
-//! `vdi-metrics render`: what the server would make of its configuration.
+//! `vdi-metrics render`: prints the active configuration, or the policy that replaces the webhook.
 
 use std::path::PathBuf;
 
-use super::{Streams, manifest};
+use super::{manifest, streams::Streams};
 use crate::admission::{Injector, Settings, policy};
 
 /// Arguments of `render`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Show the same injection as MutatingAdmissionPolicy and bindings, for Kubernetes 1.36 and newer
+pub struct RenderArgs {
+    /// Print a MutatingAdmissionPolicy with two bindings, which inject without a webhook (Kubernetes 1.36 or newer)
     #[arg(long)]
     policy: bool,
-    /// The server's configuration file; without it the defaults are shown
+    /// The server's configuration file (YAML). Default: built-in defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// Writes the configuration in effect, with every default in it, or what can stand in for the server.
-pub(super) fn run(args: &Args, streams: &mut Streams<'_>) -> anyhow::Result<()> {
+/// Writes the configuration with every default value, or the policy.
+pub(super) fn run(args: &RenderArgs, streams: &mut Streams<'_>) -> anyhow::Result<()> {
     let settings = args.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
     let text = if args.policy { policy(settings)? } else { manifest::to_yaml(&settings)? };
     Ok(streams.stdout.write_all(text.as_bytes())?)

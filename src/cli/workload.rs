@@ -1,8 +1,8 @@
-//! Where the pods are in a document: pods themselves, the templates in what makes pods, and lists of both.
+//! Finds the pods of a document: pods, the pod templates of workloads, and lists of both.
 
 use super::manifest::Node;
 
-/// Group, kind, and where its pod is.
+/// API group, kind, and path of the pod in the object.
 const KINDS: [(&str, &str, &[&str]); 9] = [
     ("", "Pod", &[]),
     ("", "PodTemplate", &["template"]),
@@ -17,57 +17,58 @@ const KINDS: [(&str, &str, &[&str]); 9] = [
 
 /// An object of a document.
 #[derive(Debug)]
-pub(super) struct Object {
-    /// Kind and name, as kubectl has it: `deployment/desktops`.
+pub(super) struct ManifestObject {
+    /// Kind and name as kubectl prints them: `deployment/desktops`.
     pub(super) label: String,
-    /// Its own word; empty where it has none.
+    /// `metadata.namespace`; empty if absent.
     pub(super) namespace: String,
-    /// Where it stands in the document.
+    /// Path of the object in the document.
     pub(super) path: Vec<String>,
-    /// Where its pod stands in the document; `None` where it has none.
+    /// Path of the object's pod in the document; `None` if the object has no pod.
     pub(super) pod: Option<Vec<String>>,
 }
 
-// === impl Object ===
+// === impl ManifestObject ===
 
-impl Object {
-    /// Its namespace, or this one where it names none.
-    pub(super) fn namespace_or<'o>(&'o self, other: &'o str) -> &'o str {
-        if self.namespace.is_empty() { other } else { &self.namespace }
+impl ManifestObject {
+    /// The object's namespace, or `default` if the object names none.
+    pub(super) fn namespace_or<'o>(&'o self, default: &'o str) -> &'o str {
+        if self.namespace.is_empty() { default } else { &self.namespace }
     }
 }
 
-/// The objects of a document, those of a list one by one. None where it is empty.
-pub(super) fn objects(root: &Node) -> Vec<Object> {
-    let mut found = vec![];
+/// The objects of a document, with each item of a list as an object. An empty document has none.
+pub(super) fn objects(root: &Node) -> Vec<ManifestObject> {
+    let mut objects = vec![];
     if !root.is_null() {
-        collect(root, ("", ""), &[], &mut found);
+        collect(root, ("", ""), &[], &mut objects);
     }
-    found
+    objects
 }
 
-fn collect(node: &Node, listed: (&str, &str), path: &[String], found: &mut Vec<Object>) {
+/// `list` is the API version and the item kind of the list that contains `node`; items of a typed list may name neither.
+fn collect(node: &Node, list: (&str, &str), path: &[String], objects: &mut Vec<ManifestObject>) {
     let text = |key| node.get(key).and_then(Node::as_str);
-    let (version, kind) = (text("apiVersion").unwrap_or(listed.0), text("kind").unwrap_or(listed.1));
+    let (version, kind) = (text("apiVersion").unwrap_or(list.0), text("kind").unwrap_or(list.1));
     let items = kind.strip_suffix("List").and_then(|kind| Some((kind, node.get("items")?.items()?)));
-    let Some((of, items)) = items else {
-        found.push(object(node, version, kind, path));
+    let Some((item_kind, items)) = items else {
+        objects.push(object(node, version, kind, path));
         return;
     };
     for (index, item) in items.iter().enumerate() {
         let path = [path, &["items".to_owned(), index.to_string()]].concat();
-        collect(item, (version, of), &path, found);
+        collect(item, (version, item_kind), &path, objects);
     }
 }
 
-fn object(node: &Node, version: &str, kind: &str, path: &[String]) -> Object {
+fn object(node: &Node, version: &str, kind: &str, path: &[String]) -> ManifestObject {
     let group = version.split_once('/').map_or("", |(group, _)| group);
-    let known = KINDS.iter().find(|known| (known.0, known.1) == (group, kind));
-    let pod = known
+    let workload = KINDS.iter().find(|workload| (workload.0, workload.1) == (group, kind));
+    let pod = workload
         .map(|(.., steps)| [path, &steps.iter().map(|step| (*step).to_owned()).collect::<Vec<_>>()].concat());
-    let metadata = |key| node.at(&["metadata", key]).and_then(Node::spelling);
+    let metadata = |key| node.at(&["metadata", key]).and_then(Node::scalar_text);
     let name = metadata("name").or_else(|| metadata("generateName")).unwrap_or("(no name)");
     let kind = if kind.is_empty() { "(no kind)".to_owned() } else { kind.to_lowercase() };
     let namespace = metadata("namespace").unwrap_or_default().to_owned();
-    Object { label: format!("{kind}/{name}"), namespace, path: path.to_vec(), pod }
+    ManifestObject { label: format!("{kind}/{name}"), namespace, path: path.to_vec(), pod }
 }

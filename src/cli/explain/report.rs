@@ -1,11 +1,11 @@
-//! Explanations as text.
+//! Explanations as plain text, JSON or YAML.
 
 use std::fmt;
 
-use super::{Addition, Explanation};
+use super::explanation::{Explanation, SidecarPreview};
 use crate::cli::manifest::{Entry, Format, Node, to_yaml, yaml};
 
-/// For people, or in a format for programs.
+/// The explanations in `format`; without one, as plain text.
 pub(super) fn write(explanations: &[Explanation], format: Option<Format>) -> anyhow::Result<String> {
     match format {
         None => {
@@ -20,23 +20,24 @@ pub(super) fn write(explanations: &[Explanation], format: Option<Format>) -> any
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { object, namespace, injected, rule, webhooks, answer, adds, notices, advice } = self;
-        let place = if namespace.is_empty() { String::new() } else { format!(" in namespace {namespace}") };
-        let found = match (injected, adds) {
+        let namespace =
+            if namespace.is_empty() { String::new() } else { format!(" in namespace {namespace}") };
+        let summary = match (injected, adds) {
             (false, _) => "would not be injected",
             (true, Some(_)) => "would be injected",
             (true, None) => "has the sidecar already",
         };
-        writeln!(f, "{object}{place}: {found}")?;
+        writeln!(f, "{object}{namespace}: {summary}")?;
         writeln!(f, "  rule: {rule}")?;
         match webhooks.iter().find(|webhook| webhook.asked) {
-            Some(webhook) => writeln!(f, "  the API server asks through {}", webhook.name)?,
+            Some(webhook) => writeln!(f, "  the API server calls the webhook {}", webhook.name)?,
             None if *injected => {}
             None => {
                 for webhook in webhooks {
-                    writeln!(f, "  the API server does not ask through {}", webhook.name)?;
+                    writeln!(f, "  the API server does not call the webhook {}:", webhook.name)?;
                     webhook.obstacles.iter().try_for_each(|obstacle| writeln!(f, "    {obstacle}"))?;
                 }
-                writeln!(f, "  if it were asked, the answer would be: {answer}")?;
+                writeln!(f, "  if it were called, the answer would be: {answer}")?;
             }
         }
         notices.iter().try_for_each(|notice| writeln!(f, "  warning: {notice}"))?;
@@ -45,7 +46,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-impl fmt::Display for Addition {
+impl fmt::Display for SidecarPreview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { port, resources, identity, pull_secrets, container, volume } = self;
         writeln!(f, "  port: {port}")?;
@@ -64,7 +65,10 @@ impl fmt::Display for Addition {
             writeln!(f, "  identity: {variable} from {field}")?;
         }
         if identity.is_empty() {
-            writeln!(f, "  identity: none; the pod has no label or annotation that names its session")?;
+            writeln!(
+                f,
+                "  identity: none; no label or annotation of the pod names its session, template, user or pool"
+            )?;
         }
         if !pull_secrets.is_empty() {
             writeln!(f, "  pull secrets: {}", pull_secrets.join(", "))?;
@@ -74,7 +78,7 @@ impl fmt::Display for Addition {
     }
 }
 
-fn indented(f: &mut fmt::Formatter<'_>, what: &str, node: &Node) -> fmt::Result {
-    writeln!(f, "  {what}:")?;
+fn indented(f: &mut fmt::Formatter<'_>, title: &str, node: &Node) -> fmt::Result {
+    writeln!(f, "  {title}:")?;
     yaml(node).lines().try_for_each(|line| writeln!(f, "    {line}"))
 }

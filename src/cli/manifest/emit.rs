@@ -1,45 +1,45 @@
-//! Trees as text: YAML as kubectl's users write it, and JSON.
+//! Writes trees as YAML, formatted as usual for Kubernetes, and as JSON.
 
 use super::{
-    node::{Entry, Node, Value},
+    node::{Entry, Node, NodeValue},
     scalar::resolve,
 };
 
-/// Pretty JSON, with a newline at the end.
+/// Indented JSON, with a newline at the end.
 pub(super) fn json(node: &Node) -> String {
     #[expect(
         clippy::expect_used,
-        reason = "keys are strings, and numbers were found to be JSON's when they were read"
+        reason = "keys are strings, and the parser accepts only numbers that JSON can express"
     )]
-    let json = serde_json::to_string_pretty(node).expect("a tree of JSON serialises");
+    let json = serde_json::to_string_pretty(node).expect("a JSON tree can be serialized");
     json + "\n"
 }
 
-/// A document, without the line that introduces it.
+/// A YAML document, without the `---` line.
 pub(in crate::cli) fn yaml(node: &Node) -> String {
     block(node, 0, 0)
 }
 
-/// The lines of a list or map at this indentation; `dashes` is how much further the items of lists in it stand.
+/// Lines of a list or map with this indentation. `dashes` is the additional indentation of list items below a key.
 pub(super) fn block(node: &Node, indent: usize, dashes: usize) -> String {
     let margin = " ".repeat(indent);
     let entry = |Entry { key, value, .. }: &Entry| {
         format!("{margin}{}:{}\n", scalar(key), after_key(value, indent, dashes))
     };
     match &node.value {
-        Value::Map(entries) if !entries.is_empty() => entries.iter().map(entry).collect(),
-        Value::List(items) if !items.is_empty() => {
+        NodeValue::Map(entries) if !entries.is_empty() => entries.iter().map(entry).collect(),
+        NodeValue::List(items) if !items.is_empty() => {
             items.iter().map(|node| format!("{margin}- {}\n", after_dash(node, indent + 2, dashes))).collect()
         }
         _ => format!("{margin}{}\n", inline(node, indent.max(2))),
     }
 }
 
-/// What follows `key:`, without a newline at the end.
+/// The text after `key:`, without a newline at the end.
 pub(super) fn after_key(node: &Node, indent: usize, dashes: usize) -> String {
     let deeper = match &node.value {
-        Value::Map(entries) if !entries.is_empty() => 2,
-        Value::List(items) if !items.is_empty() => dashes,
+        NodeValue::Map(entries) if !entries.is_empty() => 2,
+        NodeValue::List(items) if !items.is_empty() => dashes,
         _ => return format!(" {}", inline(node, indent + 2)),
     };
     format!("\n{}", block(node, indent + deeper, dashes).trim_end_matches('\n'))
@@ -50,24 +50,24 @@ fn after_dash(node: &Node, indent: usize, dashes: usize) -> String {
     lines.trim_end_matches('\n')[indent..].to_owned()
 }
 
-/// A scalar, with its lines at this indentation if it is spelt as lines; else as in brackets.
+/// A scalar: a multi-line string as a block with this indentation, everything else in flow style.
 fn inline(node: &Node, indent: usize) -> String {
     match &node.value {
-        Value::Text(text) => literal(text, indent).unwrap_or_else(|| scalar(text)),
+        NodeValue::Text(text) => literal(text, indent).unwrap_or_else(|| scalar(text)),
         _ => flow(node, false),
     }
 }
 
-/// In brackets, on one line.
+/// Flow style: on one line, with brackets.
 pub(super) fn flow(node: &Node, json: bool) -> String {
     let join = |parts: Vec<String>| parts.join(", ");
     match &node.value {
-        Value::Plain(plain) if json => resolve(plain).unwrap_or_default(),
-        Value::Plain(plain) if plain.is_empty() => "null".to_owned(),
-        Value::Plain(plain) => plain.clone(),
-        Value::Text(text) => flow_key(text, json),
-        Value::List(items) => format!("[{}]", join(items.iter().map(|item| flow(item, json)).collect())),
-        Value::Map(entries) => {
+        NodeValue::Plain(plain) if json => resolve(plain).unwrap_or_default(),
+        NodeValue::Plain(plain) if plain.is_empty() => "null".to_owned(),
+        NodeValue::Plain(plain) => plain.clone(),
+        NodeValue::Text(text) => flow_key(text, json),
+        NodeValue::List(items) => format!("[{}]", join(items.iter().map(|item| flow(item, json)).collect())),
+        NodeValue::Map(entries) => {
             let entry =
                 |entry: &Entry| format!("{}: {}", flow_key(&entry.key, json), flow(&entry.value, json));
             format!("{{{}}}", join(entries.iter().map(entry).collect()))
@@ -75,18 +75,22 @@ pub(super) fn flow(node: &Node, json: bool) -> String {
     }
 }
 
-/// A key or a string, in brackets.
+/// A key or a string in flow style.
 pub(super) fn flow_key(text: &str, json: bool) -> String {
     if json { quoted(text) } else { scalar(text) }
 }
 
-/// Lines as lines, where that is all there is to them.
+/// A multi-line string as a literal block (`|`), if a block can express it.
 fn literal(text: &str, indent: usize) -> Option<String> {
     let body = text.strip_suffix('\n').unwrap_or(text);
-    let sound =
+    let is_printable =
         |line: &str| !line.ends_with([' ', '\t']) && !line.contains(|c: char| is_hidden(c) && c != '\t');
-    let starts_at_the_margin = !body.starts_with([' ', '\t', '\n']);
-    if !text.contains('\n') || body.ends_with('\n') || !starts_at_the_margin || !body.split('\n').all(sound) {
+    let starts_with_text = !body.starts_with([' ', '\t', '\n']);
+    if !text.contains('\n')
+        || body.ends_with('\n')
+        || !starts_with_text
+        || !body.split('\n').all(is_printable)
+    {
         return None;
     }
     let margin = " ".repeat(indent);
@@ -95,13 +99,13 @@ fn literal(text: &str, indent: usize) -> Option<String> {
     Some(format!("|{}{lines}", if text.len() == body.len() { "-" } else { "" }))
 }
 
-/// Without quotes where every reader takes it for this string, also where older ones see dates and numbers to base 60.
+/// Without quotes if every YAML reader reads this string; older readers also know dates and numbers to base 60.
 fn scalar(text: &str) -> String {
     let inner = |c: char| c.is_ascii_alphanumeric() || "_./@%+-$()<>=;".contains(c);
     let option = ["--", "-"].iter().find_map(|dashes| text.strip_prefix(dashes));
     let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric() || "_/".contains(c))
         || option.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()));
-    // `24Mi` is nobody's number, and 0x1f and 1e3 are.
+    // No reader takes `24Mi` for a number, but some take 0x1f and 1e3.
     let number_like = text.starts_with(|c: char| c.is_ascii_digit())
         && (text.starts_with("0x")
             || text.starts_with("0o")
@@ -116,13 +120,13 @@ fn scalar(text: &str) -> String {
     }
 }
 
-/// In single quotes where that spares backslashes.
+/// In single quotes if that avoids backslashes, otherwise in double quotes.
 fn in_quotes(text: &str) -> String {
-    let spares = text.contains(['"', '\\']) && !text.contains(is_hidden);
-    if spares { format!("'{}'", text.replace('\'', "''")) } else { quoted(text) }
+    let avoids_backslashes = text.contains(['"', '\\']) && !text.contains(is_hidden);
+    if avoids_backslashes { format!("'{}'", text.replace('\'', "''")) } else { quoted(text) }
 }
 
-/// In double quotes, with what cannot be seen escaped: JSON and YAML alike.
+/// In double quotes, with invisible characters escaped; valid in JSON and in YAML.
 fn quoted(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     if !quoted.contains(is_hidden) {

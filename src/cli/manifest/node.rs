@@ -1,4 +1,4 @@
-//! The tree of a document: keys in order, numbers as they are spelt.
+//! The tree of a document. It keeps the order of keys and the text of numbers.
 
 use std::ops::Range;
 
@@ -7,17 +7,17 @@ use serde_json::value::RawValue;
 
 use super::scalar::resolve;
 
-/// A value, and where it stands in the text if it was read from one.
+/// A value, with its position in the text if it was read from a text.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Node {
-    pub(in crate::cli) value: Value,
-    pub(super) source: Option<Source>,
+    pub(in crate::cli) value: NodeValue,
+    pub(super) source: Option<Origin>,
 }
 
-/// What a node is. Equality is of value, order and spelling of numbers.
+/// The value of a node. Two values are equal if types, order and the text of scalars are equal.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::cli) enum Value {
-    /// Null, a bool or a number, as it is spelt.
+pub(in crate::cli) enum NodeValue {
+    /// Null, a bool or a number, as written.
     Plain(String),
     /// A string.
     Text(String),
@@ -25,22 +25,22 @@ pub(in crate::cli) enum Value {
     Map(Vec<Entry>),
 }
 
-/// One key of a map, and its value.
+/// A key of a map with its value.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Entry {
     pub(in crate::cli) key: String,
     pub(in crate::cli) value: Node,
-    /// Where the key stands.
+    /// Position of the key in the text.
     pub(super) source: Option<Range<usize>>,
 }
 
-/// A place in the text.
+/// Position of a node in the text.
 #[derive(Debug, Clone)]
-pub(super) struct Source {
+pub(super) struct Origin {
     pub(super) span: Range<usize>,
-    /// In brackets.
+    /// Whether the node is in flow style, with brackets.
     pub(super) flow: bool,
-    /// Written by an alias: its text is another node's.
+    /// Whether the text is an alias; the value is written at another position.
     pub(super) alias: bool,
 }
 
@@ -48,19 +48,19 @@ pub(super) struct Source {
 
 impl Node {
     pub(in crate::cli) fn text(text: impl Into<String>) -> Self {
-        Value::Text(text.into()).into()
+        NodeValue::Text(text.into()).into()
     }
 
     pub(in crate::cli) fn map() -> Self {
-        Value::Map(vec![]).into()
+        NodeValue::Map(vec![]).into()
     }
 
     pub(in crate::cli) fn is_null(&self) -> bool {
-        matches!(&self.value, Value::Plain(plain) if resolve(plain).as_deref() == Some("null"))
+        matches!(&self.value, NodeValue::Plain(plain) if resolve(plain).as_deref() == Some("null"))
     }
 
-    /// Null, or a list or map without anything in it: to Kubernetes the same as nothing.
-    pub(in crate::cli) fn is_void(&self) -> bool {
+    /// Whether the node is null or an empty list or map. Kubernetes treats it as absent.
+    pub(in crate::cli) fn is_null_or_empty(&self) -> bool {
         self.is_null()
             || self.items().is_some_and(<[_]>::is_empty)
             || self.entries().is_some_and(<[_]>::is_empty)
@@ -68,29 +68,29 @@ impl Node {
 
     pub(in crate::cli) fn as_str(&self) -> Option<&str> {
         match &self.value {
-            Value::Text(text) => Some(text),
+            NodeValue::Text(text) => Some(text),
             _ => None,
         }
     }
 
-    /// A scalar as it is spelt, for people.
-    pub(in crate::cli) fn spelling(&self) -> Option<&str> {
+    /// The text of a scalar, for messages.
+    pub(in crate::cli) fn scalar_text(&self) -> Option<&str> {
         match &self.value {
-            Value::Text(text) | Value::Plain(text) => Some(text),
+            NodeValue::Text(text) | NodeValue::Plain(text) => Some(text),
             _ => None,
         }
     }
 
     pub(in crate::cli) fn items(&self) -> Option<&[Self]> {
         match &self.value {
-            Value::List(items) => Some(items),
+            NodeValue::List(items) => Some(items),
             _ => None,
         }
     }
 
     pub(in crate::cli) fn entries(&self) -> Option<&[Entry]> {
         match &self.value {
-            Value::Map(entries) => Some(entries),
+            NodeValue::Map(entries) => Some(entries),
             _ => None,
         }
     }
@@ -103,33 +103,33 @@ impl Node {
     /// The node at the end of a path of keys and indices.
     pub(in crate::cli) fn at<'n>(&'n self, path: &[impl AsRef<str>]) -> Option<&'n Self> {
         path.iter().try_fold(self, |node, step| match &node.value {
-            Value::List(items) => items.get(step.as_ref().parse::<usize>().ok()?),
+            NodeValue::List(items) => items.get(step.as_ref().parse::<usize>().ok()?),
             _ => node.get(step.as_ref()),
         })
     }
 
-    /// The node at the end of a path of keys and indices, to be changed.
+    /// Mutable access to the node at the end of a path of keys and indices.
     pub(in crate::cli) fn at_mut<'n>(&'n mut self, path: &[impl AsRef<str>]) -> Option<&'n mut Self> {
         path.iter().try_fold(self, |node, step| match &mut node.value {
-            Value::List(items) => items.get_mut(step.as_ref().parse::<usize>().ok()?),
-            Value::Map(entries) => {
+            NodeValue::List(items) => items.get_mut(step.as_ref().parse::<usize>().ok()?),
+            NodeValue::Map(entries) => {
                 entries.iter_mut().find(|entry| entry.key == step.as_ref()).map(|entry| &mut entry.value)
             }
             _ => None,
         })
     }
 
-    /// JSON Patch's `add`. `None` where the parent is not there or takes no such step.
+    /// The `add` operation of JSON Patch. `None` if the parent does not exist or is not a map or list that takes this key.
     pub(in crate::cli) fn add(&mut self, path: &[impl AsRef<str>], value: Self) -> Option<()> {
         let (last, parent) = path.split_last()?;
         let last = last.as_ref();
         match &mut self.at_mut(parent)?.value {
-            Value::Map(entries) => match entries.iter_mut().find(|entry| entry.key == last) {
+            NodeValue::Map(entries) => match entries.iter_mut().find(|entry| entry.key == last) {
                 Some(entry) => entry.value = value,
                 None => entries.push(Entry { key: last.to_owned(), value, source: None }),
             },
-            Value::List(items) if last == "-" => items.push(value),
-            Value::List(items) => {
+            NodeValue::List(items) if last == "-" => items.push(value),
+            NodeValue::List(items) => {
                 let index = last.parse().ok().filter(|index| *index <= items.len())?;
                 items.insert(index, value);
             }
@@ -138,29 +138,29 @@ impl Node {
         Some(())
     }
 
-    /// Takes keys out of a map; says whether any was there.
-    pub(in crate::cli) fn remove(&mut self, leave: impl Fn(&str, &Self) -> bool) -> bool {
-        let Value::Map(entries) = &mut self.value else { return false };
+    /// Removes the keys of a map for which `keep` is false. Returns whether any was removed.
+    pub(in crate::cli) fn remove(&mut self, keep: impl Fn(&str, &Self) -> bool) -> bool {
+        let NodeValue::Map(entries) = &mut self.value else { return false };
         let before = entries.len();
-        entries.retain(|entry| leave(&entry.key, &entry.value));
+        entries.retain(|entry| keep(&entry.key, &entry.value));
         entries.len() < before
     }
 
-    /// Takes items out of a list; says whether any was there.
-    pub(in crate::cli) fn remove_items(&mut self, leave: impl Fn(&Self) -> bool) -> bool {
-        let Value::List(items) = &mut self.value else { return false };
+    /// Removes the items of a list for which `keep` is false. Returns whether any was removed.
+    pub(in crate::cli) fn remove_items(&mut self, keep: impl Fn(&Self) -> bool) -> bool {
+        let NodeValue::List(items) = &mut self.value else { return false };
         let before = items.len();
-        items.retain(leave);
+        items.retain(keep);
         items.len() < before
     }
 
-    /// As JSON, to be read by the admission core.
+    /// The node as JSON, for the admission core.
     pub(in crate::cli) fn json(&self) -> Vec<u8> {
         #[expect(
             clippy::expect_used,
-            reason = "keys are strings, and numbers were found to be JSON's when they were read"
+            reason = "keys are strings, and the parser accepts only numbers that JSON can express"
         )]
-        serde_json::to_vec(self).expect("a tree of JSON serialises")
+        serde_json::to_vec(self).expect("a JSON tree can be serialized")
     }
 }
 
@@ -170,30 +170,30 @@ impl PartialEq for Node {
     }
 }
 
-impl From<Value> for Node {
-    fn from(value: Value) -> Self {
+impl From<NodeValue> for Node {
+    fn from(value: NodeValue) -> Self {
         Self { value, source: None }
     }
 }
 
-/// What people begin containers and volumes with.
+/// Keys that usually come first in containers and volumes.
 const FIRST: [&str; 2] = ["name", "image"];
 
-/// In the order that people write containers and volumes in.
+/// Puts the usual keys of containers and volumes first.
 impl From<&serde_json::Value> for Node {
     fn from(json: &serde_json::Value) -> Self {
         use serde_json::Value as Json;
         let entry =
             |(key, value): (&String, &Json)| Entry { key: key.clone(), value: value.into(), source: None };
         let value = match json {
-            Json::String(text) => Value::Text(text.clone()),
-            Json::Array(items) => Value::List(items.iter().map(Self::from).collect()),
+            Json::String(text) => NodeValue::Text(text.clone()),
+            Json::Array(items) => NodeValue::List(items.iter().map(Self::from).collect()),
             Json::Object(map) => {
                 let first = FIRST.iter().filter_map(|key| map.get_key_value(*key));
                 let rest = map.iter().filter(|(key, _)| !FIRST.contains(&&***key));
-                Value::Map(first.chain(rest).map(entry).collect())
+                NodeValue::Map(first.chain(rest).map(entry).collect())
             }
-            scalar => Value::Plain(scalar.to_string()),
+            scalar => NodeValue::Plain(scalar.to_string()),
         };
         value.into()
     }
@@ -202,12 +202,12 @@ impl From<&serde_json::Value> for Node {
 impl Serialize for Node {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.value {
-            Value::Text(text) => serializer.serialize_str(text),
-            Value::List(items) => serializer.collect_seq(items),
-            Value::Map(entries) => {
+            NodeValue::Text(text) => serializer.serialize_str(text),
+            NodeValue::List(items) => serializer.collect_seq(items),
+            NodeValue::Map(entries) => {
                 serializer.collect_map(entries.iter().map(|entry| (&entry.key, &entry.value)))
             }
-            Value::Plain(plain) => {
+            NodeValue::Plain(plain) => {
                 let json = resolve(plain).unwrap_or_else(|| "null".to_owned());
                 RawValue::from_string(json).map_err(S::Error::custom)?.serialize(serializer)
             }

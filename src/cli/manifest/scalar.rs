@@ -1,21 +1,21 @@
-//! Scalars without quotes, read as kubectl reads them: YAML 1.1, where `yes` is a bool and a leading zero means octal.
+//! Reads scalars without quotes as kubectl does: in YAML 1.1 `yes` is a bool and a leading zero means octal.
 
-/// A scalar without quotes that is no string, in JSON.
+/// The JSON text of a scalar without quotes; `None` if it is a string.
 pub(super) fn resolve(plain: &str) -> Option<String> {
-    let word = match plain {
+    let json = match plain {
         "" | "~" | "null" | "Null" | "NULL" => "null",
         "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => "true",
         "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => "false",
         _ => return number(plain),
     };
-    Some(word.to_owned())
+    Some(json.to_owned())
 }
 
 fn number(plain: &str) -> Option<String> {
     if !plain.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) {
         return None;
     }
-    // What JSON can spell is passed on as it is, however big.
+    // A valid JSON number keeps its text, whatever its size.
     if plain.parse::<serde_json::Number>().is_ok() {
         return Some(plain.to_owned());
     }
@@ -24,11 +24,11 @@ fn number(plain: &str) -> Option<String> {
         Some(rest) => (if digits.starts_with('-') { "-" } else { "" }, rest),
         None => ("", &*digits),
     };
-    whole(digits).map(|whole| format!("{sign}{whole}")).or_else(|| fraction(sign, digits))
+    integer(digits).map(|integer| format!("{sign}{integer}")).or_else(|| fraction(sign, digits))
 }
 
 /// Hexadecimal, octal (a leading zero is enough, as in YAML 1.1) and binary.
-fn whole(digits: &str) -> Option<u64> {
+fn integer(digits: &str) -> Option<u64> {
     const PREFIXES: [(&str, u32); 8] =
         [("0x", 16), ("0X", 16), ("0o", 8), ("0O", 8), ("0b", 2), ("0B", 2), ("0", 8), ("", 10)];
     let (rest, radix) =
@@ -38,9 +38,9 @@ fn whole(digits: &str) -> Option<u64> {
 }
 
 fn fraction(sign: &str, digits: &str) -> Option<String> {
-    let spelt = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+    let is_decimal = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
         && digits.bytes().all(|b| b.is_ascii_digit() || b".eE+-".contains(&b));
-    let number: f64 = spelt.then(|| format!("{sign}{digits}").parse().ok())??;
+    let number: f64 = is_decimal.then(|| format!("{sign}{digits}").parse().ok())??;
     serde_json::Number::from_f64(number).map(|number| number.to_string())
 }
 
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_words_are_what_kubectl_reads() {
+    fn plain_scalars_are_read_as_kubectl_reads_them() {
         for (plain, json) in [
             ("", "null"),
             ("~", "null"),

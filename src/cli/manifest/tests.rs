@@ -1,12 +1,12 @@
-//! Whatever a document is spelt like and whatever is changed in it: what is written reads as what was wanted.
+//! For generated documents in every formatting and generated changes: the written text parses as the changed tree.
 
 use super::{
     Manifest, emit,
-    node::{Entry, Node, Value},
+    node::{Entry, Node, NodeValue},
     parse, yaml,
 };
 
-/// Strings that some reader somewhere takes for something else.
+/// Strings that some YAML reader takes for another type.
 const TEXTS: [&str; 42] = [
     "",
     " ",
@@ -52,27 +52,27 @@ const TEXTS: [&str; 42] = [
     "\n x\n",
 ];
 
-/// Null, bools and numbers in their spellings.
+/// Null, bools and numbers in various notations.
 const PLAINS: [&str; 10] =
     ["null", "~", "true", "Off", "0", "-7", "1.50", "1e3", "0x1F", "123456789012345678901234567890"];
 
-/// Numbers that look random and are the same in every run.
-struct Dice(u64);
+/// Pseudo-random numbers, the same in every run.
+struct Random(u64);
 
-// === impl Dice ===
+// === impl Random ===
 
-impl Dice {
-    fn below(&mut self, sides: usize) -> usize {
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % sides
+        usize::try_from(self.0 >> 33).unwrap() % limit
     }
 
     fn node(&mut self, depth: usize) -> Node {
         let size = self.below(4);
         match self.below(if depth == 0 { 2 } else { 5 }) {
-            0 => Value::Plain(PLAINS[self.below(PLAINS.len())].to_owned()).into(),
+            0 => NodeValue::Plain(PLAINS[self.below(PLAINS.len())].to_owned()).into(),
             1 => Node::text(TEXTS[self.below(TEXTS.len())]),
-            2 => Value::List((0..size).map(|_| self.node(depth - 1)).collect()).into(),
+            2 => NodeValue::List((0..size).map(|_| self.node(depth - 1)).collect()).into(),
             _ => self.map(depth - 1, size),
         }
     }
@@ -88,11 +88,11 @@ impl Dice {
         map
     }
 
-    /// As people would write it: in blocks or brackets, with comments and indentation of any width.
+    /// A document in block or flow style, with comments and indentation of any width.
     fn block(&mut self, node: &Node, indent: usize, out: &mut String) {
         let margin = " ".repeat(indent);
         match &node.value {
-            Value::Map(entries) if !entries.is_empty() => {
+            NodeValue::Map(entries) if !entries.is_empty() => {
                 for Entry { key, value, .. } in entries {
                     self.comment(indent, out);
                     let key = emit::flow_key(key, self.below(2) == 0);
@@ -100,7 +100,7 @@ impl Dice {
                     self.value(value, indent, out);
                 }
             }
-            Value::List(items) if !items.is_empty() => {
+            NodeValue::List(items) if !items.is_empty() => {
                 for item in items {
                     self.comment(indent, out);
                     out.push_str(&format!("{margin}-"));
@@ -113,13 +113,13 @@ impl Dice {
 
     fn value(&mut self, node: &Node, indent: usize, out: &mut String) {
         let inner = match &node.value {
-            Value::List(items) if !items.is_empty() => indent + self.below(3),
-            Value::Map(entries) if !entries.is_empty() => indent + 1 + self.below(4),
+            NodeValue::List(items) if !items.is_empty() => indent + self.below(3),
+            NodeValue::Map(entries) if !entries.is_empty() => indent + 1 + self.below(4),
             _ => 0,
         };
         if inner == 0 || self.below(3) == 0 {
             out.push_str(&format!(" {}", emit::flow(node, self.below(2) == 0)));
-            out.push_str(["\n", " # beside\n", "\n\n"][self.below(3)]);
+            out.push_str(["\n", " # after\n", "\n\n"][self.below(3)]);
             return;
         }
         out.push_str(["\n", " # above\n"][self.below(2)]);
@@ -132,23 +132,25 @@ impl Dice {
         }
     }
 
-    /// Adds, takes out or empties something somewhere.
+    /// Adds, removes or replaces one node at a random position.
     fn change(&mut self, node: &mut Node) {
         let (added, action) = (self.node(2), self.below(4));
-        let below: Vec<&mut Node> = match &mut node.value {
-            Value::Map(entries) => entries.iter_mut().map(|entry| &mut entry.value).collect(),
-            Value::List(items) => items.iter_mut().collect(),
+        let children: Vec<&mut Node> = match &mut node.value {
+            NodeValue::Map(entries) => entries.iter_mut().map(|entry| &mut entry.value).collect(),
+            NodeValue::List(items) => items.iter_mut().collect(),
             _ => vec![],
         };
-        let deeper = self.below(below.len() + 1);
-        if let Some(node) = below.into_iter().nth(deeper) {
+        let deeper = self.below(children.len() + 1);
+        if let Some(node) = children.into_iter().nth(deeper) {
             return self.change(node);
         }
         match (&mut node.value, action) {
-            (Value::Map(_), 0 | 1) => node.add(&["vdi-metrics.io/added"], added).unwrap(),
-            (Value::List(_), 0 | 1) => node.add(&["-"], added).unwrap(),
-            (Value::Map(entries), 2) if !entries.is_empty() => _ = entries.remove(self.below(entries.len())),
-            (Value::List(items), 2) if !items.is_empty() => _ = items.remove(self.below(items.len())),
+            (NodeValue::Map(_), 0 | 1) => node.add(&["vdi-metrics.io/added"], added).unwrap(),
+            (NodeValue::List(_), 0 | 1) => node.add(&["-"], added).unwrap(),
+            (NodeValue::Map(entries), 2) if !entries.is_empty() => {
+                _ = entries.remove(self.below(entries.len()))
+            }
+            (NodeValue::List(items), 2) if !items.is_empty() => _ = items.remove(self.below(items.len())),
             _ => *node = added,
         }
     }
@@ -161,32 +163,33 @@ fn read(text: &str) -> Node {
 }
 
 #[test]
-fn what_is_written_reads_as_what_was_wanted() {
-    let (mut dice, mut changed, mut anew) = (Dice(1), 0, 0);
+fn the_written_text_parses_as_the_changed_tree() {
+    let (mut random, mut changed, mut rewritten) = (Random(1), 0, 0);
     for _ in 0..3_000 {
-        let mut wanted = dice.map(3, 4);
+        let mut wanted = random.map(3, 4);
         let mut text = String::new();
-        dice.block(&wanted, 0, &mut text);
-        text = [text.clone(), text.trim_end().to_owned(), text.replace('\n', "\r\n")][dice.below(3)].clone();
+        random.block(&wanted, 0, &mut text);
+        text =
+            [text.clone(), text.trim_end().to_owned(), text.replace('\n', "\r\n")][random.below(3)].clone();
         assert_eq!(read(&text).json(), wanted.json(), "{text}");
         let mut manifest = Manifest::read("generated", text.clone()).unwrap();
         assert_eq!(manifest.write(None), (text.clone(), vec![]));
-        dice.change(&mut manifest.documents[0].root);
+        random.change(&mut manifest.documents[0].root);
         wanted = manifest.documents[0].root.clone();
-        let (written, respelt) = manifest.write(None);
+        let (written, documents) = manifest.write(None);
         assert_eq!(read(&written), wanted, "{text}\n=>\n{written}");
         changed += usize::from(written != text);
-        anew += respelt.len();
+        rewritten += documents.len();
     }
     assert!(changed > 2_500, "{changed} were changed");
-    assert!(anew * 10 < changed, "{anew} of {changed} were written anew");
+    assert!(rewritten * 10 < changed, "{rewritten} of {changed} were rewritten");
 }
 
 #[test]
-fn every_reader_reads_what_we_emit() {
-    let mut dice = Dice(2);
+fn emitted_text_is_read_back_as_the_same_tree() {
+    let mut random = Random(2);
     for _ in 0..2_000 {
-        let node = dice.node(3);
+        let node = random.node(3);
         let text = yaml(&node);
         assert_eq!(read(&text), node, "{text}");
         for text in [emit::json(&node), emit::flow(&node, true)] {
@@ -198,10 +201,10 @@ fn every_reader_reads_what_we_emit() {
 }
 
 #[test]
-fn strings_stay_strings_for_other_readers() {
+fn another_yaml_reader_reads_strings_as_strings() {
     for text in TEXTS {
         let node = Node::from(&serde_json::json!({text: [text]}));
-        let found: serde_json::Value = serde_saphyr::from_str(&yaml(&node)).unwrap();
-        assert_eq!(found, serde_json::json!({text: [text]}), "{}", yaml(&node));
+        let read: serde_json::Value = serde_saphyr::from_str(&yaml(&node)).unwrap();
+        assert_eq!(read, serde_json::json!({text: [text]}), "{}", yaml(&node));
     }
 }

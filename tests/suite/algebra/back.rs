@@ -19,7 +19,7 @@ fn work(verb: &str, options: &[&str], manifest: &str) -> (String, String) {
     let Command::Verb(verb) = Cli::parse_from(arguments).command else { panic!("{verb} reads no manifest") };
     let (mut stdout, mut stderr) = (vec![], vec![]);
     let mut streams = Streams { stdin: &mut manifest.as_bytes(), stdout: &mut stdout, stderr: &mut stderr };
-    let code = verb.work(&mut streams);
+    let code = verb.run(&mut streams);
     let [stdout, stderr] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
     assert_eq!(code, ExitCode::SUCCESS, "{stderr}");
     (stdout, stderr)

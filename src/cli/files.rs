@@ -1,0 +1,91 @@
+//! The manifest files of a verb: the arguments `FILE` and the option `-f`.
+
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, ValueHint, builder::PathBufValueParser};
+
+use super::manifest::Manifest;
+
+/// Paths of the manifests, in the order of the command line. `-` is standard input.
+#[derive(Debug)]
+pub(super) struct ManifestFiles(Vec<PathBuf>);
+
+const FILE: &str = "file";
+const FILENAME: &str = "filename";
+
+fn path_argument(id: &'static str, help: &'static str) -> Arg {
+    Arg::new(id)
+        .value_name("FILE")
+        .value_parser(PathBufValueParser::new())
+        .value_hint(ValueHint::FilePath)
+        .action(ArgAction::Append)
+        .help(help)
+}
+
+// === impl ManifestFiles ===
+
+impl ManifestFiles {
+    /// Reads every file. After the first error nothing more is read.
+    pub(super) fn read(&self, stdin: &mut dyn Read) -> anyhow::Result<Vec<Manifest>> {
+        self.0.iter().map(|path| read(path, stdin)).collect()
+    }
+}
+
+/// Written by hand, because the order of `FILE` and `-f` is only in clap's argument matches.
+impl Args for ManifestFiles {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let file =
+            path_argument(FILE, "Manifest in YAML or JSON, with one or more documents; - is standard input");
+        let filename = path_argument(
+            FILENAME,
+            "Manifest, as in kubectl; the same as an argument FILE, and can be repeated",
+        );
+        command
+            .arg(file.num_args(1..).required_unless_present(FILENAME))
+            .arg(filename.short('f').long("filename").num_args(1))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ManifestFiles {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let of = |id| {
+            let indices = matches.indices_of(id).into_iter().flatten();
+            indices.zip(matches.get_many::<PathBuf>(id).into_iter().flatten())
+        };
+        let mut files: Vec<_> = of(FILE).chain(of(FILENAME)).collect();
+        files.sort_by_key(|(index, _)| *index);
+        Ok(Self(files.into_iter().map(|(_, path)| path.clone()).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn read(path: &Path, stdin: &mut dyn Read) -> anyhow::Result<Manifest> {
+    let (name, bytes) = match path.to_str() {
+        Some("-") => {
+            let mut bytes = vec![];
+            ("standard input".to_owned(), stdin.read_to_end(&mut bytes).map(|_| bytes))
+        }
+        _ => (path.display().to_string(), fs::read(path)),
+    };
+    let bytes = match bytes {
+        Ok(bytes) => bytes,
+        Err(error) => bail!("{name}: cannot be read: {error}"),
+    };
+    let text = String::from_utf8(bytes).ok();
+    let text =
+        text.with_context(|| format!("{name}: not UTF-8; save it as UTF-8 without a byte order mark"))?;
+    Manifest::read(&name, text)
+}

@@ -1,0 +1,76 @@
+//! Records which fields of a pod were null or empty before `inject`, so that `uninject` gives back the same bytes.
+
+use super::manifest::Node;
+use crate::contract::key;
+
+/// Fields of a pod that are null or empty, with their values. Kubernetes treats them as absent, so without this record
+/// `uninject` would remove them.
+pub(super) struct EmptyFields(Vec<(&'static str, Node)>);
+
+/// Fields to which the sidecar may be the first addition. An inner field stands after the field that contains it.
+const FIELDS: [&str; 6] = [
+    "/metadata",
+    "/metadata/labels",
+    "/metadata/annotations",
+    "/spec/initContainers",
+    "/spec/containers",
+    "/spec/volumes",
+];
+
+// === impl EmptyFields ===
+
+impl EmptyFields {
+    /// The empty fields of a pod.
+    pub(super) fn of(pod: &Node) -> Self {
+        Self::collect(|field| at(pod, field).cloned())
+    }
+
+    /// The empty fields in the annotation of an injected pod. Without a valid annotation there are none.
+    pub(super) fn from_annotation(pod: &Node) -> Self {
+        let text =
+            pod.at(&["metadata", "annotations", key::RESTORE]).and_then(Node::as_str).unwrap_or_default();
+        let fields: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        Self::collect(|field| fields.get(field).map(Node::from))
+    }
+
+    fn collect(value: impl Fn(&str) -> Option<Node>) -> Self {
+        let fields = FIELDS.into_iter().filter_map(|field| Some((field, value(field)?)));
+        Self(fields.filter(|(_, node)| node.is_null_or_empty()).collect())
+    }
+
+    /// Writes those fields into the annotation that are not empty any more.
+    pub(super) fn annotate(self, pod: &mut Node) {
+        let mut filled = Node::map();
+        for (field, was) in self.0 {
+            if at(pod, field).is_some_and(|node| !node.is_null_or_empty()) {
+                filled.add(&[field], was);
+            }
+        }
+        if !filled.is_null_or_empty() {
+            let text = String::from_utf8_lossy(&filled.json()).into_owned();
+            pod.add(&["metadata", "annotations", key::RESTORE], Node::text(text));
+        }
+    }
+
+    /// Restores the field at `path` if it is empty now: writes the recorded value, or removes the field if none was
+    /// recorded. Continues with the field that contains it, which may have become empty by that.
+    pub(super) fn restore(&self, pod: &mut Node, path: &[&str]) {
+        let field = format!("/{}", path.join("/"));
+        let Some((last, parents)) = path.split_last().filter(|_| FIELDS.contains(&&*field)) else {
+            return;
+        };
+        if !at(pod, &field).is_some_and(Node::is_null_or_empty) {
+            return;
+        }
+        match (pod.at_mut(parents), self.0.iter().find(|(recorded, _)| *recorded == field)) {
+            (Some(parent), Some((_, was))) => _ = parent.add(&[last], was.clone()),
+            (Some(parent), None) => _ = parent.remove(|key, _| key != *last),
+            (None, _) => {}
+        }
+        self.restore(pod, parents);
+    }
+}
+
+fn at<'n>(pod: &'n Node, pointer: &str) -> Option<&'n Node> {
+    pod.at(&pointer.split('/').skip(1).collect::<Vec<_>>())
+}

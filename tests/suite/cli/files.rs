@@ -1,0 +1,94 @@
+//! Which files are read, and that types and order are kept.
+
+use serde_json::{Value, json};
+
+use super::program::{folder, pipe, read, run, values};
+
+#[test]
+fn json_and_back_keeps_types_and_order() {
+    let text = read(&folder("tests/cli/deployment.yaml"));
+    let json = pipe(&["uninject", "-", "-o", "json"], &text);
+    let position = |key: &str| json.find(&format!("\"{key}\"")).unwrap_or_else(|| panic!("{key}: {json}"));
+    let order =
+        ["apiVersion", "kind", "metadata", "spec", "replicas", "template", "containers", "image", "command"];
+    assert!(order.map(position).is_sorted(), "{json}");
+    for line in [
+        r#""replicas": 2,"#,
+        r#""revisionHistoryLimit": 10,"#,
+        r#""version": "1.10""#,
+        r#""big": 123456789012345678901234567890,"#,
+        r##""# no comment\necho \"  kept\"\n\n  as it is\n""##,
+    ] {
+        assert!(json.contains(line), "{line}: {json}");
+    }
+    // kubectl reads the same values.
+    let document: Value = serde_json::from_str(&json).unwrap();
+    let words = &document["spec"]["template"]["spec"]["words"];
+    assert_eq!(*words, json!([true, "yes", false, null, null, 1.5, 1e3, 511, "0777", "2026-11-24"]));
+    let yaml = pipe(&["uninject", "-", "-o", "yaml"], &json);
+    assert_eq!(pipe(&["uninject", "-", "-o", "json"], &yaml), json, "{yaml}");
+    assert!(yaml.starts_with("apiVersion: apps/v1\nkind: Deployment\n"));
+    assert!(yaml.contains("- |\n          # no comment\n"), "{yaml}");
+}
+
+#[test]
+fn several_files_become_one_stream() {
+    let finished = run(
+        &["inject", "voids.yaml", "-", "list.json"],
+        b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}",
+    );
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert_eq!(values(&finished.stdout).len(), 5, "{}", finished.stdout);
+    for line in [
+        "voids.yaml: pod/voids: injected",
+        "standard input: configmap/x: not a pod",
+        "list.json: pod/bob: injected",
+    ] {
+        assert!(finished.stderr.lines().any(|reported| reported == line), "{line}: {}", finished.stderr);
+    }
+    let json = pipe(&["inject", "voids.yaml", "list.json", "-o", "json"], "");
+    let documents = serde_json::Deserializer::from_str(&json).into_iter::<Value>();
+    assert_eq!(documents.map(Result::unwrap).count(), 4);
+}
+
+/// Names of the files in a report, in order, without repetition.
+fn files_in_report(report: &str) -> Vec<&str> {
+    let mut files: Vec<_> = report.lines().filter_map(|line| Some(line.split_once(": ")?.0)).collect();
+    files.dedup();
+    files
+}
+
+#[test]
+fn files_are_read_in_the_order_of_the_command_line() {
+    let input = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n";
+    for arguments in [
+        ["-f", "voids.yaml", "-", "--filename", "list.json"],
+        ["voids.yaml", "-f", "-", "-f", "list.json"],
+        ["--filename", "voids.yaml", "-", "-f", "list.json"],
+    ] {
+        for verb in ["inject", "uninject"] {
+            let finished = run(&[&[verb], &arguments[..]].concat(), input.as_bytes());
+            assert_eq!(finished.code, 0, "{arguments:?}: {}", finished.stderr);
+            let files = files_in_report(&finished.stderr);
+            assert_eq!(files, ["voids.yaml", "standard input", "list.json"], "{arguments:?}");
+        }
+    }
+    let explained = run(&["explain", "list.json", "-f", "voids.yaml", "-o", "json"], b"");
+    assert_eq!(explained.code, 3, "{}", explained.stderr);
+    let explanations: Value = serde_json::from_str(&explained.stdout).unwrap();
+    let objects: Vec<_> = explanations.as_array().unwrap().iter().map(|pod| &pod["object"]).collect();
+    assert_eq!(objects, ["pod/alice", "pod/bob", "pod/voids", "job/void-metadata", "pod/in-brackets"]);
+}
+
+#[test]
+fn the_filename_option_alone_is_enough() {
+    let manifest = read(&folder("tests/cli/list.json"));
+    for verb in ["inject", "uninject", "explain"] {
+        let by_argument = run(&[verb, "-"], manifest.as_bytes());
+        for arguments in [[verb, "-f", "-"], [verb, "--filename", "-"], [verb, "-f", "list.json"]] {
+            let by_option = run(&arguments, manifest.as_bytes());
+            assert_eq!(by_option.code, by_argument.code, "{}", by_option.stderr);
+            assert_eq!(by_option.stdout, by_argument.stdout);
+        }
+    }
+}
