@@ -1,97 +1,107 @@
-//! When to open the library again. Pure; counted in polls, because attempts are made at polls only.
+//! When to open the library again. Pure. Pauses are counted in polls, because the library is opened at polls only.
 
-use super::{Fault, LibraryState};
-
-/// Waits after 1, 2, 3 ... failures in a row: no poll, 1, 3, 7, then [`LONGEST`] each time.
-#[derive(Debug, Default)]
-pub(super) struct Backoff {
+/// Pauses between attempts. After 1, 2, 3, ... consecutive failures it skips 0, 1, 3, 7 polls, then [`MAX_SKIPPED_POLLS`]
+/// each time.
+#[derive(Debug)]
+pub(super) struct Backoff<T> {
     failures: u32,
-    waiting: Option<(Fault, u32)>,
+    /// Cause of the current pause, and how many polls of it are left.
+    pause: Option<(T, u32)>,
 }
 
 /// Four minutes at 15 s: opening can cost 1.5 s of driver time where persistence mode is off.
-const LONGEST: u32 = 15;
+const MAX_SKIPPED_POLLS: u32 = 15;
 
 // === impl Backoff ===
 
-impl Backoff {
-    pub(super) fn failed(&mut self, fault: Fault) {
-        let polls = 1u32.checked_shl(self.failures).map_or(LONGEST, |next| (next - 1).min(LONGEST));
+impl<T> Default for Backoff<T> {
+    fn default() -> Self {
+        Self { failures: 0, pause: None }
+    }
+}
+
+impl<T: Copy> Backoff<T> {
+    /// Records a failed attempt and starts a pause.
+    pub(super) fn failed(&mut self, cause: T) {
+        let polls = 1u32
+            .checked_shl(self.failures)
+            .map_or(MAX_SKIPPED_POLLS, |polls| (polls - 1).min(MAX_SKIPPED_POLLS));
         self.failures = self.failures.saturating_add(1);
-        self.waiting = Some((fault, polls));
+        self.pause = Some((cause, polls));
     }
 
-    /// A device is lost while the library stays open for the others: `MustReopen` at the polls at which opening it anew is due.
-    pub(super) fn lost(&mut self, fault: Fault) -> LibraryState {
-        if self.waiting.is_none() {
-            self.failed(fault);
-        }
-        if self.pause().is_some() {
-            return LibraryState::Usable;
-        }
-        self.waiting = None;
-        LibraryState::MustReopen
-    }
-
+    /// Records a success: the next failure starts with the shortest pause.
     pub(super) fn succeeded(&mut self) {
         *self = Self::default();
     }
 
-    /// The failure that is waited out at this poll; none means try now.
-    pub(super) fn pause(&mut self) -> Option<Fault> {
-        let (fault, polls) = self.waiting.as_mut()?;
+    /// Cause of the pause that this poll belongs to. None means that an attempt is due now.
+    pub(super) fn pause(&mut self) -> Option<T> {
+        let (cause, polls) = self.pause.as_mut()?;
         *polls = polls.checked_sub(1)?;
-        Some(*fault)
+        Some(*cause)
+    }
+
+    /// Whether an attempt is due at this poll, for a `cause` that lasts over many polls. Each attempt counts as a failure
+    /// until [`Self::succeeded`] is called.
+    pub(super) fn is_due(&mut self, cause: T) -> bool {
+        if self.pause.is_none() {
+            self.failed(cause);
+        }
+        if self.pause().is_some() {
+            return false;
+        }
+        self.pause = None;
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::{Call, Code};
 
-    const FAULT: Fault = Fault { call: Call::Init, code: Code::DriverNotLoaded };
+    const CAUSE: &str = "driver not loaded";
 
-    fn polls_waited(backoff: &mut Backoff) -> u32 {
+    fn skipped_polls(backoff: &mut Backoff<&str>) -> u32 {
         (0..).find(|_| backoff.pause().is_none()).unwrap()
     }
 
     #[test]
-    fn the_first_attempt_is_at_once_and_later_ones_are_further_apart() {
+    fn pauses_start_at_zero_and_grow_up_to_the_limit() {
         let mut backoff = Backoff::default();
-        assert_eq!(polls_waited(&mut backoff), 0);
-        let waits: Vec<u32> = (0..40)
+        assert_eq!(skipped_polls(&mut backoff), 0);
+        let skipped: Vec<u32> = (0..40)
             .map(|_| {
-                backoff.failed(FAULT);
-                polls_waited(&mut backoff)
+                backoff.failed(CAUSE);
+                skipped_polls(&mut backoff)
             })
             .collect();
-        assert_eq!(waits[..6], [0, 1, 3, 7, 15, 15]);
-        assert_eq!(waits[39], 15);
+        assert_eq!(skipped[..6], [0, 1, 3, 7, 15, 15]);
+        assert_eq!(skipped[39], 15);
     }
 
     #[test]
-    fn success_starts_over() {
+    fn success_resets_the_pauses() {
         let mut backoff = Backoff::default();
-        backoff.failed(FAULT);
-        backoff.failed(FAULT);
-        assert_eq!(backoff.pause(), Some(FAULT));
+        backoff.failed(CAUSE);
+        backoff.failed(CAUSE);
+        assert_eq!(backoff.pause(), Some(CAUSE));
         backoff.succeeded();
         assert_eq!(backoff.pause(), None);
-        backoff.failed(FAULT);
-        assert_eq!(polls_waited(&mut backoff), 0);
+        backoff.failed(CAUSE);
+        assert_eq!(skipped_polls(&mut backoff), 0);
     }
 
     #[test]
-    fn a_lost_device_has_the_library_opened_anew_ever_more_rarely() {
+    fn a_lasting_cause_makes_attempts_due_at_growing_intervals() {
         let mut backoff = Backoff::default();
-        let mut opened = vec![];
+        let mut due = vec![];
         for poll in 0..30 {
-            if backoff.lost(FAULT) == LibraryState::MustReopen {
-                opened.push(poll);
-                assert_eq!(backoff.pause(), None, "opening it is not put off as well");
+            if backoff.is_due(CAUSE) {
+                due.push(poll);
+                assert_eq!(backoff.pause(), None, "the attempt itself is not delayed");
             }
         }
-        assert_eq!(opened, [0, 2, 6, 14]);
+        assert_eq!(due, [0, 2, 6, 14]);
     }
 }

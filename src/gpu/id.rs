@@ -1,45 +1,45 @@
-//! The names by which Kubernetes, its device plugins and container runtimes hand devices over. Pure.
+//! Parses the device IDs that Kubernetes, its device plugins and container runtimes use. Pure.
 
-use super::Device;
+use super::values::Device;
 
-/// A device as somebody names it.
+/// ID of a device in one of the forms that [`Id::parse`] reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Id {
-    what: What,
-    /// Whether it is one of several parts of a card that is shared by time slicing or MPS.
+    form: Form,
+    /// Whether the ID names one of several replicas of a device that is shared by time slicing or MPS.
     pub is_replica: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum What {
+enum Form {
     /// `GPU-` or `MIG-` and a UUID.
     Uuid(String),
-    /// A card by its place in the driver's order.
+    /// A card by its index in the driver's order.
     Index(u32),
     /// A card by its device file: GKE.
     Minor(u32),
-    /// A slice by its card's UUID, its GPU instance there and its compute instance on that: drivers before 470.
+    /// A slice by its card's UUID, GPU instance and compute instance: drivers before 470.
     SliceOfUuid(String, u32, u32),
-    /// A slice by its card's device file and its GPU instance there: GKE.
+    /// A slice by its card's device file and its GPU instance: GKE.
     SliceOfMinor(u32, u32),
 }
 
-/// Most names in one list: no node has more devices, and the list comes from a pod's annotation.
-const MOST: usize = 64;
+/// Limit for the IDs in one list: no node has more devices, and the list comes from a pod's annotation.
+const MAX_IDS: usize = 64;
 
-/// The devices of a list, separated by commas or white space.
+/// Parses a list of IDs, separated by commas or white space.
 ///
 /// # Errors
-/// The first name that is none.
+/// Returns the first name that is not an ID.
 pub fn list(text: &str) -> Result<Vec<Id>, &str> {
     let names = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|name| !name.is_empty());
-    names.take(MOST).map(|name| Id::parse(name).ok_or(name)).collect()
+    names.take(MAX_IDS).map(|name| Id::parse(name).ok_or(name)).collect()
 }
 
 // === impl Id ===
 
 impl Id {
-    /// Reads one name, in any of these forms: `GPU-<uuid>`, `MIG-<uuid>`, each with `::<n>` for a replica;
+    /// Parses one ID, in any of these forms: `GPU-<uuid>`, `MIG-<uuid>`, each with `::<n>` for a replica;
     /// `MIG-GPU-<uuid>/<gi>/<ci>` (drivers before 470); `nvidia<n>`, `nvidia<n>/gi<m>`, each with `/vgpu<k>` (GKE); `<n>`.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -48,63 +48,63 @@ impl Id {
         if replica.is_some_and(|number| number.parse::<u32>().is_err()) {
             return None;
         }
-        let (name, shared) = match name.rsplit_once("/vgpu") {
+        let (name, is_gke_replica) = match name.rsplit_once("/vgpu") {
             Some((name, number)) if name.starts_with("nvidia") && number.parse::<u32>().is_ok() => {
                 (name, true)
             }
             _ => (name, false),
         };
-        Some(Self { what: What::parse(name)?, is_replica: replica.is_some() || shared })
+        Some(Self { form: Form::parse(name)?, is_replica: replica.is_some() || is_gke_replica })
     }
 
-    /// Reads a UUID, and none of the other forms.
+    /// Parses a UUID and rejects the other forms.
     #[must_use]
     pub fn uuid(name: &str) -> Option<Self> {
         Self::parse(name).filter(|id| id.as_uuid().is_some())
     }
 
-    /// The UUID, where it is one.
+    /// The UUID, if the ID has that form.
     #[must_use]
     pub fn as_uuid(&self) -> Option<&str> {
-        match &self.what {
-            What::Uuid(uuid) => Some(uuid),
+        match &self.form {
+            Form::Uuid(uuid) => Some(uuid),
             _ => None,
         }
     }
 
-    /// Whether this is one of those devices.
+    /// Whether the ID names one of these devices.
     #[must_use]
     pub fn is_among(&self, devices: &[Device]) -> bool {
         devices.iter().any(|device| self.is(device))
     }
 
-    /// Whether this is that device.
+    /// Whether the ID names this device.
     #[must_use]
     pub fn is(&self, device: &Device) -> bool {
         let slice = device.slice.as_ref();
-        match &self.what {
-            What::Uuid(uuid) => device.uuid.eq_ignore_ascii_case(uuid),
-            What::Index(index) => slice.is_none() && device.index == *index,
-            What::Minor(minor) => slice.is_none() && device.minor == Some(*minor),
-            What::SliceOfUuid(card, gpu, compute) => slice.is_some_and(|slice| {
+        match &self.form {
+            Form::Uuid(uuid) => device.uuid.eq_ignore_ascii_case(uuid),
+            Form::Index(index) => slice.is_none() && device.index == *index,
+            Form::Minor(minor) => slice.is_none() && device.minor == Some(*minor),
+            Form::SliceOfUuid(card, gpu, compute) => slice.is_some_and(|slice| {
                 slice.card.eq_ignore_ascii_case(card)
                     && (slice.gpu_instance, slice.compute_instance) == (Some(*gpu), Some(*compute))
             }),
-            What::SliceOfMinor(minor, gpu) => {
+            Form::SliceOfMinor(minor, gpu) => {
                 slice.is_some_and(|slice| device.minor == Some(*minor) && slice.gpu_instance == Some(*gpu))
             }
         }
     }
 }
 
-// === impl What ===
+// === impl Form ===
 
-impl What {
+impl Form {
     fn parse(name: &str) -> Option<Self> {
-        if let Some(old) = name.strip_prefix("MIG-").filter(|rest| rest.starts_with("GPU-")) {
-            let (card, instances) = old.split_once('/')?;
-            let (instance, compute) = instances.split_once('/')?;
-            let (gpu, compute) = (instance.parse().ok()?, compute.parse().ok()?);
+        if let Some(slice) = name.strip_prefix("MIG-").filter(|rest| rest.starts_with("GPU-")) {
+            let (card, instances) = slice.split_once('/')?;
+            let (gpu, compute) = instances.split_once('/')?;
+            let (gpu, compute) = (gpu.parse().ok()?, compute.parse().ok()?);
             return is_uuid(card.strip_prefix("GPU-")?)
                 .then(|| Self::SliceOfUuid(card.to_owned(), gpu, compute));
         }
@@ -121,7 +121,7 @@ impl What {
     }
 }
 
-/// 8-4-4-4-12 hexadecimal digits.
+/// Whether the text is 8-4-4-4-12 hexadecimal digits.
 fn is_uuid(text: &str) -> bool {
     text.split('-').map(str::len).eq([8, 4, 4, 4, 12])
         && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
@@ -130,7 +130,7 @@ fn is_uuid(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::Slice;
+    use crate::gpu::values::Slice;
 
     const CARD: &str = "GPU-5fd8e2b1-0c3a-4f6e-9b7d-21a4c8e6f035";
     const SLICE: &str = "MIG-9a1f0c77-52de-5c1b-8e43-0b6d2f7a4c19";
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_names_its_device() {
+    fn every_form_matches_only_its_device() {
         for (name, is_slice, is_replica) in [
             (CARD.to_owned(), false, false),
             (CARD.to_uppercase(), false, false),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_not_taken_for_another() {
+    fn numbers_of_different_meaning_are_not_confused() {
         for name in [
             format!("MIG-{CARD}/7/1"),
             format!("MIG-{CARD}/0/0"),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn other_texts_are_rejected() {
         let bad = [
             "",
             "all",
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_read_whole_or_its_first_fault_named() {
+    fn list_returns_all_ids_or_the_first_invalid_name() {
         assert_eq!(list(&format!("{CARD}, {SLICE}\n")).unwrap().len(), 2);
         assert_eq!(list(""), Ok(vec![]));
         assert_eq!(list("0,gpu,x"), Err("gpu"));

@@ -1,7 +1,8 @@
-//! The one door for NVML calls that nvml_wrapper lacks or cannot make safely.
+//! Makes the NVML calls that nvml_wrapper does not have or cannot make safely.
 //!
-//! The wrapper has no newer per-process utilisation, no older memory call and no instance ids, fails on a card whose
-//! neighbour encodes AV1, and allocates as many entries as the driver names: here no list is longer than [`MOST`].
+//! The wrapper has no newer per-process utilisation, no older memory call and no instance IDs. It fails on a card on
+//! which another pod encodes AV1. It allocates as many entries as the driver reports; here no list is longer than
+//! [`MAX_ENTRIES`].
 #![expect(unsafe_code, reason = "calls into the driver's library")]
 
 use std::ptr;
@@ -12,27 +13,27 @@ use nvml_wrapper::{
 };
 use nvml_wrapper_sys::bindings::{self as sys, NvmlLib};
 
-use super::{Codec, Memory, Process, ProcessKind, ProcessUtilization, Sample};
+use super::values::{Codec, Memory, Process, ProcessKind, ProcessUtilization, Sample};
 
-/// Most entries that are taken of any list. The driver keeps about 100 samples; a card with more processes than this
-/// has no single user.
-const MOST: u32 = 1024;
+/// Limit for the entries of one list. The driver keeps about 100 samples, and a card with more processes than this is not
+/// used by one desktop.
+const MAX_ENTRIES: u32 = 1024;
 
-/// As many entries more as may have come since the driver was asked for their number.
-const ROOM: u32 = 8;
+/// Additional entries in the buffer, because entries can be added after the driver has returned their number.
+const EXTRA_ENTRIES: u32 = 8;
 
 type Result<T> = std::result::Result<T, NvmlError>;
-type Code = sys::nvmlReturn_t;
+type ReturnCode = sys::nvmlReturn_t;
 
-/// The utilisation samples newer than `since`, in microseconds; 0 is all of them.
+/// The utilisation samples after `since`, a time in microseconds; all samples if it is 0.
 pub(super) fn samples(device: &Device<'_>, since: u64) -> Result<Vec<Sample>> {
     let call = symbol(&lib(device).nvmlDeviceGetSamples)?;
     let kind = sys::nvmlSamplingType_enum_NVML_GPU_UTILIZATION_SAMPLES;
     let mut value_type = sys::nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_INT;
     let empty = sys::nvmlSample_t { timeStamp: 0, sampleValue: sys::nvmlValue_t { ullVal: 0 } };
-    let samples = list(empty, |count, room| {
-        // SAFETY: `room` is null or has `count` entries, and both references outlive the call.
-        unsafe { call(handle(device), kind, since, &mut value_type, count, room) }
+    let samples = list(empty, |count, buffer| {
+        // SAFETY: `buffer` is null or has `count` entries, and both references outlive the call.
+        unsafe { call(handle(device), kind, since, &mut value_type, count, buffer) }
     })?;
     let percent = |value: sys::nvmlValue_t| {
         // SAFETY: every field of the union is plain data of at most 8 bytes, all of which were zeroed or written.
@@ -44,25 +45,25 @@ pub(super) fn samples(device: &Device<'_>, since: u64) -> Result<Vec<Sample>> {
             }
         }
     };
-    let tick = |sample: sys::nvmlSample_t| Sample {
+    let sample = |sample: sys::nvmlSample_t| Sample {
         at: sample.timeStamp,
         ratio: percent(sample.sampleValue) / 100.0,
     };
-    Ok(samples.into_iter().map(tick).collect())
+    Ok(samples.into_iter().map(sample).collect())
 }
 
-/// The processes with a context of one kind.
+/// The processes with a context of this kind.
 pub(super) fn processes(device: &Device<'_>, kind: ProcessKind) -> Result<Vec<Process>> {
     let call = match kind {
         ProcessKind::Compute => symbol(&lib(device).nvmlDeviceGetComputeRunningProcesses_v3)?,
         ProcessKind::Graphics => symbol(&lib(device).nvmlDeviceGetGraphicsRunningProcesses_v3)?,
     };
     let empty = sys::nvmlProcessInfo_t { pid: 0, usedGpuMemory: 0, gpuInstanceId: 0, computeInstanceId: 0 };
-    let found = list(empty, |count, room| {
-        // SAFETY: `room` is null or has `count` entries.
-        unsafe { call(handle(device), count, room) }
+    let listed = list(empty, |count, buffer| {
+        // SAFETY: `buffer` is null or has `count` entries.
+        unsafe { call(handle(device), count, buffer) }
     })?;
-    Ok(found
+    Ok(listed
         .into_iter()
         .map(|process| Process {
             pid: process.pid,
@@ -73,16 +74,17 @@ pub(super) fn processes(device: &Device<'_>, kind: ProcessKind) -> Result<Vec<Pr
         .collect())
 }
 
-/// What each process had of the device since `since`: by the newer call, else by the one that is always 0 on Blackwell.
-pub(super) fn shares(device: &Device<'_>, since: u64) -> Result<Vec<ProcessUtilization>> {
-    match newer_shares(device, since) {
-        Ok(shares) => Ok(shares),
-        Err(gone @ (NvmlError::GpuLost | NvmlError::ResetRequired | NvmlError::Uninitialized)) => Err(gone),
-        Err(_) => older_shares(device, since),
+/// Utilisation by each process since `since`. The older call, which always returns 0 on Blackwell, is made only if the newer
+/// one fails.
+pub(super) fn process_utilization(device: &Device<'_>, since: u64) -> Result<Vec<ProcessUtilization>> {
+    match newer_process_utilization(device, since) {
+        Ok(utilization) => Ok(utilization),
+        Err(lost @ (NvmlError::GpuLost | NvmlError::ResetRequired | NvmlError::Uninitialized)) => Err(lost),
+        Err(_) => older_process_utilization(device, since),
     }
 }
 
-fn newer_shares(device: &Device<'_>, since: u64) -> Result<Vec<ProcessUtilization>> {
+fn newer_process_utilization(device: &Device<'_>, since: u64) -> Result<Vec<ProcessUtilization>> {
     let call = symbol(&lib(device).nvmlDeviceGetProcessesUtilizationInfo)?;
     // The structure's size and, from bit 24, its version 1.
     let version = size_of::<sys::nvmlProcessesUtilizationInfo_v1_t>() as u32 | 1 << 24;
@@ -96,28 +98,28 @@ fn newer_shares(device: &Device<'_>, since: u64) -> Result<Vec<ProcessUtilizatio
         jpgUtil: 0,
         ofaUtil: 0,
     };
-    let found = list(empty, |count, room| {
-        let mut asked = sys::nvmlProcessesUtilizationInfo_t {
+    let listed = list(empty, |count, buffer| {
+        let mut request = sys::nvmlProcessesUtilizationInfo_t {
             version,
             processSamplesCount: *count,
             lastSeenTimeStamp: since,
-            procUtilArray: room,
+            procUtilArray: buffer,
         };
-        // SAFETY: `room` is null or has `count` entries, and the structure outlives the call.
-        let code = unsafe { call(handle(device), &mut asked) };
-        *count = asked.processSamplesCount;
+        // SAFETY: `buffer` is null or has `count` entries, and the structure outlives the call.
+        let code = unsafe { call(handle(device), &mut request) };
+        *count = request.processSamplesCount;
         code
     })?;
-    Ok(found
+    Ok(listed
         .into_iter()
-        .map(|share| {
-            let [sm, encoder, decoder] = [share.smUtil, share.encUtil, share.decUtil].map(ratio);
-            ProcessUtilization { pid: share.pid, at: share.timeStamp, sm, encoder, decoder }
+        .map(|process| {
+            let [sm, encoder, decoder] = [process.smUtil, process.encUtil, process.decUtil].map(ratio);
+            ProcessUtilization { pid: process.pid, at: process.timeStamp, sm, encoder, decoder }
         })
         .collect())
 }
 
-fn older_shares(device: &Device<'_>, since: u64) -> Result<Vec<ProcessUtilization>> {
+fn older_process_utilization(device: &Device<'_>, since: u64) -> Result<Vec<ProcessUtilization>> {
     let call = symbol(&lib(device).nvmlDeviceGetProcessUtilization)?;
     let empty = sys::nvmlProcessUtilizationSample_t {
         pid: 0,
@@ -127,20 +129,20 @@ fn older_shares(device: &Device<'_>, since: u64) -> Result<Vec<ProcessUtilizatio
         encUtil: 0,
         decUtil: 0,
     };
-    let found = list(empty, |count, room| {
-        // SAFETY: `room` is null or has `count` entries.
-        unsafe { call(handle(device), room, count, since) }
+    let listed = list(empty, |count, buffer| {
+        // SAFETY: `buffer` is null or has `count` entries.
+        unsafe { call(handle(device), buffer, count, since) }
     })?;
-    Ok(found
+    Ok(listed
         .into_iter()
-        .map(|share| {
-            let [sm, encoder, decoder] = [share.smUtil, share.encUtil, share.decUtil].map(ratio);
-            ProcessUtilization { pid: share.pid, at: share.timeStamp, sm, encoder, decoder }
+        .map(|process| {
+            let [sm, encoder, decoder] = [process.smUtil, process.encUtil, process.decUtil].map(ratio);
+            ProcessUtilization { pid: process.pid, at: process.timeStamp, sm, encoder, decoder }
         })
         .collect())
 }
 
-/// Encoder sessions by codec, whatever the codec. Their process ids are the host's, so nobody can say whose they are.
+/// Encoder sessions by codec. Their process IDs are the host's, so they cannot be mapped to a pod.
 pub(super) fn codecs(device: &Device<'_>) -> Result<Vec<(Codec, u32)>> {
     let call = symbol(&lib(device).nvmlDeviceGetEncoderSessions)?;
     let empty = sys::nvmlEncoderSessionInfo_t {
@@ -153,31 +155,31 @@ pub(super) fn codecs(device: &Device<'_>) -> Result<Vec<(Codec, u32)>> {
         averageFps: 0,
         averageLatency: 0,
     };
-    let sessions = list(empty, |count, room| {
-        // SAFETY: `room` is null or has `count` entries.
-        unsafe { call(handle(device), count, room) }
+    let sessions = list(empty, |count, buffer| {
+        // SAFETY: `buffer` is null or has `count` entries.
+        unsafe { call(handle(device), count, buffer) }
     })?;
-    let made_by =
+    let count_of =
         |codec| sessions.iter().filter(|session| Codec::from(session.codecType) == codec).count() as u32;
-    let counted = [Codec::H264, Codec::Hevc, Codec::Av1, Codec::Other].map(|codec| (codec, made_by(codec)));
-    Ok(counted.into_iter().filter(|(_, count)| *count > 0).collect())
+    let counts = [Codec::H264, Codec::Hevc, Codec::Av1, Codec::Other].map(|codec| (codec, count_of(codec)));
+    Ok(counts.into_iter().filter(|(_, count)| *count > 0).collect())
 }
 
-/// The number of a slice on its card.
+/// The GPU instance of a slice on its card.
 pub(super) fn gpu_instance(device: &Device<'_>) -> Result<u32> {
     let call = symbol(&lib(device).nvmlDeviceGetGpuInstanceId)?;
     // SAFETY: the reference outlives the call.
     number(|id| unsafe { call(handle(device), id) })
 }
 
-/// The number of a slice on its GPU instance.
+/// The compute instance of a slice on its GPU instance.
 pub(super) fn compute_instance(device: &Device<'_>) -> Result<u32> {
     let call = symbol(&lib(device).nvmlDeviceGetComputeInstanceId)?;
     // SAFETY: the reference outlives the call.
     number(|id| unsafe { call(handle(device), id) })
 }
 
-/// The frame buffer as libraries before 510 give it: what is used has the driver's reserve in it.
+/// The frame buffer as libraries before 510 report it: the used bytes include the driver's reserve.
 pub(super) fn older_memory(device: &Device<'_>) -> Result<Memory> {
     let call = symbol(&lib(device).nvmlDeviceGetMemoryInfo)?;
     let mut bytes = sys::nvmlMemory_t { total: 0, free: 0, used: 0 };
@@ -186,32 +188,32 @@ pub(super) fn older_memory(device: &Device<'_>) -> Result<Memory> {
     Ok(Memory { used: bytes.used, total: bytes.total })
 }
 
-/// Whether both are one device of the open library. Unlike a UUID that can be told of a card that is lost.
-pub(super) fn are_one(device: &Device<'_>, other: &Device<'_>) -> bool {
+/// Whether both handles belong to one device. Unlike the UUID, handles can be compared when the card is lost.
+pub(super) fn is_same(device: &Device<'_>, other: &Device<'_>) -> bool {
     handle(device) == handle(other)
 }
 
-fn number(call: impl FnOnce(&mut u32) -> Code) -> Result<u32> {
+fn number(call: impl FnOnce(&mut u32) -> ReturnCode) -> Result<u32> {
     let mut number = 0;
     nvml_try(call(&mut number))?;
     Ok(number)
 }
 
-/// Asks for the number of entries, then for the entries. "None" has three spellings: a count of 0, with success or as too
-/// small a room, and `NOT_FOUND`.
-fn list<T: Copy>(empty: T, mut call: impl FnMut(&mut u32, *mut T) -> Code) -> Result<Vec<T>> {
+/// Requests the number of entries, then the entries. An empty list has three forms: a count of 0 with success, a count of
+/// 0 with `INSUFFICIENT_SIZE`, and `NOT_FOUND`.
+fn list<T: Copy>(empty: T, mut call: impl FnMut(&mut u32, *mut T) -> ReturnCode) -> Result<Vec<T>> {
     let mut count = 0;
     match call(&mut count, ptr::null_mut()) {
         sys::nvmlReturn_enum_NVML_ERROR_NOT_FOUND => return Ok(vec![]),
         sys::nvmlReturn_enum_NVML_SUCCESS | sys::nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE => {}
         failed => nvml_try(failed)?,
     }
-    // More may have come between the two calls, and once more.
+    // Entries can be added between two calls, so a buffer that is too small is enlarged once.
     for _ in 0..2 {
         if count == 0 {
             return Ok(vec![]);
         }
-        count = count.saturating_add(ROOM).min(MOST);
+        count = count.saturating_add(EXTRA_ENTRIES).min(MAX_ENTRIES);
         let mut entries = vec![empty; count as usize];
         match call(&mut count, entries.as_mut_ptr()) {
             sys::nvmlReturn_enum_NVML_ERROR_NOT_FOUND => return Ok(vec![]),

@@ -1,24 +1,24 @@
-//! What a device does not support is asked for once: values that a card or a driver has not got are many, and each
-//! question takes the driver's locks.
+//! Which calls a device does not support. Such a call is made once after each opening of the library: cards and drivers
+//! lack many values, and each call takes the driver's locks.
 
-use super::{Call, Fault};
+use super::fault::{Call, Fault};
 
-/// The questions that a device has answered with never.
+/// The unsupported calls, each with the index of the device.
 #[derive(Debug, Default)]
 pub(super) struct Support(Vec<(usize, Call)>);
 
 // === impl Support ===
 
 impl Support {
-    /// Whether it is worth asking the device at this place in the list.
-    pub(super) fn is_open(&self, device: usize, call: Call) -> bool {
-        !self.0.contains(&(device, call))
+    /// Whether the device at `index` may support the call.
+    pub(super) fn may_support(&self, index: usize, call: Call) -> bool {
+        !self.0.contains(&(index, call))
     }
 
     /// Remembers a failure that will be the same at every poll.
-    pub(super) fn learn(&mut self, device: usize, fault: Fault) {
-        if fault.is_for_good() && self.is_open(device, fault.call) {
-            self.0.push((device, fault.call));
+    pub(super) fn record(&mut self, index: usize, fault: Fault) {
+        if fault.is_permanent() && self.may_support(index, fault.call) {
+            self.0.push((index, fault.call));
         }
     }
 }
@@ -26,15 +26,15 @@ impl Support {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::Code;
+    use crate::gpu::fault::Code;
 
     #[test]
-    fn only_what_stays_is_remembered_and_only_for_that_device() {
+    fn only_permanent_failures_are_remembered_and_only_for_their_device() {
         let mut support = Support::default();
-        support.learn(0, Fault { call: Call::Energy, code: Code::NotSupported });
-        support.learn(0, Fault { call: Call::Power, code: Code::Timeout });
-        assert!(!support.is_open(0, Call::Energy));
-        assert!(support.is_open(0, Call::Power));
-        assert!(support.is_open(1, Call::Energy));
+        support.record(0, Fault { call: Call::Energy, code: Code::NotSupported });
+        support.record(0, Fault { call: Call::Power, code: Code::Timeout });
+        assert!(!support.may_support(0, Call::Energy));
+        assert!(support.may_support(0, Call::Power));
+        assert!(support.may_support(1, Call::Energy));
     }
 }

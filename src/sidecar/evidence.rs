@@ -52,7 +52,12 @@ impl EvidenceCollector {
         };
         let evidence = Evidence {
             visible: &[],
-            unnamed: driver.unnamed().len() + self.seen.iter().filter(|uuid| !driver.shows(uuid)).count(),
+            unnamed: driver.without_uuid().len()
+                + self
+                    .seen
+                    .iter()
+                    .filter(|uuid| !driver.devices().iter().any(|device| device.uuid == **uuid))
+                    .count(),
             claim: self.claim,
             metadata: &metadata,
             annotation: annotation.as_deref(),
@@ -79,7 +84,8 @@ impl EvidenceCollector {
         };
         let is_known =
             self.claim.is_some() || !self.named.is_empty() || self.seen.iter().any(|seen| seen == uuid);
-        (self.named.is_empty() || self.named.iter().any(names)) && (is_known || !driver.unnamed().is_empty())
+        (self.named.is_empty() || self.named.iter().any(names))
+            && (is_known || !driver.without_uuid().is_empty())
     }
 
     /// Whether somebody has named the session's devices, and so no others are.
@@ -159,7 +165,7 @@ impl EvidenceCollector {
         if is_own(&listed) {
             return Some(listed);
         }
-        driver.processes_now(index).ok().flatten().filter(is_own)
+        driver.reread_processes(index).ok().flatten().filter(is_own)
     }
 
     /// What the session's own processes have of a device, where they can be told from others'; `since` is the time of the
@@ -182,7 +188,11 @@ impl EvidenceCollector {
             _ => now.saturating_sub(self.interval.as_micros() as u64),
         };
         // What is the session's alone needs no part of it to be told.
-        let shares = if ours.scope == Scope::Session { None } else { driver.shares(ours.index, since)? };
+        let shares = if ours.scope == Scope::Session {
+            None
+        } else {
+            driver.process_utilization(ours.index, since)?
+        };
         let own = processes::own(&listed, shares.as_deref());
         Ok(Some(OwnUsage { newest: own.newest.max(since), ..own }))
     }

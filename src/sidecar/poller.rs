@@ -21,7 +21,9 @@ use super::{
     snapshot::{AttributionInfo, Collection, Gpu, Snapshot},
     termination::{TERMINATION_LOG, TerminationMessage},
 };
-use crate::gpu::{Driver, Fault, Library, LibraryState, ProcessKind, Versions};
+use crate::gpu::{
+    Driver, DriverEvent, Fault, Library, LibraryState, OpenFailure, ProcessKind, ReopenReason, Versions,
+};
 
 /// What the rest of the program holds of the poller.
 #[derive(Debug)]
@@ -49,6 +51,7 @@ struct Poller {
     publish: watch::Sender<Arc<Snapshot>>,
     asked: mpsc::Receiver<()>,
     ending: bool,
+    reopen: Option<ReopenReason>,
 }
 
 /// Reads as soon as all else has begun and then at every interval, until it is asked to end.
@@ -81,6 +84,7 @@ pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
         publish,
         asked,
         ending: false,
+        reopen: None,
     };
     thread::Builder::new().name("nvml-poller".to_owned()).spawn(move || {
         // An error is what it waits for: nothing is ever sent.
@@ -155,7 +159,7 @@ impl Poller {
         let began = Instant::now();
         let opened = match library.open() {
             Ok(opened) => opened,
-            Err((fault, is_new)) => {
+            Err(OpenFailure { fault, is_new }) => {
                 if is_new {
                     self.counters.asked(1, &[fault]);
                 }
@@ -164,13 +168,14 @@ impl Poller {
                 return self.wait();
             }
         };
-        let Some(mut driver) = Driver::new(&opened) else { return self.wait() };
+        let Some(mut driver) = opened.driver() else { return self.wait() };
         self.snapshot.versions = driver.versions().clone();
         let mut began = began;
         loop {
             let success = self.poll(&mut driver);
-            let (calls, faults, outcome) = library.settle(&mut driver);
-            self.counters.asked(calls, &faults);
+            let calls = driver.end_poll();
+            let outcome = library.end_poll(&calls, self.reopen.take());
+            self.counters.asked(calls.calls, &calls.faults);
             self.publish(success, began);
             if self.snapshot.ended {
                 // The process ends beside us, and closing a library can hang as any call of it.
@@ -195,20 +200,27 @@ impl Poller {
 
     /// The same with a driver to listen to.
     fn listen(&mut self, driver: &mut Driver<'_>) {
-        let Self { asked, counters, ending, .. } = self;
-        driver.wait(
-            jittered(self.interval),
-            |time| {
-                *ending |= is_asked(asked, time);
-                *ending
-            },
-            |gpu, code| counters.reported(gpu, code),
-        );
+        let until = Instant::now() + jittered(self.interval);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.ending {
+                return;
+            }
+            let stop_within = match driver.wait_for_event(left) {
+                DriverEvent::Xid(event) => {
+                    event.devices.iter().for_each(|gpu| self.counters.reported(gpu, event.code));
+                    Duration::ZERO
+                }
+                DriverEvent::None => Duration::ZERO,
+                DriverEvent::NotListening => left,
+            };
+            self.ending |= is_asked(&self.asked, stop_within);
+        }
     }
 
     /// One read with an open library: whether each of the session's devices gave every value that it supports.
     fn poll(&mut self, driver: &mut Driver<'_>) -> bool {
-        if let Err(fault) = driver.check() {
+        if let Err(fault) = driver.begin_poll() {
             self.without(fault.into());
             return false;
         }
@@ -223,13 +235,13 @@ impl Poller {
             (Err(_), Some((_, reason))) => self.show_none(*reason),
             (Err(reason), None) => {
                 let is_unseen = matches!(reason, UnavailableReason::NotVisible | UnavailableReason::NoDevice)
-                    && !driver.unnamed().is_empty();
+                    && !driver.without_uuid().is_empty();
                 self.show_none(if is_unseen { why_missing(driver) } else { reason });
                 self.snapshot.not_applicable = verdict.not_applicable;
             }
         }
         if !missing.is_empty() || self.witness.is_told() {
-            driver.look_for_more();
+            self.reopen = Some(ReopenReason::NotVisible);
         }
         self.hold(&[], &[], &missing);
         false
@@ -252,7 +264,7 @@ impl Poller {
         self.snapshot.gpus.clear();
         let never_seen = self.never_seen(driver, known.strategy, &missing);
         if !missing.is_empty() || !never_seen.is_empty() {
-            driver.look_for_more();
+            self.reopen = Some(ReopenReason::NotVisible);
         }
         self.snapshot.lost = missing;
         let before = driver.faults().len();
@@ -277,7 +289,7 @@ impl Poller {
         }
         self.snapshot.lost.is_empty()
             && !self.snapshot.gpus.is_empty()
-            && driver.faults()[before..].iter().all(|fault| fault.is_for_good())
+            && driver.faults()[before..].iter().all(|fault| fault.is_permanent())
     }
 
     fn hold(&mut self, ours: &[&str], shown: &[&str], missing: &[(String, UnavailableReason)]) {
@@ -290,8 +302,9 @@ impl Poller {
 
     /// The session's devices that the driver does not name any more.
     fn missing(&self, driver: &Driver<'_>) -> Vec<(String, UnavailableReason)> {
-        let missing =
-            self.counters.held().filter(|uuid| !driver.shows(uuid) && self.witness.misses(uuid, driver));
+        let missing = self.counters.held().filter(|uuid| {
+            !driver.devices().iter().any(|device| device.uuid == *uuid) && self.witness.misses(uuid, driver)
+        });
         missing.map(|uuid| (uuid.to_owned(), why_missing(driver))).collect()
     }
 
@@ -312,7 +325,7 @@ impl Poller {
         if by == Strategy::Claim
             && !self.witness.is_told()
             && missing.is_empty()
-            && !driver.unnamed().is_empty()
+            && !driver.without_uuid().is_empty()
         {
             found.push((String::new(), why_missing(driver)));
         }
@@ -379,7 +392,10 @@ impl Poller {
 
 /// Where there are devices that the driver cannot name it is one of them.
 fn why_missing(driver: &Driver<'_>) -> UnavailableReason {
-    driver.unnamed().first().map_or(UnavailableReason::NotVisible, |fault| UnavailableReason::from(*fault))
+    driver
+        .without_uuid()
+        .first()
+        .map_or(UnavailableReason::NotVisible, |fault| UnavailableReason::from(*fault))
 }
 
 /// Whether somebody asks for the end within `time`.

@@ -1,0 +1,231 @@
+//! Lists the devices that this process can see and keeps their handles while the library is open.
+
+use std::time::Duration;
+
+use nvml_wrapper::{Nvml, enum_wrappers::device::ComputeMode, error::NvmlError};
+
+use super::{
+    call_log::{CallLog, PollCalls},
+    events::{DriverEvent, EventListener, ReceivedEvent, XidEvent},
+    fault::{Call, Code, Fault, ReopenReason},
+    raw,
+    support::Support,
+    values::{Device, Process, Slice, Versions},
+};
+
+/// The devices that this process sees through the open library. `reading` reads them.
+#[derive(Debug)]
+pub struct Driver<'n> {
+    nvml: &'n Nvml,
+    versions: Versions,
+    devices: Vec<Device>,
+    pub(super) handles: Vec<nvml_wrapper::Device<'n>>,
+    without_uuid: Vec<Fault>,
+    /// Number of cards when the library was opened.
+    cards: u32,
+    events: EventListener<'n>,
+    /// Whether a device returned no value at all in this poll.
+    pub(super) has_silent_device: bool,
+    /// The process lists of this poll by device index. They are the slowest of all calls.
+    pub(super) process_lists: Vec<(usize, Option<Vec<Process>>)>,
+    pub(super) support: Support,
+    pub(super) log: CallLog,
+}
+
+/// `NVML_DEVICE_MIG_ENABLE`.
+const MIG_ENABLED: u32 = 1;
+
+/// Limits for the cards and for the slices of a card; no machine has more.
+const MAX_CARDS: u32 = 64;
+const MAX_SLICES: u32 = 16;
+
+// === impl Driver ===
+
+impl<'n> Driver<'n> {
+    /// Lists the devices of the open library.
+    pub(super) fn new(nvml: &'n Nvml) -> Self {
+        let mut log = CallLog { calls: 1, faults: vec![] };
+        let versions = Versions {
+            driver: log.record(Call::DriverVersion, nvml.sys_driver_version()).ok(),
+            nvml: log.record(Call::NvmlVersion, nvml.sys_nvml_version()).ok(),
+        };
+        let cards = log.record(Call::DeviceCount, nvml.device_count()).unwrap_or_default();
+        let mut driver = Self {
+            nvml,
+            versions,
+            devices: vec![],
+            handles: vec![],
+            without_uuid: vec![],
+            cards,
+            events: EventListener::default(),
+            has_silent_device: false,
+            process_lists: vec![],
+            support: Support::default(),
+            log,
+        };
+        for index in 0..cards.min(MAX_CARDS) {
+            if let Err(fault) = driver.add_card(index) {
+                driver.without_uuid.push(fault);
+            }
+        }
+        driver.listen();
+        driver
+    }
+
+    /// Versions of the open library and of its driver.
+    #[must_use]
+    pub fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    /// The visible devices in the driver's order; the slices of a card follow it.
+    #[must_use]
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// Devices that exist and have no UUID: the failure of each.
+    #[must_use]
+    pub fn without_uuid(&self) -> &[Fault] {
+        &self.without_uuid
+    }
+
+    /// Begins a poll: checks that the driver still works and has the same number of cards.
+    ///
+    /// # Errors
+    /// Fails if it does not.
+    pub fn begin_poll(&mut self) -> Result<(), Fault> {
+        self.process_lists.clear();
+        self.has_silent_device = false;
+        if self.events.must_retry() {
+            self.listen();
+        }
+        let cards = self.log.record(Call::DeviceCount, self.nvml.device_count())?;
+        if cards == self.cards {
+            return Ok(());
+        }
+        // Recorded as a failure of `DeviceCount`, which makes the library be opened again.
+        self.log.failed(Fault { call: Call::DeviceCount, code: Code::Other })
+    }
+
+    /// Failures since the last poll ended, those of opening the library included; first to last.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        &self.log.faults
+    }
+
+    /// Ends a poll: its calls, and why another opening of the library may show more.
+    pub fn end_poll(&mut self) -> PollCalls {
+        let CallLog { calls, faults } = std::mem::take(&mut self.log);
+        let reopen = if faults.iter().any(|fault| fault.is_device_lost()) {
+            Some(ReopenReason::DeviceLost)
+        } else if self.has_silent_device {
+            Some(ReopenReason::NoValues)
+        } else {
+            self.without_uuid.first().map(|_| ReopenReason::NoUuid)
+        };
+        PollCalls { calls, faults, reopen }
+    }
+
+    /// Waits for the next Xid event, for at most `limit` and at most 0.2 s, so that the caller can check
+    /// whether the session has ended.
+    pub fn wait_for_event(&mut self, limit: Duration) -> DriverEvent {
+        match self.events.wait(limit, &mut self.log) {
+            ReceivedEvent::Xid { card, code } => {
+                match self.handles.iter().position(|handle| raw::is_same(handle, &card)) {
+                    Some(index) => DriverEvent::Xid(XidEvent { devices: self.uuids_of_card(index), code }),
+                    // The event belongs to a card without a UUID, so no session can be named.
+                    None => DriverEvent::None,
+                }
+            }
+            ReceivedEvent::None => DriverEvent::None,
+            ReceivedEvent::NotListening => DriverEvent::NotListening,
+        }
+    }
+
+    fn uuids_of_card(&self, index: usize) -> Vec<String> {
+        let Some(card) = self.devices.get(index) else { return vec![] };
+        let devices = self.devices.iter().filter(|device| device.card() == card.uuid);
+        devices.map(|device| device.uuid.clone()).collect()
+    }
+
+    /// Index of the card that the device at `index` belongs to.
+    pub(super) fn card_index(&self, index: usize) -> usize {
+        let card = self.devices.get(index).map(|device| device.index);
+        self.devices.iter().position(|device| Some(device.index) == card).unwrap_or(index)
+    }
+
+    fn listen(&mut self) {
+        let cards = self.devices.iter().zip(&self.handles).filter(|(device, _)| device.slice.is_none());
+        let cards: Vec<_> = cards.map(|(_, card)| card).collect();
+        self.events = EventListener::new(self.nvml, &cards, &mut self.log);
+    }
+
+    fn add_card(&mut self, index: u32) -> Result<(), Fault> {
+        let card = self.log.record(Call::DeviceHandle, self.nvml.device_by_index(index))?;
+        let uuid = self.unique_uuid(&card)?;
+        let mig_mode = self.log.record_optional(Call::MigMode, card.mig_mode())?;
+        // None: the card has no MIG, or the driver is older than MIG.
+        let mig_enabled = mig_mode.is_some_and(|mode| mode.current == MIG_ENABLED);
+        let compute_mode = self.log.record_optional(Call::ComputeMode, card.compute_mode())?;
+        // Without this number, or the numbers of a slice, only some forms of IDs do not match.
+        let minor = self.log.record_optional(Call::MinorNumber, card.minor_number()).ok().flatten();
+        let slices = if mig_enabled { self.slices(&card)? } else { vec![] };
+        let device = Device {
+            uuid,
+            index,
+            minor,
+            model: self.log.record(Call::Name, card.name()).ok(),
+            slice: None,
+            mig_enabled,
+            exclusive_process: compute_mode == Some(ComputeMode::ExclusiveProcess),
+        };
+        self.devices.push(device.clone());
+        self.handles.push(card);
+        for slice in slices {
+            if let Err(fault) = self.add_slice(&device, slice) {
+                self.without_uuid.push(fault);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_slice(&mut self, card: &Device, handle: nvml_wrapper::Device<'n>) -> Result<(), Fault> {
+        let uuid = self.unique_uuid(&handle)?;
+        let slice = Slice {
+            card: card.uuid.clone(),
+            gpu_instance: self.log.record(Call::GpuInstance, raw::gpu_instance(&handle)).ok(),
+            compute_instance: self.log.record(Call::ComputeInstance, raw::compute_instance(&handle)).ok(),
+        };
+        let model = self.log.record(Call::Name, handle.name()).ok();
+        let (index, minor) = (card.index, card.minor);
+        self.devices.push(Device { uuid, index, minor, model, slice: Some(slice), ..Device::default() });
+        self.handles.push(handle);
+        Ok(())
+    }
+
+    /// The visible slices of a card. An index without a slice, or with a slice of another pod, returns `NOT_FOUND`.
+    fn slices(&mut self, card: &nvml_wrapper::Device<'n>) -> Result<Vec<nvml_wrapper::Device<'n>>, Fault> {
+        let count = self.log.record(Call::Slices, card.mig_device_count())?.min(MAX_SLICES);
+        let mut slices = vec![];
+        for index in 0..count {
+            match card.mig_device_by_index(index) {
+                Err(NvmlError::NotFound | NvmlError::InvalidArg) => self.log.calls += 1,
+                answer => match self.log.record(Call::Slices, answer) {
+                    Ok(slice) => slices.push(slice),
+                    Err(fault) => self.without_uuid.push(fault),
+                },
+            }
+        }
+        Ok(slices)
+    }
+
+    /// A UUID that no other device has: two devices with one UUID would give the same series twice.
+    fn unique_uuid(&mut self, device: &nvml_wrapper::Device<'n>) -> Result<String, Fault> {
+        let uuid = self.log.record(Call::Uuid, device.uuid())?;
+        if uuid.is_empty() || self.devices.iter().any(|other| other.uuid == uuid) {
+            return self.log.failed(Fault { call: Call::Uuid, code: Code::Other });
+        }
+        Ok(uuid)
+    }
+}

@@ -1,0 +1,133 @@
+//! The closed vocabulary of failed calls: which call failed, and how.
+
+use std::fmt;
+
+use crate::runtime::vocabulary::vocabulary;
+
+/// A failed call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The call that failed.
+    pub call: Call,
+    /// How the call failed.
+    pub code: Code,
+}
+
+vocabulary! {
+    /// The calls of the library, and the value of the label `call`.
+    #[expect(missing_docs, reason = "each is one NVML call, named after the value that it returns")]
+    pub enum Call {
+        Init = "init",
+        DriverVersion = "driver_version",
+        NvmlVersion = "nvml_version",
+        DeviceCount = "device_count",
+        DeviceHandle = "device_handle",
+        Uuid = "uuid",
+        Name = "name",
+        MigMode = "mig_mode",
+        Slices = "slices",
+        GpuInstance = "gpu_instance",
+        ComputeInstance = "compute_instance",
+        ComputeMode = "compute_mode",
+        MinorNumber = "minor_number",
+        Samples = "samples",
+        Utilization = "utilization",
+        Memory = "memory",
+        Energy = "energy",
+        Power = "power",
+        Temperature = "temperature",
+        SmClock = "sm_clock",
+        MemoryClock = "memory_clock",
+        Throttled = "throttled",
+        Encoder = "encoder",
+        Decoder = "decoder",
+        EncoderStats = "encoder_stats",
+        EncoderSessions = "encoder_sessions",
+        FbcStats = "fbc_stats",
+        ComputeProcesses = "compute_processes",
+        GraphicsProcesses = "graphics_processes",
+        ProcessUtilization = "process_utilization",
+        Events = "events",
+    }
+}
+
+vocabulary! {
+    /// How a call fails, and the value of the label `code`: the NVML return codes that an operator can act on, and two
+    /// failures that happen before NVML returns a code.
+    pub enum Code {
+        /// The library does not exist or cannot be loaded.
+        LibraryMissing = "library_missing",
+        /// The library is older than the call.
+        SymbolMissing = "symbol_missing",
+        /// `NVML_ERROR_UNINITIALIZED`.
+        Uninitialized = "uninitialized",
+        /// `NVML_ERROR_INVALID_ARGUMENT`.
+        InvalidArgument = "invalid_argument",
+        /// `NVML_ERROR_NOT_SUPPORTED`: this device or mode does not have the value and never will.
+        NotSupported = "not_supported",
+        /// `NVML_ERROR_NO_PERMISSION`.
+        NoPermission = "no_permission",
+        /// `NVML_ERROR_NOT_FOUND`.
+        NotFound = "not_found",
+        /// `NVML_ERROR_DRIVER_NOT_LOADED`.
+        DriverNotLoaded = "driver_not_loaded",
+        /// `NVML_ERROR_TIMEOUT`.
+        Timeout = "timeout",
+        /// `NVML_ERROR_GPU_IS_LOST`: the card fell off the bus.
+        GpuLost = "gpu_lost",
+        /// `NVML_ERROR_RESET_REQUIRED`.
+        ResetRequired = "reset_required",
+        /// `NVML_ERROR_LIB_RM_VERSION_MISMATCH`: the driver was updated under a running system.
+        VersionMismatch = "version_mismatch",
+        /// `NVML_ERROR_UNKNOWN`.
+        Unknown = "unknown",
+        /// Any other code, or an answer that breaks the interface's contract.
+        Other = "other",
+    }
+}
+
+vocabulary! {
+    /// Why the library is closed and opened again although it still works: another opening may show more devices.
+    pub enum ReopenReason {
+        /// A device is lost and may come back.
+        DeviceLost = "device_lost",
+        /// A visible device returned no value at all.
+        NoValues = "no_values",
+        /// The driver cannot give the UUID of a device.
+        NoUuid = "no_uuid",
+        /// A device that the caller expects is not visible.
+        NotVisible = "not_visible",
+    }
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// Whether the library must be closed and opened again at once, because it has lost the driver.
+    pub(super) fn is_driver_lost(self) -> bool {
+        use {
+            Call::{DeviceCount, Init},
+            Code::{DriverNotLoaded, Uninitialized, VersionMismatch},
+        };
+
+        matches!(self.call, Init | DeviceCount)
+            || matches!(self.code, DriverNotLoaded | Uninitialized | VersionMismatch)
+    }
+
+    /// Whether the device is lost. Any other failure loses only one value.
+    pub(super) fn is_device_lost(self) -> bool {
+        matches!(self.code, Code::GpuLost | Code::ResetRequired) || self.call == Call::DeviceHandle
+    }
+
+    /// Whether the same call will fail in the same way on this device as long as this driver is loaded.
+    #[must_use]
+    pub fn is_permanent(self) -> bool {
+        matches!(self.code, Code::NotSupported | Code::SymbolMissing)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.call.as_str(), self.code.as_str())
+    }
+}

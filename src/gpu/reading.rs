@@ -1,0 +1,170 @@
+//! Reads the values and the processes of one device.
+
+use nvml_wrapper::{
+    bitmasks::device::ThrottleReasons,
+    enum_wrappers::device::{Clock, TemperatureSensor},
+    error::NvmlError,
+    struct_wrappers::device::FbcStats,
+    structs::device::EncoderStats,
+};
+
+use super::{
+    driver::Driver,
+    fault::{Call, Fault},
+    raw,
+    values::{Codec, Memory, Process, ProcessKind, ProcessUtilization, Reading, StreamStats, Throttled},
+};
+
+// === impl Driver ===
+
+impl<'n> Driver<'n> {
+    /// Reads the device at `index` of [`Self::devices`]. `since` is the time of the newest sample of the last poll.
+    ///
+    /// # Errors
+    /// Fails if the device or the driver is lost, or if the device returns no value at all. A single value that fails is
+    /// left out.
+    pub fn read(&mut self, index: usize, since: u64) -> Result<Reading, Fault> {
+        let earlier_faults = self.log.faults.len();
+        let reading = self.values(index, since)?;
+        let mut faults = self.log.faults[earlier_faults..].iter().filter(|fault| !fault.is_permanent());
+        match faults.next().copied() {
+            // Opening the library again may help.
+            Some(fault) if reading == Reading::default() => {
+                self.has_silent_device = true;
+                Err(fault)
+            }
+            _ => Ok(reading),
+        }
+    }
+
+    fn values(&mut self, index: usize, since: u64) -> Result<Reading, Fault> {
+        let card = self.card_index(index);
+        let utilization = self.call(index, Call::Utilization, |device| device.utilization_rates())?;
+        let encoding = self.call(index, Call::EncoderStats, |device| device.encoder_stats())?;
+        let codecs = self.codecs(index, encoding.as_ref())?;
+        let samples = self.call(index, Call::Samples, |device| raw::samples(device, since))?;
+        Ok(Reading {
+            samples: samples.unwrap_or_default(),
+            utilization: utilization.map(|percent| f64::from(percent.gpu) / 100.0),
+            memory: self.call(index, Call::Memory, memory)?,
+            energy: self.call(card, Call::Energy, |card| card.total_energy_consumption())?,
+            power: self.call(card, Call::Power, |card| card.power_usage())?,
+            temperature: self
+                .call(card, Call::Temperature, |card| card.temperature(TemperatureSensor::Gpu))?,
+            sm_clock: self.call(card, Call::SmClock, |card| card.clock_info(Clock::SM))?,
+            memory_clock: self.call(card, Call::MemoryClock, |card| card.clock_info(Clock::Memory))?,
+            throttled: self
+                .call(card, Call::Throttled, |card| card.current_throttle_reasons())?
+                .map(Throttled::from),
+            encoder: self
+                .call(index, Call::Encoder, |device| device.encoder_utilization())?
+                .map(|window| f64::from(window.utilization) / 100.0),
+            decoder: self
+                .call(index, Call::Decoder, |device| device.decoder_utilization())?
+                .map(|window| f64::from(window.utilization) / 100.0),
+            encoding: encoding.map(StreamStats::from),
+            codecs,
+            capturing: self.call(index, Call::FbcStats, |device| device.fbc_stats())?.map(StreamStats::from),
+        })
+    }
+
+    fn codecs(&mut self, index: usize, encoding: Option<&EncoderStats>) -> Result<Vec<(Codec, u32)>, Fault> {
+        if encoding.is_none_or(|stats| stats.session_count == 0) {
+            return Ok(vec![]);
+        }
+        Ok(self.call(index, Call::EncoderSessions, raw::codecs)?.unwrap_or_default())
+    }
+
+    /// The processes of both kinds on the device at `index`; the lists are read once in a poll. None if one of the two lists
+    /// cannot be read, because one list alone is not complete.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn processes(&mut self, index: usize) -> Result<Option<Vec<Process>>, Fault> {
+        match self.process_lists.iter().find(|(listed, _)| *listed == index) {
+            Some((_, processes)) => Ok(processes.clone()),
+            None => self.reread_processes(index),
+        }
+    }
+
+    /// The same as [`Self::processes`], but always read from the driver.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn reread_processes(&mut self, index: usize) -> Result<Option<Vec<Process>>, Fault> {
+        let compute =
+            self.call(index, Call::ComputeProcesses, |device| raw::processes(device, ProcessKind::Compute))?;
+        let graphics = self
+            .call(index, Call::GraphicsProcesses, |device| raw::processes(device, ProcessKind::Graphics))?;
+        let processes = compute.zip(graphics).map(|(compute, graphics)| [compute, graphics].concat());
+        self.process_lists.retain(|(listed, _)| *listed != index);
+        self.process_lists.push((index, processes.clone()));
+        Ok(processes)
+    }
+
+    /// Utilisation of the device at `index` by each process since a time in microseconds; none if it cannot be read.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn process_utilization(
+        &mut self,
+        index: usize,
+        since: u64,
+    ) -> Result<Option<Vec<ProcessUtilization>>, Fault> {
+        self.call(index, Call::ProcessUtilization, |device| raw::process_utilization(device, since))
+    }
+
+    /// Makes a call of the device at `index`, unless the device already answered `NOT_SUPPORTED`.
+    fn call<T>(
+        &mut self,
+        index: usize,
+        call: Call,
+        function: impl FnOnce(&nvml_wrapper::Device<'n>) -> Result<T, NvmlError>,
+    ) -> Result<Option<T>, Fault> {
+        let Some(device) = self.handles.get(index).filter(|_| self.support.may_support(index, call)) else {
+            return Ok(None);
+        };
+        match self.log.record(call, function(device)) {
+            Ok(value) => Ok(Some(value)),
+            Err(fault) if fault.is_driver_lost() || fault.is_device_lost() => Err(fault),
+            Err(fault) => {
+                self.support.record(index, fault);
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The frame buffer. The older call is made only if the library does not have the newer one.
+fn memory(device: &nvml_wrapper::Device<'_>) -> Result<Memory, NvmlError> {
+    match device.memory_info() {
+        Ok(bytes) => Ok(Memory { used: bytes.used, total: bytes.total }),
+        Err(NvmlError::FailedToLoadSymbol(_) | NvmlError::FunctionNotFound) => raw::older_memory(device),
+        Err(error) => Err(error),
+    }
+}
+
+// === impl Throttled, StreamStats ===
+
+impl From<ThrottleReasons> for Throttled {
+    fn from(reasons: ThrottleReasons) -> Self {
+        let has = |reason| reasons.intersects(reason);
+        Self {
+            power_cap: has(ThrottleReasons::SW_POWER_CAP),
+            thermal: has(ThrottleReasons::SW_THERMAL_SLOWDOWN | ThrottleReasons::HW_THERMAL_SLOWDOWN),
+            power_brake: has(ThrottleReasons::HW_POWER_BRAKE_SLOWDOWN),
+        }
+    }
+}
+
+impl From<EncoderStats> for StreamStats {
+    fn from(stats: EncoderStats) -> Self {
+        Self { sessions: stats.session_count, frames: stats.average_fps, latency: stats.average_latency }
+    }
+}
+
+impl From<FbcStats> for StreamStats {
+    fn from(stats: FbcStats) -> Self {
+        Self { sessions: stats.sessions_count, frames: stats.average_fps, latency: stats.average_latency }
+    }
+}
