@@ -6,9 +6,8 @@ use anyhow::{Context, Error, Result, ensure};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use kit::{
     cluster::{
-        Assets, Cluster, Parts,
-        crowd::{Created, at_once, at_pace},
-        eventually,
+        Assets, Cluster, Parts, eventually,
+        load::{Created, create_at_rate, create_concurrently},
     },
     desktop::{Size, pod},
 };
@@ -96,7 +95,8 @@ async fn register(cluster: &Cluster, servers: &Servers) -> Result<Vec<String>> {
         // The API server learns of its configuration on watches.
         eventually(format!("{name} is at work"), Duration::from_secs(60), || async {
             let created =
-                at_once(&cluster.client, &namespace(name), &pod(Size::Medium).to_string(), 1, 1).await?;
+                create_concurrently(&cluster.client, &namespace(name), &pod(Size::Medium).to_string(), 1, 1)
+                    .await?;
             ensure!(created.iter().all(is_injected), "{created:?}");
             Ok(())
         })
@@ -139,9 +139,9 @@ async fn round(cluster: &Cluster, name: &str, shown: &mut Shown) -> Result<()> {
     let namespace = &namespace(name);
     let body = pod(Size::Medium).to_string();
     tokio::time::sleep(SETTLE).await;
-    let paced = at_pace(&cluster.client, namespace, &body, PACE, PACED).await?;
+    let paced = create_at_rate(&cluster.client, namespace, &body, PACE, PACED).await?;
     let began = std::time::Instant::now();
-    let crowd = at_once(&cluster.client, namespace, &body, CLIENTS, CROWD).await?;
+    let crowd = create_concurrently(&cluster.client, namespace, &body, CLIENTS, CROWD).await?;
     shown.seconds += began.elapsed().as_secs_f64();
     for created in crowd.iter().chain(&paced) {
         shown.refused += usize::from(created.answer.is_err());

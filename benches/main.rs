@@ -37,7 +37,7 @@ const PARTS: &[(&str, Part)] = &[
 
 fn main() -> ExitCode {
     // Of these parts one alone runs itself again.
-    if !cluster::outside() {
+    if !cluster::is_first_process() {
         return cluster::isolated(|| told(start::inside())).unwrap_or_else(|error| told(Err(error)));
     }
     let wanted: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();

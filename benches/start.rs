@@ -11,7 +11,7 @@ use anyhow::{Context, Error, Result, ensure};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kit::{
     cluster::{self, Assets, Cluster, Parts, eventually},
-    shipped,
+    product_images,
 };
 use kube::{
     Api,
@@ -36,7 +36,7 @@ const COLUMNS: [&str; 3] = ["ours", "a bare program", "nothing"];
 
 /// Runs itself once more, in namespaces in which there can be a node.
 pub(crate) fn measure() -> Result<Vec<Aim>> {
-    if let Some(missing) = cluster::lacking() {
+    if let Some(missing) = cluster::missing_requirement() {
         anyhow::bail!("not run: {missing}");
     }
     fake_nvml::library()?;
@@ -52,8 +52,12 @@ pub(crate) fn inside() -> Result<()> {
     runtime.block_on(async {
         let cluster = Cluster::start(&assets, Parts::Node).await?;
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        cluster.load_image(&shipped::probe(DESKTOP, "/desktop"))?;
-        cluster.load_image(&shipped::with_gpus(shipped::sidecar(folder)?, &scenario(1)?, folder)?)?;
+        cluster.load_image(&product_images::probe(DESKTOP, "/desktop"))?;
+        cluster.load_image(&product_images::with_gpus(
+            product_images::sidecar(folder)?,
+            &scenario(1)?,
+            folder,
+        )?)?;
         let pods: Api<Pod> = Api::default_namespaced(cluster.client.clone());
         let accounts: Api<ServiceAccount> = Api::default_namespaced(cluster.client.clone());
         // Without it the API server refuses pods.

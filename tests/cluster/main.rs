@@ -1,14 +1,15 @@
-//! The product on a real Kubernetes. A module here is a subject; its `TESTS` table is what runs.
+//! The shipped programs on a real Kubernetes. Each module covers one subject, and its `TESTS` table lists its tests.
 //!
-//! Tests share two clusters, in namespaces of this run's own: one with a node, Prometheus Operator and Prometheus, and a
-//! control plane alone, with the server beside it, for what only the API server decides. Where the machine cannot have
-//! them, one line says what is missing; with `REQUIRE_CLUSTER=1` that is a failure.
+//! The tests share two clusters and create their own namespaces in them: one cluster with a node, Prometheus Operator and
+//! Prometheus ([`node`]), and a control plane with the server running outside the cluster, for what the API server alone
+//! decides ([`api_server`]). If this machine cannot run them, one line reports what is missing; with `REQUIRE_CLUSTER=1`
+//! that is a failure.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Error, Result};
-use kit::cluster::{self, Assets, Bed, Cluster, Parts, Test};
+use kit::cluster::{self, Assets, Cluster, Parts, Test, TestCluster};
 use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
 
@@ -16,51 +17,23 @@ use tokio::runtime::Runtime;
 macro_rules! tests {
     ($($name:ident),* $(,)?) => {
         pub(crate) const TESTS: &[(&str, kit::cluster::Test)] =
-            &[$((concat!(module_path!(), "::", stringify!($name)), |bed| Box::pin($name(bed)))),*];
+            &[$((concat!(module_path!(), "::", stringify!($name)), |cluster| Box::pin($name(cluster)))),*];
     };
 }
 
-mod asked;
-mod audit;
-mod bed;
-mod beside;
-mod cli;
-mod crowd;
-mod devices;
-mod dry_run;
-mod guard;
-mod injected;
-mod last_word;
-mod law;
-mod lifecycle;
-mod monitoring;
-mod others;
-mod policy;
-mod product;
-mod told;
+mod api_server;
+mod node;
+mod support;
 
-/// Subjects that need pods to run.
-const ON_A_NODE: &[&[(&str, Test)]] = &[
-    bed::TESTS,
-    cli::TESTS,
-    devices::TESTS,
-    injected::TESTS,
-    last_word::TESTS,
-    lifecycle::TESTS,
-    monitoring::TESTS,
-];
-
-/// Subjects that the API server decides alone. They need no root and none of the images.
-const BESIDE: &[&[(&str, Test)]] =
-    &[asked::TESTS, crowd::TESTS, guard::TESTS, law::TESTS, others::TESTS, policy::TESTS, told::TESTS];
+use support::{installation, out_of_cluster_server};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let needs_a_node = trials(ON_A_NODE, &NODE).iter().any(|trial| !arguments.is_filtered_out(trial));
+    let needs_a_node = trials(node::SUBJECTS, &NODE).iter().any(|trial| !arguments.is_filtered_out(trial));
     if arguments.list {
         return run_all(&arguments);
     }
-    match prepared(needs_a_node) {
+    match prepare(needs_a_node) {
         Ok(None) => {}
         Ok(Some(missing)) => return not_run(&missing),
         Err(error) => return failed(&error),
@@ -72,12 +45,12 @@ fn main() -> ExitCode {
 }
 
 fn run_all(arguments: &Arguments) -> ExitCode {
-    let mut all = trials(ON_A_NODE, &NODE);
-    all.extend(trials(BESIDE, &CONTROL_PLANE));
+    let mut all = trials(node::SUBJECTS, &NODE);
+    all.extend(trials(api_server::SUBJECTS, &CONTROL_PLANE));
     let code = libtest_mimic::run(arguments, all).exit_code();
-    // What is not inside namespaces of its own has to be ended. The node is, and ends with this process.
-    beside::end();
-    CONTROL_PLANE.end();
+    // Programs outside the namespaces must be stopped here. The node runs inside them and ends with this process.
+    out_of_cluster_server::stop();
+    CONTROL_PLANE.stop();
     code
 }
 
@@ -86,42 +59,46 @@ fn trials(subjects: &[&[(&'static str, Test)]], shared: &'static Shared) -> Vec<
     tests.map(|(name, test)| Trial::test(short(name), move || shared.run(name, test))).collect()
 }
 
-/// What is missing here, or nothing. Binaries are built outside the namespaces, which no download reaches; ours last,
-/// so that nobody waits for them in vain.
-fn prepared(needs_a_node: bool) -> Result<Option<String>> {
-    if !cluster::outside() {
+/// Builds what the tests need and returns what this machine lacks, if anything. The build runs outside the namespaces,
+/// because inside there is no network for downloads. The project's own programs are built last, so that a missing
+/// requirement is reported before that build.
+fn prepare(needs_a_node: bool) -> Result<Option<String>> {
+    if !cluster::is_first_process() {
         return Ok(None);
     }
-    if needs_a_node && let Some(missing) = cluster::lacking().or_else(product::lacking) {
+    if needs_a_node
+        && let Some(missing) = cluster::missing_requirement().or_else(installation::missing_requirement)
+    {
         return Ok(Some(missing));
     }
     if let Err(missing) = Assets::find()? {
         return Ok(Some(missing));
     }
     if needs_a_node {
-        product::build()?;
+        installation::build()?;
     }
     Ok(None)
 }
 
+/// The test's name without the name of this crate.
 fn short(name: &str) -> &str {
     name.split_once("::").map_or(name, |(_, rest)| rest)
 }
 
-#[allow(clippy::print_stderr, reason = "the one line a person reads when this suite does not run")]
+#[allow(clippy::print_stderr, reason = "the user must see why no test runs")]
 fn not_run(missing: &str) -> ExitCode {
     let required = std::env::var_os("REQUIRE_CLUSTER").is_some_and(|value| value == "1");
     eprintln!("cluster suite not run: {missing}");
     if required { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-#[allow(clippy::print_stderr, reason = "there is no test yet that could fail with it")]
+#[allow(clippy::print_stderr, reason = "no test runs yet that could fail with this error")]
 fn failed(error: &Error) -> ExitCode {
     eprintln!("cluster suite not run: {error:#}");
     ExitCode::FAILURE
 }
 
-/// A cluster of many tests, started by the first of them that runs.
+/// A cluster that many tests share. The first of them that runs starts it.
 struct Shared {
     parts: Parts,
     started: Mutex<Option<Result<Running, String>>>,
@@ -142,7 +119,7 @@ impl Shared {
     fn run(&self, name: &str, test: Test) -> Result<(), libtest_mimic::Failed> {
         let running = self.running().map_err(|error| format!("no cluster: {error}"))?;
         let (cluster, runtime) = &*running;
-        Ok(runtime.block_on(Bed::run(Arc::clone(cluster), name, test))?)
+        Ok(runtime.block_on(TestCluster::run(Arc::clone(cluster), name, test))?)
     }
 
     fn running(&self) -> Result<Running, String> {
@@ -157,7 +134,7 @@ impl Shared {
         Ok(Arc::new((Arc::new(cluster), runtime)))
     }
 
-    fn end(&self) {
+    fn stop(&self) {
         self.started.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

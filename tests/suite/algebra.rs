@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::Path, sync::LazyLock};
 
 use kit::{
     answer::{Answer, Ours, UID, review},
-    apiserver::{Qos, qos, stored},
+    pod_defaults::{Qos, qos, stored},
     pods,
 };
 use proptest::{

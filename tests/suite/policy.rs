@@ -1,5 +1,5 @@
 //! `render --policy` without an API server: what the documents must be whatever the configuration. That they do what the
-//! webhook does is shown on a real API server, in `tests/cluster/policy.rs`.
+//! webhook does is shown on a real API server, in `tests/cluster/api_server/policy.rs`.
 
 use std::{
     fs,

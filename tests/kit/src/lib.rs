@@ -1,14 +1,14 @@
 //! What the suites share.
 
 pub mod answer;
-pub mod apiserver;
 pub mod cluster;
 pub mod desktop;
 pub mod exposition;
 pub mod http;
+pub mod pod_defaults;
 pub mod pods;
 pub mod process;
-pub mod shipped;
+pub mod product_images;
 pub mod tls;
 
 pub use tempfile;

@@ -1,55 +1,80 @@
-//! etcd, API server and, where asked for, controller manager and scheduler. Needs no root.
+//! etcd, the API server and, if requested, the controller manager and the scheduler. They need no root.
+
+mod access;
+mod kubectl;
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use super::access::Access;
-use super::assets::Assets;
-use super::namespaces::{NODE_ADDRESS, SERVICE_ADDRESS};
-use super::process::{Server, bound_to_us};
+use super::host::{Assets, NODE_ADDRESS, SERVICE_ADDRESS, Server, killed_with_parent};
 
-/// The running servers, in the order in which they end.
+use access::Access;
+pub use kubectl::Kubectl;
+
+/// The running servers, in the order in which they are stopped, and an administrator's access to them.
 pub(super) struct ControlPlane {
+    pub(super) client: kube::Client,
+    pub(super) kubectl: Kubectl,
     _controllers: Vec<Server>,
     _api_server: Server,
     _etcd: Server,
+    pub(super) access: Access,
+    /// The cluster's folder.
+    pub(super) dir: PathBuf,
 }
 
-/// Where the API server listens and what it says of itself.
+/// The network in which the API server listens.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
-    /// Free ports on loopback, beside whatever else runs on this machine.
+pub(super) enum Network {
+    /// Free ports of the machine's loopback interface, so that other programs of the machine are not disturbed.
     Loopback,
-    /// The network namespace of a bed with a node: the well-known port, reachable by pods.
+    /// The network namespace of a cluster with a node: the API server has its usual port and pods can reach it.
     Isolated,
 }
 
+// === impl ControlPlane ===
+
 impl ControlPlane {
-    /// Starts the servers; the client is an administrator's and the API server is ready.
+    /// Starts the servers and waits until the API server is ready.
     pub(super) async fn start(
         assets: &Assets,
         dir: &Path,
-        place: Place,
+        network: Network,
         controllers: bool,
-    ) -> Result<(Self, Access, kube::Client)> {
-        let port = place.port()?;
+    ) -> Result<Self> {
+        let port = network.port()?;
         let addresses = [SERVICE_ADDRESS, NODE_ADDRESS];
         let access = Access::create(&dir.join("access"), &format!("https://127.0.0.1:{port}"), &addresses)?;
         let (etcd, etcd_url) = etcd(assets, dir)?;
-        let api_server = api_server(assets, dir, &access, place, port, &etcd_url)?;
+        let api_server = api_server(assets, dir, &access, network, port, &etcd_url)?;
         let client = client(&access).await?;
         api_server.ready(LIMIT, || readyz(&client)).await?;
-        let _controllers = if controllers { start_controllers(assets, dir, &access)? } else { Vec::new() };
-        Ok((Self { _controllers, _api_server: api_server, _etcd: etcd }, access, client))
+        let controllers = if controllers { start_controllers(assets, dir, &access)? } else { Vec::new() };
+        Ok(Self {
+            client,
+            kubectl: Kubectl::new(assets.binary("kubectl"), access.kubeconfig("admin")),
+            _controllers: controllers,
+            _api_server: api_server,
+            _etcd: etcd,
+            access,
+            dir: dir.to_owned(),
+        })
+    }
+
+    /// The folder of the servers' logs.
+    pub(super) fn logs(&self) -> PathBuf {
+        self.dir.join("log")
     }
 }
 
-impl Place {
+// === impl Network ===
+
+impl Network {
     fn port(self) -> Result<u16> {
         match self {
             Self::Loopback => free_port(),
@@ -59,22 +84,22 @@ impl Place {
 
     fn flags(self) -> &'static [&'static str] {
         match self {
-            // No endpoint may be a loopback address, so the `kubernetes` Service goes without.
+            // An endpoint must not be a loopback address, so the `kubernetes` Service has no endpoints.
             Self::Loopback => &["--bind-address=127.0.0.1", "--endpoint-reconciler-type=none"],
             Self::Isolated => &["--bind-address=0.0.0.0"],
         }
     }
 }
 
-/// A port nobody listened on a moment ago.
-pub(super) fn free_port() -> Result<u16> {
+/// A port that was free a moment ago.
+fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 fn etcd(assets: &Assets, dir: &Path) -> Result<(Server, String)> {
     let url = format!("http://127.0.0.1:{}", free_port()?);
     let peer = format!("http://127.0.0.1:{}", free_port()?);
-    let mut command = bound_to_us(&assets.binary("etcd"));
+    let mut command = killed_with_parent(&assets.binary("etcd"));
     command
         .arg(format!("--data-dir={}", dir.join("etcd").display()))
         .args(["--unsafe-no-fsync", "--log-level=warn"])
@@ -88,14 +113,14 @@ fn api_server(
     assets: &Assets,
     dir: &Path,
     access: &Access,
-    place: Place,
+    network: Network,
     port: u16,
     etcd: &str,
 ) -> Result<Server> {
     let file = |name| access.file(name).display().to_string();
     std::fs::write(dir.join("audit-policy.json"), AUDIT_POLICY)?;
-    let mut command = bound_to_us(&assets.binary("kube-apiserver"));
-    command.args(API_SERVER_FLAGS).args(place.flags()).args([
+    let mut command = killed_with_parent(&assets.binary("kube-apiserver"));
+    command.args(API_SERVER_FLAGS).args(network.flags()).args([
         format!("--secure-port={port}"),
         format!("--advertise-address={NODE_ADDRESS}"),
         format!("--etcd-servers={etcd}"),
@@ -127,9 +152,9 @@ async fn readyz(client: &kube::Client) -> Result<()> {
 
 fn start_controllers(assets: &Assets, dir: &Path, access: &Access) -> Result<Vec<Server>> {
     let start = |name: &'static str, user: &str, flags: &[String]| {
-        let mut command: Command = bound_to_us(&assets.binary(name));
+        let mut command: Command = killed_with_parent(&assets.binary(name));
         command.arg(format!("--kubeconfig={}", access.kubeconfig(user).display()));
-        // No port of their own: nothing asks them anything.
+        // They open no port, because no client calls them.
         command.args(["--leader-elect=false", "--secure-port=0"]).args(flags);
         Server::start(name, command, &dir.join("log"))
     };
@@ -150,15 +175,15 @@ const API_SERVER_FLAGS: &[&str] = &[
     "--service-account-issuer=https://kubernetes.default.svc",
     "--service-cluster-ip-range=10.96.0.0/16",
     "--allow-privileged=true",
-    // Without kube-proxy a webhook's Service is called by the addresses of its EndpointSlices.
+    // There is no kube-proxy, so the API server calls a webhook's Service at the addresses of its EndpointSlices.
     "--enable-aggregator-routing=true",
     "--kubelet-preferred-address-types=InternalIP",
     "--profiling=false",
 ];
 
-/// Pod creations are recorded with their annotations, where the API server says what each webhook did.
+/// Records every pod creation with its annotations. There the API server reports the effect of each webhook.
 const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
 "rules": [{"level": "Metadata", "verbs": ["create"], "resources": [{"group": "", "resources": ["pods"]}]}, {"level": "None"}]}"#;
 
-/// Ready 1.5 s after its start on an idle machine; two cores may have several beds and a compiler to carry.
+/// The API server is ready after 1.5 s on an idle machine. Two cores may have to run several clusters and a compiler.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -1,7 +1,10 @@
-//! Prometheus Operator and Prometheus: the real programs, as processes beside the node.
+//! Prometheus Operator and Prometheus: the real programs, as processes next to the node.
 //!
-//! The operator writes Secrets and ConfigMaps for a pod; here they are laid out at the paths of that pod, which the
-//! private mounts of the bed allow, and the real Prometheus runs on them and is told of every change.
+//! The operator writes Secrets and ConfigMaps for a Prometheus pod. This module writes their content to the paths that the
+//! pod would have, which the private mounts of the namespaces allow. The real Prometheus reads them and reloads on every
+//! change.
+
+mod prometheus;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,13 +20,12 @@ use kube::Api;
 use kube::api::{ListParams, PostParams};
 use tokio::task::JoinHandle;
 
-use super::Cluster;
-use super::assets::Assets;
-use super::namespaces::SERVICE_ADDRESS;
-use super::process::{Server, bound_to_us};
-use super::prometheus::Prometheus;
+use super::control_plane::ControlPlane;
+use super::host::{Assets, SERVICE_ADDRESS, Server, killed_with_parent};
 
-/// The running pair.
+pub use prometheus::{Labels, Prometheus, Target};
+
+/// The running operator and Prometheus.
 pub(super) struct Monitoring {
     pub(super) prometheus: Prometheus,
     follower: JoinHandle<()>,
@@ -31,18 +33,20 @@ pub(super) struct Monitoring {
     _operator: Server,
 }
 
+// === impl Monitoring ===
+
 impl Monitoring {
-    /// Starts both; Prometheus is ready with a configuration that the operator wrote.
-    pub(super) async fn start(assets: &Assets, cluster: &Cluster) -> Result<Self> {
+    /// Starts both programs and waits until Prometheus is ready with a configuration that the operator wrote.
+    pub(super) async fn start(assets: &Assets, cluster: &ControlPlane) -> Result<Self> {
         let kubectl = &cluster.kubectl;
         kubectl.run(&["apply", "--server-side", "-f", &assets.crds().to_string_lossy()])?;
         kubectl.run(&["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"])?;
-        kubectl.apply(include_str!("monitoring.yaml"))?;
-        let operator = operator(assets, cluster)?;
-        pose_as_pod(cluster).await?;
+        kubectl.apply(include_str!("monitoring/objects.yaml"))?;
+        let operator = start_operator(assets, cluster)?;
+        use_service_account_token(cluster).await?;
         let source = Source::new(&cluster.client);
-        operator.ready(LIMIT, || source.lay_out()).await?;
-        let (server, prometheus) = prometheus(assets, cluster).await?;
+        operator.ready(LIMIT, || source.write_files()).await?;
+        let (server, prometheus) = start_prometheus(assets, cluster).await?;
         let follower = tokio::spawn(follow(source, prometheus.clone()));
         Ok(Self { prometheus, follower, _prometheus: server, _operator: operator })
     }
@@ -54,21 +58,21 @@ impl Drop for Monitoring {
     }
 }
 
-fn operator(assets: &Assets, cluster: &Cluster) -> Result<Server> {
-    let mut command = bound_to_us(&assets.binary("prometheus-operator"));
-    command.env("KUBECONFIG", cluster.kubeconfig());
+fn start_operator(assets: &Assets, cluster: &ControlPlane) -> Result<Server> {
+    let mut command = killed_with_parent(&assets.binary("prometheus-operator"));
+    command.env("KUBECONFIG", cluster.access.kubeconfig("admin"));
     command.args(["--web.listen-address=127.0.0.1:9081", "--kubelet-endpoints=false"]);
     Server::start("prometheus-operator", command, &cluster.logs())
 }
 
-async fn prometheus(assets: &Assets, cluster: &Cluster) -> Result<(Server, Prometheus)> {
-    let mut command = bound_to_us(&assets.binary("prometheus"));
+async fn start_prometheus(assets: &Assets, cluster: &ControlPlane) -> Result<(Server, Prometheus)> {
+    let mut command = killed_with_parent(&assets.binary("prometheus"));
     command
         .env("KUBERNETES_SERVICE_HOST", SERVICE_ADDRESS)
         .env("KUBERNETES_SERVICE_PORT", "443")
         .arg(format!("--config.file={CONFIG}"))
         .arg(format!("--storage.tsdb.path={}", cluster.dir.join("state/prometheus").display()))
-        // A new target is scraped within a second or two instead of five to ten.
+        // The interval makes Prometheus scrape a new target within 1 to 2 s instead of 5 to 10 s.
         .args([
             "--web.listen-address=127.0.0.1:9090",
             "--web.enable-lifecycle",
@@ -80,15 +84,15 @@ async fn prometheus(assets: &Assets, cluster: &Cluster) -> Result<(Server, Prome
     Ok((server, prometheus))
 }
 
-/// Puts a token of Prometheus' own ServiceAccount where a pod finds its token.
-async fn pose_as_pod(cluster: &Cluster) -> Result<()> {
+/// Writes a token of Prometheus' ServiceAccount to the path where a pod has its token.
+async fn use_service_account_token(cluster: &ControlPlane) -> Result<()> {
     let request = TokenRequest {
         spec: TokenRequestSpec { expiration_seconds: Some(24 * 3600), ..TokenRequestSpec::default() },
         ..TokenRequest::default()
     };
     let accounts = Api::<ServiceAccount>::namespaced(cluster.client.clone(), NAMESPACE);
     let answer = accounts.create_token_request("prometheus", &PostParams::default(), &request).await?;
-    let token = answer.status.context("a token request was not answered")?.token;
+    let token = answer.status.context("the API server returned no token")?.token;
     fs::create_dir_all(IDENTITY)?;
     fs::write(Path::new(IDENTITY).join("token"), token)?;
     fs::write(Path::new(IDENTITY).join("namespace"), NAMESPACE)?;
@@ -96,12 +100,12 @@ async fn pose_as_pod(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Lays out what changed and has Prometheus load it, for as long as the bed lives. An answer that fails is asked for
-/// again: what Prometheus refused stays in its log.
+/// Writes changed files and makes Prometheus reload them, as long as the cluster runs. A failed reload is tried again;
+/// Prometheus logs why it rejected the files.
 async fn follow(source: Source, prometheus: Prometheus) {
     let mut loaded = None;
     loop {
-        if let Ok(version) = source.lay_out().await
+        if let Ok(version) = source.write_files().await
             && loaded.as_ref() != Some(&version)
             && prometheus.reload().await.is_ok()
         {
@@ -117,6 +121,8 @@ struct Source {
     config_maps: Api<ConfigMap>,
 }
 
+// === impl Source ===
+
 impl Source {
     fn new(client: &kube::Client) -> Self {
         Self {
@@ -125,14 +131,14 @@ impl Source {
         }
     }
 
-    /// Writes configuration, TLS files and rules; answers with the versions that were written.
-    async fn lay_out(&self) -> Result<BTreeMap<String, String>> {
+    /// Writes the configuration, the TLS files and the rules, and returns the versions that it has written.
+    async fn write_files(&self) -> Result<BTreeMap<String, String>> {
         let secret = self.secrets.get("prometheus-main").await?;
         let zipped = secret.data.as_ref().and_then(|data| data.get("prometheus.yaml.gz"));
         let mut config = String::new();
         GzDecoder::new(zipped.context("no prometheus.yaml.gz yet")?.0.as_slice())
             .read_to_string(&mut config)?;
-        // In a pod the configuration reloader does this.
+        // In a pod the configuration reloader replaces these variables.
         let config = config.replace("$(POD_NAME)", "prometheus-main-0").replace("$(SHARD)", "0");
         write(Path::new(CONFIG), config.as_bytes())?;
         let mut versions = BTreeMap::from([version("config", &secret.metadata)]);
@@ -147,7 +153,7 @@ impl Source {
         for map in self.config_maps.list(&rules).await?.items {
             let name = map.metadata.name.clone().unwrap_or_default();
             let folder = Path::new("/etc/prometheus/rules").join(&name);
-            // A rule that is gone must not be read again.
+            // Prometheus must not read a rule that no longer exists.
             let _ = fs::remove_dir_all(&folder);
             for (file, content) in map.data.iter().flatten() {
                 write(&folder.join(file), content.as_bytes())?;

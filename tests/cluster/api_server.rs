@@ -1,0 +1,22 @@
+//! Tests of what the API server alone decides. They need no root and no images.
+
+use kit::cluster::Test;
+
+mod equivalence;
+mod load;
+mod other_webhooks;
+mod policy;
+mod warning_policy;
+mod warnings;
+mod webhook_calls;
+
+/// The tests of each module.
+pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
+    equivalence::TESTS,
+    load::TESTS,
+    other_webhooks::TESTS,
+    policy::TESTS,
+    warning_policy::TESTS,
+    warnings::TESTS,
+    webhook_calls::TESTS,
+];

@@ -1,0 +1,147 @@
+//! The pods with which the webhook and the policy are compared.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use vdi_metrics::contract::key;
+
+use crate::support::{common::root, own_control_plane::minimal_pod};
+
+/// A pod with its name.
+pub(super) type NamedPod = (String, Value);
+
+/// Every pod with a golden file. The files of namespaces are left out, because a policy cannot read a namespace's limits.
+pub(super) fn golden() -> Result<Vec<NamedPod>> {
+    let pods = files()?.into_iter().filter(|(name, _)| !name.contains('.'));
+    pods.map(|(name, path)| Ok((name, serde_saphyr::from_str(&fs::read_to_string(path)?)?))).collect()
+}
+
+/// The files in `tests/pods`, with their names.
+pub(super) fn files() -> Result<Vec<(String, PathBuf)>> {
+    let entries = fs::read_dir(root().join("tests/pods"))?.map(|entry| anyhow::Ok(entry?.path()));
+    let named = entries.map(|path| {
+        let path = path?;
+        Ok((path.file_stem().context("no name")?.to_string_lossy().into_owned(), path))
+    });
+    named.collect()
+}
+
+/// Values at and beyond the limits of each annotation.
+const ANNOTATIONS: [(&str, &[&str]); 7] = [
+    (key::PORT, &["1023", "1024", "65535", "65536", "09000", "+9000", "-1", "9000 ", "x", ""]),
+    (key::INTERVAL, &["4", "5", "300", "301", "015", "15s", ""]),
+    (key::CPU, &["1m", "0", "-1", "0.5", "1n", "1k", "x", ""]),
+    (key::MEMORY, &["16Mi", "15Mi", "16777215", "16777216", "1Gi", "x", ""]),
+    (key::IMAGE, &["r.example.com:5000/a/b:1", "a@sha256:00", "a b", "/a", "\u{e4}", ""]),
+    (key::MODE, &["native", "container", "Native", ""]),
+    (key::GPU_ACCESS, &["auto", "claims", "runtime", "none", "all", ""]),
+];
+
+type Change = fn(&mut Value);
+
+/// Session names with characters at the limits of what an environment variable can hold.
+const NAMES: [&str; 6] =
+    ["", "\u{fc}", "tab\there", "del\u{7f}", "next line\u{85}", "it's \"quoted\" \\ \u{1f5a5}"];
+
+/// Changes to a minimal pod, each in one respect.
+const CHANGES: [(&str, Change); 31] = [
+    ("limits-only", |pod| {
+        pod["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}})
+    }),
+    ("same-amounts-in-two-formats", |pod| {
+        pod["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "1000m", "memory": "1073741824"}, "limits": {"cpu": "1", "memory": "1Gi"}});
+    }),
+    ("cpu-limit-only", |pod| pod["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "1"}})),
+    ("zero-limits", |pod| {
+        pod["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "0", "memory": "0"}});
+    }),
+    ("init-container-without-limits", |pod| {
+        pod["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+        pod["spec"]["initContainers"] = json!([{"name": "home", "image": "home:1"}]);
+    }),
+    ("pod-level-limits", |pod| pod["spec"]["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}})),
+    ("claims-of-the-second-container", |pod| {
+        let claims = json!({"claims": [{"name": "gpu", "request": "one"}, {"name": "other"}]});
+        let second = json!({"name": "second", "image": "second:1", "resources": claims});
+        pod["spec"]["containers"] = json!([pod["spec"]["containers"][0].take(), second]);
+        pod["spec"]["resourceClaims"] = json!([{"name": "gpu", "resourceClaimName": "x"}, {"name": "other", "resourceClaimTemplateName": "y"}]);
+    }),
+    ("root", |pod| pod["spec"]["securityContext"] = json!({"runAsUser": 0})),
+    ("root-with-scc", |pod| {
+        pod["spec"]["securityContext"] = json!({"runAsUser": 0});
+        pod["metadata"]["annotations"] = json!({"openshift.io/scc": "anyuid"});
+    }),
+    ("job", |pod| pod["spec"]["restartPolicy"] = json!("Never")),
+    ("with-secrets", |pod| pod["spec"]["imagePullSecrets"] = json!([{"name": "pull-one"}, {"name": "mine"}])),
+    ("secret-without-name", |pod| pod["spec"]["imagePullSecrets"] = json!([{}])),
+    ("other-scrape-annotation", |pod| pod["metadata"]["annotations"] = json!({"PROMETHEUS_io.port": "1"})),
+    ("scrape-annotation-of-another-domain", |pod| {
+        pod["metadata"]["annotations"] = json!({"example.com/prometheus.io": "1"})
+    }),
+    ("windows-node", |pod| pod["spec"]["nodeSelector"] = json!({"kubernetes.io/os": "windows"})),
+    ("linux-node", |pod| pod["spec"]["nodeSelector"] = json!({"kubernetes.io/os": "linux"})),
+    ("opted-in-by-its-label", |pod| pod["metadata"]["labels"] = json!({key::INJECT: key::ENABLED})),
+    ("invalid-inject-label", |pod| pod["metadata"]["labels"] = json!({key::INJECT: "unsure"})),
+    ("first-profile", |pod| {
+        pod["metadata"]["labels"] =
+            json!({"app": "cad", "tier": "gpu", "example.com/template": "of-another-profile"});
+        pod["metadata"]["annotations"] = json!({"example.com/user": "bob", "example.com/session": "s"});
+    }),
+    ("second-profile", |pod| {
+        pod["metadata"]["labels"] = json!({"app": "cad", "example.com/template": "t", key::USER: "bob"});
+        pod["metadata"]["annotations"] = json!({"example.com/pool": "p"});
+    }),
+    ("empty-label", |pod| {
+        pod["metadata"]["labels"] = json!({key::SESSION: ""});
+        pod["metadata"]["annotations"] = json!({key::SESSION: "from the annotation"});
+    }),
+    ("longest-name", |pod| pod["metadata"]["annotations"] = json!({key::SESSION: "\u{fc}".repeat(126)})),
+    ("too-long-name", |pod| pod["metadata"]["annotations"] = json!({key::SESSION: "\u{fc}".repeat(127)})),
+    ("large-annotation", |pod| pod["metadata"]["annotations"] = json!({key::POOL: "x".repeat(250_000)})),
+    ("copied", |pod| {
+        pod["metadata"]["annotations"] = json!({key::CONFIG: "0123456789abcdef"});
+        pod["spec"]["initContainers"] =
+            json!([{"name": "vdi-metrics", "image": "sidecar:0", "restartPolicy": "Always"}]);
+    }),
+    ("copied-without-container", |pod| {
+        pod["metadata"]["annotations"] = json!({key::CONFIG: "0123456789abcdef"});
+        pod["spec"]["volumes"] = json!([{"name": "vdi-metrics", "emptyDir": {}}]);
+    }),
+    ("all-ports-taken", |pod| {
+        let ports: Vec<_> = (9478..9678).map(|port| json!({"containerPort": port})).collect();
+        pod["spec"]["containers"][0]["ports"] = json!(ports);
+    }),
+    ("last-port-taken", |pod| {
+        pod["metadata"]["annotations"] = json!({key::PORT: "65535"});
+        pod["spec"]["containers"][0]["ports"] = json!([{"containerPort": 65535}]);
+    }),
+    ("hundred-containers", |pod| {
+        let container =
+            |n: u32| json!({"name": format!("c{n}"), "image": "c:1", "ports": [{"containerPort": 9478 + n}]});
+        pod["spec"]["containers"] = (0..100).map(container).collect();
+    }),
+    ("invalid-port", |pod| pod["spec"]["containers"][0]["ports"] = json!([{"containerPort": 0}])),
+    ("invalid-container-name", |pod| pod["spec"]["containers"][0]["name"] = json!("Not A Name")),
+];
+
+/// Minimal pods, each with one annotation or one change.
+pub(super) fn generated() -> Vec<NamedPod> {
+    let annotated = |name: String, key: &str, value: &str| {
+        let mut pod = minimal_pod(&name);
+        pod["metadata"]["annotations"] = json!({key: value});
+        (name, pod)
+    };
+    let limits = ANNOTATIONS.iter().flat_map(|(key, values)| values.iter().map(|value| (*key, *value)));
+    let names = NAMES.iter().map(|name| (key::SESSION, *name));
+    let annotated = limits
+        .chain(names)
+        .enumerate()
+        .map(|(n, (key, value))| annotated(format!("annotation-{n}"), key, value));
+    let changed = CHANGES.iter().map(|(name, change)| {
+        let mut pod = minimal_pod(name);
+        change(&mut pod);
+        ((*name).to_owned(), pod)
+    });
+    annotated.chain(changed).collect()
+}

@@ -1,0 +1,22 @@
+//! Tests with pods that really run. They need root, and they install the product from its images.
+
+use kit::cluster::Test;
+
+mod cli;
+mod gpu_devices;
+mod injection;
+mod monitoring;
+mod session_metrics;
+mod termination_message;
+mod test_cluster;
+
+/// The tests of each module.
+pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
+    cli::TESTS,
+    gpu_devices::TESTS,
+    injection::TESTS,
+    monitoring::TESTS,
+    session_metrics::TESTS,
+    termination_message::TESTS,
+    test_cluster::TESTS,
+];

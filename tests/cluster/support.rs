@@ -1,0 +1,11 @@
+//! What several subjects share: manifests of desktops, the installed product, servers, and readers of what they produce.
+
+pub(crate) mod audit_log;
+pub(crate) mod common;
+pub(crate) mod desktops;
+pub(crate) mod installation;
+pub(crate) mod node_pods;
+pub(crate) mod out_of_cluster_server;
+pub(crate) mod own_control_plane;
+pub(crate) mod processes;
+pub(crate) mod prometheus;

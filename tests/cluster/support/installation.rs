@@ -1,0 +1,158 @@
+//! The installed product: images from the shipped file lists, unmodified manifests, and a certificate from the shipped
+//! script. It is installed once per run and all tests share it. A test that stops the server runs alone.
+
+use std::{env, path::Path, process::Command, sync::LazyLock};
+
+use anyhow::{Context, Result, ensure};
+use fake_nvml::{Device, Memory, Scenario, Utilization};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use kit::{
+    cluster::{Image, TestCluster, eventually},
+    product_images,
+};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use vdi_metrics::contract::key;
+
+use super::common::{MINUTE, RESTRICTED, TWO_MINUTES, root};
+use super::desktops::{DESKTOP_IMAGE, desktop};
+
+pub(crate) const NAMESPACE: &str = "vdi-metrics";
+const DEPLOYMENT: &str = "vdi-metrics-webhook";
+
+/// The sidecar's image as it is shipped, without a fake GPU: for desktops that get a GPU from the node.
+pub(crate) const SIDECAR_WITHOUT_GPU: &str = "vdi-metrics/sidecar:alone";
+
+/// UUID and utilization of the fake GPU in the other image of the sidecar.
+pub(crate) const GPU: &str = "GPU-5fd8e2b1-0c3a-4f6e-9b7d-21a4c8e6f035";
+pub(crate) const UTILIZATION: f64 = 0.37;
+
+static INSTALLED: OnceCell<()> = OnceCell::const_new();
+/// Tests that need the running server hold a read guard; a test that stops the server holds the write guard.
+static RUNNING: LazyLock<RwLock<()>> = LazyLock::new(RwLock::default);
+
+/// Installs the product if necessary. The server keeps running as long as the guard exists.
+pub(crate) async fn installed(cluster: &TestCluster) -> Result<RwLockReadGuard<'static, ()>> {
+    cluster.show_on_failure(NAMESPACE);
+    INSTALLED.get_or_try_init(|| install(cluster)).await?;
+    Ok(RUNNING.read().await)
+}
+
+/// Installs the product if necessary, for a test that no other test may run with. The test must leave the server running.
+pub(crate) async fn installed_alone(cluster: &TestCluster) -> Result<RwLockWriteGuard<'static, ()>> {
+    cluster.show_on_failure(NAMESPACE);
+    INSTALLED.get_or_try_init(|| install(cluster)).await?;
+    Ok(RUNNING.write().await)
+}
+
+/// A namespace that is opted in as a user does it: with the label, and with the shipped base for session namespaces.
+pub(crate) async fn session_namespace(cluster: &TestCluster) -> Result<String> {
+    let namespace = cluster.scratch_namespace(&[(key::INJECT, key::ENABLED), RESTRICTED]).await?;
+    let base = root().join("manifests/session-namespace");
+    cluster.kubectl.run(&["apply", "--namespace", &namespace, "--kustomize", &base.display().to_string()])?;
+    Ok(namespace)
+}
+
+/// Sets the number of servers and waits until exactly that many run.
+pub(crate) async fn scale(cluster: &TestCluster, replicas: i32) -> Result<()> {
+    let deployments = Api::<Deployment>::namespaced(cluster.client.clone(), NAMESPACE);
+    let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+    deployments.patch(DEPLOYMENT, &PatchParams::default(), &patch).await?;
+    if replicas > 0 {
+        return wait_until_serving(cluster).await;
+    }
+    let pods = Api::<Pod>::namespaced(cluster.client.clone(), NAMESPACE);
+    eventually("all servers have stopped", MINUTE, || async {
+        let left = pods.list(&ListParams::default()).await?.items.len();
+        ensure!(left == 0, "{left} are left");
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until the server is Ready and the API server can call it.
+async fn wait_until_serving(cluster: &TestCluster) -> Result<()> {
+    let deployments = Api::<Deployment>::namespaced(cluster.client.clone(), NAMESPACE);
+    eventually("the server is ready", TWO_MINUTES, || async {
+        let status = deployments.get(DEPLOYMENT).await?.status.unwrap_or_default();
+        ensure!(status.ready_replicas == Some(1) && status.replicas == Some(1), "{status:?}");
+        Ok(())
+    })
+    .await?;
+    // The API server learns of endpoints through a watch, so a Ready server may not be reachable yet.
+    let namespace = cluster.scratch_namespace(&[(key::INJECT, key::ENABLED)]).await?;
+    let pods = Api::<Pod>::namespaced(cluster.client.clone(), &namespace);
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let pod: Pod = serde_json::from_value(desktop(&["sleep"]))?;
+    eventually("the API server calls the webhook", MINUTE, || async {
+        let pod = pods.create(&dry_run, &pod).await?;
+        ensure!(pod.annotations().contains_key(key::STATUS), "the webhook was not called");
+        Ok(())
+    })
+    .await
+}
+
+/// What installing the product needs and this machine does not have, in one sentence.
+pub(crate) fn missing_requirement() -> Option<String> {
+    let tools = [("make", "make"), ("openssl", "openssl"), ("readelf", "binutils")];
+    let has = |tool: &str| Command::new(tool).arg("--version").output().is_ok();
+    let (tool, package) = tools.into_iter().find(|(tool, _)| !has(tool))?;
+    Some(format!("installing the product needs {tool} (Debian: apt-get install {package})"))
+}
+
+/// Builds both programs as they are shipped.
+pub(crate) fn build() -> Result<()> {
+    let mut make = Command::new("make");
+    make.arg("images").current_dir(root());
+    // cargo sets these variables for the programs that it runs. ring's build script depends on them, so ring and every crate
+    // that needs ring would be rebuilt.
+    for (name, _) in env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            make.env_remove(name);
+        }
+    }
+    let status = make.status().context("running make images")?;
+    ensure!(status.success(), "make images failed; see its messages above");
+    Ok(())
+}
+
+async fn install(cluster: &TestCluster) -> Result<()> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let sidecar = product_images::sidecar(folder)?;
+    cluster.load_image(&product_images::probe(DESKTOP_IMAGE, "/desktop"))?;
+    cluster.load_image(&product_images::server(folder)?)?;
+    cluster.load_image(&Image { name: SIDECAR_WITHOUT_GPU.into(), ..sidecar.clone() })?;
+    cluster.load_image(&product_images::with_gpus(sidecar, &one_gpu(), folder)?)?;
+    cluster.kubectl.run(&["apply", "--kustomize", &root().join("manifests").display().to_string()])?;
+    let script = root().join("certs/self-signed.sh");
+    let output = Command::new(&script).env("KUBECTL", cluster.kubectl.command_line()).output();
+    let output = output.with_context(|| format!("running {}", script.display()))?;
+    ensure!(output.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
+    wait_until_serving(cluster).await
+}
+
+fn one_gpu() -> Scenario {
+    let device = Device {
+        uuid: Some(GPU.into()),
+        name: Some("NVIDIA L40S".into()),
+        utilization: Some(Utilization { gpu: (UTILIZATION * 100.0) as u32, memory: 12 }),
+        memory: Some(Memory { total: 48 << 30, reserved: 1 << 29, used: 6 << 30 }),
+        encoder_percent: Some(12),
+        decoder_percent: Some(3),
+        encoding: Some([1, 60, 4200]),
+        codecs: Some(vec![2]),
+        capturing: Some([1, 60, 1200]),
+        energy_millijoules: Some(987_654_321),
+        power_milliwatts: Some(123_400),
+        temperature_celsius: Some(61),
+        sm_megahertz: Some(2520),
+        memory_megahertz: Some(9001),
+        throttle_reasons: Some(0),
+        ..Device::default()
+    };
+    Scenario { driver_version: Some("580.95.05".into()), devices: vec![device], ..Scenario::default() }
+}

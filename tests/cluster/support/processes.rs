@@ -1,0 +1,74 @@
+//! Processes of the node, seen from outside their containers.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, ensure};
+
+/// A process of a container on the node.
+pub(crate) struct NodeProcess {
+    id: String,
+}
+
+/// A stopped process. It continues when this value is dropped.
+pub(crate) struct Paused(NodeProcess);
+
+/// All processes of a program, by the file name in their first argument.
+pub(crate) fn processes(program: &str) -> Result<Vec<NodeProcess>> {
+    let runs = |entry: &fs::DirEntry| {
+        let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        arguments.split(|byte| *byte == 0).next() == Some(format!("/{program}").as_bytes())
+    };
+    let found = fs::read_dir("/proc")?.filter_map(Result::ok).filter(runs);
+    Ok(found.map(|entry| NodeProcess { id: entry.file_name().to_string_lossy().into_owned() }).collect())
+}
+
+/// Stops the server's process, as on a node under pressure: the kernel accepts connections, and the server does not answer.
+pub(crate) fn pause_the_server() -> Result<Paused> {
+    let server = processes("vdi-metrics")?.pop().context("no server runs on the node")?;
+    server.signal("STOP")?;
+    Ok(Paused(server))
+}
+
+// === impl NodeProcess ===
+
+impl NodeProcess {
+    /// Resident size in MiB.
+    pub(crate) fn resident(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kibibytes / 1024.0)
+    }
+
+    /// Whether the process runs in the pod with this UID, by its control group.
+    pub(crate) fn is_of(&self, uid: &str) -> bool {
+        fs::read_to_string(format!("/proc/{}/cgroup", self.id)).is_ok_and(|groups| groups.contains(uid))
+    }
+
+    /// The path on the node of a path in the container.
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
+        format!("/proc/{}/root{path}", self.id).into()
+    }
+
+    /// A variable of the process' environment.
+    pub(crate) fn variable(&self, name: &str) -> Result<Option<String>> {
+        let environment = fs::read(format!("/proc/{}/environ", self.id))?;
+        let mut entries = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        Ok(entries.find_map(|entry| Some(entry.strip_prefix(name)?.strip_prefix('=')?.to_owned())))
+    }
+
+    pub(crate) fn signal(&self, signal: &str) -> Result<()> {
+        let sent = Command::new("kill").args(["-s", signal, &self.id]).status()?;
+        ensure!(sent.success(), "kill -s {signal} {}", self.id);
+        Ok(())
+    }
+}
+
+// === impl Paused ===
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        // The signal fails only if the process has ended.
+        let _ = self.0.signal("CONT");
+    }
+}

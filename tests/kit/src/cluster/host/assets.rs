@@ -1,0 +1,64 @@
+//! The paths of the servers' binaries. `tests/testbed/build` builds them; binaries in `KUBEBUILDER_ASSETS` come first.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// The folders with the cluster's binaries.
+#[derive(Clone, Debug)]
+pub struct Assets {
+    bin: PathBuf,
+    kubebuilder: Option<PathBuf>,
+}
+
+/// The binaries, or one sentence that names what this machine needs to build them.
+pub type AssetsOrMissing = std::result::Result<Assets, String>;
+
+impl Assets {
+    /// Finds the binaries of the pinned versions, and builds them first if they do not exist yet (this takes minutes).
+    ///
+    /// # Errors
+    /// When the build fails for another reason than a missing requirement.
+    pub fn find() -> Result<AssetsOrMissing> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testbed/build");
+        let output = Command::new(&script)
+            .stderr(Stdio::inherit())
+            .output()
+            .with_context(|| format!("running {}", script.display()))?;
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let last = stdout.lines().last().unwrap_or_default();
+        match output.status.code() {
+            Some(0) => Ok(Ok(Self { bin: last.into(), kubebuilder: kubebuilder() })),
+            Some(MISSING) => Ok(Err(last.to_owned())),
+            _ => bail!("{} failed: {}; see its messages above", script.display(), output.status),
+        }
+    }
+
+    /// The path of one binary.
+    #[must_use]
+    pub fn binary(&self, name: &str) -> PathBuf {
+        let chosen = self.kubebuilder.iter().map(|folder| folder.join(name)).find(|path| path.exists());
+        chosen.unwrap_or_else(|| self.bin.join(name))
+    }
+
+    /// The folder of all binaries that the script has built.
+    pub(in crate::cluster) fn bin(&self) -> &Path {
+        &self.bin
+    }
+
+    /// The folder of Prometheus Operator's CRDs.
+    pub(in crate::cluster) fn crds(&self) -> PathBuf {
+        self.bin.with_file_name("crds")
+    }
+}
+
+fn kubebuilder() -> Option<PathBuf> {
+    std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from)
+}
+
+/// The build script's exit status when this machine does not meet a requirement.
+const MISSING: i32 = 3;
+
+/// A static program for pods of tests. `probe.rs` describes its commands.
+pub const PROBE: &str = concat!(env!("OUT_DIR"), "/probe");
