@@ -1,4 +1,5 @@
-//! Webhooks of other products: some break the sidecar, some change it on purpose, and each is called before or after ours.
+//! Webhooks of other products: some break the sidecar, some change it on purpose. The API server calls each of them once before
+//! and once after the product's webhook.
 
 use std::net::TcpListener;
 
@@ -62,14 +63,14 @@ const CHANGES: [(&str, Change); 12] = [
 
 const MIRROR: &str = "mirror.example.com/";
 
-/// Names of configurations that the API server calls before and after ours: it calls them in alphabetical order. The first asks
-/// to be called again after a change, because otherwise it never sees the sidecar. A webhook that is called after ours and asks
-/// for that has the final say, so the second does not ask.
+/// Names of configurations before and after the product's: the API server calls webhooks in alphabetical order. The first asks to
+/// be called again after a change, because otherwise it never sees the sidecar. The second does not ask for that: a webhook that
+/// is called after the product's and asks to be called again makes the final change, and nothing repairs that.
 const BEFORE: &str = "a-others";
 const AFTER: &str = "z-others";
 
-/// A change, the repaired parts when the other webhook is called before ours and when it is called after ours, and a check of the
-/// resulting pod.
+/// A change, the parts that are repaired when the other webhook is called before and when it is called after the product's, and a
+/// check of the resulting pod.
 type Row = (&'static str, [&'static [&'static str]; 2], fn(&Value) -> bool);
 
 const ROWS: [Row; 12] = [
@@ -160,7 +161,7 @@ fn sidecar_has_another_port(pod: &Value) -> bool {
     *other_port == PORT && sidecar == Some((&json!(PORT + 1), &json!(format!("[::]:{}", PORT + 1))))
 }
 
-/// Starts a server of all changes and registers it before and after ours. It ends with the cluster's runtime.
+/// Starts a server of all changes and registers it before and after the product's. It ends with the cluster's runtime.
 async fn register_other_webhooks(cluster: &TestCluster) -> Result<()> {
     let certificate = Certificate::in_folder(cluster.folder())?;
     let tls = RustlsConfig::from_config(certificate::load(&certificate.cert(), &certificate.key())?);
