@@ -20,4 +20,6 @@ pub mod sessions;
 #[cfg(feature = "sidecar")]
 pub mod gpu;
 #[cfg(feature = "sidecar")]
+pub mod sampling;
+#[cfg(feature = "sidecar")]
 pub mod sidecar;

@@ -4,12 +4,10 @@
 pub mod attribution;
 pub mod catalogue;
 pub mod config;
-pub mod counters;
 mod evidence;
 mod exposition;
 mod pod_files;
 mod poller;
-pub mod processes;
 pub mod snapshot;
 mod termination;
 

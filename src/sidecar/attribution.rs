@@ -11,8 +11,9 @@ pub use self::{
     decide::{Decision, Undecided, decide},
     evidence::{ClaimKind, EnvironmentDevices, Evidence, ProcessEvidence, Processes},
     result::{Attribution, AttributionResult, SessionDevice},
-    vocabulary::{Confidence, NotApplicable, Scope, Sharing, Strategy, UnavailableReason},
+    vocabulary::{Confidence, NotApplicable, Sharing, Strategy, UnavailableReason},
 };
+pub use crate::sampling::scope::Scope;
 
 #[cfg(test)]
 mod tests;

@@ -5,14 +5,14 @@ use std::{borrow::Cow, time::SystemTime};
 
 pub use prometheus::proto::MetricType;
 
-use super::{
-    attribution::Scope,
-    counters::{Account, ByScope},
-    snapshot::{AttributionInfo, Collection, Gpu, Snapshot},
-};
+use super::snapshot::{AttributionInfo, Collection, Gpu, Snapshot};
 use crate::{
     gpu::{Reading, StreamStats, Throttled},
     runtime,
+    sampling::{
+        counters::Account,
+        scope::{ByScope, Scope},
+    },
 };
 
 /// One metric.

@@ -10,11 +10,13 @@ use super::{
     },
     config::Config,
     pod_files::PodFiles,
-    processes::{self, OwnUsage},
 };
-use crate::gpu::{
-    Driver, Fault, Process,
-    id::{self, Id},
+use crate::{
+    gpu::{
+        Driver, Fault, Process,
+        id::{self, Id},
+    },
+    sampling::processes::{self, OwnUsage},
 };
 
 /// Who looks.

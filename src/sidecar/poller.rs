@@ -15,14 +15,16 @@ use tokio::sync::watch;
 use super::{
     attribution::{Attribution, Scope, SessionDevice, Strategy, UnavailableReason},
     config::{Config, Session},
-    counters::{Counters, Scopes},
     evidence::EvidenceCollector,
     pod_files::PodFiles,
     snapshot::{AttributionInfo, Collection, Gpu, Snapshot},
     termination::{TERMINATION_LOG, TerminationMessage},
 };
-use crate::gpu::{
-    Driver, DriverEvent, Fault, Library, LibraryState, OpenFailure, ProcessKind, ReopenReason, Versions,
+use crate::{
+    gpu::{
+        Driver, DriverEvent, Fault, Library, LibraryState, OpenFailure, ProcessKind, ReopenReason, Versions,
+    },
+    sampling::counters::{Counters, Scopes},
 };
 
 /// What the rest of the program holds of the poller.

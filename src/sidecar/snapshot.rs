@@ -5,9 +5,11 @@ use std::time::{Duration, SystemTime};
 use super::{
     attribution::{Confidence, NotApplicable, Scope, SessionDevice, Strategy, UnavailableReason},
     config::Session,
-    counters::{Account, Clamp, Shown},
 };
-use crate::gpu::{Device, Fault, ProcessKind, Reading, Versions};
+use crate::{
+    gpu::{Device, Fault, ProcessKind, Reading, Versions},
+    sampling::counters::{Account, Clamp, Shown},
+};
 
 /// Everything that is known at one moment.
 #[derive(Clone, Debug)]

@@ -13,7 +13,8 @@ use std::{
 
 use serde::Serialize;
 
-use super::{attribution::Scope, counters::Account, snapshot::Snapshot};
+use super::snapshot::Snapshot;
+use crate::sampling::{counters::Account, scope::Scope};
 
 /// The kubelet's file for it, and how much was written there last.
 #[derive(Debug)]

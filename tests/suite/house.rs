@@ -113,8 +113,8 @@ fn rooms_keep_their_borders() {
         ("src/admission/settings", PURE),
         ("src/sessions/ledger", "tokio axum kube:: k8s_openapi nvml prometheus SystemTime Instant::now"),
         ("src/sidecar/attribution", "tokio axum nvml_wrapper prometheus std::fs SystemTime Instant::now"),
-        ("src/sidecar/counters", "tokio axum nvml_wrapper prometheus std::fs SystemTime"),
-        ("src/sidecar/processes", "tokio axum nvml_wrapper prometheus std::fs SystemTime Instant::now"),
+        ("src/sampling/counters", "tokio axum nvml_wrapper prometheus std::fs SystemTime"),
+        ("src/sampling/processes", "tokio axum nvml_wrapper prometheus std::fs SystemTime Instant::now"),
         ("src/gpu/id", "tokio nvml_wrapper std::fs SystemTime Instant::now"),
         ("src/sidecar/catalogue", "tokio axum nvml_wrapper"),
     ] {

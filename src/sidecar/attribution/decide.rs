@@ -4,8 +4,9 @@ use super::{
     evidence::{ClaimKind, Evidence, ProcessEvidence},
     result::{Attribution, AttributionResult, SessionDevice},
     strategies::{self, Match},
-    vocabulary::{NotApplicable, Scope, Sharing, Strategy, UnavailableReason},
+    vocabulary::{NotApplicable, Sharing, Strategy, UnavailableReason},
 };
+use crate::sampling::scope::Scope;
 
 /// Maximum number of devices of one session; no machine has more.
 pub(super) const MAX_DEVICES: usize = 16;

@@ -1,7 +1,7 @@
 //! The result of attribution.
 
-use super::vocabulary::{Confidence, NotApplicable, Scope, Sharing, Strategy, UnavailableReason};
-use crate::gpu::Device;
+use super::vocabulary::{Confidence, NotApplicable, Sharing, Strategy, UnavailableReason};
+use crate::{gpu::Device, sampling::scope::Scope};
 
 /// Result of one attribution.
 #[derive(Clone, Debug, PartialEq, Eq)]

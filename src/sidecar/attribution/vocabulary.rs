@@ -24,18 +24,6 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Whose use a value measures, narrowest first; values of the label `scope`.
-    pub enum Scope {
-        /// This session's alone. A sum over sessions is correct.
-        Session = "session",
-        /// The use of an entire device that is or may be shared. A sum over sessions counts it several times.
-        Device = "device",
-        /// The use of a device that may belong to any pod.
-        Node = "node",
-    }
-}
-
-vocabulary! {
     /// How far an attribution can be trusted; values of the label `confidence`.
     pub enum Confidence {
         /// The device cannot be another one.

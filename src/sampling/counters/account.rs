@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{ByScope, Clamp, Scopes, Shown, count, integral::integral};
+use super::{Clamp, Scopes, Shown, count, integral::integral};
 use crate::{
     gpu::Reading,
-    sidecar::{attribution::Scope, processes::OwnUsage},
+    sampling::{
+        processes::OwnUsage,
+        scope::{ByScope, Scope},
+    },
 };
 
 /// What one device did for the session.
@@ -28,7 +31,7 @@ pub struct Account {
     /// Faults of its card by number; none where the driver names no number or they are too many.
     pub xids: Vec<(Option<u64>, u64)>,
     /// The narrowest scope that was measured at the last read.
-    pub(in crate::sidecar) scope: Option<Scope>,
+    pub(crate) scope: Option<Scope>,
     /// What its values as a whole stood for then. Both are of the time when it was held last.
     whole: Option<Scope>,
     /// When it was last known to be the session's; none while it is not.
@@ -123,7 +126,7 @@ impl Account {
     }
 
     /// The same for one that is only remembered to be the session's, if it is.
-    pub(in crate::sidecar) fn hold_on(&mut self, now: Instant) {
+    pub(crate) fn hold_on(&mut self, now: Instant) {
         if self.is_held() {
             self.hold(now);
         }

@@ -25,7 +25,7 @@ const FIRST_DRIVER: u32 = 570;
 
 /// Whether the driver's process lists can be believed inside a container.
 #[must_use]
-pub(super) fn are_believable(driver: Option<&str>) -> bool {
+pub(crate) fn are_believable(driver: Option<&str>) -> bool {
     let major =
         driver.and_then(|version| version.split('.').next()).and_then(|major| major.parse::<u32>().ok());
     major.is_some_and(|major| major >= FIRST_DRIVER)
@@ -34,13 +34,13 @@ pub(super) fn are_believable(driver: Option<&str>) -> bool {
 /// Whether the driver names none that is not in this pod. If it does the numbers are of another namespace, and one that is
 /// here only happens to have the same; or it has just ended.
 #[must_use]
-pub(super) fn are_here(listed: &[Process], is_here: impl Fn(u32) -> bool) -> bool {
+pub(crate) fn are_here(listed: &[Process], is_here: impl Fn(u32) -> bool) -> bool {
     listed.iter().all(|process| is_here(process.pid))
 }
 
 /// Both lists as one, of processes that are all the pod's.
 #[must_use]
-pub(super) fn own(listed: &[Process], shares: Option<&[ProcessUtilization]>) -> OwnUsage {
+pub(crate) fn own(listed: &[Process], shares: Option<&[ProcessUtilization]>) -> OwnUsage {
     let mut own = OwnUsage { memory: Some(0), ..OwnUsage::default() };
     let mut memory: Vec<Option<u64>> = vec![];
     for process in listed {

@@ -8,22 +8,21 @@ use std::time::{Duration, Instant};
 
 pub use self::account::Account;
 use self::account::Read;
-use super::{attribution::Scope, processes::OwnUsage};
+use super::{
+    processes::OwnUsage,
+    scope::{ByScope, Scope},
+};
 use crate::gpu::{Fault, Reading};
 
 /// The totals since the sidecar started. They outlive the device and the driver.
 #[derive(Debug)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     longest_gap: Duration,
     accounts: Vec<Account>,
     faults: Vec<(Fault, u64)>,
     clamped: Vec<(Clamp, u64)>,
     calls: u64,
 }
-
-/// A value for each scope that it was measured in.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ByScope<T>(Vec<(Scope, T)>);
 
 /// What was brought back to what can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +37,9 @@ pub enum Clamp {
 
 /// What the values of a device stand for, and what those of its whole card do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Scopes {
-    pub(super) device: Scope,
-    pub(super) card: Scope,
+pub(crate) struct Scopes {
+    pub(crate) device: Scope,
+    pub(crate) card: Scope,
 }
 
 /// What a read says of a device, made ready to be shown: ratios from 0 to 1.
@@ -63,23 +62,23 @@ const MOST_ACCOUNTS: usize = 32;
 
 impl Counters {
     /// Where the driver keeps no samples, two reads further apart than two `interval`s say nothing about the time between.
-    pub(super) fn new(interval: Duration) -> Self {
+    pub(crate) fn new(interval: Duration) -> Self {
         Self { longest_gap: interval * 2, accounts: vec![], faults: vec![], clamped: vec![], calls: 0 }
     }
 
     /// The times of the newest samples that are known of a device and of the session's processes on it, in the driver's
     /// microseconds; 0 where none is.
-    pub(super) fn since(&self, gpu: &str) -> (u64, u64) {
+    pub(crate) fn since(&self, gpu: &str) -> (u64, u64) {
         self.accounts.iter().find(|account| account.gpu == gpu).map_or((0, 0), Account::since)
     }
 
     /// The devices that are the session's as far as is known.
-    pub(super) fn held(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn held(&self) -> impl Iterator<Item = &str> {
         self.accounts.iter().filter(|account| account.is_held()).map(|account| account.gpu.as_str())
     }
 
     /// Exactly these devices are the session's now, and time is counted for them; others are only `shown`.
-    pub(super) fn hold(&mut self, ours: &[&str], shown: &[&str], now: Instant) {
+    pub(crate) fn hold(&mut self, ours: &[&str], shown: &[&str], now: Instant) {
         for gpu in ours.iter().chain(shown) {
             if self.accounts.len() < MOST_ACCOUNTS && !self.accounts.iter().any(|account| account.gpu == *gpu)
             {
@@ -97,7 +96,7 @@ impl Counters {
     }
 
     /// Nothing new is known about whose the devices are: they are still held, and nobody has seen them work.
-    pub(super) fn hold_on(&mut self, now: Instant) {
+    pub(crate) fn hold_on(&mut self, now: Instant) {
         for account in &mut self.accounts {
             account.hold_on(now);
             account.miss();
@@ -105,12 +104,12 @@ impl Counters {
     }
 
     /// A held device could not be read.
-    pub(super) fn missed(&mut self, gpu: &str) {
+    pub(crate) fn missed(&mut self, gpu: &str) {
         self.accounts.iter_mut().filter(|account| account.gpu == gpu).for_each(Account::miss);
     }
 
     /// Takes in what was read of a held device; `own` is what the session's own processes had of it, where that is known.
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         gpu: &str,
         scopes: Scopes,
@@ -133,32 +132,32 @@ impl Counters {
     }
 
     /// A card that is ours, or of which a slice is, has reported a fault.
-    pub(super) fn reported(&mut self, gpu: &str, code: Option<u64>) {
+    pub(crate) fn reported(&mut self, gpu: &str, code: Option<u64>) {
         let held = self.accounts.iter_mut().filter(|account| account.is_held() && account.gpu == gpu);
         held.for_each(|account| account.reported(code));
     }
 
-    pub(super) fn asked(&mut self, calls: u64, faults: &[Fault]) {
+    pub(crate) fn asked(&mut self, calls: u64, faults: &[Fault]) {
         self.calls += calls;
         for fault in faults {
             count(&mut self.faults, *fault);
         }
     }
 
-    pub(super) fn accounts(&self) -> &[Account] {
+    pub(crate) fn accounts(&self) -> &[Account] {
         &self.accounts
     }
 
     /// Failed calls by kind; as many kinds at most as the two vocabularies have pairs.
-    pub(super) fn faults(&self) -> &[(Fault, u64)] {
+    pub(crate) fn faults(&self) -> &[(Fault, u64)] {
         &self.faults
     }
 
-    pub(super) fn clamped(&self) -> &[(Clamp, u64)] {
+    pub(crate) fn clamped(&self) -> &[(Clamp, u64)] {
         &self.clamped
     }
 
-    pub(super) fn calls(&self) -> u64 {
+    pub(crate) fn calls(&self) -> u64 {
         self.calls
     }
 }
@@ -167,38 +166,6 @@ fn count<T: PartialEq>(counts: &mut Vec<(T, u64)>, what: T) {
     match counts.iter_mut().find(|(known, _)| *known == what) {
         Some((_, count)) => *count += 1,
         None => counts.push((what, 1)),
-    }
-}
-
-// === impl ByScope ===
-
-impl<T: Copy> ByScope<T> {
-    /// The value of a scope.
-    #[must_use]
-    pub fn get(&self, scope: Scope) -> Option<T> {
-        self.0.iter().find(|(known, _)| *known == scope).map(|(_, value)| *value)
-    }
-
-    /// Each scope with its value.
-    pub fn iter(&self) -> impl Iterator<Item = (Scope, T)> + '_ {
-        self.0.iter().copied()
-    }
-
-    fn remove(&mut self, scope: Scope) {
-        self.0.retain(|(known, _)| *known != scope);
-    }
-
-    fn set(&mut self, scope: Scope, value: T) {
-        match self.0.iter_mut().find(|(known, _)| *known == scope) {
-            Some((_, known)) => *known = value,
-            None => self.0.push((scope, value)),
-        }
-    }
-}
-
-impl ByScope<f64> {
-    fn add(&mut self, scope: Scope, more: f64) {
-        self.set(scope, self.get(scope).unwrap_or_default() + more);
     }
 }
 

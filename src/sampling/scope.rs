@@ -1,0 +1,51 @@
+//! Whose use a value measures.
+
+use crate::runtime::vocabulary::vocabulary;
+
+vocabulary! {
+    /// Whose use a value measures, narrowest first; values of the label `scope`.
+    pub enum Scope {
+        /// This session's alone. A sum over sessions is correct.
+        Session = "session",
+        /// The use of an entire device that is or may be shared. A sum over sessions counts it several times.
+        Device = "device",
+        /// The use of a device that may belong to any pod.
+        Node = "node",
+    }
+}
+
+/// One value for each scope in which it was measured.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ByScope<T>(Vec<(Scope, T)>);
+
+// === impl ByScope ===
+
+impl<T: Copy> ByScope<T> {
+    /// The value of this scope.
+    #[must_use]
+    pub fn get(&self, scope: Scope) -> Option<T> {
+        self.0.iter().find(|(other, _)| *other == scope).map(|(_, value)| *value)
+    }
+
+    /// All scopes with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (Scope, T)> + '_ {
+        self.0.iter().copied()
+    }
+
+    pub(super) fn remove(&mut self, scope: Scope) {
+        self.0.retain(|(other, _)| *other != scope);
+    }
+
+    pub(super) fn set(&mut self, scope: Scope, value: T) {
+        match self.0.iter_mut().find(|(other, _)| *other == scope) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((scope, value)),
+        }
+    }
+}
+
+impl ByScope<f64> {
+    pub(super) fn add(&mut self, scope: Scope, more: f64) {
+        self.set(scope, self.get(scope).unwrap_or_default() + more);
+    }
+}
