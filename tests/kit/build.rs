@@ -1,4 +1,4 @@
-//! Links the probe statically, so that it is an image by itself. Only the test kit has a build script.
+//! Builds the probe as a static program, so that an image needs no other file. Only the test kit has a build script.
 
 use std::env::var_os;
 use std::error::Error;
@@ -17,9 +17,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         "-Cstrip=symbols",
     ]);
     rustc.arg("--target").arg(set("TARGET")?).arg("-o").arg(PathBuf::from(set("OUT_DIR")?).join("probe"));
-    // Only the cluster suite needs it, and says so: `make demo` has to build where there is no static glibc.
+    // A failure is only a warning, because `make demo` must build on machines without a static glibc. Only the cluster suite
+    // needs the probe, and it reports when the probe is missing.
     if !rustc.arg("src/probe.rs").output()?.status.success() {
-        println!("cargo::warning=no probe for the cluster suite: is there a static glibc?");
+        println!("cargo::warning=no probe for the cluster suite: is a static glibc installed?");
     }
     Ok(())
 }

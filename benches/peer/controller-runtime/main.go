@@ -1,5 +1,5 @@
-// An ordinary controller-runtime webhook, as its documentation teaches: decode the pod into its type, change it, and let
-// PatchResponseFromRaw find the difference.
+// An ordinary controller-runtime webhook, as in the framework's documentation: it decodes the pod into its type, changes it, and
+// lets PatchResponseFromRaw compute the patch.
 //
 //	controller-runtime PORT CERT KEY SIDECAR
 package main
@@ -73,8 +73,8 @@ func (i *injector) Handle(_ context.Context, req admission.Request) admission.Re
 	if err := i.decoder.Decode(req, pod); err != nil {
 		return admission.Errored(http.StatusBadRequest, err)
 	}
-	pod.Labels = with(pod.Labels, i.sidecar.Labels)
-	pod.Annotations = with(pod.Annotations, i.sidecar.Annotations)
+	pod.Labels = merged(pod.Labels, i.sidecar.Labels)
+	pod.Annotations = merged(pod.Annotations, i.sidecar.Annotations)
 	pod.Spec.InitContainers = append(pod.Spec.InitContainers, i.sidecar.Container)
 	pod.Spec.Volumes = append(pod.Spec.Volumes, i.sidecar.Volume)
 
@@ -85,7 +85,7 @@ func (i *injector) Handle(_ context.Context, req admission.Request) admission.Re
 	return admission.PatchResponseFromRaw(req.Object.Raw, marshaled)
 }
 
-func with(into, from map[string]string) map[string]string {
+func merged(into, from map[string]string) map[string]string {
 	if into == nil {
 		into = map[string]string{}
 	}

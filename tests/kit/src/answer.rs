@@ -1,14 +1,18 @@
-//! A review as a v1 API server sends it, and the answer as it reads it: to the letter, or not at all.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "only tests use it, and they fail by panicking")]
+//! A review as a v1 API server sends it, and a reader that accepts only answers that the API server accepts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "only tests use this module, and they fail by panicking"
+)]
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use json_patch::{Patch, PatchOperation};
 use serde_json::{Value, json};
 
-/// Identifies the request of [`review`].
+/// The UID of the request in [`review`].
 pub const UID: &str = "705ab4f5-6393-11e8-b7cc-42010a800002";
 
-/// The question about a pod's creation in a namespace.
+/// The review of a pod's creation in a namespace.
 #[must_use]
 pub fn review(pod: &Value, namespace: &str) -> Value {
     json!({
@@ -28,53 +32,55 @@ pub fn review(pod: &Value, namespace: &str) -> Value {
     })
 }
 
-/// What came back about a pod.
+/// The webhook's answer to a review.
 #[derive(Debug)]
 pub struct Answer {
-    /// The audit annotation: `injected`, `skipped: <reason>`.
+    /// The audit annotation: `injected` or `skipped: <reason>`.
     pub decision: String,
-    /// What the creator of the pod is told.
+    /// The warnings for the client that creates the pod.
     pub warnings: Vec<String>,
-    /// The changes to it.
+    /// The changes to the pod.
     pub patch: Option<Patch>,
 }
 
-/// What of a pod is ours.
+/// The parts of a pod that the webhook may add or change.
 #[derive(Debug)]
 pub struct Ours<'a> {
-    /// Labels and annotations.
+    /// The keys of labels and annotations.
     pub keys: &'a [&'a str],
-    /// Name of the container.
+    /// The name of the sidecar's container.
     pub container: &'a str,
 }
 
-/// The API server cuts a longer warning.
-const LONGEST_WARNING: usize = 256;
+/// The API server truncates a longer warning.
+const MAX_WARNING: usize = 256;
 
-/// Lists of a pod's spec that may get an item.
+/// The lists of a pod's spec to which the webhook may append an item.
 const LISTS: [&str; 4] = ["initContainers", "containers", "volumes", "imagePullSecrets"];
 
 const FIELDS: [&str; 6] = ["allowed", "auditAnnotations", "patch", "patchType", "uid", "warnings"];
 
+// === impl Answer ===
+
 impl Answer {
-    /// Reads the answer to the request of this uid.
+    /// Reads the answer to the request with this UID.
     ///
     /// # Panics
-    /// Where an API server would not take it, where it refuses the pod, or a patch is empty.
+    /// When the API server would not accept the answer, when the answer rejects the pod, and when a patch is empty.
     #[must_use]
     pub fn read(reply: &[u8], uid: &str) -> Self {
         let reply: Value = serde_json::from_slice(reply).expect("the answer is JSON");
         let response = &reply["response"];
-        let whole =
+        let envelope =
             json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
-        assert_eq!(reply, whole, "not the envelope of an answer");
-        let known = |field: &String| FIELDS.contains(&field.as_str());
-        assert!(response.as_object().unwrap().keys().all(known), "{response}");
+        assert_eq!(reply, envelope, "the answer has another envelope");
+        let is_known = |field: &String| FIELDS.contains(&field.as_str());
+        assert!(response.as_object().unwrap().keys().all(is_known), "{response}");
         assert_eq!((&response["uid"], &response["allowed"]), (&json!(uid), &json!(true)));
         let both = response.get("patch").is_some() == response.get("patchType").is_some();
-        assert!(both, "patch and patchType go together: {response}");
+        assert!(both, "the answer has only one of patch and patchType: {response}");
         let warnings: Vec<String> = response["warnings"].as_array().into_iter().flatten().map(text).collect();
-        assert!(warnings.iter().all(|warning| warning.chars().count() <= LONGEST_WARNING), "{warnings:?}");
+        assert!(warnings.iter().all(|warning| warning.chars().count() <= MAX_WARNING), "{warnings:?}");
         Self {
             decision: text(&response["auditAnnotations"]["decision"]),
             warnings,
@@ -85,32 +91,32 @@ impl Answer {
     /// The pod with the patch applied.
     ///
     /// # Panics
-    /// Where it does not apply.
+    /// When the patch does not apply.
     #[must_use]
     pub fn patched(&self, pod: &Value) -> Value {
         let mut after = pod.clone();
         if let Some(patch) = &self.patch {
-            json_patch::patch(&mut after, patch).expect("the patch applies to the whole pod");
+            json_patch::patch(&mut after, patch).expect("the patch applies to the pod");
         }
         after
     }
 
-    /// The pod with the patch applied, after that is found to add what is ours and do nothing else.
+    /// The pod with the patch applied, after a check that the patch adds only what the webhook owns.
     ///
     /// # Panics
-    /// Where it does not apply, does anything but add, or adds to what is not ours.
+    /// When the patch does not apply, when an operation is not an addition, and when it changes what the webhook does not own.
     #[must_use]
     pub fn applied(&self, pod: &Value, ours: &Ours<'_>) -> Value {
         self.patch
             .iter()
             .flat_map(|patch| patch.iter())
-            .for_each(|operation| ours.is_all_that_grows(operation, pod));
+            .for_each(|operation| ours.check_addition(operation, pod));
         self.patched(pod)
     }
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("not a text: {value}")).to_owned()
+    value.as_str().unwrap_or_else(|| panic!("not a string: {value}")).to_owned()
 }
 
 fn decoded(patch: &str, kind: &Value) -> Patch {
@@ -123,8 +129,9 @@ fn decoded(patch: &str, kind: &Value) -> Patch {
 // === impl Ours ===
 
 impl Ours<'_> {
-    /// Parents that are not there, entries of maps under our keys, items at the end of lists, and our own container.
-    fn is_all_that_grows(&self, operation: &PatchOperation, pod: &Value) {
+    /// Checks one operation. It may add missing parents, map entries with the webhook's keys, items at the end of lists, and
+    /// fields of the sidecar's container.
+    fn check_addition(&self, operation: &PatchOperation, pod: &Value) {
         let PatchOperation::Add(add) = operation else { panic!("not an addition: {operation:?}") };
         let tokens: Vec<_> = add.path.tokens().map(|token| token.decoded().into_owned()).collect();
         let tokens: Vec<_> = tokens.iter().map(String::as_str).collect();
@@ -138,7 +145,7 @@ impl Ours<'_> {
                 let index: usize = index.parse().unwrap();
                 assert_eq!(pod["spec"][list][index]["name"], self.container, "{add:?}");
             }
-            _ => panic!("touches {}", add.path),
+            _ => panic!("an operation at {}", add.path),
         }
     }
 }

@@ -1,32 +1,33 @@
-//! Desktop pods of three sizes, and the AdmissionReview that the API server sends for each: the pod as admission plugins
-//! before us leave it, with every default filled in, the token's volume mounted and who set which field written down.
+//! Desktop pods of three sizes, and the AdmissionReview that the API server sends for each. The pod in the review is as earlier
+//! admission plugins leave it: with all defaults, with the token's volume and its mounts, and with managed fields.
 
 use serde_json::{Map, Value, json};
 
-/// How much a desktop carries. The review of each is within a twentieth of its [`Size::bytes`].
+/// The size of a desktop pod. Its review differs from [`Size::bytes`] by at most 5 %.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// One container and a handful of variables.
+    /// One container with a few fields.
     Small,
-    /// A desktop with a home, shared memory, a GPU and probes.
+    /// A desktop with a home folder, shared memory, a GPU and probes.
     Medium,
-    /// The same with six helpers beside it and a broker's state in its annotations.
+    /// A medium desktop with six helper containers and a broker's state in its annotations.
     Large,
 }
 
-/// What a size is made of.
-struct Furniture {
+/// What a pod of one size contains.
+struct Contents {
     helpers: usize,
     variables: usize,
     volumes: usize,
     annotations: usize,
-    whole: bool,
+    /// Whether containers have variables, mounts, probes and resources.
+    complete: bool,
 }
 
-/// A desktop as a broker would create it.
+/// A desktop as a broker creates it.
 #[must_use]
 pub fn pod(size: Size) -> Value {
-    let Furniture { helpers, volumes, annotations, .. } = size.furniture();
+    let Contents { helpers, volumes, annotations, .. } = size.contents();
     let helpers = (0..helpers).map(|number| container(&format!("helper-{number}"), size));
     let mut pod = json!({
         "apiVersion": "v1",
@@ -86,10 +87,10 @@ pub fn review(size: Size) -> Vec<u8> {
 // === impl Size ===
 
 impl Size {
-    /// All, smallest first.
+    /// All sizes, the smallest first.
     pub const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
 
-    /// Nominal bytes of the review.
+    /// The nominal size of the review in bytes.
     #[must_use]
     pub fn bytes(self) -> usize {
         match self {
@@ -99,7 +100,7 @@ impl Size {
         }
     }
 
-    /// One word.
+    /// The name of the size.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -109,13 +110,13 @@ impl Size {
         }
     }
 
-    fn furniture(self) -> Furniture {
-        let (helpers, variables, volumes, annotations, whole) = match self {
+    fn contents(self) -> Contents {
+        let (helpers, variables, volumes, annotations, complete) = match self {
             Self::Small => (0, 0, 0, 0, false),
             Self::Medium => (0, 9, 3, 2, true),
             Self::Large => (6, 23, 8, 20, true),
         };
-        Furniture { helpers, variables, volumes, annotations, whole }
+        Contents { helpers, variables, volumes, annotations, complete }
     }
 }
 
@@ -135,7 +136,7 @@ fn volume(number: usize) -> Value {
 }
 
 fn container(name: &str, size: Size) -> Value {
-    let Furniture { variables, volumes, whole, .. } = size.furniture();
+    let Contents { variables, volumes, complete, .. } = size.contents();
     let variable =
         |number| json!({"name": format!("DESKTOP_SETTING_{number}"), "value": format!("value of {number}")});
     let mount =
@@ -145,14 +146,14 @@ fn container(name: &str, size: Size) -> Value {
         "image": format!("registry.example.com/desktops/{name}:24.04"),
         "resources": {},
     });
-    if whole {
+    if complete {
         container["env"] = (0..variables).map(variable).collect();
         container["volumeMounts"] = (0..volumes).map(mount).collect();
         container["readinessProbe"] = json!({"tcpSocket": {"port": 3389}, "periodSeconds": 5});
         container["resources"] =
             json!({"requests": {"cpu": "2", "memory": "8Gi"}, "limits": {"cpu": "4", "memory": "8Gi"}});
     }
-    if whole && name == "desktop" {
+    if complete && name == "desktop" {
         container["ports"] = json!([{"name": "rdp", "containerPort": 3389}]);
         for amounts in ["requests", "limits"] {
             container["resources"][amounts]["nvidia.com/gpu"] = "1".into();
@@ -161,11 +162,11 @@ fn container(name: &str, size: Size) -> Value {
     container
 }
 
-/// The pod as it stands in the review, its fields in the API server's order.
+/// The pod in the review, with its fields in the API server's order.
 fn admitted(mut pod: Value) -> String {
     default(&mut pod["spec"]);
     let owned = json!({"f:metadata": fields(&pod["metadata"]), "f:spec": fields(&pod["spec"])});
-    plug_in(&mut pod["spec"]);
+    add_plugin_fields(&mut pod["spec"]);
     let managed = json!([{"manager": "broker", "operation": "Update", "apiVersion": "v1", "time": TIME,
         "fieldsType": "FieldsV1", "fieldsV1": owned}]);
     let (metadata, spec) = (&pod["metadata"], &pod["spec"]);
@@ -190,7 +191,7 @@ fn admitted(mut pod: Value) -> String {
     ])
 }
 
-/// What API defaulting fills in, which server-side apply takes for the client's.
+/// Adds the API server's defaults. Server-side apply counts them as fields of the client.
 fn default(spec: &mut Value) {
     merge(
         spec,
@@ -212,8 +213,8 @@ fn default(spec: &mut Value) {
     }
 }
 
-/// What the admission plugins before webhooks add.
-fn plug_in(spec: &mut Value) {
+/// Adds what the admission plugins before the webhooks add.
+fn add_plugin_fields(spec: &mut Value) {
     let tolerations = ["not-ready", "unreachable"].map(|taint| {
         json!({"key": format!("node.kubernetes.io/{taint}"), "operator": "Exists", "effect": "NoExecute",
             "tolerationSeconds": 300})
@@ -241,7 +242,7 @@ fn mount_token(spec: &mut Value) {
     }
 }
 
-/// The set of fields as server-side apply writes it: list items by their key, everything else by its name.
+/// The set of fields in the format of server-side apply: list items by their key, other fields by their name.
 fn fields(value: &Value) -> Value {
     let mut set = Map::new();
     match value {
@@ -302,13 +303,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reviews_are_as_large_as_they_say() {
+    fn reviews_have_their_nominal_size() {
         for size in Size::ALL {
             let body = review(size);
             let review: Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(review["request"]["object"]["kind"], "Pod");
-            let off = body.len().abs_diff(size.bytes());
-            assert!(off * 20 <= size.bytes(), "{}: {} bytes", size.as_str(), body.len());
+            let difference = body.len().abs_diff(size.bytes());
+            assert!(difference * 20 <= size.bytes(), "{}: {} bytes", size.as_str(), body.len());
         }
     }
 }

@@ -1,21 +1,21 @@
-//! A strict reader of the text exposition format 0.0.4: what Prometheus lets pass by luck is an error here.
+//! A strict reader of the text exposition format 0.0.4. It also rejects what Prometheus only happens to tolerate.
 
 use std::collections::BTreeMap;
 
-/// A whole exposition.
+/// A parsed exposition.
 #[derive(Debug, Default)]
 pub struct Exposition {
-    /// In their order.
+    /// The families in the order of the text.
     pub families: Vec<Family>,
     series: Vec<Series>,
 }
 
-/// What `# HELP` and `# TYPE` say of one metric.
+/// A metric with its `# HELP` and `# TYPE` lines.
 #[derive(Debug)]
 pub struct Family {
-    /// Without suffix.
+    /// The name without a suffix.
     pub name: String,
-    /// Unescaped help text.
+    /// The unescaped help text.
     pub help: String,
     /// `counter`, `gauge`, `histogram`, `summary` or `untyped`.
     pub kind: String,
@@ -24,9 +24,9 @@ pub struct Family {
 /// One sample line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
-    /// With suffix, such as `_bucket`.
+    /// The name with its suffix, such as `_bucket`.
     pub name: String,
-    /// By label name.
+    /// The label values by label name.
     pub labels: BTreeMap<String, String>,
     /// The value.
     pub value: f64,
@@ -35,12 +35,12 @@ pub struct Series {
 // === impl Exposition ===
 
 impl Exposition {
-    /// Reads `text`.
+    /// Parses `text`.
     ///
     /// # Errors
-    /// The first line that breaks the format, and how.
+    /// The first line with an error, and the error.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let text = text.strip_suffix('\n').ok_or("the last line has no end")?;
+        let text = text.strip_suffix('\n').ok_or("the last line has no line end")?;
         let mut exposition = Self::default();
         for (index, line) in text.split('\n').enumerate() {
             exposition.line(line).map_err(|error| format!("line {}: {error}: {line:?}", index + 1))?;
@@ -48,16 +48,16 @@ impl Exposition {
         Ok(exposition)
     }
 
-    /// The value of the one series of `name` that has at least these labels; `None` where there is none or several.
+    /// The value of the series of `name` that has at least these labels; `None` if no series or several match.
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let has = |series: &&Series| {
-            labels.iter().all(|(name, value)| series.labels.get(*name).is_some_and(|known| known == value))
+            labels.iter().all(|(name, value)| series.labels.get(*name).is_some_and(|label| label == value))
         };
-        let mut found = self.series(name).filter(has);
-        found.next().filter(|_| found.next().is_none()).map(|series| series.value)
+        let mut matching = self.series(name).filter(has);
+        matching.next().filter(|_| matching.next().is_none()).map(|series| series.value)
     }
 
-    /// Every series of exactly that name.
+    /// All series with exactly this name.
     pub fn series(&self, name: &str) -> impl Iterator<Item = &Series> {
         self.series.iter().filter(move |series| series.name == name)
     }
@@ -75,7 +75,7 @@ impl Exposition {
     fn help(&mut self, line: &str) -> Result<(), String> {
         let (name, help) = line.split_once(' ').ok_or("help without text")?;
         if self.families.iter().any(|family| family.name == name) {
-            return Err("a second help, or a group in two places".to_owned());
+            return Err("a second help, or a family that is not in one group".to_owned());
         }
         let (name, help) = (valid_name(name)?, unescape(help, false)?);
         self.families.push(Family { name, help, kind: String::new() });
@@ -98,9 +98,9 @@ impl Exposition {
         let family = self.families.last().ok_or("a series before any type")?;
         if !suffixes(&family.kind).iter().any(|suffix| series.name.strip_suffix(suffix) == Some(&family.name))
         {
-            return Err(format!("a series outside its group, which is `{}`", family.name));
+            return Err(format!("a series outside its family; the current family is `{}`", family.name));
         }
-        if self.series(&series.name).any(|known| known.labels == series.labels) {
+        if self.series(&series.name).any(|other| other.labels == series.labels) {
             return Err("the same series twice".to_owned());
         }
         self.series.push(series);
@@ -119,7 +119,7 @@ fn suffixes(kind: &str) -> &'static [&'static str] {
     }
 }
 
-/// `name{label="value",...} number`, without a timestamp: none of our programs sends one.
+/// Parses `name{label="value",...} number`. A timestamp is an error: the project's programs never send one.
 fn series(line: &str) -> Result<Series, String> {
     let end = line.find(['{', ' ']).ok_or("no value")?;
     let name = valid_name(&line[..end])?;
@@ -129,9 +129,9 @@ fn series(line: &str) -> Result<Series, String> {
         rest = inner;
         while !rest.starts_with('}') {
             let (label, after) = rest.split_once("=\"").ok_or("a label without a quoted value")?;
-            let close = closing_quote(after).ok_or("a label value without an end")?;
+            let close = closing_quote(after).ok_or("a label value without a closing quote")?;
             if labels.insert(valid_label(label)?, unescape(&after[..close], true)?).is_some() {
-                return Err(format!("label `{label}` twice"));
+                return Err(format!("label `{label}` occurs twice"));
             }
             rest = &after[close + 1..];
             rest = rest.strip_prefix(',').unwrap_or(rest);
@@ -148,9 +148,9 @@ fn number(text: &str) -> Result<f64, String> {
         "-Inf" => Ok(f64::NEG_INFINITY),
         "NaN" => Ok(f64::NAN),
         _ if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
-            text.parse().map_err(|_| format!("`{text}` is no number"))
+            text.parse().map_err(|_| format!("`{text}` is not a number"))
         }
-        _ => Err(format!("`{text}` is no number")),
+        _ => Err(format!("`{text}` is not a number")),
     }
 }
 
@@ -189,9 +189,9 @@ fn valid_label(name: &str) -> Result<String, String> {
 }
 
 fn valid(name: &str, allowed: impl Fn(char) -> bool) -> Result<String, String> {
-    let fine =
+    let is_valid =
         !name.is_empty() && name.chars().all(allowed) && !name.starts_with(|c: char| c.is_ascii_digit());
-    fine.then(|| name.to_owned()).ok_or_else(|| format!("`{name}` is no name"))
+    is_valid.then(|| name.to_owned()).ok_or_else(|| format!("`{name}` is not a valid name"))
 }
 
 #[cfg(test)]
@@ -203,10 +203,10 @@ mod tests {
                         b_seconds_sum 3e-7\nb_seconds_count 2\n";
 
     #[test]
-    fn what_is_written_is_read() {
+    fn a_valid_exposition_is_parsed() {
         let read = Exposition::parse(GOOD).unwrap();
         assert_eq!(read.value("a_info", &[("y", "q\"\n")]), Some(1.0));
-        assert_eq!(read.value("a_info", &[]), None, "two series have no one value");
+        assert_eq!(read.value("a_info", &[]), None, "two series match");
         assert_eq!(read.value("b_seconds_sum", &[]), Some(3e-7));
         assert_eq!(read.series("a_info").count(), 2);
         assert_eq!(read.families[0].help, "What \\ it is.");
@@ -214,26 +214,26 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_format_is_refused() {
+    fn format_errors_are_reported() {
         let head = "# HELP a A.\n# TYPE a gauge\n";
-        for (broken, complaint) in [
-            ("a 1", "no end"),
-            ("b 1\n", "outside its group"),
+        for (broken, expected) in [
+            ("a 1", "no line end"),
+            ("b 1\n", "outside its family"),
             ("a 1\na 2\n", "twice"),
-            ("a{x=\"1\",x=\"2\"} 1\n", "`x` twice"),
-            ("a{x=\"1} 1\n", "without an end"),
-            ("a{1x=\"1\"} 1\n", "no name"),
+            ("a{x=\"1\",x=\"2\"} 1\n", "`x` occurs twice"),
+            ("a{x=\"1} 1\n", "without a closing quote"),
+            ("a{1x=\"1\"} 1\n", "not a valid name"),
             ("a{x=\"\\t\"} 1\n", "unknown escape"),
-            ("a one\n", "no number"),
-            ("a 1 1700000000000\n", "no number"),
+            ("a one\n", "not a number"),
+            ("a 1 1700000000000\n", "not a number"),
             ("\n", "no value"),
             ("# HELP a A.\n", "second help"),
             ("# TYPE a gauge\n", "second type"),
             ("# HELP b B.\n# TYPE b meter\n", "unknown"),
-            ("# HELP b B.\n# TYPE b histogram\nb 1\n", "outside its group"),
+            ("# HELP b B.\n# TYPE b histogram\nb 1\n", "outside its family"),
         ] {
             let error = Exposition::parse(&format!("{head}{broken}")).unwrap_err();
-            assert!(error.contains(complaint), "{broken:?}: {error}");
+            assert!(error.contains(expected), "{broken:?}: {error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One HTTP request over a connection of its own: blocking, no redirects, nothing hidden.
+//! A blocking HTTP client: one request per connection, without redirects and without automatic headers.
 
 use std::{
     io::{self, Read, Write},
@@ -6,19 +6,19 @@ use std::{
     time::Duration,
 };
 
-/// What came back.
+/// The response.
 #[derive(Debug)]
 pub struct Response {
-    /// Status code.
+    /// The status code.
     pub status: u16,
-    /// Header names in lower case, in their order.
+    /// Headers in the order of the response, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body as it was sent.
+    /// The body.
     pub body: String,
 }
 
-/// A server that is silent for so long fails the test.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the client waits for the server. A longer wait fails the test.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `GET path`.
 pub fn get(address: SocketAddr, path: &str) -> io::Result<Response> {
@@ -33,14 +33,15 @@ pub fn request(address: SocketAddr, method: &str, path: &str) -> io::Result<Resp
     )
 }
 
-/// Connects, with a limit on every wait.
+/// Connects, with a timeout for the connection and for each read.
 pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }
 
-/// Sends a whole request, head and body, that asks for the connection to be closed; reads until it is.
+/// Sends a request with its body and reads until the server closes the connection. The request must have
+/// `connection: close`.
 pub fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<Response> {
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
@@ -51,9 +52,9 @@ pub fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<Resp
 // === impl Response ===
 
 impl Response {
-    /// The first header of that name, given in lower case.
+    /// The first header with this name, which must be in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 }
 

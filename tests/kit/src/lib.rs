@@ -1,4 +1,4 @@
-//! What the suites share.
+//! What the test suites and the benchmarks share.
 
 pub mod answer;
 pub mod cluster;

@@ -1,6 +1,6 @@
-//! What the API server makes of a pod between two calls of a webhook: its defaults, the ServiceAccount plugin's token, and
-//! the quality of service that follows. After `pkg/apis/core/v1/{defaults,helper/qos}` and
-//! `plugin/pkg/admission/serviceaccount` of Kubernetes 1.37, as far as a patch of ours could meet them.
+//! The API server's own changes to a pod between two webhook calls: defaults, the ServiceAccount plugin's token, and the
+//! resulting quality of service. The code follows `pkg/apis/core/v1/{defaults,helper/qos}` and
+//! `plugin/pkg/admission/serviceaccount` of Kubernetes 1.37, for the fields that the webhook's patch can affect.
 
 mod quantity;
 
@@ -11,29 +11,29 @@ use quantity::{canonical, parse};
 /// Kubernetes' quality of service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Qos {
-    /// Nothing is asked for.
+    /// No container has requests or limits.
     BestEffort,
-    /// Something is.
+    /// Some have.
     Burstable,
-    /// Everything is, and as much as is allowed.
+    /// All have, for CPU and memory, and each request equals its limit.
     Guaranteed,
 }
 
-/// Where the token is mounted, and where it is not if there is something already.
+/// The path at which the token is mounted, unless the container already has a mount there.
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// The pod as the API server stores it between two calls, in a namespace whose default account mounts its token.
+/// The pod with the API server's changes, in a namespace whose default account mounts its token.
 pub fn stored(pod: &Value) -> Value {
     let mut pod = pod.clone();
     without_nulls(&mut pod);
     default_pod(&mut pod);
     mount_token(&mut pod["spec"]);
-    // What admission added is defaulted again.
+    // The API server sets defaults again in what admission has added.
     default_pod(&mut pod);
     pod
 }
 
-/// The pod's class, once it is stored.
+/// The class of the pod that the API server stores.
 pub fn qos(pod: &Value) -> Qos {
     let spec = &stored(pod)["spec"];
     let of_pod = &spec["resources"];
@@ -64,7 +64,7 @@ fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
     ["initContainers", "containers"].into_iter().filter_map(|list| spec[list].as_array()).flatten()
 }
 
-/// What is typed in Go has no null: a pointer, list or map without anything in it is left out.
+/// Removes nulls. The API server decodes a pod into Go types, and writes no nil pointer, list or map.
 fn without_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -130,7 +130,7 @@ fn default_container(container: &mut Value, host_network: bool) {
     without_nulls(container);
 }
 
-/// Canonical amounts, and the limit where nothing is requested.
+/// Writes quantities in their canonical form, and sets missing requests to the limits.
 fn default_resources(resources: &mut Value) {
     for list in ["requests", "limits"] {
         for (_, quantity) in resources.get_mut(list).and_then(Value::as_object_mut).into_iter().flatten() {
@@ -203,7 +203,7 @@ fn mount_token(spec: &mut Value) {
     without_nulls(spec);
 }
 
-/// Sets the fields that are not there.
+/// Sets the missing fields.
 fn default(object: &mut Value, defaults: Value) {
     if let (Value::Object(object), Value::Object(defaults)) = (object, defaults) {
         for (name, value) in defaults {
@@ -221,16 +221,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_class_is_what_kubernetes_says() {
+    fn the_class_follows_the_rules_of_kubernetes() {
         let pod = |resources: &[Value]| {
             let containers: Vec<_> =
                 resources.iter().map(|resources| json!({"resources": resources})).collect();
             qos(&json!({"spec": {"containers": containers}}))
         };
-        let whole = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+        let guaranteed = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
         assert_eq!(pod(&[json!({})]), Qos::BestEffort);
-        assert_eq!(pod(std::slice::from_ref(&whole)), Qos::Guaranteed);
-        assert_eq!(pod(&[whole, json!({})]), Qos::Burstable);
+        assert_eq!(pod(std::slice::from_ref(&guaranteed)), Qos::Guaranteed);
+        assert_eq!(pod(&[guaranteed, json!({})]), Qos::Burstable);
         assert_eq!(pod(&[json!({"requests": {"cpu": "1"}})]), Qos::Burstable);
         assert_eq!(pod(&[json!({"limits": {"nvidia.com/gpu": "1"}})]), Qos::BestEffort);
     }

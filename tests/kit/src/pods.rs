@@ -1,5 +1,5 @@
-//! Pods at random: everything that admission decides on, in every shape that the API server lets through, and fields
-//! that no release knows yet at every level. About half of them are to be injected.
+//! Random pods. They vary everything that admission depends on, in every form that the API server accepts, and have unknown
+//! fields at every level. About half of them can be injected.
 
 mod tables;
 
@@ -8,14 +8,14 @@ use serde_json::{Map, Value, json};
 
 use tables::*;
 
-/// What makes fields of an object: a name and a value, or nothing.
+/// A strategy for a field of an object: a name and a value, or no field.
 type Field = BoxedStrategy<Option<(String, Value)>>;
 
-/// A JSON number that no machine type holds stands in a [`Value`] as a string that begins with this; [`text`] writes it
-/// out.
+/// Marks a JSON number that fits no machine type: a [`Value`] has it as a string that begins with this character, and [`text`]
+/// writes it as a number.
 const NUMBER: char = '\u{e000}';
 
-/// A pod as the API server would take it.
+/// A pod that the API server accepts.
 pub fn sound() -> BoxedStrategy<Value> {
     object(vec![
         field(0.1, "apiVersion", just(json!("v1"))),
@@ -41,17 +41,17 @@ pub fn sound() -> BoxedStrategy<Value> {
     ])
 }
 
-/// A pod in which, perhaps, one value is of another kind than it should be.
+/// A pod in which one value may have a wrong type.
 pub fn damaged() -> BoxedStrategy<Value> {
-    let damage = (any::<prop::sample::Index>(), select(ODDITIES));
+    let damage = (any::<prop::sample::Index>(), select(VALUES_OF_EVERY_TYPE));
     (sound(), option::weighted(0.3, damage))
         .prop_map(|(mut pod, damage)| {
-            if let Some((place, (_, odd))) = damage {
-                let mut places = vec![];
-                pointers(&pod, "", &mut places);
-                let place: &String = place.get(&places);
-                if let Some(value) = pod.pointer_mut(place) {
-                    *value = read(odd);
+            if let Some((index, (_, json))) = damage {
+                let mut paths = vec![];
+                pointers(&pod, "", &mut paths);
+                let path: &String = index.get(&paths);
+                if let Some(value) = pod.pointer_mut(path) {
+                    *value = read(json);
                 }
             }
             pod
@@ -59,7 +59,7 @@ pub fn damaged() -> BoxedStrategy<Value> {
         .boxed()
 }
 
-/// The text of a document with its outsized numbers in it.
+/// The document as text, with its oversized numbers written as numbers.
 pub fn text(document: &Value) -> String {
     let (text, mark) = (document.to_string(), format!("\"{NUMBER}"));
     let mut parts = text.split(&mark);
@@ -82,13 +82,13 @@ fn spec(resources: BoxedStrategy<Value>) -> BoxedStrategy<Value> {
         field(0.25, "resourceClaims", claims),
         field(0.12, "resources", any_of(POD_RESOURCES)),
         field(0.3, "imagePullSecrets", list(any_of(PULL_SECRETS))),
-        any_field(0.3, DECIDING),
-        any_field(0.5, INDIFFERENT),
-        any_field(0.5, INDIFFERENT),
+        any_field(0.3, DECIDING_FIELDS),
+        any_field(0.5, OTHER_FIELDS),
+        any_field(0.5, OTHER_FIELDS),
     ])
 }
 
-/// A container; `base` holds its name and what only its kind has.
+/// A container. `base` has its name and the fields that only this kind of container has.
 fn container(resources: BoxedStrategy<Value>, base: BoxedStrategy<Value>) -> BoxedStrategy<Value> {
     let rest = object(vec![
         field(0.3, "ports", list(any_of(PORTS))),
@@ -107,7 +107,7 @@ fn merged(mut base: Value, rest: Value) -> Value {
     base
 }
 
-/// An object of these fields, and now and then one that nobody knows.
+/// An object of these fields, sometimes with an unknown field.
 fn object(mut fields: Vec<Field>) -> BoxedStrategy<Value> {
     fields.push(any_field(0.1, UNKNOWN));
     fields.push(option::weighted(0.05, ("future[A-Z~/]{1,3}", json_value())).boxed());
@@ -115,7 +115,7 @@ fn object(mut fields: Vec<Field>) -> BoxedStrategy<Value> {
 }
 
 fn json_value() -> impl Strategy<Value = Value> {
-    let leaf = select(ODDITIES).prop_map(|(_, json)| read(json));
+    let leaf = select(VALUES_OF_EVERY_TYPE).prop_map(|(_, json)| read(json));
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..3).prop_map(Value::from),
@@ -125,7 +125,7 @@ fn json_value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Labels or annotations, seldom with one among them that decides.
+/// Labels or annotations, in 3 of 10 cases with one that decides whether the pod is injected.
 fn map(plain: &'static [Row], deciding: &'static [Row]) -> BoxedStrategy<Value> {
     let pair = |rows| select(rows).prop_map(|(key, value): Row| (key.to_owned(), Value::from(value)));
     let plain = vec(pair(plain), 0..5).boxed();
@@ -160,7 +160,7 @@ fn any_field(chance: f64, rows: &'static [Row]) -> Field {
     option::weighted(chance, select(rows).prop_map(|(name, json)| (name.to_owned(), read(json)))).boxed()
 }
 
-/// The JSON of one row of a table, in which the name says nothing.
+/// The JSON of one row of a table whose names are empty.
 fn any_of(rows: &'static [Row]) -> BoxedStrategy<Value> {
     select(rows).prop_map(|(_, json)| read(json)).boxed()
 }
@@ -169,8 +169,8 @@ fn read(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"))
 }
 
-/// The JSON pointers to every value of the document but the whole.
-fn pointers(document: &Value, at: &str, found: &mut Vec<String>) {
+/// The JSON pointers to all values in the document, without the document itself.
+fn pointers(document: &Value, path: &str, paths: &mut Vec<String>) {
     let entries: Vec<(String, &Value)> = match document {
         Value::Object(map) => map.iter().map(|(k, v)| (k.replace('~', "~0").replace('/', "~1"), v)).collect(),
         Value::Array(list) => {
@@ -179,8 +179,8 @@ fn pointers(document: &Value, at: &str, found: &mut Vec<String>) {
         _ => vec![],
     };
     for (key, value) in entries {
-        let pointer = format!("{at}/{key}");
-        pointers(value, &pointer, found);
-        found.push(pointer);
+        let pointer = format!("{path}/{key}");
+        pointers(value, &pointer, paths);
+        paths.push(pointer);
     }
 }

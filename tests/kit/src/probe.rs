@@ -1,7 +1,7 @@
-//! What runs in the pods of the cluster suite: serves a text, or ends as it is told. One static file, std only.
+//! The program in the pods of the cluster suite: one static file that uses only std.
 //!
 //! `probe serve PORT TEXT` | `probe connect HOST PORT` | `probe exit CODE SECONDS` | `probe sleep` | `probe now`, which
-//! leaves the time, in seconds since 1970, as its last word. On SIGTERM it ends at once, with code 0.
+//! writes the time, in seconds since 1970, as its termination message. On SIGTERM it ends at once with code 0.
 
 use std::env;
 use std::io::{Read, Write};
@@ -24,12 +24,12 @@ fn main() -> ExitCode {
             }
         },
         ["exit", code, seconds] => {
-            thread::sleep(Duration::from_secs_f64(seconds.parse().expect("seconds are a number")));
-            ExitCode::from(code.parse::<u8>().expect("an exit code is at most 255"))
+            thread::sleep(Duration::from_secs_f64(seconds.parse().expect("SECONDS is a number")));
+            ExitCode::from(code.parse::<u8>().expect("CODE is at most 255"))
         }
         ["now"] => {
-            let since = SystemTime::UNIX_EPOCH.elapsed().expect("it is after 1970").as_secs_f64();
-            std::fs::write("/dev/termination-log", format!("{since:.6}")).expect("there is a termination message");
+            let since = SystemTime::UNIX_EPOCH.elapsed().expect("the clock is after 1970").as_secs_f64();
+            std::fs::write("/dev/termination-log", format!("{since:.6}")).expect("the container has a termination log");
             ExitCode::SUCCESS
         }
         ["sleep"] => loop {
@@ -44,15 +44,15 @@ fn main() -> ExitCode {
 
 fn serve(port: &str, text: &str) -> ExitCode {
     let listener =
-        TcpListener::bind(("0.0.0.0", port.parse().expect("a port is a number"))).expect("the port is free");
+        TcpListener::bind(("0.0.0.0", port.parse().expect("PORT is a number"))).expect("the port is free");
     for stream in listener.incoming().flatten() {
-        // A client that goes away early is no reason to end.
+        // A client may disconnect early.
         let _ = answer(stream, text);
     }
     ExitCode::SUCCESS
 }
 
-/// Every request gets the same answer, so its head is all that is read.
+/// Reads a request's head and sends the text. Every request gets the same response, so the rest of it is not read.
 fn answer(mut stream: TcpStream, text: &str) -> std::io::Result<()> {
     let mut head = Vec::new();
     let mut chunk = [0; 1024];
@@ -69,14 +69,14 @@ fn answer(mut stream: TcpStream, text: &str) -> std::io::Result<()> {
     )
 }
 
-// Process 1 of a container has no default action for a signal, and std offers no handler.
+// The kernel ignores SIGTERM for process 1 of a container unless there is a handler, and std cannot set one.
 unsafe extern "C" {
     fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
     fn _exit(code: i32) -> !;
 }
 
 extern "C" fn end(_: i32) {
-    // SAFETY: ends the process without running anything of it.
+    // SAFETY: _exit ends the process without running any more of its code.
     unsafe { _exit(0) }
 }
 

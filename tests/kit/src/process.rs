@@ -1,5 +1,10 @@
-//! A program of the package as a child: its log is kept, its address is found in the log, and it is killed on drop.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "only tests use it, and they fail by panicking")]
+//! A program of this package as a child process. Its log is collected, its address is read from the log, and it is killed on
+//! drop.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "only tests use this module, and they fail by panicking"
+)]
 
 use std::{
     io::{BufRead, BufReader},
@@ -12,7 +17,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A running program. Dropping it kills it and shows its log where the test failed.
+/// A running program. When this value is dropped, the program is killed; if the test has failed, its log is printed.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -31,20 +36,20 @@ struct LogText {
     ended: bool,
 }
 
-/// What takes longer than this on a busy machine does not happen at all.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough for every expected event on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Calls `probe` until it gives something.
+/// Calls `probe` until it returns a value.
 ///
 /// # Panics
-/// When that has not happened after 20 seconds: `what` was waited for.
+/// When it has returned none after 20 seconds. `what` names the expected event.
 pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
-        if let Some(found) = probe() {
-            return found;
+        if let Some(value) = probe() {
+            return value;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
+        assert!(Instant::now() < deadline, "not within {TIMEOUT:?}: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -52,10 +57,10 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
 // === impl Process ===
 
 impl Process {
-    /// Starts `command` and reads its standard error, where our programs log.
+    /// Starts `command` and reads its standard error, which has the log.
     ///
     /// # Panics
-    /// Where the program cannot be started.
+    /// When the program cannot be started.
     pub fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
@@ -71,7 +76,7 @@ impl Process {
     /// The first log line that contains `text`.
     ///
     /// # Panics
-    /// When it has not come after 20 seconds, or the program ended without it.
+    /// When no such line is logged within 20 seconds, or the program ends first.
     pub fn logged(&self, text: &str) -> String {
         self.log.wait_for(text)
     }
@@ -79,38 +84,38 @@ impl Process {
     /// The address after ` address=` in the first log line that has one.
     ///
     /// # Panics
-    /// As [`Self::logged`].
+    /// In the cases of [`Self::logged`].
     pub fn address(&self) -> SocketAddr {
         let line = self.logged(" address=");
         let address = line.split(" address=").nth(1).and_then(|rest| rest.split_whitespace().next());
         address.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address in {line:?}"))
     }
 
-    /// Everything logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         self.log.text.lock().unwrap().lines.join("\n")
     }
 
-    /// Process id.
+    /// The process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Sends SIGTERM and waits for the end: its status, and how long it took.
+    /// Sends SIGTERM and waits for the end. Returns the exit status and the time until the end.
     ///
     /// # Panics
     /// When the program still runs after 20 seconds.
     pub fn terminate(mut self) -> (ExitStatus, Duration) {
-        let asked = Instant::now();
+        let sent = Instant::now();
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         let status = eventually("the program's end", || self.child.try_wait().unwrap());
-        (status, asked.elapsed())
+        (status, sent.elapsed())
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only where the program has ended already.
+        // Both fail only if the program has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
@@ -132,12 +137,12 @@ impl Log {
     }
 
     fn wait_for(&self, text: &str) -> String {
-        let found = |log: &LogText| log.lines.iter().find(|line| line.contains(text)).cloned();
-        let waiting = |log: &mut LogText| found(log).is_none() && !log.ended;
-        let (log, _) = self.grown.wait_timeout_while(self.text.lock().unwrap(), PATIENCE, waiting).unwrap();
-        let found = found(&log);
-        // Released first: the process shows its log on the way out of a panic.
+        let matching = |log: &LogText| log.lines.iter().find(|line| line.contains(text)).cloned();
+        let waiting = |log: &mut LogText| matching(log).is_none() && !log.ended;
+        let (log, _) = self.grown.wait_timeout_while(self.text.lock().unwrap(), TIMEOUT, waiting).unwrap();
+        let line = matching(&log);
+        // The lock is released first, because a panic drops the process, which then prints its log.
         drop(log);
-        found.unwrap_or_else(|| panic!("the program did not log {text:?}"))
+        line.unwrap_or_else(|| panic!("the program did not log {text:?}"))
     }
 }

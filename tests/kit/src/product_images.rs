@@ -1,5 +1,5 @@
-//! Both programs as images for the node: the files that the Dockerfile takes, by its own script and lists, from what
-//! `make images` has built.
+//! Images of both programs for the node: the files of the Dockerfile, collected by the Dockerfile's own script and lists from
+//! what `make images` has built.
 
 use std::{
     fs,
@@ -12,23 +12,23 @@ use fake_nvml::Scenario;
 
 use crate::cluster::{File, Image, PROBE};
 
-/// The server's image, by the name that the manifests give it.
+/// The server's image, with the name in the manifests.
 ///
 /// # Errors
-/// When it is not built, or a library of the list is not on this machine.
+/// When the server is not built, or a library of the list is missing on this machine.
 pub fn server(folder: &Path) -> Result<Image> {
     image("server", "vdi-metrics", "target/release", folder)
 }
 
-/// The sidecar's image, by the name that is the default, with nothing of a GPU in it.
+/// The sidecar's image, with its default name and without a GPU driver.
 ///
 /// # Errors
-/// As for the server.
+/// When the sidecar is not built, or a library of the list is missing on this machine.
 pub fn sidecar(folder: &Path) -> Result<Image> {
     image("sidecar", "vdi-metrics-sidecar", "target/sidecar", folder)
 }
 
-/// Adds what a GPU node mounts into a container: the driver's library, here the fake one.
+/// Adds the file that a GPU node mounts into a container: the driver's library, here the fake one.
 ///
 /// # Errors
 /// When the library cannot be built.
@@ -45,21 +45,21 @@ pub fn with_gpus(mut image: Image, scenario: &Scenario, folder: &Path) -> Result
     Ok(image)
 }
 
-/// An image that does what `probe.rs` says, its program at a path of one's own.
+/// An image with the program of `probe.rs` at the path `program`.
 #[must_use]
 pub fn probe(name: &str, program: &str) -> Image {
     let files = vec![File { at: program.into(), from: PROBE.into(), mode: 0o755 }];
     Image { name: name.into(), files, entrypoint: vec![program.into()], user: USER, env: vec![] }
 }
 
-/// Of the repository.
+/// The root of the repository.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 fn image(name: &str, program: &str, built: &str, folder: &Path) -> Result<Image> {
     let folder = folder.join(name);
-    // Of an earlier run, or not there.
+    // The folder exists only if an earlier run has left it.
     let _ = fs::remove_dir_all(&folder);
     let script = root().join("images/rootfs");
     let mut layout = Command::new(&script);
@@ -89,5 +89,5 @@ fn collect(folder: &Path, at: &Path, files: &mut Vec<File>) -> Result<()> {
     Ok(())
 }
 
-/// As in the Dockerfile.
+/// The user ID in the Dockerfile.
 const USER: u32 = 65532;

@@ -1,5 +1,5 @@
-//! A serving certificate for loopback and the only client that trusts it. Made anew for each test: no key is ever in
-//! the tree.
+//! A server certificate for loopback, and the client that trusts it. Every test generates a new one, so no key is in the
+//! repository.
 
 use std::{
     fs, io,
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::http::{self, Response};
 
-/// A self-signed pair as two PEM files, as a mounted Secret has them.
+/// A self-signed certificate and its key, in two PEM files with the names in a mounted Secret.
 #[derive(Debug)]
 pub struct Certificate {
     folder: TempDir,
@@ -25,18 +25,18 @@ pub struct Certificate {
 // === impl Certificate ===
 
 impl Certificate {
-    /// Makes a pair for 127.0.0.1.
+    /// Generates a certificate for 127.0.0.1.
     ///
     /// # Errors
-    /// Where the files cannot be written.
+    /// When the files cannot be written.
     pub fn for_loopback() -> anyhow::Result<Self> {
         Self::in_folder(&std::env::temp_dir())
     }
 
-    /// As [`Self::for_loopback`], with the files in a folder in this one.
+    /// Like [`Self::for_loopback`], with the files in a new folder in `parent`.
     ///
     /// # Errors
-    /// Where the files cannot be written.
+    /// When the files cannot be written.
     pub fn in_folder(parent: &Path) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir_in(parent)?;
         let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
@@ -45,22 +45,22 @@ impl Certificate {
         Ok(Self { folder, trusted: pair.cert.der().clone() })
     }
 
-    /// PEM file of the chain.
+    /// The PEM file of the certificate.
     #[must_use]
     pub fn cert(&self) -> PathBuf {
         self.folder.path().join("tls.crt")
     }
 
-    /// PEM file of the private key.
+    /// The PEM file of the private key.
     #[must_use]
     pub fn key(&self) -> PathBuf {
         self.folder.path().join("tls.key")
     }
 
-    /// Connects to a server that has to show this certificate.
+    /// Connects to a server and accepts only this certificate.
     ///
     /// # Errors
-    /// Where nobody listens; the handshake itself happens with the first byte.
+    /// When no server listens. The TLS handshake follows with the first byte.
     pub fn connect(&self, address: SocketAddr) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.trusted.clone()).map_err(io::Error::other)?;
@@ -77,7 +77,7 @@ impl Certificate {
     /// `GET path` over TLS.
     ///
     /// # Errors
-    /// Where there is no answer.
+    /// When the server does not answer.
     pub fn get(&self, address: SocketAddr, path: &str) -> io::Result<Response> {
         let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
         http::exchange(self.connect(address)?, &head)
@@ -86,7 +86,7 @@ impl Certificate {
     /// `POST path` over TLS.
     ///
     /// # Errors
-    /// Where there is no answer.
+    /// When the server does not answer.
     pub fn post(
         &self,
         address: SocketAddr,

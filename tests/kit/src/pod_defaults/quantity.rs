@@ -1,19 +1,20 @@
-//! Kubernetes quantities, read and written as `apimachinery/pkg/api/resource` does; not by the code that is tested with it.
+//! Kubernetes quantities, parsed and formatted as in `apimachinery/pkg/api/resource`. This code is independent of the product's
+//! code, because tests compare the two.
 
 use serde_json::Value;
 
-/// A quantity as the API server writes it, or as it stands where it is none.
+/// The canonical form of a quantity. A value that is not a quantity is returned unchanged.
 pub(super) fn canonical(quantity: &Value) -> Value {
     let text = quantity.as_str().map_or_else(|| quantity.to_string(), str::to_owned);
     let Some((nano, form)) = parse(&text) else { return quantity.clone() };
-    // A resource list is rounded up to a thousandth.
+    // The API server rounds the amounts of a resource list up to a thousandth.
     let milli = nano.div_euclid(1_000_000) + i128::from(nano.rem_euclid(1_000_000) != 0);
-    let (whole, rest) = (milli / 1000, milli % 1000);
+    let (units, rest) = (milli / 1000, milli % 1000);
     match form {
         _ if rest != 0 => format!("{milli}m"),
-        Form::Binary if whole >= 1024 => scaled(whole, 1024, &["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]),
-        Form::Exponent => scaled(whole, 1000, &["", "e3", "e6", "e9", "e12", "e15", "e18"]),
-        Form::Binary | Form::Decimal => scaled(whole, 1000, &["", "k", "M", "G", "T", "P", "E"]),
+        Form::Binary if units >= 1024 => scaled(units, 1024, &["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]),
+        Form::Exponent => scaled(units, 1000, &["", "e3", "e6", "e9", "e12", "e15", "e18"]),
+        Form::Binary | Form::Decimal => scaled(units, 1000, &["", "k", "M", "G", "T", "P", "E"]),
     }
     .into()
 }
@@ -33,24 +34,24 @@ fn scaled(mut number: i128, base: i128, suffixes: &[&str]) -> String {
     format!("{number}{}", suffixes[step])
 }
 
-/// In thousand-millionths.
+/// The amount in billionths, and the quantity's form.
 pub(super) fn parse(text: &str) -> Option<(i128, Form)> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty() {
+    let (integer, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if integer.is_empty() && fraction.is_empty() {
         return None;
     }
-    let digits = format!("{whole}{fraction}").parse::<i128>().ok()?;
+    let digits = format!("{integer}{fraction}").parse::<i128>().ok()?;
     let (scale, form) = match suffix {
         "Ki" | "Mi" | "Gi" | "Ti" | "Pi" | "Ei" => {
             let power = "KMGTPE".find(&suffix[..1])? + 1;
             (1_000_000_000 * 1024_i128.pow(u32::try_from(power).ok()?), Form::Binary)
         }
         _ => {
-            let known =
+            let step =
                 ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"].iter().position(|known| *known == suffix);
-            let (power, form) = match known {
+            let (power, form) = match step {
                 Some(step) => (i32::try_from(step).ok()? * 3 - 9, Form::Decimal),
                 None => (suffix.strip_prefix(['e', 'E'])?.parse().ok()?, Form::Exponent),
             };
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities_are_written_as_kubernetes_does() {
+    fn quantities_are_formatted_as_in_kubernetes() {
         for (text, expected) in [
             ("0.1", "100m"),
             ("1000m", "1"),

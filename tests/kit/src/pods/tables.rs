@@ -1,4 +1,4 @@
-//! What pods at random are made of: names or keys, and JSON or, of labels and annotations, text.
+//! The values of random pods: a name or key, and JSON. Labels and annotations have plain text instead of JSON.
 
 pub(super) type Row = (&'static str, &'static str);
 
@@ -16,6 +16,7 @@ pub(super) const LABELS: &[Row] = &[
     ("prometheus.io/scrape", "true"),
 ];
 
+/// Labels that decide whether a pod is injected.
 pub(super) const DECIDING_LABELS: &[Row] = &[
     ("vdi-metrics.io/inject", "disabled"),
     ("vdi-metrics.io/inject", "Disabled"),
@@ -68,6 +69,7 @@ pub(super) const ANNOTATIONS: &[Row] = &[
     ("openshift.io/scc", "restricted-v2"),
 ];
 
+/// Annotations that decide whether a pod is injected.
 pub(super) const DECIDING_ANNOTATIONS: &[Row] = &[
     ("vdi-metrics.io/inject", "disabled"),
     ("vdi-metrics.io/inject", "enabled"),
@@ -77,8 +79,8 @@ pub(super) const DECIDING_ANNOTATIONS: &[Row] = &[
     ("kubernetes.io/config.mirror", "f00"),
 ];
 
-/// Fields of the spec that decide.
-pub(super) const DECIDING: &[Row] = &[
+/// Fields of the spec that prevent injection.
+pub(super) const DECIDING_FIELDS: &[Row] = &[
     ("hostNetwork", "true"),
     ("os", r#"{"name": "windows"}"#),
     ("nodeSelector", r#"{"kubernetes.io/os": "windows"}"#),
@@ -87,7 +89,8 @@ pub(super) const DECIDING: &[Row] = &[
     ("volumes", r#"[{"name": "vdi-metrics", "emptyDir": {}}]"#),
 ];
 
-pub(super) const INDIFFERENT: &[Row] = &[
+/// Fields of the spec that do not prevent injection.
+pub(super) const OTHER_FIELDS: &[Row] = &[
     ("hostNetwork", "false"),
     ("os", r#"{"name": "linux"}"#),
     ("nodeSelector", r#"{"kubernetes.io/os": "linux", "gpu": "yes"}"#),
@@ -220,7 +223,7 @@ pub(super) const POD_RESOURCES: &[Row] = &[
     ("", r#"{"limits": {"hugepages-2Mi": "4Mi"}}"#),
 ];
 
-/// What a later release may bring, and what could be taken for something of ours where it is not.
+/// Fields that a later release may add, and known names at levels where they have no meaning.
 pub(super) const UNKNOWN: &[Row] = &[
     ("futureNumber", "\"\u{e000}123456789012345678901234567890.5\""),
     ("futureExponent", "\"\u{e000}1E400\""),
@@ -234,8 +237,8 @@ pub(super) const UNKNOWN: &[Row] = &[
     ("managedFields", r#"[{"fieldsV1": {"f:metadata": {"f:labels": {}}}}]"#),
 ];
 
-/// One value of each kind.
-pub(super) const ODDITIES: &[Row] = &[
+/// Values of every JSON type.
+pub(super) const VALUES_OF_EVERY_TYPE: &[Row] = &[
     ("", "null"),
     ("", "true"),
     ("", "7"),

@@ -1,5 +1,5 @@
-// Package cards is what both programs of this module know of a node's fake cards: for each a file UUID.json with what
-// the fake driver shows to a process that has this card alone.
+// Package cards has what both programs of this module share about a node's fake GPUs. Each GPU has a file UUID.json with
+// what the fake driver reports to a process that has only this GPU.
 package cards
 
 import (
@@ -11,23 +11,23 @@ import (
 	"path/filepath"
 )
 
-// Node is what the one who starts a program tells it.
+// Node has the arguments of a program's command line.
 type Node struct {
-	UUIDs   []string
-	folder  string
-	given   string
-	library string
+	UUIDs     []string
+	folder    string
+	scenarios string
+	library   string
 }
 
-// Given is what a container gets with its cards.
-type Given struct {
-	// Mounts is read-only paths of the node by paths of the container.
+// Edits are the changes to a container that gets GPUs.
+type Edits struct {
+	// Mounts maps paths in the container to paths on the node. All mounts are read-only.
 	Mounts   map[string]string
 	Variable string
 	Value    string
 }
 
-// A file of the fake driver, as far as the work here needs to know it.
+// scenario has the fields of a fake driver's file that this package needs.
 type scenario struct {
 	DriverVersion string            `json:"driver_version,omitempty"`
 	Devices       []json.RawMessage `json:"devices"`
@@ -40,60 +40,60 @@ const (
 	scenarioVariable    = "FAKE_NVML_SCENARIO"
 )
 
-// Parse reads the command line, on which the flags of the program itself have been declared: the cards are its arguments.
+// Parse reads the command line. A program declares its own flags before. The arguments are the UUIDs of the GPUs.
 func Parse() Node {
 	var node Node
-	flag.StringVar(&node.folder, "cards", "", "the folder of the cards' files")
-	flag.StringVar(&node.given, "given", "", "a folder of this program's own, for what containers get")
+	flag.StringVar(&node.folder, "cards", "", "the folder with the GPUs' files")
+	flag.StringVar(&node.scenarios, "scenarios", "", "the folder for the scenarios of containers; no other program may use it")
 	flag.StringVar(&node.library, "library", "", "the fake driver's library")
 	flag.Parse()
 	node.UUIDs = flag.Args()
 	return node
 }
 
-// Name is the marketing name of a card.
+// Name returns the marketing name of a GPU.
 func (n Node) Name(uuid string) (string, error) {
-	alone, err := n.read(uuid)
+	single, err := n.read(uuid)
 	if err != nil {
 		return "", err
 	}
 	var card struct {
 		Name string `json:"name"`
 	}
-	return card.Name, json.Unmarshal(alone.Devices[0], &card)
+	return card.Name, json.Unmarshal(single.Devices[0], &card)
 }
 
-// Give lays out the cards for a container; what was laid out under this name before is replaced.
-func (n Node) Give(name string, uuids []string) (Given, error) {
-	var together scenario
+// Allocate writes the scenario of a container with these GPUs. It replaces the scenario with the same name.
+func (n Node) Allocate(name string, uuids []string) (Edits, error) {
+	var combined scenario
 	for _, uuid := range uuids {
-		alone, err := n.read(uuid)
+		single, err := n.read(uuid)
 		if err != nil {
-			return Given{}, err
+			return Edits{}, err
 		}
-		together.DriverVersion = alone.DriverVersion
-		together.Devices = append(together.Devices, alone.Devices...)
+		combined.DriverVersion = single.DriverVersion
+		combined.Devices = append(combined.Devices, single.Devices...)
 	}
 	folder := n.folderOf(name)
 	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return Given{}, err
+		return Edits{}, err
 	}
-	given := Given{
-		// The folder and not the file: a mounted file that is replaced is never seen.
+	edits := Edits{
+		// The folder is mounted and not the file, because a container does not see a mounted file's replacement.
 		Mounts:   map[string]string{libraryInContainer: n.library, scenarioInContainer: folder},
 		Variable: scenarioVariable,
 		Value:    scenarioInContainer + "/" + scenarioFile,
 	}
-	return given, Replace(filepath.Join(folder, scenarioFile), together)
+	return edits, Replace(filepath.Join(folder, scenarioFile), combined)
 }
 
-// TakeBack forgets what was given under a name, if anything was.
-func (n Node) TakeBack(name string) error {
+// Release removes the scenario with this name, if it exists.
+func (n Node) Release(name string) error {
 	return os.RemoveAll(n.folderOf(name))
 }
 
 func (n Node) folderOf(name string) string {
-	return filepath.Join(n.given, name)
+	return filepath.Join(n.scenarios, name)
 }
 
 func (n Node) read(uuid string) (scenario, error) {
@@ -102,17 +102,17 @@ func (n Node) read(uuid string) (scenario, error) {
 	if err != nil {
 		return scenario{}, err
 	}
-	var alone scenario
-	if err := json.Unmarshal(text, &alone); err != nil {
+	var single scenario
+	if err := json.Unmarshal(text, &single); err != nil {
 		return scenario{}, fmt.Errorf("%s: %w", path, err)
 	}
-	if len(alone.Devices) != 1 {
-		return scenario{}, fmt.Errorf("%s: %d cards", path, len(alone.Devices))
+	if len(single.Devices) != 1 {
+		return scenario{}, fmt.Errorf("%s: %d devices, expected 1", path, len(single.Devices))
 	}
-	return alone, nil
+	return single, nil
 }
 
-// Replace writes a file in one step, so that nobody reads half of it.
+// Replace writes a file in one step, so that a reader never sees a partial file.
 func Replace(path string, content any) error {
 	text, err := json.Marshal(content)
 	if err != nil {
@@ -125,13 +125,13 @@ func Replace(path string, content any) error {
 	return os.Rename(next, path)
 }
 
-// Must ends the program at what it cannot work without.
+// Must returns the value, or ends the program if there is an error.
 func Must[T any](value T, err error) T {
 	Check(err)
 	return value
 }
 
-// Check is Must of what has no value.
+// Check ends the program if there is an error.
 func Check(err error) {
 	if err != nil {
 		log.Fatal(err)

@@ -1,5 +1,5 @@
-// A device plugin for fake cards under the name of the real resource: a container that asks for one gets the fake driver's
-// library, a scenario of exactly its cards, and the variable with which the real plugin names them.
+// A device plugin for fake GPUs, with the name of the real resource. A container that requests a GPU gets the fake driver's
+// library, a scenario with exactly its GPUs, and the variable in which the real plugin lists their UUIDs.
 package main
 
 import (
@@ -36,7 +36,7 @@ func main() {
 	log.Fatal(server.Serve(listener))
 }
 
-// The kubelet calls back while it is being told, so the socket is open by then.
+// register runs after the socket is open, because the kubelet calls the plugin during the registration.
 func register() {
 	kubelet := cards.Must(grpc.NewClient("unix://"+api.KubeletSocket, grpc.WithTransportCredentials(insecure.NewCredentials())))
 	request := api.RegisterRequest{Version: api.Version, Endpoint: socket, ResourceName: resourceName}
@@ -64,15 +64,15 @@ func (p *plugin) Allocate(_ context.Context, request *api.AllocateRequest) (*api
 	var answer api.AllocateResponse
 	for _, container := range request.ContainerRequests {
 		uuids := strings.Join(container.DevicesIds, ",")
-		given, err := p.node.Give(uuids, container.DevicesIds)
+		edits, err := p.node.Allocate(uuids, container.DevicesIds)
 		if err != nil {
 			return nil, err
 		}
 		log.Printf("Allocated %s", uuids)
 		response := api.ContainerAllocateResponse{
-			Envs: map[string]string{"NVIDIA_VISIBLE_DEVICES": uuids, given.Variable: given.Value},
+			Envs: map[string]string{"NVIDIA_VISIBLE_DEVICES": uuids, edits.Variable: edits.Value},
 		}
-		for at, from := range given.Mounts {
+		for at, from := range edits.Mounts {
 			response.Mounts = append(response.Mounts, &api.Mount{HostPath: from, ContainerPath: at, ReadOnly: true})
 		}
 		answer.ContainerResponses = append(answer.ContainerResponses, &response)

@@ -1,5 +1,5 @@
-// A DRA driver for fake cards under the name of the real one: it publishes them, and gives a claim's containers the fake
-// driver's library, a scenario of exactly the claim's cards, and the metadata files of KEP-5304.
+// A DRA driver for fake GPUs, with the name of the real driver. It publishes the GPUs, and a claim's containers get the fake
+// driver's library, a scenario with exactly the claim's GPUs, and the metadata files of KEP-5304.
 package main
 
 import (
@@ -33,15 +33,15 @@ const (
 type driver struct {
 	node cards.Node
 	cdi  string
-	// The published cards, by the names that allocations call them.
+	// The published GPUs and their UUIDs, by the device names in allocations.
 	devices map[string]resource.Device
 	uuids   map[string]string
 }
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", "", "credentials of the node")
+	kubeconfig := flag.String("kubeconfig", "", "the node's kubeconfig")
 	nodeName := flag.String("node", "", "the node's name")
-	cdiFolder := flag.String("cdi", "", "where the container runtime looks for CDI specifications")
+	cdiFolder := flag.String("cdi", "", "the folder in which the container runtime looks for CDI specifications")
 	node := cards.Parse()
 	driver := driver{node: node, cdi: *cdiFolder, devices: map[string]resource.Device{}, uuids: map[string]string{}}
 	var published []resource.Device
@@ -63,7 +63,7 @@ func main() {
 		kubeletplugin.KubeClient(client),
 		kubeletplugin.HealthService(false),
 		kubeletplugin.CDIDirectory(*cdiFolder),
-		// One object in each version, one after the other: a reader takes the first that it knows.
+		// The file has one object per version, one after the other. A reader uses the first version that it supports.
 		kubeletplugin.EnableDeviceMetadata(true, []schema.GroupVersion{v1beta1.SchemeGroupVersion, v1alpha1.SchemeGroupVersion}),
 	))
 	pool := resourceslice.Pool{Slices: []resourceslice.Slice{{Devices: published}}}
@@ -111,21 +111,22 @@ func (d *driver) prepare(claim *resource.ResourceClaim) (devices []kubeletplugin
 		})
 	}
 	log.Printf("Preparing %s/%s: %v", claim.Namespace, claim.Name, uuids)
-	given, err := d.node.Give(string(claim.UID), uuids)
+	edits, err := d.node.Allocate(string(claim.UID), uuids)
 	if err != nil {
 		return nil, err
 	}
-	return devices, d.specify(claim.UID, given)
+	return devices, d.writeSpecification(claim.UID, edits)
 }
 
-// The container runtime keeps what it has read of a specification, so no two claims share a name.
-func (d *driver) specify(claim types.UID, given cards.Given) (err error) {
-	edits := cdi.ContainerEdits{Env: []string{given.Variable + "=" + given.Value}}
-	for at, from := range given.Mounts {
+// writeSpecification writes the CDI specification of a claim. Every claim has its own name, because the container runtime
+// caches specifications.
+func (d *driver) writeSpecification(claim types.UID, edits cards.Edits) (err error) {
+	container := cdi.ContainerEdits{Env: []string{edits.Variable + "=" + edits.Value}}
+	for at, from := range edits.Mounts {
 		mount := cdi.Mount{HostPath: from, ContainerPath: at, Options: []string{"ro", "bind"}}
-		edits.Mounts = append(edits.Mounts, &mount)
+		container.Mounts = append(container.Mounts, &mount)
 	}
-	spec := cdi.Spec{Kind: cdiKind, Devices: []cdi.Device{{Name: string(claim), ContainerEdits: edits}}}
+	spec := cdi.Spec{Kind: cdiKind, Devices: []cdi.Device{{Name: string(claim), ContainerEdits: container}}}
 	if spec.Version, err = cdi.MinimumRequiredVersion(&spec); err != nil {
 		return err
 	}
@@ -139,7 +140,7 @@ func (d *driver) specification(claim types.UID) string {
 func (d *driver) UnprepareResourceClaims(_ context.Context, claims []kubeletplugin.NamespacedObject) (map[types.UID]error, error) {
 	results := map[types.UID]error{}
 	for _, claim := range claims {
-		results[claim.UID] = errors.Join(os.RemoveAll(d.specification(claim.UID)), d.node.TakeBack(string(claim.UID)))
+		results[claim.UID] = errors.Join(os.RemoveAll(d.specification(claim.UID)), d.node.Release(string(claim.UID)))
 		log.Printf("Unprepared %s/%s: %v", claim.Namespace, claim.Name, results[claim.UID])
 	}
 	return results, nil
@@ -152,7 +153,7 @@ func (d *driver) HandleError(_ context.Context, err error, message string) {
 	}
 }
 
-// Never called: the service is off.
+// WatchHealthStatus is never called, because the health service is disabled.
 func (d *driver) WatchHealthStatus(context.Context, chan<- kubeletplugin.DeviceHealthReport) error {
 	return kubeletplugin.ErrHealthNotSupported
 }

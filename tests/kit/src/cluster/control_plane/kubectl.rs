@@ -32,9 +32,9 @@ impl Kubectl {
     #[must_use]
     pub fn command_line(&self) -> String {
         let command = self.command();
-        let words = std::iter::once(command.get_program()).chain(command.get_args());
-        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
-        format!("{} --kubeconfig {}", words.join(" "), self.kubeconfig.display())
+        let parts = std::iter::once(command.get_program()).chain(command.get_args());
+        let parts: Vec<_> = parts.map(|part| part.to_string_lossy()).collect();
+        format!("{} --kubeconfig {}", parts.join(" "), self.kubeconfig.display())
     }
 
     /// Applies the objects of a YAML text.

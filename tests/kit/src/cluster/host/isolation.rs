@@ -196,8 +196,8 @@ fn set_up_namespaces(dir: &Path) -> Result<()> {
 }
 
 fn run(command: &str) -> Result<()> {
-    let mut words = command.split(' ');
-    output(Command::new(words.next().unwrap_or_default()).args(words)).map(drop)
+    let mut parts = command.split(' ');
+    output(Command::new(parts.next().unwrap_or_default()).args(parts)).map(drop)
 }
 
 fn exit_code(status: ExitStatus) -> ExitCode {

@@ -44,7 +44,7 @@ impl Devices {
             let mut command = killed_with_parent(&assets.binary(program));
             command.args(flags).args([
                 format!("--cards={}", cards.display()),
-                format!("--given={}", cluster.dir.join("state").join(program).display()),
+                format!("--scenarios={}", cluster.dir.join("state").join(program).display()),
                 format!("--library={}", library.display()),
             ]);
             command.args(uuids);
