@@ -8,12 +8,12 @@
 )]
 
 mod admission;
-mod algebra;
 mod cli;
-mod hostile;
 mod house;
+mod invalid_input;
 mod manifests;
 mod policy;
+mod properties;
 mod reference;
 mod server;
 mod sidecar;

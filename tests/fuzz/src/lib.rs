@@ -5,8 +5,8 @@
 //! on. Without them the seeds are all that is mutated.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "only tests use it, and they fail by panicking")]
 
+mod checks;
 mod guide;
-mod law;
 mod mutate;
 mod seeds;
 
@@ -17,8 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use checks::{Checks, Ending};
 use guide::Guide;
-use law::{Ending, Law};
 use mutate::Random;
 
 /// The law for whole documents is dear: what reaches nothing new is held to it one time in so many.
@@ -52,7 +52,7 @@ pub struct Report {
 /// # Panics
 /// Where the file cannot be written.
 pub fn run(inputs: usize, seed: u64) -> Result<Report, PathBuf> {
-    let (mut random, mut guide, law, began) = (Random(seed), Guide::new(), Law::new(), Instant::now());
+    let (mut random, mut guide, law, began) = (Random(seed), Guide::new(), Checks::new(), Instant::now());
     let (mut corpus, mut report) = (seeds::reviews(&law), Report::default());
     let seeds = corpus.len();
     for number in 0..inputs {

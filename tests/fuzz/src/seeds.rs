@@ -2,26 +2,26 @@
 
 use std::{fs, path::Path};
 
-use kit::pods;
+use kit::random_pods;
 use proptest::{
     strategy::{Strategy, ValueTree},
     test_runner::TestRunner,
 };
 use serde_json::Value;
 
-use crate::law::{LIMITED, Law};
+use crate::checks::{Checks, LIMITED};
 
 /// Pods at random beside those of `tests/pods`.
 const AT_RANDOM: usize = 150;
 
 /// The reviews of all of them, before and after the sidecar is there.
-pub(crate) fn reviews(law: &Law) -> Vec<Vec<u8>> {
+pub(crate) fn reviews(law: &Checks) -> Vec<Vec<u8>> {
     let mut runner = TestRunner::deterministic();
-    let strategy = pods::damaged();
+    let strategy = random_pods::possibly_invalid();
     let at_random = (0..AT_RANDOM).map(|_| strategy.new_tree(&mut runner).expect("a pod").current());
     let before: Vec<_> = written().into_iter().chain(at_random).map(|pod| review(&pod)).collect();
     let after = before.iter().filter_map(|review| law.injected(review)).map(|pod| review(&pod)).collect();
-    [before, after].concat().iter().map(|review| pods::text(review).into_bytes()).collect()
+    [before, after].concat().iter().map(|review| random_pods::text(review).into_bytes()).collect()
 }
 
 fn written() -> Vec<Value> {

@@ -45,7 +45,7 @@ pub struct Answer {
 
 /// The parts of a pod that the webhook may add or change.
 #[derive(Debug)]
-pub struct Ours<'a> {
+pub struct OwnedFields<'a> {
     /// The keys of labels and annotations.
     pub keys: &'a [&'a str],
     /// The name of the sidecar's container.
@@ -106,7 +106,7 @@ impl Answer {
     /// # Panics
     /// When the patch does not apply, when an operation is not an addition, and when it changes what the webhook does not own.
     #[must_use]
-    pub fn applied(&self, pod: &Value, ours: &Ours<'_>) -> Value {
+    pub fn applied(&self, pod: &Value, ours: &OwnedFields<'_>) -> Value {
         self.patch
             .iter()
             .flat_map(|patch| patch.iter())
@@ -126,9 +126,9 @@ fn decoded(patch: &str, kind: &Value) -> Patch {
     Patch(operations)
 }
 
-// === impl Ours ===
+// === impl OwnedFields ===
 
-impl Ours<'_> {
+impl OwnedFields<'_> {
     /// Checks one operation. It may add missing parents, map entries with the webhook's keys, items at the end of lists, and
     /// fields of the sidecar's container.
     fn check_addition(&self, operation: &PatchOperation, pod: &Value) {

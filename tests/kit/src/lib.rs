@@ -6,9 +6,9 @@ pub mod desktop;
 pub mod exposition;
 pub mod http;
 pub mod pod_defaults;
-pub mod pods;
 pub mod process;
 pub mod product_images;
+pub mod random_pods;
 pub mod tls;
 
 pub use tempfile;

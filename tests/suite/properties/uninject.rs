@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use kit::pods;
+use kit::random_pods;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use vdi_metrics::{
@@ -34,11 +34,11 @@ fn is_free_of_us(pod: &Value) -> bool {
 
 proptest! {
     #[test]
-    fn uninject_undoes_inject(mut pod in pods::sound(), configuration in 0..CONFIGURATIONS.len(), yaml in any::<bool>()) {
+    fn uninject_undoes_inject(mut pod in random_pods::valid(), configuration in 0..CONFIGURATIONS.len(), yaml in any::<bool>()) {
         prop_assume!(is_free_of_us(&pod));
         pod["apiVersion"] = json!("v1");
         pod["kind"] = json!("Pod");
-        let manifest = if yaml { serde_saphyr::to_string(&pod).unwrap() } else { pods::text(&pod) };
+        let manifest = if yaml { serde_saphyr::to_string(&pod).unwrap() } else { random_pods::text(&pod) };
         // No YAML document has this character, written as such; JSON has it.
         let manifest = manifest.replace('\u{7f}', "");
         let config = tempfile::NamedTempFile::new().unwrap();

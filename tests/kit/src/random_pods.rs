@@ -16,7 +16,7 @@ type Field = BoxedStrategy<Option<(String, Value)>>;
 const NUMBER: char = '\u{e000}';
 
 /// A pod that the API server accepts.
-pub fn sound() -> BoxedStrategy<Value> {
+pub fn valid() -> BoxedStrategy<Value> {
     object(vec![
         field(0.1, "apiVersion", just(json!("v1"))),
         field(
@@ -42,9 +42,9 @@ pub fn sound() -> BoxedStrategy<Value> {
 }
 
 /// A pod in which one value may have a wrong type.
-pub fn damaged() -> BoxedStrategy<Value> {
+pub fn possibly_invalid() -> BoxedStrategy<Value> {
     let damage = (any::<prop::sample::Index>(), select(VALUES_OF_EVERY_TYPE));
-    (sound(), option::weighted(0.3, damage))
+    (valid(), option::weighted(0.3, damage))
         .prop_map(|(mut pod, damage)| {
             if let Some((index, (_, json))) = damage {
                 let mut paths = vec![];

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use kit::answer::{Answer, Ours};
+use kit::answer::{Answer, OwnedFields};
 use serde_json::Value;
 use vdi_metrics::{
     admission::{
@@ -22,7 +22,7 @@ pub(crate) enum Ending {
 }
 
 #[derive(Debug)]
-pub(crate) struct Law {
+pub(crate) struct Checks {
     injectors: [Injector; 2],
     namespaces: Namespaces,
 }
@@ -32,7 +32,7 @@ pub(crate) const LIMITED: &str = "limited";
 
 const OTHERWISE: &str = "{sidecar: {mode: container, imagePullSecrets: [ours]}, gpuAccess: runtime, scrapeAnnotations: auto, showUser: true}";
 
-const OURS: Ours<'_> = Ours {
+const OURS: OwnedFields<'_> = OwnedFields {
     keys: &[
         key::INJECTED,
         key::STATUS,
@@ -44,9 +44,9 @@ const OURS: Ours<'_> = Ours {
     container: CONTAINER,
 };
 
-// === impl Law ===
+// === impl Checks ===
 
-impl Law {
+impl Checks {
     pub(crate) fn new() -> Self {
         let otherwise = Settings::parse(OTHERWISE, Path::new("otherwise")).unwrap();
         let mut limited = Namespace::default();

@@ -1,16 +1,16 @@
-//! The algebra of injection over pods at random (`kit::pods`): whatever a pod is like and whatever is configured, what
+//! The algebra of injection over pods at random (`kit::random_pods`): whatever a pod is like and whatever is configured, what
 //! holds for one holds for all. `PROPTEST_CASES` raises the number of pods, 256 for each property.
 
-mod back;
 mod damage;
 mod sidecar;
+mod uninject;
 
 use std::{collections::BTreeMap, path::Path, sync::LazyLock};
 
 use kit::{
-    answer::{Answer, Ours, UID, review},
+    answer::{Answer, OwnedFields, UID, review},
     pod_defaults::{Qos, qos, stored},
-    pods,
+    random_pods,
 };
 use proptest::{
     prelude::*,
@@ -52,7 +52,7 @@ fn any_injector() -> impl Strategy<Value = &'static Injector> {
 
 const SCRAPE: [&str; 3] = ["prometheus.io/scrape", "prometheus.io/port", "prometheus.io/path"];
 
-const OURS: Ours<'_> = Ours {
+const OURS: OwnedFields<'_> = OwnedFields {
     keys: &[key::INJECTED, key::STATUS, key::CONFIG, SCRAPE[0], SCRAPE[1], SCRAPE[2]],
     container: CONTAINER,
 };
@@ -67,11 +67,11 @@ struct Admitted {
 
 /// One call, in which everything that holds for every call is looked at.
 fn admit(pod: &Value, injector: &Injector) -> Admitted {
-    let body = pods::text(&review(pod, "desktops"));
+    let body = random_pods::text(&review(pod, "desktops"));
     let admission = injector.admit(body.as_bytes(), &Namespaces::default()).unwrap();
     let answer = Answer::read(&admission.reply, UID);
     assert_eq!(answer.decision, admission.outcome.to_string());
-    let offline = injector.consider(pods::text(pod).as_bytes(), "desktops", &Namespaces::default());
+    let offline = injector.consider(random_pods::text(pod).as_bytes(), "desktops", &Namespaces::default());
     assert_eq!((offline.outcome, &offline.patch), (admission.outcome, &answer.patch), "consider and admit");
     let pod = answer.applied(pod, &OURS);
     Admitted { is_patched: answer.patch.is_some(), decision: answer.decision, warnings: answer.warnings, pod }
@@ -135,21 +135,21 @@ fn without_empty(mut pod: Value) -> Value {
 
 proptest! {
     #[test]
-    fn whatever_a_pod_is_like_its_answer_is_sound(pod in pods::damaged(), injector in any_injector()) {
+    fn whatever_a_pod_is_like_its_answer_is_sound(pod in random_pods::possibly_invalid(), injector in any_injector()) {
         let once = admit(&pod, injector);
         let twice = admit(&once.pod, injector);
         prop_assert!(!twice.is_patched, "{} then {}: {}", once.decision, twice.decision, twice.pod);
     }
 
     #[test]
-    fn what_is_not_ours_is_unchanged(pod in pods::sound(), injector in any_injector()) {
+    fn what_is_not_ours_is_unchanged(pod in random_pods::valid(), injector in any_injector()) {
         let once = admit(&pod, injector);
         let rest = without_empty(without_ours(once.pod, &pod, injector));
         prop_assert_eq!(rest, without_empty(pod), "{}", once.decision);
     }
 
     #[test]
-    fn a_skip_adds_its_reason_and_nothing_else(pod in pods::sound(), injector in any_injector()) {
+    fn a_skip_adds_its_reason_and_nothing_else(pod in random_pods::valid(), injector in any_injector()) {
         let once = admit(&pod, injector);
         if once.decision != "injected" {
             let mut expected = pod.clone();
@@ -161,7 +161,7 @@ proptest! {
     }
 
     #[test]
-    fn what_the_api_server_stored_is_not_injected_again(pod in pods::sound(), injector in any_injector()) {
+    fn what_the_api_server_stored_is_not_injected_again(pod in random_pods::valid(), injector in any_injector()) {
         // The first call sees a defaulted pod already; goldens and the CLI do not.
         for pod in [pod.clone(), stored(&pod)] {
             let once = admit(&pod, injector);
@@ -172,21 +172,21 @@ proptest! {
 
     /// What people see in one piece.
     #[test]
-    fn a_warning_is_a_short_line(pod in pods::sound(), injector in any_injector()) {
+    fn a_warning_is_a_short_line(pod in random_pods::valid(), injector in any_injector()) {
         let Admitted { warnings, .. } = admit(&pod, injector);
         let is_short = |warning: &String| warning.chars().count() <= 120 && !warning.contains(char::is_control);
         prop_assert!(warnings.iter().all(is_short), "{:?}", warnings);
     }
 
     #[test]
-    fn the_quality_of_service_is_kept(pod in pods::sound(), injector in any_injector()) {
+    fn the_quality_of_service_is_kept(pod in random_pods::valid(), injector in any_injector()) {
         let (before, after) = (qos(&pod), qos(&admit(&pod, injector).pod));
         let kept = after == before || (before, after) == (Qos::BestEffort, Qos::Burstable);
         prop_assert!(kept, "{:?} became {:?}", before, after);
     }
 
     #[test]
-    fn the_sidecar_takes_nothing_from_the_desktop(pod in pods::sound(), injector in any_injector()) {
+    fn the_sidecar_takes_nothing_from_the_desktop(pod in random_pods::valid(), injector in any_injector()) {
         let once = admit(&pod, injector);
         if once.decision == "injected" {
             let stored = stored(&once.pod);
@@ -197,7 +197,7 @@ proptest! {
 
     #[test]
     fn what_others_broke_is_put_back(
-        pod in pods::sound(),
+        pod in random_pods::valid(),
         injector in any_injector(),
         damage in subsequence(&DAMAGE[..], 1..4),
         reinvoked in any::<bool>(),
@@ -226,7 +226,7 @@ proptest! {
 #[test]
 fn the_pods_are_of_every_kind() {
     let mut runner = TestRunner::deterministic();
-    let (strategy, pods) = (pods::damaged(), 500);
+    let (strategy, pods) = (random_pods::possibly_invalid(), 500);
     let mut decisions = BTreeMap::<String, u32>::new();
     for _ in 0..pods {
         let pod = strategy.new_tree(&mut runner).unwrap().current();
