@@ -1,5 +1,5 @@
-//! What nobody sends by accident: to admission itself, and to the real server over TLS. Whatever comes, a request that can
-//! be answered is allowed, one that cannot gets a clean refusal, and memory stays bounded.
+//! Invalid and malicious input, for the admission code and for the real server over TLS. A request with a readable review is
+//! always allowed, any other request gets a proper HTTP error, and memory stays bounded.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -14,7 +14,7 @@ use vdi_metrics::admission::{Injector, Namespaces, Settings};
 
 use crate::server::{Server, review};
 
-/// The decision on the review in `body`, or why it has no answer.
+/// The decision on the review in `body`, or the error if there is no answer.
 fn decide(body: impl AsRef<[u8]>) -> Result<String, String> {
     match Injector::new(Settings::default()).admit(body.as_ref(), &Namespaces::default()) {
         Ok(admission) => {
@@ -26,7 +26,7 @@ fn decide(body: impl AsRef<[u8]>) -> Result<String, String> {
     }
 }
 
-/// A review with its parts as text, so that they can be what no [`Value`] is.
+/// A review whose parts are text, so that they can have what a [`Value`] cannot have.
 fn envelope(request: &str, object: &str) -> String {
     let kind = r#"{"group": "", "version": "v1", "kind": "Pod"}"#;
     format!(
@@ -35,8 +35,8 @@ fn envelope(request: &str, object: &str) -> String {
     )
 }
 
-/// A pod whose container's claim says more than we know of.
-fn claiming(future: &str) -> String {
+/// A review of a pod with an unknown field in its container's claim.
+fn pod_with_claim(future: &str) -> String {
     let claims = format!(r#"[{{"name": "gpu", "future": {future}}}]"#);
     let containers = format!(r#"[{{"name": "d", "resources": {{"claims": {claims}}}}}]"#);
     envelope(
@@ -53,26 +53,26 @@ fn pod(metadata: &str, spec: &str) -> String {
 }
 
 #[test]
-fn a_review_cut_off_anywhere_has_no_answer() {
-    let whole = review();
-    assert_eq!(decide(&whole).unwrap(), "injected");
-    for end in 0..whole.len() {
-        assert!(decide(&whole[..end]).is_err(), "{}", &whole[..end]);
+fn a_truncated_review_has_no_answer() {
+    let complete = review();
+    assert_eq!(decide(&complete).unwrap(), "injected");
+    for end in 0..complete.len() {
+        assert!(decide(&complete[..end]).is_err(), "{}", &complete[..end]);
     }
-    assert!(decide(whole.clone() + "{}").is_err(), "two documents");
-    assert!(decide(format!("\u{feff}{whole}")).is_err(), "a byte order mark");
+    assert!(decide(complete.clone() + "{}").is_err(), "two documents");
+    assert!(decide(format!("\u{feff}{complete}")).is_err(), "a byte order mark");
 }
 
-/// On a stack that is an eighth of a server thread's.
+/// The stack of this test is an eighth of a server thread's.
 #[test]
-fn no_depth_reaches_the_stack() {
+fn deep_nesting_never_overflows_the_stack() {
     let depth = 100_000;
     let bombs = [("[".repeat(depth), "]".repeat(depth)), ("{\"a\":".repeat(depth) + "1", "}".repeat(depth))];
     let bombs = bombs.into_iter().flat_map(|(open, close)| [open.clone() + &close, open]);
     let attack = move || {
         for bomb in bombs {
             let closed = !bomb.ends_with(['[', '1']);
-            for (place, expected) in [
+            for (body, expected) in [
                 (pod("", &format!(r#", "future": {bomb}"#)), "injected"),
                 (pod("", &format!(r#", "resources": {{"limits": {{"x": {bomb}}}}}"#)), "injected"),
                 (
@@ -82,15 +82,15 @@ fn no_depth_reaches_the_stack() {
                 (pod("", &format!(r#", "volumes": {bomb}"#)), "skipped: undecodable"),
                 (pod(&format!(r#""labels": {{"a": {bomb}}}"#), ""), "skipped: undecodable"),
                 (pod(&format!(r#""annotations": {{"a": {bomb}}}"#), ""), "skipped: undecodable"),
-                (claiming(&bomb), "injected"),
+                (pod_with_claim(&bomb), "injected"),
                 (envelope("", &bomb), "skipped: undecodable"),
                 (envelope(&format!(r#", "options": {bomb}"#), r#"{"spec": {}}"#), "injected"),
             ] {
-                let decision = decide(place);
+                let decision = decide(body);
                 assert_eq!(decision.is_ok(), closed, "{decision:?}");
                 assert!(
                     decision.is_err() || decision == Ok(expected.to_owned()),
-                    "{decision:?}, not {expected}"
+                    "{decision:?}, expected {expected}"
                 );
             }
             assert!(decide(&bomb).is_err());
@@ -100,9 +100,9 @@ fn no_depth_reaches_the_stack() {
     thread::Builder::new().stack_size(256 << 10).spawn(attack).unwrap().join().unwrap();
 }
 
-/// To the API server the last of two equal keys counts. Where we read it another way, we must not patch.
+/// The API server uses the last of two equal keys. Where the webhook reads a pod differently, it must not patch the pod.
 #[test]
-fn a_key_that_is_there_twice_is_read_as_the_api_server_does_or_not_at_all() {
+fn duplicate_keys_are_read_as_by_the_api_server_or_the_pod_is_skipped() {
     for (body, expected) in [
         (
             pod(r#""labels": {"vdi-metrics.io/inject": "disabled", "vdi-metrics.io/inject": "x"}"#, ""),
@@ -127,9 +127,9 @@ fn a_key_that_is_there_twice_is_read_as_the_api_server_does_or_not_at_all() {
     }
 }
 
-/// Nothing in a list can be patched by name.
+/// JSON Patch cannot address an item of a list by name.
 #[test]
-fn a_list_is_no_object() {
+fn a_pod_with_a_list_instead_of_an_object_is_skipped() {
     for object in [
         "[{}, {}]",
         r#"[null, {"containers": []}]"#,
@@ -143,14 +143,14 @@ fn a_list_is_no_object() {
     }
 }
 
-/// What is copied has to be what every reader of the patch can read.
+/// Every reader of the patch must be able to read what the webhook copies into it.
 #[test]
-fn what_a_claim_says_that_we_do_not_know_is_not_copied() {
+fn unknown_fields_of_a_claim_are_not_copied() {
     for future in [r#"{"a": ["\u00e4", 1.5, null]}"#, r#"[["\ud800"]]"#, "1e400"] {
-        let body = claiming(future);
+        let body = pod_with_claim(future);
         let admission = Injector::new(Settings::default()).admit(body.as_bytes(), &Namespaces::default());
         let answer = Answer::read(&admission.unwrap().reply, "u-1");
-        let patch = answer.patch.expect("it is injected");
+        let patch = answer.patch.expect("the pod is injected");
         let container =
             patch.iter().find(|operation| operation.path().as_str() == "/spec/initContainers").unwrap();
         let container = serde_json::to_value(container).unwrap()["value"][0].take();
@@ -159,7 +159,7 @@ fn what_a_claim_says_that_we_do_not_know_is_not_copied() {
 }
 
 #[test]
-fn text_and_numbers_that_rust_does_not_hold_cost_no_desktop() {
+fn pods_with_unrepresentable_text_and_numbers_are_allowed() {
     for (metadata, spec, expected) in [
         (r#""labels": {"a": "\ud800"}"#, "", "injected"),
         (r#""labels": {"vdi-metrics.io/inject": "\ud800"}"#, "", "injected"),
@@ -204,7 +204,7 @@ fn text_and_numbers_that_rust_does_not_hold_cost_no_desktop() {
 const HEAD: &str = "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
 
 impl Server {
-    /// Sends the bytes over a connection of their own, and reads until the server closes it.
+    /// Sends the bytes over a new connection and reads until the server closes it.
     fn exchange(&self, request: &str) -> String {
         let mut stream = self.certificate.connect(self.webhook).unwrap();
         // The server may close before it has read everything.
@@ -214,7 +214,7 @@ impl Server {
         String::from_utf8(answer).unwrap()
     }
 
-    fn is_well(&self) {
+    fn check_still_works(&self) {
         let began = Instant::now();
         assert_eq!(self.mutate(&review()).status, 200);
         assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
@@ -232,27 +232,27 @@ fn chunked(body: &str, size: usize) -> String {
 }
 
 #[test]
-fn size_is_bounded_however_it_is_sent() {
+fn large_requests_are_rejected_however_they_are_sent() {
     let server = Server::start();
     let large = pod(&format!(r#""annotations": {{"pad": "{}"}}"#, "x".repeat(3 << 20)), "");
     let response = server.mutate(&large);
     assert!(response.status == 200 && response.body.contains("JSONPatch"), "{}", response.status);
     let bomb = pod("", &format!(r#", "future": {}{}"#, "[".repeat(1 << 20), "]".repeat(1 << 20)));
     assert_eq!(server.mutate(&bomb).status, 200);
-    // All of it is sent before the answer is read, which has to be there and not a reset.
+    // The client reads the response only after it has sent everything. It must get the response and not a connection reset.
     let body = " ".repeat(10_000_000);
     let close = "connection: close\r\n";
-    let whole = format!("{HEAD}{close}content-length: {}\r\n\r\n{body}", body.len());
-    assert!(server.exchange(&whole).starts_with("HTTP/1.1 413"));
+    let with_length = format!("{HEAD}{close}content-length: {}\r\n\r\n{body}", body.len());
+    assert!(server.exchange(&with_length).starts_with("HTTP/1.1 413"));
     let in_chunks = format!("{HEAD}{close}transfer-encoding: chunked\r\n\r\n{}", chunked(&body, 1 << 16));
     assert!(server.exchange(&in_chunks).starts_with("HTTP/1.1 413"));
     let headers = format!("{HEAD}pad: {}\r\n\r\n", "x".repeat(1 << 20));
     assert!(server.exchange(&headers).starts_with("HTTP/1.1 431"));
-    server.is_well();
+    server.check_still_works();
 }
 
 #[test]
-fn every_way_to_frame_a_request_is_read_or_refused() {
+fn every_kind_of_request_framing_is_read_or_rejected() {
     let server = Server::start();
     let body = review();
     let length = format!("content-length: {}\r\n", body.len());
@@ -277,11 +277,11 @@ fn every_way_to_frame_a_request_is_read_or_refused() {
     let last = format!("{HEAD}{close}{length}\r\n{body}");
     let answers = server.exchange(&(one.repeat(9) + &last));
     assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 10, "pipelined");
-    server.is_well();
+    server.check_still_works();
 }
 
 #[test]
-fn who_sends_a_byte_at_a_time_is_given_up() {
+fn a_client_that_sends_single_bytes_gets_a_timeout() {
     let server = Server::start();
     let mut stream = server.certificate.connect(server.webhook).unwrap();
     stream.sock.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
@@ -290,18 +290,18 @@ fn who_sends_a_byte_at_a_time_is_given_up() {
     let mut answer = [0; 12];
     while let Err(error) = stream.read_exact(&mut answer) {
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
-        assert!(began.elapsed() < Duration::from_secs(8), "never given up");
+        assert!(began.elapsed() < Duration::from_secs(8), "no timeout");
         stream.write_all(b" ").unwrap();
     }
     assert_eq!(&answer, b"HTTP/1.1 408");
-    server.is_well();
+    server.check_still_works();
 }
 
 #[test]
-fn connections_cost_little_and_hold_nobody_up() {
+fn many_connections_cost_little_memory_and_do_not_block_others() {
     let server = Server::start();
     let before = server.peak_kibibytes();
-    // The first record of a handshake and no more of it; something else than TLS; nothing at all.
+    // The clients send only the first record of a handshake, or something other than TLS, or nothing.
     let half_open: Vec<TcpStream> = (0..100)
         .map(|index| {
             let mut stream = http::connect(server.webhook).unwrap();
@@ -314,7 +314,7 @@ fn connections_cost_little_and_hold_nobody_up() {
             stream
         })
         .collect();
-    // As the API server's, but more than it would keep: each has had an answer.
+    // Idle connections like the API server's, but more of them. Each has had one response.
     let request = format!("{HEAD}content-length: {}\r\n\r\n{}", review().len(), review());
     let idle: Vec<_> = (0..500)
         .map(|_| {
@@ -326,26 +326,26 @@ fn connections_cost_little_and_hold_nobody_up() {
             stream
         })
         .collect();
-    server.is_well();
+    server.check_still_works();
     let each = (server.peak_kibibytes() - before) / 600;
 
-    assert!(each < 50, "{each} KiB for a connection");
+    assert!(each < 50, "{each} KiB per connection");
     drop((half_open, idle));
-    server.is_well();
+    server.check_still_works();
 }
 
 #[test]
-fn a_sender_that_goes_away_leaves_nothing_behind() {
+fn memory_of_disconnected_clients_is_released() {
     let server = Server::start();
     for _ in 0..50 {
         let mut stream = server.certificate.connect(server.webhook).unwrap();
         write!(stream, "{HEAD}content-length: 4000000\r\n\r\n{{").unwrap();
         stream.flush().unwrap();
     }
-    // Two of that length have room at once.
-    eventually("room for two large bodies", || {
-        let held: Vec<_> = (0..2).map(|_| server.announce(4_000_000)).collect();
-        held.iter().all(|(answer, _)| answer == b"HTTP/1.1 100").then_some(())
+    // The server accepts two bodies of this length at the same time.
+    eventually("the server accepts two large bodies", || {
+        let accepted: Vec<_> = (0..2).map(|_| server.announce(4_000_000)).collect();
+        accepted.iter().all(|(answer, _)| answer == b"HTTP/1.1 100").then_some(())
     });
-    server.is_well();
+    server.check_still_works();
 }

@@ -1,5 +1,5 @@
-//! The algebra of injection over pods at random (`kit::random_pods`): whatever a pod is like and whatever is configured, what
-//! holds for one holds for all. `PROPTEST_CASES` raises the number of pods, 256 for each property.
+//! Properties of injection that hold for every pod and every configuration, tested with random pods (`kit::random_pods`). Each
+//! property is tested with 256 pods; `PROPTEST_CASES` changes that number.
 
 mod damage;
 mod sidecar;
@@ -24,8 +24,8 @@ use vdi_metrics::{
     contract::{CONTAINER, key},
 };
 
-use damage::{DAMAGE, harm, is_left, without_sidecar};
-use sidecar::{is_harmless, place};
+use damage::{DAMAGE, damage_field, may_stay_unrepaired, without_sidecar};
+use sidecar::{check_sidecar, index_of_sidecar};
 
 /// Configurations that change what is injected.
 static INJECTORS: LazyLock<Vec<Injector>> =
@@ -36,10 +36,10 @@ const CONFIGURATIONS: [&str; 6] = [
     "sidecar: {mode: container, fixedUser: false}",
     "gpuAccess: runtime\nshowUser: true",
     "scrapeAnnotations: auto\ngpuAccess: none",
-    "sidecar: {imagePullSecrets: [ours, registry], imagePullPolicy: Always, port: 9500}",
+    "sidecar: {imagePullSecrets: [pull-one, registry], imagePullPolicy: Always, port: 9500}",
     "sidecar: {resources: {requests: {cpu: 0.5, memory: 1000Mi}, limits: {cpu: 1000m, memory: 1024Mi}}}
 profiles:
-- {name: anybody, matchLabels: {app: desktop}, session: example.com/session, user: note, pool: app.kubernetes.io/name}",
+- {name: desktops, matchLabels: {app: desktop}, session: example.com/session, user: note, pool: app.kubernetes.io/name}",
 ];
 
 fn settings(text: &str) -> Settings {
@@ -52,12 +52,12 @@ fn any_injector() -> impl Strategy<Value = &'static Injector> {
 
 const SCRAPE: [&str; 3] = ["prometheus.io/scrape", "prometheus.io/port", "prometheus.io/path"];
 
-const OURS: OwnedFields<'_> = OwnedFields {
+const OWNED: OwnedFields<'_> = OwnedFields {
     keys: &[key::INJECTED, key::STATUS, key::CONFIG, SCRAPE[0], SCRAPE[1], SCRAPE[2]],
     container: CONTAINER,
 };
 
-/// What became of a pod.
+/// The result of admission.
 struct Admitted {
     decision: String,
     warnings: Vec<String>,
@@ -65,7 +65,7 @@ struct Admitted {
     pod: Value,
 }
 
-/// One call, in which everything that holds for every call is looked at.
+/// Admits a pod, and checks what must hold for every call.
 fn admit(pod: &Value, injector: &Injector) -> Admitted {
     let body = random_pods::text(&review(pod, "desktops"));
     let admission = injector.admit(body.as_bytes(), &Namespaces::default()).unwrap();
@@ -73,19 +73,19 @@ fn admit(pod: &Value, injector: &Injector) -> Admitted {
     assert_eq!(answer.decision, admission.outcome.to_string());
     let offline = injector.consider(random_pods::text(pod).as_bytes(), "desktops", &Namespaces::default());
     assert_eq!((offline.outcome, &offline.patch), (admission.outcome, &answer.patch), "consider and admit");
-    let pod = answer.applied(pod, &OURS);
+    let pod = answer.applied(pod, &OWNED);
     Admitted { is_patched: answer.patch.is_some(), decision: answer.decision, warnings: answer.warnings, pod }
 }
 
-/// The document without what injection added to it, given what it was before.
-fn without_ours(mut pod: Value, before: &Value, injector: &Injector) -> Value {
+/// The pod without what injection has added to the pod `before`.
+fn without_additions(mut pod: Value, before: &Value, injector: &Injector) -> Value {
     let secrets = &injector.settings().sidecar.image_pull_secrets;
-    let is_ours = |item: &Value| item["name"] == CONTAINER;
+    let is_of_sidecar = |item: &Value| item["name"] == CONTAINER;
     let is_secret = |item: &Value| secrets.iter().any(|secret| *item == json!({"name": secret}));
-    let mut containers = drop_added(&mut pod["spec"], &before["spec"], "initContainers", is_ours);
-    containers += drop_added(&mut pod["spec"], &before["spec"], "containers", is_ours);
-    assert!(containers <= 1, "{containers} containers");
-    assert_eq!(drop_added(&mut pod["spec"], &before["spec"], "volumes", is_ours), containers);
+    let mut containers = drop_added(&mut pod["spec"], &before["spec"], "initContainers", is_of_sidecar);
+    containers += drop_added(&mut pod["spec"], &before["spec"], "containers", is_of_sidecar);
+    assert!(containers <= 1, "{containers} containers were added");
+    assert_eq!(drop_added(&mut pod["spec"], &before["spec"], "volumes", is_of_sidecar), containers);
     drop_added(&mut pod["spec"], &before["spec"], "imagePullSecrets", is_secret);
     restore(&mut pod, before, "labels", &[key::INJECTED]);
     restore(&mut pod, before, "annotations", &[key::STATUS, key::CONFIG]);
@@ -95,12 +95,12 @@ fn without_ours(mut pod: Value, before: &Value, injector: &Injector) -> Value {
     pod
 }
 
-/// How many items the list has more than before.
-fn drop_added(spec: &mut Value, before: &Value, list: &str, may_be: impl Fn(&Value) -> bool) -> usize {
-    let known = before[list].as_array().map_or(0, Vec::len);
+/// Removes the items that were added to a list and returns their number.
+fn drop_added(spec: &mut Value, before: &Value, list: &str, is_allowed: impl Fn(&Value) -> bool) -> usize {
+    let count = before[list].as_array().map_or(0, Vec::len);
     let Some(items) = spec.get_mut(list).and_then(Value::as_array_mut) else { return 0 };
-    let added = items.split_off(known);
-    assert!(added.iter().all(may_be), "{list} has got {added:?}");
+    let added = items.split_off(count);
+    assert!(added.iter().all(is_allowed), "added to {list}: {added:?}");
     added.len()
 }
 
@@ -119,7 +119,7 @@ fn mentions_prometheus(pod: &Value) -> bool {
     annotations.into_iter().flatten().any(|(key, _)| key.to_ascii_lowercase().starts_with("prometheus"))
 }
 
-/// Absent, null and empty are the same to the API server where a list or map is expected.
+/// Removes null and empty lists and maps: the API server treats them as absent.
 fn without_empty(mut pod: Value) -> Value {
     let prune = |parent: &mut Value, fields: &[&str]| {
         if let Value::Object(parent) = parent {
@@ -135,21 +135,21 @@ fn without_empty(mut pod: Value) -> Value {
 
 proptest! {
     #[test]
-    fn whatever_a_pod_is_like_its_answer_is_sound(pod in random_pods::possibly_invalid(), injector in any_injector()) {
+    fn every_answer_is_valid_and_a_second_call_changes_nothing(pod in random_pods::possibly_invalid(), injector in any_injector()) {
         let once = admit(&pod, injector);
         let twice = admit(&once.pod, injector);
         prop_assert!(!twice.is_patched, "{} then {}: {}", once.decision, twice.decision, twice.pod);
     }
 
     #[test]
-    fn what_is_not_ours_is_unchanged(pod in random_pods::valid(), injector in any_injector()) {
+    fn only_the_webhooks_own_fields_change(pod in random_pods::valid(), injector in any_injector()) {
         let once = admit(&pod, injector);
-        let rest = without_empty(without_ours(once.pod, &pod, injector));
+        let rest = without_empty(without_additions(once.pod, &pod, injector));
         prop_assert_eq!(rest, without_empty(pod), "{}", once.decision);
     }
 
     #[test]
-    fn a_skip_adds_its_reason_and_nothing_else(pod in random_pods::valid(), injector in any_injector()) {
+    fn a_skipped_pod_gets_only_the_status_annotation(pod in random_pods::valid(), injector in any_injector()) {
         let once = admit(&pod, injector);
         if once.decision != "injected" {
             let mut expected = pod.clone();
@@ -161,8 +161,8 @@ proptest! {
     }
 
     #[test]
-    fn what_the_api_server_stored_is_not_injected_again(pod in random_pods::valid(), injector in any_injector()) {
-        // The first call sees a defaulted pod already; goldens and the CLI do not.
+    fn a_pod_with_defaults_of_the_api_server_is_not_changed_again(pod in random_pods::valid(), injector in any_injector()) {
+        // A real first call has a pod with defaults. Golden files and the CLI have pods without them.
         for pod in [pod.clone(), stored(&pod)] {
             let once = admit(&pod, injector);
             let twice = admit(&stored(&once.pod), injector);
@@ -170,33 +170,33 @@ proptest! {
         }
     }
 
-    /// What people see in one piece.
+    /// A client shows each warning on one line.
     #[test]
-    fn a_warning_is_a_short_line(pod in random_pods::valid(), injector in any_injector()) {
+    fn a_warning_is_one_line_of_at_most_120_characters(pod in random_pods::valid(), injector in any_injector()) {
         let Admitted { warnings, .. } = admit(&pod, injector);
         let is_short = |warning: &String| warning.chars().count() <= 120 && !warning.contains(char::is_control);
         prop_assert!(warnings.iter().all(is_short), "{:?}", warnings);
     }
 
     #[test]
-    fn the_quality_of_service_is_kept(pod in random_pods::valid(), injector in any_injector()) {
+    fn the_quality_of_service_never_gets_worse(pod in random_pods::valid(), injector in any_injector()) {
         let (before, after) = (qos(&pod), qos(&admit(&pod, injector).pod));
         let kept = after == before || (before, after) == (Qos::BestEffort, Qos::Burstable);
-        prop_assert!(kept, "{:?} became {:?}", before, after);
+        prop_assert!(kept, "{:?} becomes {:?}", before, after);
     }
 
     #[test]
-    fn the_sidecar_takes_nothing_from_the_desktop(pod in random_pods::valid(), injector in any_injector()) {
+    fn the_sidecar_is_restricted_and_takes_nothing_from_the_desktop(pod in random_pods::valid(), injector in any_injector()) {
         let once = admit(&pod, injector);
         if once.decision == "injected" {
             let stored = stored(&once.pod);
-            let (list, index) = place(&stored).unwrap();
-            is_harmless(&stored["spec"][list][index], &stored, list);
+            let (list, index) = index_of_sidecar(&stored).unwrap();
+            check_sidecar(&stored["spec"][list][index], &stored, list);
         }
     }
 
     #[test]
-    fn what_others_broke_is_put_back(
+    fn damage_by_other_webhooks_is_repaired(
         pod in random_pods::valid(),
         injector in any_injector(),
         damage in subsequence(&DAMAGE[..], 1..4),
@@ -205,11 +205,11 @@ proptest! {
         let once = admit(&pod, injector);
         if once.decision == "injected" {
             let mut broken = once.pod.clone();
-            damage.iter().for_each(|(path, value)| harm(&mut broken, path, value));
-            // Between the two calls the API server's own plugins have run again.
+            damage.iter().for_each(|(path, value)| damage_field(&mut broken, path, value));
+            // The API server's own plugins run again between the two calls.
             let broken = if reinvoked { stored(&broken) } else { broken };
             let twice = admit(&broken, injector);
-            prop_assert!(twice.decision == "repaired" || damage.iter().all(|(path, _)| is_left(path, reinvoked)), "{}", twice.decision);
+            prop_assert!(twice.decision == "repaired" || damage.iter().all(|(path, _)| may_stay_unrepaired(path, reinvoked)), "{}", twice.decision);
             prop_assert_eq!(without_sidecar(&twice.pod), without_sidecar(&broken));
             let thrice = admit(&twice.pod, injector);
             prop_assert_eq!(thrice.decision, "skipped: already_injected");
@@ -221,10 +221,10 @@ proptest! {
     }
 }
 
-/// The properties are worth what the pods are like: about half are injected, and every decision is met that depends on
-/// the pod alone, but for one that takes thousands of ports.
+/// The properties are only as good as the random pods. About half of the pods must be injected, and every decision must occur that
+/// depends only on the pod. The decision that needs a pod with all ports is left out.
 #[test]
-fn the_pods_are_of_every_kind() {
+fn the_random_pods_lead_to_every_decision() {
     let mut runner = TestRunner::deterministic();
     let (strategy, pods) = (random_pods::possibly_invalid(), 500);
     let mut decisions = BTreeMap::<String, u32>::new();

@@ -1,4 +1,4 @@
-//! What holds for every input.
+//! The checks that every input must pass.
 
 use std::{path::Path, sync::Arc};
 
@@ -13,14 +13,16 @@ use vdi_metrics::{
     contract::{CONTAINER, key},
 };
 
-/// How an input ended.
+/// The result for an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum ReviewResult {
     Patched,
+    /// Answered without a patch.
     Answered,
-    Refused,
+    Rejected,
 }
 
+/// The configurations and namespaces under which inputs are checked.
 #[derive(Debug)]
 pub(crate) struct Checks {
     injectors: [Injector; 2],
@@ -30,9 +32,10 @@ pub(crate) struct Checks {
 /// A namespace with a LimitRange.
 pub(crate) const LIMITED: &str = "limited";
 
-const OTHERWISE: &str = "{sidecar: {mode: container, imagePullSecrets: [ours]}, gpuAccess: runtime, scrapeAnnotations: auto, showUser: true}";
+/// A configuration in which most settings differ from their defaults.
+const NOT_DEFAULT: &str = "{sidecar: {mode: container, imagePullSecrets: [pull]}, gpuAccess: runtime, scrapeAnnotations: auto, showUser: true}";
 
-const OURS: OwnedFields<'_> = OwnedFields {
+const OWNED: OwnedFields<'_> = OwnedFields {
     keys: &[
         key::INJECTED,
         key::STATUS,
@@ -48,7 +51,7 @@ const OURS: OwnedFields<'_> = OwnedFields {
 
 impl Checks {
     pub(crate) fn new() -> Self {
-        let otherwise = Settings::parse(OTHERWISE, Path::new("otherwise")).unwrap();
+        let not_default = Settings::parse(NOT_DEFAULT, Path::new("not-default")).unwrap();
         let mut limited = Namespace::default();
         *limited.container.of_mut(Resource::Cpu) = Bounds {
             min: Some(Quantity::thousandths(50)),
@@ -56,35 +59,37 @@ impl Checks {
             ..Bounds::default()
         };
         let namespaces = Namespaces([(LIMITED.to_owned(), Arc::new(limited))].into());
-        Self { injectors: [Settings::default(), otherwise].map(Injector::new), namespaces }
+        Self { injectors: [Settings::default(), not_default].map(Injector::new), namespaces }
     }
 
+    /// Checks that the answer, if there is one, is valid for the API server.
+    ///
     /// # Panics
-    /// Where the answer is none that an API server takes.
-    pub(crate) fn judge(&self, body: &[u8]) -> Ending {
+    /// When it is not.
+    pub(crate) fn check_answer(&self, body: &[u8]) -> ReviewResult {
         match self.answer(self.injector(body), body) {
-            None => Ending::Refused,
-            Some(answer) if answer.patch.is_none() => Ending::Answered,
-            Some(_) => Ending::Patched,
+            None => ReviewResult::Rejected,
+            Some(answer) if answer.patch.is_none() => ReviewResult::Answered,
+            Some(_) => ReviewResult::Patched,
         }
     }
 
-    /// To the API server the last of two equal keys counts, as to `Value`: the same document without doubles has the same
-    /// answer, its patch applies to the whole pod, and what comes of that is not changed again.
+    /// Checks a patch. The API server uses the last of two equal keys, and so does `Value`: so the document without duplicate keys
+    /// must have the same answer, the patch must apply to the pod, and a second call must not change the patched pod again.
     ///
     /// # Panics
-    /// Where that does not hold.
-    pub(crate) fn judge_whole(&self, body: &[u8]) {
+    /// When one of this does not hold.
+    pub(crate) fn check_patch(&self, body: &[u8]) {
         let injector = self.injector(body);
         let answer = self.answer(injector, body).filter(|answer| answer.patch.is_some());
-        // A document deeper than this reader goes, or with numbers that it does not hold, is not looked at further.
+        // `Value` cannot parse documents that are nested too deep or have numbers that are too large. They are not checked.
         let (Some(answer), Ok(review)) = (answer, serde_json::from_slice::<Value>(body)) else { return };
-        let again = |review: &Value| self.answer(injector, &serde_json::to_vec(review).unwrap()).unwrap();
-        let plain = again(&review);
+        let answer_to = |review: &Value| self.answer(injector, &serde_json::to_vec(review).unwrap()).unwrap();
+        let plain = answer_to(&review);
         assert_eq!((&plain.decision, &plain.patch), (&answer.decision, &answer.patch));
         let mut once = review.clone();
-        once["request"]["object"] = answer.applied(&review["request"]["object"], &OURS);
-        assert_eq!(again(&once).patch, None, "{} again", answer.decision);
+        once["request"]["object"] = answer.applied(&review["request"]["object"], &OWNED);
+        assert_eq!(answer_to(&once).patch, None, "{}, then patched again", answer.decision);
     }
 
     fn injector(&self, body: &[u8]) -> &Injector {
@@ -102,10 +107,10 @@ impl Checks {
         }
     }
 
-    /// A pod as it is after its first call.
+    /// The pod of a review after the webhook's first call.
     pub(crate) fn injected(&self, review: &Value) -> Option<Value> {
         let body = serde_json::to_vec(review).unwrap();
         let answer = self.answer(&self.injectors[0], &body)?;
-        Some(answer.applied(&review["request"]["object"], &OURS))
+        Some(answer.applied(&review["request"]["object"], &OWNED))
     }
 }

@@ -1,12 +1,16 @@
-//! Admission under reviews that nobody would write: the goldens' pods and pods at random, mutated. Never a panic, always an
-//! answer that an API server takes or a clean refusal, in bounded memory.
+//! Admission with mutated reviews of the golden pods and of random pods. Admission must never panic. It must give an answer that
+//! the API server accepts or an error, in bounded memory.
 //!
-//! Built with the compiler's coverage counters, as `make fuzz` does, an input that reaches something new is kept and mutated
-//! on. Without them the seeds are all that is mutated.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "only tests use it, and they fail by panicking")]
+//! If the program is built with the compiler's coverage counters, as by `make fuzz`, an input that reaches new code is kept and
+//! mutated further. Without the counters only the seeds are mutated.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "only tests use this crate, and they fail by panicking"
+)]
 
 mod checks;
-mod guide;
+mod coverage;
 mod mutate;
 mod seeds;
 
@@ -17,74 +21,75 @@ use std::{
     time::{Duration, Instant},
 };
 
-use checks::{Checks, Ending};
-use guide::Guide;
+use checks::{Checks, ReviewResult};
+use coverage::Coverage;
 use mutate::Random;
 
-/// The law for whole documents is dear: what reaches nothing new is held to it one time in so many.
-const WHOLE: usize = 8;
+/// The check of the patch is slow: of the inputs that reach no new code, only one in this number is checked.
+const PATCH_CHECK_INTERVAL: usize = 8;
 
-/// Most memory of a run with its corpus, in KiB: what the Deployment allows the server.
-const MOST_KIBIBYTES: u64 = 64 << 10;
+/// Memory limit of a run with its corpus, in KiB: the server's limit in the Deployment.
+const MAX_KIBIBYTES: u64 = 64 << 10;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Inputs tried.
+    /// Number of inputs.
     pub inputs: usize,
-    /// Of these: reviews that were answered with a patch, without one, and refused.
-    pub endings: [u64; 3],
-    /// Inputs that the mutation starts from, seeds included.
+    /// Number of reviews with a patch, of reviews without a patch, and of rejected reviews.
+    pub results: [u64; 3],
+    /// Number of inputs that can be mutated, including the seeds.
     pub corpus: usize,
-    /// Places in the program that were reached, of how many; nothing without counters.
+    /// Number of reached counters and of all counters; `None` without counters.
     pub reached: Option<(usize, usize)>,
-    /// How long it took.
+    /// Duration of the run.
     pub took: Duration,
-    /// The most memory that the process held.
+    /// Peak resident memory of the process.
     pub peak_kibibytes: u64,
 }
 
-/// Tries `inputs` reviews; the same seed makes the same ones.
+/// Checks `inputs` reviews. The same seed gives the same reviews.
 ///
 /// # Errors
-/// The file with the input that broke the law.
+/// When a check fails: the file with the input.
 ///
 /// # Panics
-/// Where the file cannot be written.
+/// When that file cannot be written.
 pub fn run(inputs: usize, seed: u64) -> Result<Report, PathBuf> {
-    let (mut random, mut guide, law, began) = (Random(seed), Guide::new(), Checks::new(), Instant::now());
-    let (mut corpus, mut report) = (seeds::reviews(&law), Report::default());
+    let (mut random, mut coverage, checks, began) =
+        (Random(seed), Coverage::new(), Checks::new(), Instant::now());
+    let (mut corpus, mut report) = (seeds::reviews(&checks), Report::default());
     let seeds = corpus.len();
     for number in 0..inputs {
         let input = if number < seeds { corpus[number].clone() } else { random.child(&corpus) };
-        guide.begin();
-        let judged = catch_unwind(AssertUnwindSafe(|| {
-            let (ending, is_news) = (law.judge(&input), guide.is_news());
-            if is_news || number % WHOLE == 0 {
-                law.judge_whole(&input);
+        coverage.begin();
+        let checked = catch_unwind(AssertUnwindSafe(|| {
+            let (result, is_new) = (checks.check_answer(&input), coverage.is_new());
+            if is_new || number % PATCH_CHECK_INTERVAL == 0 {
+                checks.check_patch(&input);
             }
-            (ending, is_news)
+            (result, is_new)
         }));
-        let (ending, is_news) = judged.map_err(|_| saved(&input, seed))?;
-        report.endings[ending as usize] += 1;
-        // What is refused is mostly no JSON any more, and so would be what comes of it.
-        if is_news && number >= seeds && ending != Ending::Refused {
+        let (result, is_new) = checked.map_err(|_| save(&input, seed))?;
+        report.results[result as usize] += 1;
+        // A rejected input is usually not JSON, and its mutations would not be JSON either.
+        if is_new && number >= seeds && result != ReviewResult::Rejected {
             corpus.push(input);
         }
     }
     Ok(Report {
         inputs,
         corpus: corpus.len(),
-        reached: guide.reached(),
+        reached: coverage.reached(),
         took: began.elapsed(),
         peak_kibibytes: peak_kibibytes(),
         ..report
     })
 }
 
-fn saved(input: &[u8], seed: u64) -> PathBuf {
+fn save(input: &[u8], seed: u64) -> PathBuf {
     let file = std::env::temp_dir().join(format!("vdi-metrics-fuzz-{seed}.json"));
-    fs::write(&file, input).expect("there is room for the input");
+    fs::write(&file, input).expect("the input can be written");
     file
 }
 
@@ -97,36 +102,35 @@ fn peak_kibibytes() -> u64 {
 // === impl Report ===
 
 impl Report {
-    /// What a run of the program has to have and this one lacks: guidance, which needs the compiler's help, and memory that is
-    /// bounded whatever comes in.
+    /// Why the run is not valid, if it is not: it had no coverage counters, or it used too much memory.
     #[must_use]
-    pub fn shortfall(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<String> {
         if self.reached.is_none() {
             return Some(
-                "Not guided: build it with RUSTC_WRAPPER=tests/fuzz/instrument, as `make fuzz` does"
+                "No coverage counters: build with RUSTC_WRAPPER=tests/fuzz/instrument, as `make fuzz` does"
                     .to_owned(),
             );
         }
-        (self.peak_kibibytes > MOST_KIBIBYTES)
-            .then(|| format!("{} KiB held at once, and {MOST_KIBIBYTES} are allowed", self.peak_kibibytes))
+        (self.peak_kibibytes > MAX_KIBIBYTES)
+            .then(|| format!("Peak memory is {} KiB; the limit is {MAX_KIBIBYTES} KiB", self.peak_kibibytes))
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { inputs, endings: [patched, answered, refused], corpus, reached, took, peak_kibibytes } =
+        let Self { inputs, results: [patched, answered, rejected], corpus, reached, took, peak_kibibytes } =
             self;
         let seconds = took.as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "a speed to read")]
+        #[expect(clippy::cast_precision_loss, reason = "only printed")]
         let speed = *inputs as f64 / seconds;
         write!(
             f,
-            "{inputs} inputs in {seconds:.1} s, {speed:.0}/s: {patched} patched, {answered} answered without, "
+            "{inputs} inputs in {seconds:.1} s, {speed:.0}/s: {patched} patched, {answered} not patched, "
         )?;
-        write!(f, "{refused} refused; corpus {corpus}; ")?;
+        write!(f, "{rejected} rejected; corpus {corpus}; ")?;
         match reached {
-            Some((reached, all)) => write!(f, "{reached} of {all} places reached")?,
-            None => write!(f, "not guided")?,
+            Some((reached, all)) => write!(f, "{reached} of {all} counters reached")?,
+            None => write!(f, "no coverage counters")?,
         }
         write!(f, "; peak {peak_kibibytes} KiB")
     }
@@ -136,11 +140,11 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
-    /// A short run, so that neither the law nor the mutation rots between two long ones.
+    /// A short run, so that the checks and the mutation are tested without `make fuzz` too.
     #[test]
-    fn no_input_breaks_the_law() {
-        let report = run(3000, 1).unwrap_or_else(|file| panic!("broken by {}", file.display()));
-        // Mutation that spoils every envelope, or none, tries nothing.
-        assert!(report.endings.iter().all(|count| *count > 300), "{report}");
+    fn every_input_passes_the_checks() {
+        let report = run(3000, 1).unwrap_or_else(|file| panic!("{} fails a check", file.display()));
+        // A mutation is useless if it destroys every envelope, and also if it destroys none.
+        assert!(report.results.iter().all(|count| *count > 300), "{report}");
     }
 }

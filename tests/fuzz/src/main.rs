@@ -1,9 +1,9 @@
-//! `fuzz INPUTS [SEED]`: tries so many reviews and says how it went.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
+//! `fuzz INPUTS [SEED]`: checks that number of mutated reviews and prints a report.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
 use std::{env, process::ExitCode, thread};
 
-/// As much as a thread of the server has: what overflows there has to overflow here.
+/// The stack size of a server thread, so that an input that overflows the stack there does so here.
 const STACK: usize = 2 << 20;
 
 fn main() -> ExitCode {
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Some([inputs]) => (*inputs, 1),
         Some([inputs, seed]) => (*inputs, *seed),
         _ => {
-            eprintln!("fuzz INPUTS [SEED], two numbers");
+            eprintln!("usage: fuzz INPUTS [SEED]; both are numbers");
             return ExitCode::FAILURE;
         }
     };
@@ -23,18 +23,17 @@ fn main() -> ExitCode {
     match run.map(thread::JoinHandle::join) {
         Ok(Ok(Ok(report))) => {
             println!("{report}");
-            let shortfall = report.shortfall();
-            shortfall.map_or(ExitCode::SUCCESS, |shortfall| {
-                eprintln!("{shortfall}");
+            report.failure().map_or(ExitCode::SUCCESS, |failure| {
+                eprintln!("{failure}");
                 ExitCode::FAILURE
             })
         }
         Ok(Ok(Err(file))) => {
-            eprintln!("Broken by {} (seed {seed})", file.display());
+            eprintln!("{} fails a check (seed {seed})", file.display());
             ExitCode::FAILURE
         }
         other => {
-            eprintln!("The run itself failed: {other:?}");
+            eprintln!("The run failed: {other:?}");
             ExitCode::FAILURE
         }
     }

@@ -1,16 +1,16 @@
-//! Mutation: of bytes, and of JSON values, which gets further.
+//! Mutation of bytes and of JSON values. Mutated values reach more code, because the document stays valid JSON.
 
 use std::ops::Range;
 
-/// Numbers at random, the same ones for the same seed: SplitMix64.
+/// A deterministic random number generator: SplitMix64.
 #[derive(Debug)]
 pub(crate) struct Random(pub(crate) u64);
 
-/// No child grows beyond this; size alone is shown over the real server.
-const LONGEST: usize = 8 << 10;
+/// Maximum length of a mutated input. Large inputs are tested with the real server.
+const MAX_LENGTH: usize = 8 << 10;
 
-/// What stands where another value is expected.
-const ODD: [&[u8]; 16] = [
+/// Values of types that are not expected.
+const UNEXPECTED: [&[u8]; 16] = [
     b"null",
     b"true",
     b"-0",
@@ -48,17 +48,17 @@ impl Random {
         &items[self.below(items.len())]
     }
 
-    /// One of the corpus, changed in one to four places.
+    /// An input of the corpus with one to four changes.
     pub(crate) fn child(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
         let mut child = self.parent(corpus).to_vec();
         for _ in 0..=self.below(4) {
             self.change(&mut child, corpus);
         }
-        child.truncate(LONGEST);
+        child.truncate(MAX_LENGTH);
         child
     }
 
-    /// Every other one is among the latest: what was news leads to more of it.
+    /// A random input. Half of them are from the latest eighth of the corpus, because mutations of new inputs often reach new code.
     fn parent<'a>(&mut self, corpus: &'a [Vec<u8>]) -> &'a [u8] {
         let latest = corpus.len().div_ceil(8);
         let among = if self.below(2) == 0 { corpus } else { &corpus[corpus.len() - latest..] };
@@ -76,27 +76,28 @@ impl Random {
                 let wrapped = [&b"[".repeat(depth)[..], &child[range.clone()], &b"]".repeat(depth)].concat();
                 child.splice(range, wrapped);
             }
-            4..=7 => drop(child.splice(range, self.one_of(&ODD).iter().copied())),
+            4..=7 => drop(child.splice(range, self.one_of(&UNEXPECTED).iter().copied())),
             8..=11 if child.get(range.start) == Some(&b'[') => {
-                let item = [self.of_another(corpus), b","].concat();
+                let item = [self.random_value(corpus), b","].concat();
                 child.splice(range.start + 1..range.start + 1, item);
             }
             8..=17 if child.get(range.start) == Some(&b'{') => {
                 let other = self.parent(corpus);
                 let key = &other[self.key(other)];
-                let field = [key, b":", self.of_another(corpus), b","].concat();
+                let field = [key, b":", self.random_value(corpus), b","].concat();
                 child.splice(range.start + 1..range.start + 1, field);
             }
-            _ => drop(child.splice(range, self.of_another(corpus).iter().copied())),
+            _ => drop(child.splice(range, self.random_value(corpus).iter().copied())),
         }
     }
 
-    fn of_another<'a>(&mut self, corpus: &'a [Vec<u8>]) -> &'a [u8] {
+    /// A random JSON value of a random input.
+    fn random_value<'a>(&mut self, corpus: &'a [Vec<u8>]) -> &'a [u8] {
         let other = self.parent(corpus);
         &other[self.value(other)]
     }
 
-    /// A JSON value of the document: what follows one of the characters that a value follows.
+    /// The range of a random JSON value. A value follows `:`, `[` or `,`.
     fn value(&mut self, json: &[u8]) -> Range<usize> {
         let from = self.below(json.len());
         let follows = |at: &usize| matches!(json[*at], b':' | b'[' | b',');
@@ -107,7 +108,7 @@ impl Random {
         }
     }
 
-    /// A key with its quotes.
+    /// The range of a random key with its quotes.
     fn key(&mut self, json: &[u8]) -> Range<usize> {
         let from = self.below(json.len());
         let pair =
@@ -117,7 +118,7 @@ impl Random {
     }
 }
 
-/// Where the value that begins at `start` is over.
+/// The end of the value that begins at `start`.
 fn end_of_value(json: &[u8], start: usize) -> usize {
     let (mut depth, mut quoted, mut escaped) = (0_i32, false, false);
     for (at, byte) in json.iter().enumerate().skip(start) {

@@ -1,4 +1,4 @@
-//! What mutation starts from.
+//! The inputs from which the mutation starts.
 
 use std::{fs, path::Path};
 
@@ -11,20 +11,20 @@ use serde_json::Value;
 
 use crate::checks::{Checks, LIMITED};
 
-/// Pods at random beside those of `tests/pods`.
-const AT_RANDOM: usize = 150;
+/// Number of random pods, in addition to the pods in `tests/pods`.
+const RANDOM_PODS: usize = 150;
 
-/// The reviews of all of them, before and after the sidecar is there.
-pub(crate) fn reviews(law: &Checks) -> Vec<Vec<u8>> {
+/// The reviews of all pods, without and with the sidecar.
+pub(crate) fn reviews(checks: &Checks) -> Vec<Vec<u8>> {
     let mut runner = TestRunner::deterministic();
     let strategy = random_pods::possibly_invalid();
-    let at_random = (0..AT_RANDOM).map(|_| strategy.new_tree(&mut runner).expect("a pod").current());
-    let before: Vec<_> = written().into_iter().chain(at_random).map(|pod| review(&pod)).collect();
-    let after = before.iter().filter_map(|review| law.injected(review)).map(|pod| review(&pod)).collect();
+    let random = (0..RANDOM_PODS).map(|_| strategy.new_tree(&mut runner).expect("a pod").current());
+    let before: Vec<_> = golden_pods().into_iter().chain(random).map(|pod| review(&pod)).collect();
+    let after = before.iter().filter_map(|review| checks.injected(review)).map(|pod| review(&pod)).collect();
     [before, after].concat().iter().map(|review| random_pods::text(review).into_bytes()).collect()
 }
 
-fn written() -> Vec<Value> {
+fn golden_pods() -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../pods");
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| !path.file_stem().unwrap().to_string_lossy().contains('.'));
@@ -32,7 +32,7 @@ fn written() -> Vec<Value> {
     files.iter().map(|file| serde_saphyr::from_str(&fs::read_to_string(file).unwrap()).unwrap()).collect()
 }
 
-/// Pods without a name are in the namespace that limits them.
+/// The review of a pod. A pod without a name is in the namespace with a LimitRange.
 fn review(pod: &Value) -> Value {
     let namespace = if pod["metadata"]["name"].is_null() { LIMITED } else { "desktops" };
     kit::answer::review(pod, namespace)

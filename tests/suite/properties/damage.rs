@@ -1,11 +1,11 @@
-//! What other webhooks have been seen to do to our container.
+//! Changes to the sidecar that other webhooks are known to make.
 
 use serde_json::Value;
 use vdi_metrics::contract::{CONTAINER, key};
 
-use super::sidecar::place;
+use super::sidecar::index_of_sidecar;
 
-/// Parts of an injection, and what others make of them; without a value they are gone.
+/// A field of an injected pod, and the value that it gets; without a value the field is removed.
 pub(super) const DAMAGE: [(&str, Option<&str>); 21] = [
     ("container/restartPolicy", None),
     ("container/securityContext", None),
@@ -30,8 +30,8 @@ pub(super) const DAMAGE: [(&str, Option<&str>); 21] = [
     ("metadata/labels/vdi-metrics.io~1injected", None),
 ];
 
-pub(super) fn harm(pod: &mut Value, path: &str, value: &Option<&str>) {
-    let (list, index) = place(pod).unwrap();
+pub(super) fn damage_field(pod: &mut Value, path: &str, value: &Option<&str>) {
+    let (list, index) = index_of_sidecar(pod).unwrap();
     let path = path.replacen("container", &format!("spec/{list}/{index}"), 1);
     let (parent, field) = path.rsplit_once('/').unwrap();
     if path == "spec/volumes" {
@@ -47,9 +47,9 @@ pub(super) fn harm(pod: &mut Value, path: &str, value: &Option<&str>) {
     }
 }
 
-/// Whether this may be nothing to repair: with the token mounted there is no room for our own mount, and not every sidecar
-/// has a restart policy, a user or resources.
-pub(super) fn is_left(path: &str, reinvoked: bool) -> bool {
+/// Whether the field may stay as it is. The mount is not restored when the API server has mounted its token in the container,
+/// and not every sidecar has a restart policy, a user or resources.
+pub(super) fn may_stay_unrepaired(path: &str, reinvoked: bool) -> bool {
     let optional = ["restartPolicy", "runAsUser", "resources"].iter().any(|part| path.ends_with(part));
     optional || path.ends_with("volumeMounts") && reinvoked
 }

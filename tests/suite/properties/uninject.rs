@@ -1,4 +1,4 @@
-//! The way back: what `inject` makes of a manifest, `uninject` makes the manifest again.
+//! `uninject` after `inject` gives the original manifest.
 
 use std::process::ExitCode;
 
@@ -13,10 +13,12 @@ use vdi_metrics::{
 
 use super::CONFIGURATIONS;
 
-/// What a verb makes of a manifest, and its report.
-fn work(verb: &str, options: &[&str], manifest: &str) -> (String, String) {
+/// The output of a verb for a manifest, and its report.
+fn run(verb: &str, options: &[&str], manifest: &str) -> (String, String) {
     let arguments = ["vdi-metrics", verb, "-"].into_iter().chain(options.iter().copied());
-    let Command::Verb(verb) = Cli::parse_from(arguments).command else { panic!("{verb} reads no manifest") };
+    let Command::Verb(verb) = Cli::parse_from(arguments).command else {
+        panic!("{verb} is not a verb for manifests")
+    };
     let (mut stdout, mut stderr) = (vec![], vec![]);
     let mut streams = Streams { stdin: &mut manifest.as_bytes(), stdout: &mut stdout, stderr: &mut stderr };
     let code = verb.run(&mut streams);
@@ -25,26 +27,26 @@ fn work(verb: &str, options: &[&str], manifest: &str) -> (String, String) {
     (stdout, stderr)
 }
 
-/// Whether nothing of a pod is named as what we add: `uninject` could not tell it from ours.
-fn is_free_of_us(pod: &Value) -> bool {
+/// Whether the pod has none of the keys that injection adds. `uninject` would remove them.
+fn has_no_injected_key(pod: &Value) -> bool {
     let has = |map: &str, key: &str| pod["metadata"][map].get(key).is_some();
-    let ours = [key::STATUS, key::CONFIG, key::RESTORE];
-    !has("labels", key::INJECTED) && !ours.iter().any(|key| has("annotations", key))
+    let annotations = [key::STATUS, key::CONFIG, key::RESTORE];
+    !has("labels", key::INJECTED) && !annotations.iter().any(|key| has("annotations", key))
 }
 
 proptest! {
     #[test]
     fn uninject_undoes_inject(mut pod in random_pods::valid(), configuration in 0..CONFIGURATIONS.len(), yaml in any::<bool>()) {
-        prop_assume!(is_free_of_us(&pod));
+        prop_assume!(has_no_injected_key(&pod));
         pod["apiVersion"] = json!("v1");
         pod["kind"] = json!("Pod");
         let manifest = if yaml { serde_saphyr::to_string(&pod).unwrap() } else { random_pods::text(&pod) };
-        // No YAML document has this character, written as such; JSON has it.
+        // This character may not occur unescaped in YAML, but it may in JSON.
         let manifest = manifest.replace('\u{7f}', "");
         let config = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(config.path(), CONFIGURATIONS[configuration]).unwrap();
-        let (injected, report) = work("inject", &["--config", config.path().to_str().unwrap()], &manifest);
-        let (back, _) = work("uninject", &[], &injected);
+        let (injected, report) = run("inject", &["--config", config.path().to_str().unwrap()], &manifest);
+        let (back, _) = run("uninject", &[], &injected);
         prop_assert_eq!(back, manifest, "{}", report);
     }
 }

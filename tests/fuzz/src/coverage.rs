@@ -1,9 +1,6 @@
-//! Which places of the program an input reaches, where the compiler counts them: LLVM's inline 8-bit counters, switched on by
-//! `tests/fuzz/instrument`.
-#![allow(
-    unsafe_code,
-    reason = "the counters are a section of the program that LLVM hands over as two pointers"
-)]
+//! The code that an input reaches, from the compiler's coverage counters: LLVM's inline 8-bit counters, which
+//! `tests/fuzz/instrument` enables.
+#![allow(unsafe_code, reason = "LLVM passes the counters, a section of the program, as two pointers")]
 
 use std::{
     slice,
@@ -13,25 +10,26 @@ use std::{
 static COUNTERS: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// Called by the program's own constructors before `main`, once for each module with the same two pointers.
+/// The program's constructors call this function before `main`, once per module, always with the same two pointers.
 #[unsafe(no_mangle)]
 extern "C" fn __sanitizer_cov_8bit_counters_init(start: *mut u8, end: *mut u8) {
     COUNTERS.store(start, Relaxed);
     COUNT.store(end as usize - start as usize, Relaxed);
 }
 
-/// Most of the program is not reached by any one input: so many counters are looked at together first.
+/// The number of counters that are compared with zero together, because a single input reaches only a small part of the program.
 const STRIDE: usize = 64;
 
+/// The coverage of all inputs so far.
 #[derive(Debug)]
-pub(crate) struct Guide {
-    /// For each counter the orders of magnitude that it has had.
+pub(crate) struct Coverage {
+    /// For each counter, the orders of magnitude that it has reached.
     seen: Vec<u8>,
 }
 
-// === impl Guide ===
+// === impl Coverage ===
 
-impl Guide {
+impl Coverage {
     pub(crate) fn new() -> Self {
         Self { seen: vec![0; counters().len()] }
     }
@@ -40,19 +38,19 @@ impl Guide {
         counters().fill(0);
     }
 
-    /// Whether the input reached a place, or as often, as none did before.
-    pub(crate) fn is_news(&mut self) -> bool {
-        let mut news = false;
+    /// Whether the input reached new code, or reached code more often than any input before.
+    pub(crate) fn is_new(&mut self) -> bool {
+        let mut is_new = false;
         for (counters, seen) in counters().chunks(STRIDE).zip(self.seen.chunks_mut(STRIDE)) {
             if counters != &[0; STRIDE][..counters.len()] {
                 for (counter, seen) in counters.iter().zip(seen) {
                     let magnitude = magnitude(*counter);
-                    news |= *seen | magnitude != *seen;
+                    is_new |= *seen | magnitude != *seen;
                     *seen |= magnitude;
                 }
             }
         }
-        news
+        is_new
     }
 
     pub(crate) fn reached(&self) -> Option<(usize, usize)> {
@@ -64,12 +62,12 @@ impl Guide {
 fn counters() -> &'static mut [u8] {
     match COUNTERS.load(Relaxed) {
         start if start.is_null() => &mut [],
-        // SAFETY: LLVM's section of counters, which is there as long as the program and is used by one thread.
+        // SAFETY: this is LLVM's section of counters. It exists as long as the program, and only one thread uses it.
         start => unsafe { slice::from_raw_parts_mut(start, COUNT.load(Relaxed)) },
     }
 }
 
-/// One bit for 1, 2, 3, 4 to 7, 8 to 15, 16 to 31, 32 to 127 and more.
+/// A bit for each order of magnitude: 1, 2, 3, 4 to 7, 8 to 15, 16 to 31, 32 to 127 and above.
 fn magnitude(count: u8) -> u8 {
     match count {
         0 => 0,
