@@ -1,4 +1,4 @@
-//! The API server as a client: HTTP/1.1 over TLS 1.3, connections kept, no session resumed.
+//! A client that behaves like the API server: HTTP/1.1 over TLS 1.3, persistent connections, no session resumption.
 
 use std::{
     io::{self, Read, Write},
@@ -15,21 +15,21 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-/// What connections to a server are made with.
+/// Opens connections to one server.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     config: Arc<ClientConfig>,
     address: SocketAddr,
 }
 
-/// A connection that is kept.
+/// A persistent connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: StreamOwned<ClientConnection, TcpStream>,
     received: Vec<u8>,
 }
 
-/// The request that carries a review, head and body.
+/// The HTTP request with a review.
 pub(crate) fn request(review: &[u8]) -> Vec<u8> {
     let length = review.len();
     let head = format!(
@@ -47,7 +47,7 @@ impl Client {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(certificate.cert())?)?;
         let mut provider = ring::default_provider();
-        // Go's order, where there is hardware for AES.
+        // The suite that Go prefers on hardware with AES instructions.
         provider.cipher_suites = vec![ring::cipher_suite::TLS13_AES_128_GCM_SHA256];
         let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()?
@@ -69,14 +69,14 @@ impl Client {
 // === impl Connection ===
 
 impl Connection {
-    /// Sends a request and gives the body of its answer, which has to be a 200.
+    /// Sends a request and returns the body of the response, whose status must be 200.
     pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<Vec<u8>> {
         self.stream.write_all(request)?;
         self.stream.flush()?;
         self.received.clear();
         let head = self.receive_until(0, b"\r\n\r\n")?;
         let text = String::from_utf8_lossy(&self.received[..head]).to_ascii_lowercase();
-        ensure!(text.starts_with("http/1.1 200"), "answered {text:?}");
+        ensure!(text.starts_with("http/1.1 200"), "the response is {text:?}");
         let header = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         match header("content-length:") {
             Some(length) => {
@@ -103,11 +103,11 @@ impl Connection {
         }
     }
 
-    /// Receives up to the first `end` at or after `from`; gives the position behind it.
+    /// Receives up to the first `end` at or after `from`, and returns the position after it.
     fn receive_until(&mut self, from: usize, end: &[u8]) -> io::Result<usize> {
         loop {
-            let found = self.received[from..].windows(end.len()).position(|window| window == end);
-            if let Some(at) = found {
+            let position = self.received[from..].windows(end.len()).position(|window| window == end);
+            if let Some(at) = position {
                 return Ok(from + at + end.len());
             }
             self.receive(self.received.len() + 1)?;

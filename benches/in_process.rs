@@ -1,4 +1,4 @@
-//! Admission without a socket, against a bare scan of the same bytes: the least that any reader of JSON could do.
+//! Admission without a socket, compared with a minimal scan of the same bytes: the least work that a JSON parser can do.
 
 use std::{hint::black_box, time::Instant};
 
@@ -6,45 +6,45 @@ use kit::desktop::{Size, review};
 use serde::de::IgnoredAny;
 use vdi_metrics::admission::{Injector, Namespaces, Settings};
 
-use crate::table::{Aim, Table, quantile};
+use crate::table::{Table, Target, quantile};
 
-/// Interleaved: whatever else runs on the machine meets both alike.
+/// The rounds are interleaved, so that other load on the machine affects both alike.
 const ROUNDS: usize = 500;
 
-/// Time of one measurement. Long against the clock, short against the scheduler's slices.
+/// Duration of one measurement: long compared with the clock's resolution, short compared with the scheduler's time slices.
 const NANOSECONDS: f64 = 200_000.0;
 
-/// Most times the bare scan that a review may cost.
-const AIMS: [(Size, f64); 2] = [(Size::Medium, 2.0), (Size::Large, 1.3)];
+/// The maximum ratio of a review to a minimal scan.
+const MAX_RATIOS: [(Size, f64); 2] = [(Size::Medium, 2.0), (Size::Large, 1.3)];
 
 /// Microseconds of one call.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
-    least: f64,
+    minimum: f64,
     median: f64,
 }
 
-pub(crate) fn measure() -> anyhow::Result<Vec<Aim>> {
-    let (injector, known) = (Injector::new(Settings::default()), Namespaces::default());
-    let mut table = Table::new("in process, us per review", ["ours", "a bare scan"]);
-    let mut aims = vec![];
+pub(crate) fn measure() -> anyhow::Result<Vec<Target>> {
+    let (injector, namespaces) = (Injector::new(Settings::default()), Namespaces::default());
+    let mut table = Table::new("in process, us per review", ["ours", "a minimal scan"]);
+    let mut targets = vec![];
     for size in Size::ALL {
         let body = review(size);
-        let [ours, scan] =
-            interleaved([&mut || drop(black_box(injector.admit(black_box(&body), &known))), &mut || {
-                drop(black_box(serde_json::from_slice::<IgnoredAny>(black_box(&body))))
-            }]);
+        let [ours, scan] = interleaved([
+            &mut || drop(black_box(injector.admit(black_box(&body), &namespaces))),
+            &mut || drop(black_box(serde_json::from_slice::<IgnoredAny>(black_box(&body)))),
+        ]);
         let name = format!("{}, {} bytes", size.as_str(), body.len());
-        table.row(&format!("{name}: least"), [ours.least, scan.least].map(Some));
+        table.row(&format!("{name}: minimum"), [ours.minimum, scan.minimum].map(Some));
         table.row(&format!("{name}: median"), [ours.median, scan.median].map(Some));
-        aims.extend(AIMS.iter().filter(|(of, _)| *of == size).map(|(_, at_most)| Aim {
-            what: format!("in process, {} pod, times a bare scan (median)", size.as_str()),
-            at_most: *at_most,
-            found: ours.median / scan.median,
+        targets.extend(MAX_RATIOS.iter().filter(|(of, _)| *of == size).map(|(_, max)| Target {
+            what: format!("in process, {} pod, ratio to a minimal scan (median)", size.as_str()),
+            max: *max,
+            measured: ours.median / scan.median,
         }));
     }
     table.print();
-    Ok(aims)
+    Ok(targets)
 }
 
 fn interleaved<const N: usize>(mut calls: [&mut dyn FnMut(); N]) -> [Cost; N] {
@@ -55,7 +55,7 @@ fn interleaved<const N: usize>(mut calls: [&mut dyn FnMut(); N]) -> [Cost; N] {
             times.push(time(batch, call) / 1000.0);
         }
     }
-    times.map(|mut times| Cost { least: quantile(&mut times, 0.0), median: quantile(&mut times, 0.5) })
+    times.map(|mut times| Cost { minimum: quantile(&mut times, 0.0), median: quantile(&mut times, 0.5) })
 }
 
 /// Nanoseconds per call.

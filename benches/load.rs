@@ -1,4 +1,4 @@
-//! Pods created on a real API server: what an injection adds to each, by the webhooks, by a policy, and without any.
+//! Creation of pods on a real API server: the time with each webhook, with a policy, and without injection.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -15,39 +15,39 @@ use serde_json::{Value, json};
 
 use crate::{
     servers::{self, Kind, Servers},
-    table::{Aim, Table, quantile},
+    table::{Table, Target, quantile},
 };
 
-/// Interleaved: whatever else runs on the machine meets all alike.
+/// The rounds are interleaved, so that other load on the machine affects all contenders alike.
 const ROUNDS: usize = 5;
 
-/// So many clients at once create so many pods in each round: 3,000 in all, of each kind.
+/// Concurrent clients, and the pods that they create per round and contender: 3,000 per contender.
 const CLIENTS: usize = 32;
-const CROWD: usize = 600;
+const CONCURRENT_PODS: usize = 600;
 
-/// And so many are created at an even pace.
-const PACED: usize = 200;
-const PACE: Duration = Duration::from_millis(20);
+/// Pods that are created at a fixed rate, per round and contender.
+const PODS_AT_RATE: usize = 200;
+const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Time for the API server to be done with the pods of the one before, which were deleted all at once.
-const SETTLE: Duration = Duration::from_secs(3);
+/// Time for the API server to clean up the pods of the previous contender, which were all deleted at once.
+const CLEANUP_TIME: Duration = Duration::from_secs(3);
 
-/// Columns of the table beside the servers', and the namespaces where nothing and the policy are at work.
+/// The contenders that are not servers: no injection, and the policy.
 const NOTHING: &str = "nothing";
 const POLICY: &str = "policy";
 
-/// What one contender's pods showed.
+/// The results of one contender; times in milliseconds.
 #[derive(Debug, Default)]
-struct Shown {
-    paced: Vec<f64>,
-    crowd: Vec<f64>,
-    /// Seconds that the crowds took.
+struct Results {
+    at_rate: Vec<f64>,
+    concurrent: Vec<f64>,
+    /// Duration of all concurrent creations.
     seconds: f64,
-    bare: usize,
-    refused: usize,
+    without_sidecar: usize,
+    rejected: usize,
 }
 
-pub(crate) fn measure() -> Result<Vec<Aim>> {
+pub(crate) fn measure() -> Result<Vec<Target>> {
     servers::build()?;
     let assets = Assets::find()?.map_err(Error::msg)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -55,24 +55,25 @@ pub(crate) fn measure() -> Result<Vec<Aim>> {
         let cluster = Cluster::start(&assets, Parts::ControlPlane).await?;
         let servers = Servers::start(&["env"], &cluster.kubeconfig())?;
         let contenders = register(&cluster, &servers).await?;
-        let asked = servers.decisions()?;
-        let mut shown: Vec<Shown> = contenders.iter().map(|_| Shown::default()).collect();
+        let calls_before = servers.decisions()?;
+        let mut results: Vec<Results> = contenders.iter().map(|_| Results::default()).collect();
         let mut order: Vec<usize> = (0..contenders.len()).collect();
         for _ in 0..ROUNDS {
             for &index in &order {
                 let name = &contenders[index];
-                round(&cluster, name, &mut shown[index]).await.with_context(|| name.clone())?;
+                round(&cluster, name, &mut results[index]).await.with_context(|| name.clone())?;
             }
-            // What the one before leaves behind is not always the same one's.
+            // With the reverse order a contender does not always follow the same other one.
             order.reverse();
         }
-        let calls = (servers.decisions()? - asked) / (ROUNDS * (CROWD + PACED)) as f64;
-        print(&contenders, &mut shown);
-        Ok(aims(&contenders, &mut shown, calls))
+        let calls =
+            (servers.decisions()? - calls_before) / (ROUNDS * (CONCURRENT_PODS + PODS_AT_RATE)) as f64;
+        print(&contenders, &mut results);
+        Ok(targets(&contenders, &mut results, calls))
     })
 }
 
-/// Makes a namespace for each, in which it and nobody else is at work; gives the names, ours first.
+/// Creates a namespace for each contender, in which only that contender is active. Returns the names, the product's first.
 async fn register(cluster: &Cluster, servers: &Servers) -> Result<Vec<String>> {
     let mut names = vec![];
     for server in &servers.all {
@@ -92,8 +93,8 @@ async fn register(cluster: &Cluster, servers: &Servers) -> Result<Vec<String>> {
         names.insert(1, name.to_owned());
     }
     for name in names.iter().filter(|name| injects(name)) {
-        // The API server learns of its configuration on watches.
-        eventually(format!("{name} is at work"), Duration::from_secs(60), || async {
+        // The API server learns of its configuration through watches.
+        eventually(format!("{name} is active"), Duration::from_secs(60), || async {
             let created =
                 create_concurrently(&cluster.client, &namespace(name), &pod(Size::Medium).to_string(), 1, 1)
                     .await?;
@@ -105,87 +106,93 @@ async fn register(cluster: &Cluster, servers: &Servers) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The namespace, with all that a pod needs, and the objects narrowed to it.
+/// Creates the namespace with all that a pod needs, and the objects, which are restricted to this namespace.
 fn install(cluster: &Cluster, name: &str, objects: &[Value]) -> Result<()> {
     let name = &namespace(name);
     let labels = json!({"vdi-metrics.io/inject": "enabled"});
     let account = json!({"name": "default", "namespace": name});
-    let of_the_namespace = [
+    let namespace_objects = [
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}),
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account}),
     ];
-    for mut object in of_the_namespace.into_iter().chain(objects.iter().cloned()) {
-        narrow(&mut object, name);
+    for mut object in namespace_objects.into_iter().chain(objects.iter().cloned()) {
+        restrict(&mut object, name);
         cluster.kubectl.apply(&object.to_string())?;
     }
     Ok(())
 }
 
-/// Adds to every namespace selector that it is this namespace.
-fn narrow(object: &mut Value, namespace: &str) {
+/// Restricts every namespace selector to this namespace.
+fn restrict(object: &mut Value, namespace: &str) {
     if let Some(expressions) = object.get_mut("matchExpressions").and_then(Value::as_array_mut)
         && expressions.iter().any(|expression| expression["key"] == NAME)
     {
         expressions.push(json!({"key": NAME, "operator": "In", "values": [namespace]}));
     }
     match object {
-        Value::Object(fields) => fields.values_mut().for_each(|value| narrow(value, namespace)),
-        Value::Array(items) => items.iter_mut().for_each(|value| narrow(value, namespace)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| restrict(value, namespace)),
+        Value::Array(items) => items.iter_mut().for_each(|value| restrict(value, namespace)),
         _ => {}
     }
 }
 
-async fn round(cluster: &Cluster, name: &str, shown: &mut Shown) -> Result<()> {
+async fn round(cluster: &Cluster, name: &str, results: &mut Results) -> Result<()> {
     let namespace = &namespace(name);
     let body = pod(Size::Medium).to_string();
-    tokio::time::sleep(SETTLE).await;
-    let paced = create_at_rate(&cluster.client, namespace, &body, PACE, PACED).await?;
+    tokio::time::sleep(CLEANUP_TIME).await;
+    let at_rate = create_at_rate(&cluster.client, namespace, &body, INTERVAL, PODS_AT_RATE).await?;
     let began = std::time::Instant::now();
-    let crowd = create_concurrently(&cluster.client, namespace, &body, CLIENTS, CROWD).await?;
-    shown.seconds += began.elapsed().as_secs_f64();
-    for created in crowd.iter().chain(&paced) {
-        shown.refused += usize::from(created.answer.is_err());
-        shown.bare += usize::from(created.answer.is_ok() && !is_injected(created));
+    let concurrent = create_concurrently(&cluster.client, namespace, &body, CLIENTS, CONCURRENT_PODS).await?;
+    results.seconds += began.elapsed().as_secs_f64();
+    for created in concurrent.iter().chain(&at_rate) {
+        results.rejected += usize::from(created.answer.is_err());
+        results.without_sidecar += usize::from(created.answer.is_ok() && !is_injected(created));
     }
     let milliseconds = |created: &Created| created.took.as_secs_f64() * 1000.0;
-    shown.crowd.extend(crowd.iter().map(milliseconds));
-    shown.paced.extend(paced.iter().map(milliseconds));
+    results.concurrent.extend(concurrent.iter().map(milliseconds));
+    results.at_rate.extend(at_rate.iter().map(milliseconds));
     let all = format!("/api/v1/namespaces/{namespace}/pods?gracePeriodSeconds=0");
     cluster.client.request_text(http::Request::delete(all).body(vec![])?).await?;
     Ok(())
 }
 
-fn print(contenders: &[String], shown: &mut [Shown]) {
-    let mut table = Table::new("on the API server, ms", contenders.iter().map(String::as_str));
-    let mut row = |name: &str, of: &mut dyn FnMut(&mut Shown) -> f64| {
-        table.row(name, shown.iter_mut().map(|shown| Some(of(shown))).collect::<Vec<_>>());
+fn print(contenders: &[String], results: &mut [Results]) {
+    let mut table =
+        Table::new("creation of a pod on the API server, ms", contenders.iter().map(String::as_str));
+    let mut row = |name: &str, figure: &mut dyn FnMut(&mut Results) -> f64| {
+        table.row(name, results.iter_mut().map(|results| Some(figure(results))).collect::<Vec<_>>());
     };
-    row("50 a second: p50", &mut |shown| quantile(&mut shown.paced, 0.5));
-    row("50 a second: p99", &mut |shown| quantile(&mut shown.paced, 0.99));
-    row("32 clients: p50", &mut |shown| quantile(&mut shown.crowd, 0.5));
-    row("32 clients: p99", &mut |shown| quantile(&mut shown.crowd, 0.99));
-    row("32 clients: pods a second", &mut |shown| shown.crowd.len() as f64 / shown.seconds);
-    row("pods without sidecar", &mut |shown| shown.bare as f64);
-    row("pods refused", &mut |shown| shown.refused as f64);
+    row("50 per second: p50", &mut |results| quantile(&mut results.at_rate, 0.5));
+    row("50 per second: p99", &mut |results| quantile(&mut results.at_rate, 0.99));
+    row("32 clients: p50", &mut |results| quantile(&mut results.concurrent, 0.5));
+    row("32 clients: p99", &mut |results| quantile(&mut results.concurrent, 0.99));
+    row("32 clients: pods per second", &mut |results| results.concurrent.len() as f64 / results.seconds);
+    row("pods without sidecar", &mut |results| results.without_sidecar as f64);
+    row("rejected pods", &mut |results| results.rejected as f64);
     table.print();
 }
 
-fn aims(contenders: &[String], shown: &mut [Shown], calls: f64) -> Vec<Aim> {
-    let mut aims = vec![
-        Aim { what: "pods without sidecar".to_owned(), at_most: 0.0, found: shown[0].bare as f64 },
-        Aim { what: "pods refused".to_owned(), at_most: 0.0, found: shown[0].refused as f64 },
-        Aim { what: "calls for each pod".to_owned(), at_most: 1.0, found: calls },
+fn targets(contenders: &[String], results: &mut [Results], calls: f64) -> Vec<Target> {
+    let mut targets = vec![
+        Target {
+            what: "pods without sidecar".to_owned(),
+            max: 0.0,
+            measured: results[0].without_sidecar as f64,
+        },
+        Target { what: "rejected pods".to_owned(), max: 0.0, measured: results[0].rejected as f64 },
+        Target { what: "webhook calls per pod".to_owned(), max: 1.0, measured: calls },
     ];
-    let place = |name: &str| contenders.iter().position(|contender| contender == name);
-    let (Some(nothing), Some(policy)) = (place(NOTHING), place(POLICY)) else { return aims };
-    for (name, part) in [("p50", 0.5), ("p99", 0.99)] {
+    let index_of = |name: &str| contenders.iter().position(|contender| contender == name);
+    let (Some(nothing), Some(policy)) = (index_of(NOTHING), index_of(POLICY)) else { return targets };
+    for (name, fraction) in [("p50", 0.5), ("p99", 0.99)] {
         let mut added = |index: usize| {
-            quantile(&mut shown[index].paced, part) - quantile(&mut shown[nothing].paced, part)
+            quantile(&mut results[index].at_rate, fraction)
+                - quantile(&mut results[nothing].at_rate, fraction)
         };
-        let what = format!("ms added to a creation, 50 a second, {name}, against the policy");
-        aims.push(Aim { what, found: added(0), at_most: added(policy) });
+        let what = format!("ms added to a creation, 50 per second, {name}, compared with the policy");
+        targets.push(Target { what, measured: added(0), max: added(policy) });
     }
-    aims
+    targets
 }
 
 fn is_injected(created: &Created) -> bool {
@@ -196,7 +203,7 @@ fn injects(name: &str) -> bool {
     name != NOTHING && name != Kind::Floor.as_str()
 }
 
-/// A contender's own; ours is kept out of the one that is named as it is.
+/// The contender's namespace. The prefix is needed because the product never injects into the namespace `vdi-metrics`.
 fn namespace(name: &str) -> String {
     format!("for-{}", name.to_lowercase().replace(' ', "-"))
 }
@@ -208,12 +215,12 @@ fn shipped() -> Result<Value> {
 
 /// The same injection as a policy.
 fn policy() -> Result<Vec<Value>> {
-    let output = Command::new(servers::ours()).args(["render", "--policy"]).output()?;
+    let output = Command::new(servers::product()).args(["render", "--policy"]).output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout)?;
     let documents = text.split("\n---\n").map(serde_saphyr::from_str);
     Ok(documents.collect::<Result<_, _>>()?)
 }
 
-/// The label that every namespace has.
+/// The label with the namespace's name, which the API server sets on every namespace.
 const NAME: &str = "kubernetes.io/metadata.name";

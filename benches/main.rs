@@ -1,13 +1,8 @@
-//! What admission costs, beside what else could be used, and what the sidecar takes. What is measured, and how, stands in
-//! `benches/README.md`.
+//! The cost of admission compared with other webhooks, and the cost of the sidecar. `benches/README.md` describes what is
+//! measured and how.
 //!
-//! `cargo bench --bench cost -- [sidecar] [start] [in-process] [over-tls] [load]`: those parts, or all.
-#![allow(
-    missing_docs,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the tables are what this program is for"
-)]
+//! `cargo bench --bench cost -- [sidecar] [start] [in-process] [over-tls] [load]` runs the given parts, or all.
+#![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "this program prints tables")]
 
 mod client;
 mod in_process;
@@ -21,10 +16,10 @@ mod table;
 use std::process::ExitCode;
 
 use kit::cluster;
-use table::Aim;
+use table::Target;
 
-/// Measures, prints and says what aims it speaks of.
-type Part = fn() -> anyhow::Result<Vec<Aim>>;
+/// Measures, prints a table and returns the results that have a target.
+type Part = fn() -> anyhow::Result<Vec<Target>>;
 
 /// The parts, in the order in which they run.
 const PARTS: &[(&str, Part)] = &[
@@ -36,32 +31,33 @@ const PARTS: &[(&str, Part)] = &[
 ];
 
 fn main() -> ExitCode {
-    // Of these parts one alone runs itself again.
+    // Only the part `start` starts this program again.
     if !cluster::is_first_process() {
-        return cluster::isolated(|| told(start::inside())).unwrap_or_else(|error| told(Err(error)));
+        return cluster::isolated(|| exit_code(start::inside()))
+            .unwrap_or_else(|error| exit_code(Err(error)));
     }
-    let wanted: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    if let Some(unknown) = wanted.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
-        eprintln!("{unknown}: not one of {:?}", PARTS.iter().map(|(part, _)| part).collect::<Vec<_>>());
+    let selected: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    if let Some(unknown) = selected.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
+        eprintln!("{unknown} is not one of {:?}", PARTS.iter().map(|(part, _)| part).collect::<Vec<_>>());
         return ExitCode::FAILURE;
     }
-    let mut aims = vec![];
+    let mut targets = vec![];
     for (name, measure) in
-        PARTS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name))
+        PARTS.iter().filter(|(name, _)| selected.is_empty() || selected.iter().any(|part| part == name))
     {
         match measure() {
-            Ok(found) => aims.extend(found),
+            Ok(measured) => targets.extend(measured),
             Err(error) => {
                 eprintln!("{name}: {error:#}");
                 return ExitCode::FAILURE;
             }
         }
     }
-    table::print_aims(&aims);
+    table::print_targets(&targets);
     ExitCode::SUCCESS
 }
 
-fn told(result: anyhow::Result<()>) -> ExitCode {
+fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

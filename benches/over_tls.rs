@@ -1,5 +1,5 @@
-//! Reviews over TLS, the server on one core and the client on the other: what each costs the server, how long the
-//! client waits, and what the server holds in memory.
+//! Reviews over TLS, with the server on one core and the client on the other: the server's CPU time per review, the client's
+//! waiting time, and the server's memory.
 
 use std::{
     path::Path,
@@ -14,136 +14,151 @@ use kit::desktop::{self, Size};
 use crate::{
     client::request,
     servers::{self, Kind, Server, Servers},
-    table::{Aim, Table, quantile},
+    table::{Table, Target, quantile},
 };
 
 const CLIENT_CORE: &str = "0";
 const SERVER_CORE: &str = "1";
 
-/// Interleaved: whatever else runs on the machine meets all servers alike.
+/// The rounds are interleaved, so that other load on the machine affects all servers alike.
 const ROUNDS: usize = 7;
 
-/// How long one server is asked in one round.
-const SPELL: Duration = Duration::from_millis(400);
+/// How long one server gets requests in one round.
+const MEASUREMENT: Duration = Duration::from_millis(400);
 
-/// A way to ask.
-struct Way {
+/// A pattern of requests.
+struct Pattern {
     name: &'static str,
     size: Size,
-    /// As many clients at once, each over a connection of its own.
+    /// Number of concurrent clients. Each has its own connection.
     clients: usize,
     /// Whether every review has a new connection.
-    anew: bool,
+    reconnect: bool,
 }
 
-const WAYS: [Way; 6] = [
-    Way { name: "small pod, kept connection", size: Size::Small, clients: 1, anew: false },
-    Way { name: "medium pod, kept connection", size: Size::Medium, clients: 1, anew: false },
-    Way { name: "large pod, kept connection", size: Size::Large, clients: 1, anew: false },
-    Way { name: "medium pod, 8 kept connections", size: Size::Medium, clients: 8, anew: false },
-    Way { name: "medium pod, new connections", size: Size::Medium, clients: 1, anew: true },
-    Way { name: "large pod, 32 kept connections", size: Size::Large, clients: 32, anew: false },
+const PATTERNS: [Pattern; 6] = [
+    Pattern { name: "small pod, persistent connection", size: Size::Small, clients: 1, reconnect: false },
+    Pattern { name: "medium pod, persistent connection", size: Size::Medium, clients: 1, reconnect: false },
+    Pattern { name: "large pod, persistent connection", size: Size::Large, clients: 1, reconnect: false },
+    Pattern {
+        name: "medium pod, 8 persistent connections",
+        size: Size::Medium,
+        clients: 8,
+        reconnect: false,
+    },
+    Pattern { name: "medium pod, new connections", size: Size::Medium, clients: 1, reconnect: true },
+    Pattern {
+        name: "large pod, 32 persistent connections",
+        size: Size::Large,
+        clients: 32,
+        reconnect: false,
+    },
 ];
 
-/// Indices into [`WAYS`] and [`Kind::ALL`] of what the aims speak of.
-const AIMED: usize = 3;
+/// The index in [`PATTERNS`] of the pattern that has targets.
+const WITH_TARGETS: usize = 3;
 
-/// What one spell, or the median over rounds, showed; microseconds.
+/// The result of one measurement, or the median over rounds, in microseconds.
 #[derive(Clone, Copy, Debug)]
-struct Spell {
-    processor: f64,
+struct Times {
+    cpu: f64,
     p50: f64,
     p99: f64,
 }
 
-pub(crate) fn measure() -> Result<Vec<Aim>> {
+pub(crate) fn measure() -> Result<Vec<Target>> {
     servers::build()?;
     pin(CLIENT_CORE)?;
     let servers = Servers::start(&["taskset", "--cpu-list", SERVER_CORE], Path::new("/nonexistent"))?;
     let idle = each(&servers, |server| server.resident("VmRSS"))?;
-    let mut spells = vec![vec![vec![]; WAYS.len()]; servers.all.len()];
+    let mut times = vec![vec![vec![]; PATTERNS.len()]; servers.all.len()];
     for _ in 0..ROUNDS {
-        for (way, server) in
-            (0..WAYS.len()).flat_map(|way| (0..servers.all.len()).map(move |server| (way, server)))
+        for (pattern, server) in (0..PATTERNS.len())
+            .flat_map(|pattern| (0..servers.all.len()).map(move |server| (pattern, server)))
         {
-            spells[server][way].push(ask(&servers.all[server], &WAYS[way])?);
+            times[server][pattern].push(measure_one(&servers.all[server], &PATTERNS[pattern])?);
         }
     }
     let loaded = each(&servers, |server| server.resident("VmRSS"))?;
     let peak = each(&servers, |server| server.resident("VmHWM"))?;
-    let spells: Vec<Vec<Spell>> =
-        spells.iter().map(|ways| ways.iter().map(|rounds| median(rounds)).collect()).collect();
+    let times: Vec<Vec<Times>> =
+        times.iter().map(|patterns| patterns.iter().map(|rounds| median(rounds)).collect()).collect();
     let mut table = Table::new("over TLS, one core", Kind::ALL.map(Kind::as_str));
-    for (index, way) in WAYS.iter().enumerate() {
-        let of = |what: fn(&Spell) -> f64| spells.iter().map(move |ways| Some(what(&ways[index])));
-        table.row(&format!("{}: CPU us", way.name), of(|spell| spell.processor));
-        table.row(&format!("{}: p50 us", way.name), of(|spell| spell.p50));
-        table.row(&format!("{}: p99 us", way.name), of(|spell| spell.p99));
+    for (index, pattern) in PATTERNS.iter().enumerate() {
+        let figures =
+            |figure: fn(&Times) -> f64| times.iter().map(move |patterns| Some(figure(&patterns[index])));
+        table.row(&format!("{}: CPU us", pattern.name), figures(|times| times.cpu));
+        table.row(&format!("{}: p50 us", pattern.name), figures(|times| times.p50));
+        table.row(&format!("{}: p99 us", pattern.name), figures(|times| times.p99));
     }
     for (name, sizes) in [("idle", &idle), ("after the load", &loaded), ("peak", &peak)] {
         table.row(&format!("resident MiB, {name}"), sizes.iter().copied().map(Some));
     }
     table.print();
-    let [ours, kube_rs, controller_runtime] = [0, 1, 2].map(|server: usize| spells[server][AIMED].processor);
-    let aim =
-        |what: &str, at_most, found| Aim { what: format!("{}: {what}", WAYS[AIMED].name), at_most, found };
+    let [ours, kube_rs, controller_runtime] = [0, 1, 2].map(|server: usize| times[server][WITH_TARGETS].cpu);
+    let target = |what: &str, max, measured| Target {
+        what: format!("{}: {what}", PATTERNS[WITH_TARGETS].name),
+        max,
+        measured,
+    };
     Ok(vec![
-        aim("CPU us", 25.0, ours),
-        aim("CPU, times the kube-rs webhook", 1.0 / 5.0, ours / kube_rs),
-        aim("CPU, times the controller-runtime webhook", 1.0 / 25.0, ours / controller_runtime),
-        Aim { what: "resident MiB at the peak".to_owned(), at_most: 12.0, found: peak[0] },
+        target("CPU us", 25.0, ours),
+        target("CPU, ratio to the kube-rs webhook", 1.0 / 5.0, ours / kube_rs),
+        target("CPU, ratio to the controller-runtime webhook", 1.0 / 25.0, ours / controller_runtime),
+        Target { what: "peak resident MiB".to_owned(), max: 12.0, measured: peak[0] },
     ])
 }
 
-/// Asks one server for a spell.
-fn ask(server: &Server, way: &Way) -> Result<Spell> {
-    let request = request(&desktop::review(way.size));
-    let before = server.processor()?;
+/// Measures one server with one pattern.
+fn measure_one(server: &Server, pattern: &Pattern) -> Result<Times> {
+    let request = request(&desktop::review(pattern.size));
+    let before = server.cpu_us()?;
     let waits: Vec<Result<Vec<f64>>> = thread::scope(|scope| {
-        let clients: Vec<_> =
-            (0..way.clients).map(|_| scope.spawn(|| waits(server, &request, way.anew))).collect();
+        let clients: Vec<_> = (0..pattern.clients)
+            .map(|_| scope.spawn(|| waits(server, &request, pattern.reconnect)))
+            .collect();
         clients
             .into_iter()
             .map(|client| client.join().unwrap_or_else(|_| Err(anyhow!("a client has panicked"))))
             .collect()
     });
-    let processor = server.processor()? - before;
+    let cpu = server.cpu_us()? - before;
     let mut waits = waits.into_iter().collect::<Result<Vec<_>>>()?.concat();
-    ensure!(!waits.is_empty(), "{} answered nothing in {SPELL:?}", server.kind.as_str());
-    Ok(Spell {
-        processor: processor / waits.len() as f64,
+    ensure!(!waits.is_empty(), "no response from {} in {MEASUREMENT:?}", server.kind.as_str());
+    Ok(Times {
+        cpu: cpu / waits.len() as f64,
         p50: quantile(&mut waits, 0.5),
         p99: quantile(&mut waits, 0.99),
     })
 }
 
-fn waits(server: &Server, request: &[u8], anew: bool) -> Result<Vec<f64>> {
+fn waits(server: &Server, request: &[u8], reconnect: bool) -> Result<Vec<f64>> {
     let (mut waits, began) = (vec![], Instant::now());
-    let mut kept = server.client.connect()?;
-    if !anew {
-        kept.exchange(request)?;
+    let mut connection = server.client.connect()?;
+    if !reconnect {
+        connection.exchange(request)?;
     }
-    while began.elapsed() < SPELL {
-        let asked = Instant::now();
-        if anew {
-            kept = server.client.connect()?;
+    while began.elapsed() < MEASUREMENT {
+        let sent = Instant::now();
+        if reconnect {
+            connection = server.client.connect()?;
         }
-        kept.exchange(request)?;
-        waits.push(asked.elapsed().as_nanos() as f64 / 1000.0);
+        connection.exchange(request)?;
+        waits.push(sent.elapsed().as_nanos() as f64 / 1000.0);
     }
     Ok(waits)
 }
 
-fn median(rounds: &[Spell]) -> Spell {
-    let of = |what: fn(&Spell) -> f64| quantile(&mut rounds.iter().map(what).collect::<Vec<_>>(), 0.5);
-    Spell { processor: of(|spell| spell.processor), p50: of(|spell| spell.p50), p99: of(|spell| spell.p99) }
+fn median(rounds: &[Times]) -> Times {
+    let of = |figure: fn(&Times) -> f64| quantile(&mut rounds.iter().map(figure).collect::<Vec<_>>(), 0.5);
+    Times { cpu: of(|times| times.cpu), p50: of(|times| times.p50), p99: of(|times| times.p99) }
 }
 
-fn each(servers: &Servers, what: impl Fn(&Server) -> Result<f64>) -> Result<Vec<f64>> {
-    servers.all.iter().map(what).collect()
+fn each(servers: &Servers, figure: impl Fn(&Server) -> Result<f64>) -> Result<Vec<f64>> {
+    servers.all.iter().map(figure).collect()
 }
 
-/// Keeps this process and its threads to come on one core.
+/// Pins this process and its future threads to one core.
 fn pin(core: &str) -> Result<()> {
     let output = Command::new("taskset")
         .args(["--cpu-list", "--pid", core, &id().to_string()])

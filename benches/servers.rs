@@ -1,4 +1,4 @@
-//! The contenders: ours as it is shipped, and what else one would write, each with a log file as a container has.
+//! The servers that are compared: the product as it is shipped, and the peers. Each logs to a file, as a container does.
 
 use std::{
     fs::{self, File},
@@ -13,17 +13,17 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, request};
 
-/// Who answers reviews.
+/// A server that answers reviews.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Ours,
+    Product,
     KubeRs,
     ControllerRuntime,
-    /// HTTP and TLS alone: allows everything unread.
+    /// HTTP and TLS alone: this server allows every request without decoding it.
     Floor,
 }
 
-/// All contenders, running, idle but for who is asked.
+/// All servers, running. Only one of them gets requests at a time.
 #[derive(Debug)]
 pub(crate) struct Servers {
     pub(crate) all: Vec<Server>,
@@ -31,27 +31,27 @@ pub(crate) struct Servers {
     logs: TempDir,
 }
 
-/// One of them.
+/// A running server.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) kind: Kind,
     pub(crate) client: Client,
     pub(crate) address: SocketAddr,
-    /// Where ours shows its metrics.
+    /// The address of the product's metrics.
     metrics: SocketAddr,
     child: Child,
 }
 
-/// Builds the peers. Ours is built by `make images`.
+/// Builds the peers. `make images` builds the product.
 pub(crate) fn build() -> Result<()> {
-    ensure!(ours().exists(), "{} is not there: run `make images`", ours().display());
+    ensure!(product().exists(), "{} is missing: run `make images`", product().display());
     let manifest = peer("kube-rs/Cargo.toml");
     run(Command::new(env!("CARGO"))
         .args(["build", "--locked", "--release", "--quiet", "--manifest-path"])
         .arg(manifest)
         .arg("--target-dir")
         .arg(built("")))?;
-    // Stripped as ours is; with the paths of no machine in it.
+    // Stripped like the product, and without paths of this machine.
     run(Command::new("go")
         .arg("-C")
         .arg(peer("controller-runtime"))
@@ -63,11 +63,11 @@ pub(crate) fn build() -> Result<()> {
 // === impl Kind ===
 
 impl Kind {
-    pub(crate) const ALL: [Self; 4] = [Self::Ours, Self::KubeRs, Self::ControllerRuntime, Self::Floor];
+    pub(crate) const ALL: [Self; 4] = [Self::Product, Self::KubeRs, Self::ControllerRuntime, Self::Floor];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Ours => "vdi-metrics",
+            Self::Product => "vdi-metrics",
             Self::KubeRs => "kube-rs",
             Self::ControllerRuntime => "controller-runtime",
             Self::Floor => "HTTP and TLS alone",
@@ -76,7 +76,7 @@ impl Kind {
 
     fn program(self) -> PathBuf {
         match self {
-            Self::Ours => ours(),
+            Self::Product => product(),
             Self::KubeRs | Self::Floor => built("release/peer-kube-rs"),
             Self::ControllerRuntime => built("controller-runtime"),
         }
@@ -86,28 +86,28 @@ impl Kind {
 // === impl Servers ===
 
 impl Servers {
-    /// Starts all, each behind the words of `wrapper`, and compares what they make of every pod. Ours watches the cluster
-    /// of `kubeconfig`, if there is one.
+    /// Starts all servers, each with the command prefix `wrapper`, and checks that they change every pod alike. The product
+    /// watches the cluster of `kubeconfig`, if there is one.
     pub(crate) fn start(wrapper: &[&str], kubeconfig: &Path) -> Result<Self> {
         let mut this = Self { all: vec![], certificate: Certificate::for_loopback()?, logs: TempDir::new()? };
         for kind in Kind::ALL {
             let server = this.spawn(kind, wrapper, kubeconfig)?;
-            if kind == Kind::Ours {
+            if kind == Kind::Product {
                 fs::write(this.sidecar(), server.sidecar()?.to_string())?;
             }
             this.all.push(server);
         }
-        this.agree()?;
+        this.check_agreement()?;
         Ok(this)
     }
 
     fn spawn(&self, kind: Kind, wrapper: &[&str], kubeconfig: &Path) -> Result<Server> {
         let (address, metrics) = (free_address()?, free_address()?);
         let (cert, key) = (self.certificate.cert(), self.certificate.key());
-        let mut words = wrapper.iter().map(PathBuf::from).chain([kind.program()]);
-        let mut command = Command::new(words.next().context("no program")?);
-        command.args(words).env_clear();
-        if kind == Kind::Ours {
+        let mut arguments = wrapper.iter().map(PathBuf::from).chain([kind.program()]);
+        let mut command = Command::new(arguments.next().context("no program")?);
+        command.args(arguments).env_clear();
+        if kind == Kind::Product {
             command.env("KUBECONFIG", kubeconfig).args([
                 "serve",
                 "--lame-duck",
@@ -130,26 +130,30 @@ impl Servers {
         Ok(server)
     }
 
-    /// The file with what ours adds.
+    /// The file with the product's additions to a pod.
     fn sidecar(&self) -> PathBuf {
         self.logs.path().join("sidecar.json")
     }
 
-    /// Decisions that ours has counted.
+    /// The number of decisions in the product's metrics.
     pub(crate) fn decisions(&self) -> Result<f64> {
-        let shown = self.certificate.get(self.all[0].metrics, "/metrics")?.body;
-        let shown = Exposition::parse(&shown).map_err(Error::msg)?;
-        Ok(shown.series("vdi_metrics_admission_decisions_total").map(|series| series.value).sum())
+        let text = self.certificate.get(self.all[0].metrics, "/metrics")?.body;
+        let exposition = Exposition::parse(&text).map_err(Error::msg)?;
+        Ok(exposition.series("vdi_metrics_admission_decisions_total").map(|series| series.value).sum())
     }
 
-    /// Checks that all make the same of every pod, so that nobody is measured at less work.
-    fn agree(&self) -> Result<()> {
+    /// Checks that all servers change every pod alike, so that none is measured with less work.
+    fn check_agreement(&self) -> Result<()> {
         for size in desktop::Size::ALL {
             let expected = self.all[0].patched(size)?;
             for server in self.all.iter().filter(|server| server.kind != Kind::Floor) {
                 let (patched, name) = (server.patched(size)?, server.kind.as_str());
                 let same = patched == expected;
-                ensure!(same, "{name} makes {patched} of the {} pod, and ours {expected}", size.as_str());
+                ensure!(
+                    same,
+                    "{name} changes the {} pod to {patched}, the product to {expected}",
+                    size.as_str()
+                );
             }
         }
         Ok(())
@@ -159,7 +163,7 @@ impl Servers {
 // === impl Server ===
 
 impl Server {
-    /// The pod of a review as this server makes it.
+    /// The pod of a review after this server's changes.
     fn patched(&self, size: desktop::Size) -> Result<Value> {
         let review = desktop::review(size);
         let answer: Value = serde_json::from_slice(&self.client.connect()?.exchange(&request(&review))?)?;
@@ -170,7 +174,7 @@ impl Server {
         Ok(pod)
     }
 
-    /// What ours adds, for the peers to add the same.
+    /// The product's additions, which the peers add too.
     fn sidecar(&self) -> Result<Value> {
         let after = self.patched(desktop::Size::Small)?;
         let review: Value = serde_json::from_slice(&desktop::review(desktop::Size::Small))?;
@@ -186,8 +190,8 @@ impl Server {
             "container": after["spec"]["initContainers"][0], "volume": after["spec"]["volumes"][0]}))
     }
 
-    /// Processor time that it has used, in microseconds.
-    pub(crate) fn processor(&self) -> Result<f64> {
+    /// CPU time of the server, in microseconds.
+    pub(crate) fn cpu_us(&self) -> Result<f64> {
         let mut nanoseconds = 0;
         for task in fs::read_dir(self.proc("task"))? {
             let text = fs::read_to_string(task?.path().join("schedstat"))?;
@@ -196,11 +200,12 @@ impl Server {
         Ok(nanoseconds as f64 / 1000.0)
     }
 
-    /// A size from `/proc/PID/status`, in MiB: `VmRSS` for now, `VmHWM` for the most it ever was.
+    /// A size from `/proc/PID/status`, in MiB: `VmRSS` is the current size, `VmHWM` the peak.
     pub(crate) fn resident(&self, name: &str) -> Result<f64> {
         let status = fs::read_to_string(self.proc("status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let kibibytes = line.and_then(|line| line.split_whitespace().next()).context("no such size")?;
+        let kibibytes =
+            line.and_then(|line| line.split_whitespace().next()).context("no such line in the status")?;
         Ok(kibibytes.parse::<f64>()? / 1024.0)
     }
 
@@ -211,17 +216,17 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only where the program has ended already.
+        // Both fail only if the program has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A patch as API servers take it: base64 text, which kube's type spells as an array of numbers.
+/// A patch as the API server accepts it. It is base64 text; kube's type serializes it as an array of numbers.
 fn patch(value: &Value) -> Result<json_patch::Patch> {
     let bytes = match value {
         Value::String(text) => base64::Engine::decode(&base64::prelude::BASE64_STANDARD, text)?,
-        _ => serde_json::from_value(value.clone()).context("neither text nor bytes")?,
+        _ => serde_json::from_value(value.clone()).context("the patch is neither text nor bytes")?,
     };
     Ok(serde_json::from_slice(&bytes)?)
 }
@@ -232,12 +237,12 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// A port nobody listened on a moment ago: the peers have no way to say which they found.
+/// An address with a port that was free a moment ago. The peers cannot report which port they have chosen themselves.
 fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-pub(crate) fn ours() -> PathBuf {
+pub(crate) fn product() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/vdi-metrics")
 }
 

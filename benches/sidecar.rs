@@ -1,5 +1,5 @@
-//! What the released sidecar takes of a desktop's node: memory, processor time, calls of the driver, time to its first
-//! answer. The driver is the fake one, whose own work is in every figure of ours; the real library's is in none.
+//! The cost of the released sidecar: memory, CPU time, driver calls, time to the first response. The driver is the fake one. Its
+//! own work is included in every figure, and that of the real library in none.
 
 use std::{
     fs,
@@ -19,11 +19,11 @@ use kit::{
 };
 use vdi_metrics::contract::{METRICS_PATH, env};
 
-use crate::table::{Aim, Table, quantile};
+use crate::table::{Table, Target, quantile};
 
-/// Between two reads and between two scrapes, as shipped.
+/// The interval of polls and of scrapes, as shipped.
 const INTERVAL: Duration = Duration::from_secs(15);
-/// Of life as it is: reads, scrapes and waiting for faults of the card.
+/// Duration of the measurement: polls, scrapes and waits for XID events.
 const INTERVALS: u32 = 8;
 const SCRAPES: u32 = 500;
 const STARTS: usize = 20;
@@ -34,39 +34,39 @@ struct Sidecar {
     _folder: tempfile::TempDir,
 }
 
-/// What one sidecar with so many GPUs of its own came to.
+/// The figures of one sidecar.
 struct Figures {
-    resident: f64,
-    own: f64,
-    core: f64,
+    resident_mib: f64,
+    anonymous_mib: f64,
+    core_percent: f64,
     scrape_us: f64,
     series: f64,
-    calls: f64,
+    calls_per_minute: f64,
 }
 
-pub(crate) fn measure() -> Result<Vec<Aim>> {
+pub(crate) fn measure() -> Result<Vec<Target>> {
     let binary =
         fs::metadata(program()).with_context(|| format!("{}: run `make images`", program().display()))?;
     let [one, eight] = figures([1, 8])?;
-    let mut table = Table::new("the sidecar beside a fake driver", ["1 GPU", "8 GPUs"]);
-    for (name, of) in [
-        ("resident, MiB", (|figures| figures.resident) as fn(&Figures) -> f64),
-        ("of that its own, MiB", |figures| figures.own),
-        ("of a core, %", |figures| figures.core),
-        ("processor time of a scrape, us", |figures| figures.scrape_us),
+    let mut table = Table::new("the sidecar with a fake driver", ["1 GPU", "8 GPUs"]);
+    for (name, figure) in [
+        ("resident, MiB", (|figures| figures.resident_mib) as fn(&Figures) -> f64),
+        ("of that anonymous, MiB", |figures| figures.anonymous_mib),
+        ("share of a core, %", |figures| figures.core_percent),
+        ("CPU time of a scrape, us", |figures| figures.scrape_us),
         ("series", |figures| figures.series),
-        ("calls of the driver in a minute", |figures| figures.calls),
+        ("driver calls per minute", |figures| figures.calls_per_minute),
     ] {
-        table.row(name, [Some(of(&one)), Some(of(&eight))]);
+        table.row(name, [Some(figure(&one)), Some(figure(&eight))]);
     }
     table.print();
-    let aim = |what: &str, at_most, found| Aim { what: what.to_owned(), at_most, found };
+    let target = |what: &str, max, measured| Target { what: what.to_owned(), max, measured };
     Ok(vec![
-        aim("sidecar, binary, MB", 1.5, binary.len() as f64 / 1e6),
-        aim("sidecar, resident with one GPU, MiB", 4.0, one.resident),
-        aim("sidecar, resident with eight GPUs, MiB", 6.0, eight.resident),
-        aim("sidecar, % of a core at 15 s and 15 s", 0.1, one.core),
-        aim("sidecar, ms from its start to an answered scrape, median", 20.0, start_ms()?),
+        target("sidecar, binary, MB", 1.5, binary.len() as f64 / 1e6),
+        target("sidecar, resident with one GPU, MiB", 4.0, one.resident_mib),
+        target("sidecar, resident with eight GPUs, MiB", 6.0, eight.resident_mib),
+        target("sidecar, % of a core, polls and scrapes every 15 s", 0.1, one.core_percent),
+        target("sidecar, ms from the start to the first response to a scrape, median", 20.0, start_ms()?),
     ])
 }
 
@@ -74,7 +74,7 @@ fn program() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/sidecar/vdi-metrics-sidecar")
 }
 
-/// A card that has every value, so many times.
+/// A scenario with this number of GPUs, each with every value.
 pub(crate) fn scenario(gpus: usize) -> Result<Scenario> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scenarios/everything_supported.json");
     let mut scenario = Scenario::read(&path)?;
@@ -102,7 +102,7 @@ fn start(gpus: usize) -> Result<Sidecar> {
     Ok(Sidecar { address: process.address(), process, _folder: folder })
 }
 
-/// Of sidecars with so many GPUs, side by side.
+/// The figures of sidecars with these numbers of GPUs, which run at the same time.
 fn figures<const N: usize>(gpus: [usize; N]) -> Result<[Figures; N]> {
     let mut sidecars = vec![];
     for gpus in gpus {
@@ -110,7 +110,7 @@ fn figures<const N: usize>(gpus: [usize; N]) -> Result<[Figures; N]> {
         eventually("the GPUs", || {
             (sidecar.scrape().ok()?.series("vdi_session_gpu_info").count() == gpus).then_some(())
         });
-        sidecars.push((sidecar.calls()?, sidecar.processor_us()?, sidecar));
+        sidecars.push((sidecar.calls()?, sidecar.cpu_us()?, sidecar));
     }
     for _ in 0..INTERVALS {
         std::thread::sleep(INTERVAL);
@@ -120,34 +120,38 @@ fn figures<const N: usize>(gpus: [usize; N]) -> Result<[Figures; N]> {
     }
     let figures: Vec<_> = sidecars
         .into_iter()
-        .map(|(calls, cpu, sidecar)| of_one(calls, cpu, &sidecar))
+        .map(|(calls, cpu, sidecar)| figures_of(calls, cpu, &sidecar))
         .collect::<Result<_>>()?;
-    figures.try_into().map_err(|_| anyhow::anyhow!("as many as were started"))
+    figures.try_into().map_err(|_| anyhow::anyhow!("the number of figures and of sidecars differs"))
 }
 
-fn of_one(calls: (f64, f64), cpu: f64, sidecar: &Sidecar) -> Result<Figures> {
+fn figures_of(calls: (f64, f64), cpu: f64, sidecar: &Sidecar) -> Result<Figures> {
     let time = INTERVAL * INTERVALS;
-    let core = (sidecar.processor_us()? - cpu) / time.as_micros() as f64 * 100.0;
-    let seen = sidecar.scrape()?;
-    // What a snapshot says is of the time when it was made.
-    let (told, at) = sidecar.calls()?;
-    let calls = (told - calls.0) / (at - calls.1) * 60.0;
-    let before = sidecar.processor_us()?;
+    let core_percent = (sidecar.cpu_us()? - cpu) / time.as_micros() as f64 * 100.0;
+    let exposition = sidecar.scrape()?;
+    // The number of calls belongs to the time of the poll, not to that of the scrape.
+    let (total, at) = sidecar.calls()?;
+    let calls_per_minute = (total - calls.0) / (at - calls.1) * 60.0;
+    let before = sidecar.cpu_us()?;
     for _ in 0..SCRAPES {
         ensure!(http::get(sidecar.address, METRICS_PATH)?.status == 200);
     }
-    let scrape_us = (sidecar.processor_us()? - before) / f64::from(SCRAPES);
+    let scrape_us = (sidecar.cpu_us()? - before) / f64::from(SCRAPES);
     Ok(Figures {
-        resident: sidecar.memory("VmRSS:")?,
-        own: sidecar.memory("RssAnon:")?,
-        core,
+        resident_mib: sidecar.memory("VmRSS:")?,
+        anonymous_mib: sidecar.memory("RssAnon:")?,
+        core_percent,
         scrape_us,
-        series: seen.families.iter().map(|family| seen.series(&family.name).count()).sum::<usize>() as f64,
-        calls,
+        series: exposition
+            .families
+            .iter()
+            .map(|family| exposition.series(&family.name).count())
+            .sum::<usize>() as f64,
+        calls_per_minute,
     })
 }
 
-/// The median of so many starts.
+/// The median time of several starts.
 fn start_ms() -> Result<f64> {
     let mut times = vec![];
     for _ in 0..STARTS {
@@ -166,28 +170,29 @@ impl Sidecar {
         Exposition::parse(&http::get(self.address, METRICS_PATH)?.body).map_err(anyhow::Error::msg)
     }
 
-    /// How many there were, and when that was.
+    /// The number of driver calls, and the time of the poll that has counted them.
     fn calls(&self) -> Result<(f64, f64)> {
-        let seen = self.scrape()?;
-        let of = |name| seen.value(name, &[]).with_context(|| format!("no {name}"));
-        Ok((of("vdi_metrics_nvml_calls_total")?, of("vdi_metrics_last_collect_timestamp_seconds")?))
+        let exposition = self.scrape()?;
+        let value = |name| exposition.value(name, &[]).with_context(|| format!("no {name}"));
+        Ok((value("vdi_metrics_nvml_calls_total")?, value("vdi_metrics_last_collect_timestamp_seconds")?))
     }
 
-    /// By the scheduler's own account, of all threads.
-    fn processor_us(&self) -> Result<f64> {
+    /// CPU time of all threads, as the scheduler counts it.
+    fn cpu_us(&self) -> Result<f64> {
         let mut sum = 0.0;
         for thread in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
-            let account = fs::read_to_string(thread?.path().join("schedstat"))?;
-            let nanoseconds: f64 = account.split(' ').next().context("no account")?.parse()?;
+            let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
+            let nanoseconds: f64 = schedstat.split(' ').next().context("an empty schedstat")?.parse()?;
             sum += nanoseconds / 1e3;
         }
         Ok(sum)
     }
 
-    /// MiB by a line of the process' status.
+    /// A size in MiB from a line of the process' status.
     fn memory(&self, line: &str) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let value = status.lines().find_map(|text| text.strip_prefix(line)).context("no such line")?;
+        let value =
+            status.lines().find_map(|text| text.strip_prefix(line)).context("no such line in the status")?;
         Ok(value.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
     }
 }

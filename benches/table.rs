@@ -1,4 +1,4 @@
-//! Tables for people: a column for each contender, ours first, and behind each figure how many times ours it is.
+//! Text tables: a column per contender, the product first, and after each figure its ratio to the product's.
 
 use std::fmt::Write as _;
 
@@ -10,31 +10,31 @@ pub(crate) struct Table {
     rows: Vec<(String, Vec<Option<f64>>)>,
 }
 
-/// What was set out to be reached, and what was.
+/// An upper limit that the project has set itself, and the measured value.
 #[derive(Debug)]
-pub(crate) struct Aim {
+pub(crate) struct Target {
     pub(crate) what: String,
-    pub(crate) at_most: f64,
-    pub(crate) found: f64,
+    pub(crate) max: f64,
+    pub(crate) measured: f64,
 }
 
-/// Nothing where there are none.
-pub(crate) fn print_aims(aims: &[Aim]) {
-    if aims.is_empty() {
+/// Prints the targets, if there are any.
+pub(crate) fn print_targets(targets: &[Target]) {
+    if targets.is_empty() {
         return;
     }
-    println!("{:<76} {:>8} {:>9}", "aim", "at most", "found");
-    for Aim { what, at_most, found } in aims {
-        let verdict = if found <= at_most { "met" } else { "missed" };
-        println!("{what:<76} {at_most:>8.2} {found:>9.2}  {verdict}");
+    println!("{:<76} {:>8} {:>9}", "target", "at most", "measured");
+    for Target { what, max, measured } in targets {
+        let result = if measured <= max { "met" } else { "not met" };
+        println!("{what:<76} {max:>8.2} {measured:>9.2}  {result}");
     }
 }
 
-/// The value below which this part of the sorted values lies.
-pub(crate) fn quantile(values: &mut [f64], part: f64) -> f64 {
+/// The value at this fraction of the sorted values.
+pub(crate) fn quantile(values: &mut [f64], fraction: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let last = values.len().saturating_sub(1);
-    values.get((part * last as f64).round() as usize).copied().unwrap_or(f64::NAN)
+    values.get((fraction * last as f64).round() as usize).copied().unwrap_or(f64::NAN)
 }
 
 // === impl Table ===
@@ -56,9 +56,9 @@ impl Table {
         });
         println!("{head}");
         for (name, values) in &self.rows {
-            let ours = values.first().copied().flatten();
+            let first = values.first().copied().flatten();
             let cells = values.iter().fold(String::new(), |mut line, value| {
-                let _ = write!(line, " {:>20}", cell(*value, ours));
+                let _ = write!(line, " {:>20}", cell(*value, first));
                 line
             });
             println!("{name:<44}{cells}");
@@ -67,8 +67,8 @@ impl Table {
     }
 }
 
-fn cell(value: Option<f64>, ours: Option<f64>) -> String {
+fn cell(value: Option<f64>, first: Option<f64>) -> String {
     let Some(value) = value else { return "-".to_owned() };
-    let ratio = ours.filter(|ours| *ours > 0.0).map(|ours| format!(" ({:>5.2})", value / ours));
+    let ratio = first.filter(|first| *first > 0.0).map(|first| format!(" ({:>5.2})", value / first));
     format!("{value:.2}{}", ratio.unwrap_or_default())
 }
