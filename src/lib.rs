@@ -11,9 +11,13 @@ pub mod admission;
 #[cfg(feature = "webhook")]
 pub mod cli;
 #[cfg(feature = "webhook")]
+pub mod cluster;
+#[cfg(feature = "webhook")]
 pub mod limits;
 #[cfg(feature = "webhook")]
 pub mod registration;
+#[cfg(feature = "webhook")]
+pub mod server;
 #[cfg(feature = "webhook")]
 pub mod sessions;
 

@@ -54,8 +54,8 @@ enum Changed {
     All,
 }
 
-/// Keeps `known` up to date, for as long as it is polled; `first` is dropped once all is known that there is.
-pub async fn follow(client: Client, known: &ArcSwap<Namespaces>, first: impl Send) {
+/// Keeps `known` up to date, for as long as it is polled; calls `complete` once both lists are complete.
+pub async fn follow(client: Client, known: &ArcSwap<Namespaces>, complete: impl FnOnce() + Send) {
     let config = watcher::Config::default;
     let ranges = watcher(Api::<LimitRange>::all(client.clone()), config()).default_backoff();
     let quotas = watcher(Api::<ResourceQuota>::all(client), config()).default_backoff();
@@ -63,12 +63,15 @@ pub async fn follow(client: Client, known: &ArcSwap<Namespaces>, first: impl Sen
     let quotas = quotas.map(|event| event.map(Change::Quota));
     let mut changes = Box::pin(select(ranges, quotas));
     let mut objects = Objects::default();
-    let mut first = Some(first);
+    let mut complete = Some(complete);
     while let Some(change) = changes.next().await {
         match change {
             Ok(change) => {
                 objects.apply(change, known);
-                first.take_if(|_| objects.ranges.complete && objects.quotas.complete);
+                let is_complete = objects.ranges.complete && objects.quotas.complete;
+                if let Some(complete) = complete.take_if(|_| is_complete) {
+                    complete();
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "Cannot watch LimitRanges and ResourceQuotas, trying again");

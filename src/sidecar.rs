@@ -19,7 +19,12 @@ use tokio::sync::watch;
 use self::{config::Config, snapshot::Snapshot};
 use crate::{
     contract,
-    runtime::{self, admin, http, listen, log, readiness::Readiness, shutdown},
+    runtime::{
+        self, admin, http, listen,
+        log::{self, Chain},
+        readiness::Readiness,
+        shutdown,
+    },
 };
 
 /// Runs until SIGTERM.
@@ -27,7 +32,7 @@ use crate::{
 /// # Errors
 /// Fails where the system refuses a thread; never over configuration, an address that is taken, or the GPU.
 pub fn run() -> Result<(), Box<dyn Error>> {
-    runtime::libc::keep_no_memory();
+    runtime::libc::return_freed_memory();
     let (config, problems) = Config::from_env();
     log::init(config.log);
     for problem in problems {
@@ -46,7 +51,7 @@ async fn serve(config: &Config) -> io::Result<()> {
     tokio::select! {
         () = shutdown.requested() => {
             poller.end().await;
-            runtime::libc::leave(0)
+            runtime::libc::exit_immediately(0)
         }
         ended = serving => ended,
     }
@@ -78,7 +83,7 @@ async fn bound(listen: SocketAddr, begun: poller::StartGate) -> io::Result<tokio
                 return tokio::net::TcpListener::from_std(listener);
             }
             Err(error) if begun.is_some() => {
-                tracing::warn!(%error, "Nobody can scrape this session; trying again")
+                tracing::warn!(error = %Chain(&error), "Nobody can scrape this session; trying again")
             }
             Err(_) => {}
         }

@@ -8,19 +8,20 @@ use std::{
 use clap::Parser;
 use tracing::Level;
 use vdi_metrics::{
-    cli::{Cli, Command, Streams, serve},
+    cli::{Cli, Command, Streams},
     runtime::log,
+    server::{self, ServerOptions},
 };
 
-/// More threads than this gain nothing: a review takes microseconds of one.
-const MOST_THREADS: usize = 4;
+/// Further threads do not make the server faster: a review takes microseconds of one thread.
+const MAX_THREADS: usize = 4;
 
 fn main() -> ExitCode {
     let Cli { log, command } = Cli::parse();
     match command {
         Command::Serve(args) => {
             log::init(log.unwrap_or(Level::INFO));
-            server(args)
+            serve(args.into())
         }
         Command::Verb(verb) => {
             log::init(log.unwrap_or(Level::ERROR));
@@ -30,23 +31,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn server(args: serve::Args) -> ExitCode {
-    match serve(args) {
+fn serve(options: ServerOptions) -> ExitCode {
+    match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "Cannot go on");
+            tracing::error!(error = format!("{error:#}"), "The server failed");
             ExitCode::FAILURE
         }
     }
 }
 
-fn serve(args: serve::Args) -> anyhow::Result<()> {
+fn run(options: ServerOptions) -> anyhow::Result<()> {
     let ring = rustls::crypto::ring::default_provider();
     ring.install_default().map_err(|_| anyhow::anyhow!("a crypto provider is installed already"))?;
-    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS));
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_THREADS));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    let outcome = runtime.block_on(serve::run(args));
-    // Does not wait for a program that signs in to the cluster and hangs.
+    let result = runtime.block_on(server::run(options));
+    // Does not wait for a program of the kubeconfig that provides credentials and hangs.
     runtime.shutdown_background();
-    outcome
+    result
 }

@@ -11,7 +11,7 @@ use axum::{
 use flate2::{Compression, write::GzEncoder};
 use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder, proto::MetricFamily};
 
-use super::readiness::Readiness;
+use super::readiness::{ProbeResult, Readiness};
 
 /// `/healthz` answers 200 while the process runs; `/readyz` answers 200 once nothing is pending, else 503 with the
 /// names of what is.
@@ -22,11 +22,12 @@ pub fn health(readiness: Readiness) -> Router {
 }
 
 fn ready(readiness: &Readiness) -> Response {
-    let pending = readiness.pending();
-    if pending.is_empty() {
-        return "ok\n".into_response();
-    }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", pending.join(", "))).into_response()
+    let reason = match readiness.probe() {
+        ProbeResult::Ready => return "ok\n".into_response(),
+        ProbeResult::WaitingFor(names) => format!("waiting for: {}\n", names.join(", ")),
+        ProbeResult::ShuttingDown => "shutting down\n".to_owned(),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
 }
 
 /// A registry that begins with `vdi_metrics_build_info`.

@@ -1,5 +1,5 @@
-//! Plain HTTP/1 for scrapers and probes, who are few and quick. Everybody who reaches the port may connect, so connections
-//! are bounded in number, in idleness and in time.
+//! Plain HTTP/1 for scrapers and probes: few clients with short requests. Every client that reaches the port can connect,
+//! so the number of connections, their idle time and their total time are bounded.
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
@@ -16,67 +16,71 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// A scraper needs one; the others wait until somebody goes, at most [`SILENCE`] where all are silent.
-const CONNECTIONS: usize = 32;
+/// A scraper needs one connection. Further clients wait until a connection ends, at most [`IDLE_TIMEOUT`] if all are idle.
+const MAX_CONNECTIONS: usize = 32;
 
-/// Time for a request's head to arrive, and between two requests. Below every usual scrape interval, so that no scrape
-/// meets a connection that is being closed; a new one costs a scraper less than a millisecond.
-const SILENCE: Duration = Duration::from_secs(7);
+/// Timeout for the head of a request, and between two requests. It is shorter than any usual scrape interval, so that a
+/// scrape never uses a connection that is being closed; a new connection costs a scraper less than a millisecond.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// Time for all of a connection: somebody who takes the answer byte by byte, or asks without end.
-const WHOLE: Duration = Duration::from_secs(60);
+/// Timeout of a connection: for a client that reads the answer byte by byte or never stops sending requests.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The least that hyper allows; a scrape's head has some hundred bytes.
-const HEAD: usize = 8192;
+/// Size of the read buffer, in bytes: the minimum of hyper. The head of a scrape has some hundred bytes.
+const BUFFER_BYTES: usize = 8192;
 
-/// Serves until the listener fails for good, which it does not.
+/// Delay after a failed accept.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Serves requests; returns only if the semaphore is closed, which does not happen.
 ///
 /// # Errors
 /// None in practice.
 pub async fn serve(listener: TcpListener, app: Router) -> io::Result<Infallible> {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let place = Arc::clone(&room).acquire_owned().await.map_err(io::Error::other)?;
+        let permit = Arc::clone(&connections).acquire_owned().await.map_err(io::Error::other)?;
         match listener.accept().await {
             Ok((stream, _)) => {
-                // Without it a kept-alive scrape can wait 40 ms for a delayed acknowledgement. A refusal costs only that.
+                // Without NoDelay a scrape on an open connection can wait 40 ms for a delayed acknowledgement. A failure
+                // costs only that time.
                 let _ = stream.set_nodelay(true);
                 let app = app.clone();
                 tokio::spawn(async move {
-                    // Both end the connection, and that is all there is to do.
-                    let _ = timeout(WHOLE, converse(stream, app)).await;
-                    drop(place);
+                    // An error and a timeout both end the connection; there is nothing else to do.
+                    let _ = timeout(CONNECTION_TIMEOUT, serve_connection(stream, app)).await;
+                    drop(permit);
                 });
             }
-            // Out of file descriptors, or a client that was gone before it was taken.
+            // Out of file descriptors, or the client closed the connection before it was accepted.
             Err(error) => {
-                tracing::debug!(%error, "Cannot take a connection");
-                sleep(Duration::from_millis(100)).await;
+                tracing::debug!(%error, "Cannot accept a connection");
+                sleep(ACCEPT_RETRY).await;
             }
         }
     }
 }
 
-/// Answers one request of our own for `path`. Afterwards this thread has everything that an answer needs of it: thread-local
-/// values, which it could not make while another thread loads a library (glibc's `dl_load_lock`).
+/// Answers one internal request for `path`. Afterwards this thread has every thread-local value that an answer needs. The
+/// thread could not create these values while another thread loads a library (glibc's `dl_load_lock`).
 pub async fn rehearse(app: Router, path: &str) {
-    let (mut ours, theirs) = tokio::io::duplex(HEAD);
+    let (mut client, server) = tokio::io::duplex(BUFFER_BYTES);
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n"
     );
-    let ask = async {
-        // It cannot fail between two ends that are both here.
-        let _ = ours.write_all(request.as_bytes()).await;
-        let _ = tokio::io::copy(&mut ours, &mut tokio::io::sink()).await;
+    let send = async {
+        // Both ends of the connection are in this process, so neither call can fail.
+        let _ = client.write_all(request.as_bytes()).await;
+        let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
     };
-    let _ = tokio::join!(ask, converse(theirs, app));
+    let _ = tokio::join!(send, serve_connection(server, app));
 }
 
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, app: Router) -> hyper::Result<()> {
+async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, app: Router) -> hyper::Result<()> {
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(SILENCE)
-        .max_buf_size(HEAD)
+        .header_read_timeout(IDLE_TIMEOUT)
+        .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
         .await
 }

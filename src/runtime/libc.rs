@@ -1,4 +1,4 @@
-//! Two calls of the C library that the standard library does not offer. Beside `gpu/raw` the only place of `unsafe`.
+//! Two functions of the C library that the standard library does not offer. Only this file and `gpu/raw` are unsafe.
 #![expect(unsafe_code, reason = "calls into the C library")]
 
 use std::ffi::c_int;
@@ -8,21 +8,22 @@ unsafe extern "C" {
     fn _exit(code: c_int) -> !;
 }
 
-/// `malloc.h`.
+/// Parameters from `malloc.h`.
 const M_TRIM_THRESHOLD: c_int = -1;
 const M_MMAP_THRESHOLD: c_int = -3;
 
-/// Has memory that is freed given back to the system. Left to itself glibc keeps what the largest answer needed, a tenth of
-/// all that the sidecar has (packing it takes 0.3 MiB). To be called before there are threads.
-pub fn keep_no_memory() {
+/// Makes glibc return freed memory to the system. By default glibc keeps what the largest answer needed, a tenth of the
+/// sidecar's memory (compressing an answer takes 0.3 MiB). Call it before the process has threads.
+pub fn return_freed_memory() {
     for (parameter, bytes) in [(M_MMAP_THRESHOLD, 32 << 10), (M_TRIM_THRESHOLD, 64 << 10)] {
-        // SAFETY: sets a number of the allocator; where it is refused all stays as it was.
+        // SAFETY: sets a parameter of the allocator; a failure leaves the parameter unchanged.
         unsafe { mallopt(parameter, bytes) };
     }
 }
 
-/// Ends the process at once: no destructor of a library is run, which could hang and would run beside other threads.
-pub fn leave(code: i32) -> ! {
-    // SAFETY: nothing of ours is left to be done, and standard error is not buffered.
+/// Ends the process at once, without destructors: a destructor of a library could hang and would run while other threads
+/// use the library.
+pub fn exit_immediately(code: i32) -> ! {
+    // SAFETY: the process has no work left, and standard error is not buffered.
     unsafe { _exit(code) }
 }

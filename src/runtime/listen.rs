@@ -1,46 +1,55 @@
-//! Binding before anything is spawned: a port conflict fails at start-up, and the real address is known.
+//! Binds listeners before any task starts, so that an address in use fails the start.
 
 use std::{
+    error::Error,
     fmt, io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
 };
 
-/// The address that could not be listened on, and why.
+/// A listener that could not be bound.
 #[derive(Debug)]
-pub struct Error {
+pub struct ListenError {
     address: SocketAddr,
     cause: io::Error,
 }
 
-/// Listens on `address`, non-blocking. `[::]` means every address of the machine: where IPv6 is switched off it falls
-/// back to `0.0.0.0`.
-pub fn bind(address: SocketAddr) -> Result<TcpListener, Error> {
+/// Binds a non-blocking listener. `[::]` means every address of the machine; without IPv6 it falls back to `0.0.0.0`.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     let listener = TcpListener::bind(address).or_else(|cause| match fallback(address, &cause) {
         Some(ipv4) => TcpListener::bind(ipv4),
         None => Err(cause),
     });
     listener
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .map_err(|cause| Error { address, cause })
+        .map_err(|cause| ListenError { address, cause })
 }
 
 fn fallback(address: SocketAddr, cause: &io::Error) -> Option<SocketAddr> {
-    // EAFNOSUPPORT where the kernel has no IPv6, EADDRNOTAVAIL where it is disabled by sysctl.
+    // EAFNOSUPPORT if the kernel has no IPv6, EADDRNOTAVAIL if a sysctl disables it.
     let no_ipv6 = cause.kind() == io::ErrorKind::AddrNotAvailable || cause.raw_os_error() == Some(97);
     (no_ipv6 && address.is_ipv6() && address.ip().is_unspecified())
         .then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into())
 }
 
-// === impl Error ===
+/// Logs the address of a listener.
+///
+/// # Errors
+/// Fails if the system does not know the address of the socket.
+pub fn announce(server: &str, listener: &TcpListener) -> io::Result<()> {
+    tracing::info!(server, address = %listener.local_addr()?, "Listening");
+    Ok(())
+}
 
-impl fmt::Display for Error {
+// === impl ListenError ===
+
+impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot listen on {}: {}", self.address, self.cause)
+        write!(f, "cannot listen on {}", self.address)
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for ListenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.cause)
     }
 }
@@ -50,11 +59,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_taken_port_is_named() {
+    fn the_error_names_the_address_in_use() {
         let first = bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = first.local_addr().unwrap();
         let error = bind(address).unwrap_err();
-        assert!(error.to_string().starts_with(&format!("cannot listen on {address}: ")), "{error}");
+        assert_eq!(error.to_string(), format!("cannot listen on {address}"));
+        assert!(error.source().is_some());
     }
 
     #[test]

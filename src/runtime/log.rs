@@ -1,19 +1,37 @@
-//! Logs: one line per event on standard error, fields instead of interpolation.
+//! Logs: one line per event on standard error, with fields instead of interpolated values.
 
-use std::io::IsTerminal;
+use std::{error::Error, fmt, io::IsTerminal};
 
 pub use tracing::Level;
 
-/// Sends events of `level` and above to standard error. Events of libraries show from `warn` on unless `level` is
-/// `debug` or lower, because a retrying client says the same thing every second.
+/// Formats an error together with its sources: `cannot listen on [::]:80: Permission denied`.
+#[derive(Debug)]
+pub struct Chain<'e>(pub &'e (dyn Error + 'static));
+
+/// Sends events of `level` and above to standard error. Libraries log from `warn` upwards unless `level` is `debug` or
+/// lower, because a client that retries logs the same event every second.
 pub fn init(level: Level) {
     use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-    let others = if level > Level::INFO { level } else { level.min(Level::WARN) };
+    let libraries = if level > Level::INFO { level } else { level.min(Level::WARN) };
     let format = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
-    let filter = Targets::new().with_default(others).with_target("vdi_metrics", level);
+    let filter = Targets::new().with_default(libraries).with_target("vdi_metrics", level);
     tracing_subscriber::registry().with(format).with(filter).init();
+}
+
+// === impl Chain ===
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut error = self.0;
+        while let Some(source) = error.source() {
+            write!(f, ": {source}")?;
+            error = source;
+        }
+        Ok(())
+    }
 }

@@ -1,47 +1,75 @@
-//! Readiness as ownership: whoever is not ready yet holds a latch, and dropping it is the only way to become ready.
+//! Readiness of the process: ready once every latch is released, until the shutdown begins.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What the process still waits for.
+/// Readiness of the process. Clones share one state.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<Vec<&'static str>>>);
+pub struct Readiness(Arc<Mutex<State>>);
 
-/// Keeps the process unready while it lives.
+/// What the readiness probe reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeResult {
+    /// Every latch is released.
+    Ready,
+    /// Names of the latches that are not released.
+    WaitingFor(Vec<&'static str>),
+    /// The process is shutting down.
+    ShuttingDown,
+}
+
+/// Keeps the process unready until [`Latch::release`]. A latch that is dropped, for example by a panic, keeps it unready.
 #[derive(Debug)]
-#[must_use = "dropping the latch means ready"]
+#[must_use = "a latch that is dropped keeps the process unready"]
 pub struct Latch {
     readiness: Readiness,
     name: &'static str,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    pending: Vec<&'static str>,
+    is_shutting_down: bool,
+}
+
 // === impl Readiness ===
 
 impl Readiness {
-    /// Makes the process unready until the latch is dropped; `name` is what the probe's answer shows.
+    /// Makes the process unready until the latch is released. The probe's answer contains `name`.
     pub fn latch(&self, name: &'static str) -> Latch {
-        self.names().push(name);
+        self.state().pending.push(name);
         Latch { readiness: self.clone(), name }
     }
 
-    /// Names of the latches that are still held; none means ready.
-    #[must_use]
-    pub fn pending(&self) -> Vec<&'static str> {
-        self.names().clone()
+    /// Makes the process unready for the rest of its life.
+    pub fn shut_down(&self) {
+        self.state().is_shutting_down = true;
     }
 
-    fn names(&self) -> std::sync::MutexGuard<'_, Vec<&'static str>> {
-        // The list is whole after every push and remove, so a panic elsewhere cannot have left it half changed.
+    /// Whether the process is ready, and if not why.
+    #[must_use]
+    pub fn probe(&self) -> ProbeResult {
+        let state = self.state();
+        match &*state.pending {
+            _ if state.is_shutting_down => ProbeResult::ShuttingDown,
+            [] => ProbeResult::Ready,
+            pending => ProbeResult::WaitingFor(pending.to_vec()),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is one push, one removal or one assignment, so a panic cannot leave the state half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 // === impl Latch ===
 
-impl Drop for Latch {
-    fn drop(&mut self) {
-        let mut names = self.readiness.names();
-        if let Some(at) = names.iter().position(|name| *name == self.name) {
-            names.remove(at);
+impl Latch {
+    /// Releases the latch.
+    pub fn release(self) {
+        let pending = &mut self.readiness.state().pending;
+        if let Some(index) = pending.iter().position(|name| *name == self.name) {
+            pending.remove(index);
         }
     }
 }
@@ -51,14 +79,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_latch_is_pending_while_it_lives() {
+    fn a_process_is_ready_once_every_latch_is_released() {
         let readiness = Readiness::default();
-        let certificate = readiness.latch("certificate");
-        let sessions = readiness.latch("sessions");
-        assert_eq!(readiness.pending(), ["certificate", "sessions"]);
-        drop(certificate);
-        assert_eq!(readiness.pending(), ["sessions"]);
-        drop(sessions);
-        assert!(readiness.pending().is_empty());
+        let (certificate, limits) = (readiness.latch("certificate"), readiness.latch("limits"));
+        assert_eq!(readiness.probe(), ProbeResult::WaitingFor(vec!["certificate", "limits"]));
+        certificate.release();
+        assert_eq!(readiness.probe(), ProbeResult::WaitingFor(vec!["limits"]));
+        limits.release();
+        assert_eq!(readiness.probe(), ProbeResult::Ready);
+        readiness.shut_down();
+        assert_eq!(readiness.probe(), ProbeResult::ShuttingDown);
+    }
+
+    #[test]
+    fn a_dropped_latch_keeps_the_process_unready() {
+        let readiness = Readiness::default();
+        drop(readiness.latch("limits"));
+        assert_eq!(readiness.probe(), ProbeResult::WaitingFor(vec!["limits"]));
     }
 }

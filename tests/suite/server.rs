@@ -73,7 +73,7 @@ impl Server {
         assert!(ready().body.contains("limits"), "{}", ready().body);
         assert_eq!(self.mutate(&review()).status, 200);
         eventually("ready", || (ready().status == 200).then_some(()));
-        self.process.logged("Ready without knowing LimitRanges");
+        self.process.logged("Ready without LimitRanges");
     }
 
     pub(crate) fn exposition(&self) -> Exposition {
@@ -225,7 +225,7 @@ fn the_end_is_announced_before_it_comes() {
     let unready = eventually("the server to be unready", || {
         Some(http::get(health, "/readyz").unwrap()).filter(|response| response.status == 503)
     });
-    assert_eq!(unready.body, "waiting for: the end\n");
+    assert_eq!(unready.body, "shutting down\n");
     let response = certificate.post(webhook, "/mutate", "application/json", &review()).unwrap();
     assert_eq!((response.status, response.header("connection")), (200, Some("close")), "process {id}");
     let (status, took) = ended.join().unwrap();
@@ -272,9 +272,9 @@ fn a_cluster_that_is_away_holds_no_admission_up() {
 #[test]
 fn without_a_cluster_it_says_once_that_it_counts_no_sessions() {
     let server = Server::start();
-    server.process.logged("counting no sessions");
+    server.process.logged("does not count sessions");
     assert_eq!(server.mutate(&review()).status, 200);
-    assert_eq!(server.process.log().matches("counting no sessions").count(), 1);
+    assert_eq!(server.process.log().matches("does not count sessions").count(), 1);
     assert_eq!(
         server.exposition().series("vdi_sessions_total").count(),
         0,

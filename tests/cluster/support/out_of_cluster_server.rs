@@ -166,7 +166,7 @@ impl WebhookServer {
             ensure!(began.elapsed() < MINUTE, "not ready after {:?}", began.elapsed());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let timed_out = self.program.logged(|log| Some(log.contains("Ready without knowing"))).await?;
+        let timed_out = self.program.logged(|log| Some(log.contains("Ready without LimitRanges"))).await?;
         ensure!(!timed_out, "ready after {:?}, but without the namespaces' limits", began.elapsed());
         Ok(())
     }

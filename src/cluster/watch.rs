@@ -1,0 +1,26 @@
+//! Watches.
+
+use std::fmt::Debug;
+
+use futures_util::Stream;
+use kube::{
+    Api, Resource,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+
+/// Events of the objects that match a label selector; an empty selector matches every object. The stream never ends: after
+/// an error it retries, with a growing delay.
+pub fn events<K>(api: Api<K>, selector: &str) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let config = watcher::Config {
+        label_selector: (!selector.is_empty()).then(|| selector.to_owned()),
+        ..Default::default()
+    };
+    watcher(api, config).default_backoff()
+}

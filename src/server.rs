@@ -1,0 +1,182 @@
+//! The server: binds its addresses, starts every task and supervises the tasks until the shutdown.
+
+mod supervisor;
+mod watches;
+
+use std::{net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use axum::{Router, http::HeaderMap, routing::get};
+use kube::Client;
+
+use crate::{
+    admission::{self, Namespaces, Settings, configuration::Configuration, metrics::Metrics},
+    cluster::{self, SignInError},
+    contract::METRICS_PATH,
+    registration::certificate,
+    runtime::{
+        admin, http,
+        https::{self, StopHandle},
+        listen,
+        log::Chain,
+        readiness::Readiness,
+        shutdown,
+    },
+    sessions::Sessions,
+};
+
+use supervisor::{Supervisor, TaskError};
+use watches::Watches;
+
+/// Time for open requests after the server stopped accepting connections. The server itself needs microseconds; the time is
+/// for slow clients.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the server needs to know at its start.
+#[derive(Debug)]
+pub struct ServerOptions {
+    /// Address of the webhook, with TLS.
+    pub listen: SocketAddr,
+    /// Address of the server's metrics, with TLS.
+    pub metrics_listen: SocketAddr,
+    /// Address of the kubelet's probes, without TLS.
+    pub health_listen: SocketAddr,
+    /// Certificate chain: PEM file, leaf certificate first.
+    pub tls_cert: PathBuf,
+    /// Private key of the certificate: PEM file.
+    pub tls_key: PathBuf,
+    /// Configuration file; `None` means the defaults.
+    pub config: Option<PathBuf>,
+    /// Time to go on serving after a shutdown was requested.
+    pub lame_duck: Duration,
+}
+
+/// Serves until the process receives a signal to shut down.
+///
+/// # Errors
+/// Fails before anything is served if a file cannot be used or an address cannot be bound. Later it fails if a task ends
+/// before the shutdown.
+pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
+    let ServerOptions { listen, metrics_listen, health_listen, tls_cert, tls_key, config, lame_duck } =
+        options;
+    let settings = config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+    let tls = certificate::load(&tls_cert, &tls_key)?;
+    let [webhook, metrics, health] =
+        [listen::bind(listen)?, listen::bind(metrics_listen)?, listen::bind(health_listen)?];
+    let shutdown = shutdown::on_signal()?;
+    let (readiness, registry) = (Readiness::default(), admin::registry()?);
+    let (mut tasks, mut servers, stop) =
+        (Supervisor::default(), Supervisor::default(), StopHandle::default());
+
+    let webhook_metrics = Metrics::register(&registry)?;
+    let configuration = Configuration::new(settings, webhook_metrics.clone());
+    let namespaces = Arc::<ArcSwap<Namespaces>>::default();
+    let sessions = Sessions::register(&registry)?;
+    let watches = Watches::new(sessions, Arc::clone(&namespaces), readiness.latch("limits"));
+    let mutate = admission::edge::router(configuration.clone(), namespaces, webhook_metrics);
+    let mutate = https::close_connections_unless_ready(mutate, readiness.clone());
+    let exposition = move |headers: HeaderMap| async move { admin::exposition(&headers, &registry.gather()) };
+    let exposition = Router::new().route(METRICS_PATH, get(exposition));
+
+    for (server, task, listener, router) in
+        [("webhook", "webhook server", webhook, mutate), ("metrics", "metrics server", metrics, exposition)]
+    {
+        listen::announce(server, &listener)?;
+        let serving = https::serve(listener, Arc::clone(&tls), &stop, router)?;
+        servers.spawn(task, async { Ok(serving.await?) });
+    }
+    listen::announce("health", &health)?;
+    let health = tokio::net::TcpListener::from_std(health)?;
+    let probes = admin::health(readiness.clone());
+    tasks.spawn("health server", async { match http::serve(health, probes).await? {} });
+    if let Some(path) = config {
+        tasks.spawn("configuration reload", async {
+            configuration.follow(path).await;
+            Ok(())
+        });
+    }
+
+    supervise(shutdown.requested(), cluster::sign_in(), watches, &mut servers, &mut tasks).await?;
+    readiness.shut_down();
+    tokio::time::sleep(lame_duck).await;
+    stop.stop(DRAIN_TIMEOUT);
+    servers.stopped().await?;
+    tracing::info!("Shutdown complete");
+    Ok(())
+}
+
+/// Waits for the shutdown. Starts the watches once the sign-in succeeds; without a cluster the server runs without them.
+async fn supervise(
+    shutdown: impl Future<Output = ()>,
+    sign_in: impl Future<Output = Result<Client, SignInError>>,
+    watches: Watches,
+    servers: &mut Supervisor,
+    tasks: &mut Supervisor,
+) -> Result<(), TaskError> {
+    let (mut shutdown, mut sign_in, mut watches) = (pin!(shutdown), pin!(sign_in), Some(watches));
+    loop {
+        tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            error = servers.failure() => return Err(error),
+            error = tasks.failure() => return Err(error),
+            client = &mut sign_in, if watches.is_some() => match (client, watches.take()) {
+                (Ok(client), Some(watches)) => watches.start(&client, tasks),
+                (Err(error), Some(watches)) => {
+                    let error = Chain(&error).to_string();
+                    tracing::warn!(error, "No cluster to watch: the server admits pods and does not count sessions");
+                    watches.skip();
+                }
+                (_, None) => {}
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+    use crate::runtime::readiness::ProbeResult;
+
+    /// Supervises a task next to others that do not end.
+    async fn supervised(
+        task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) -> (String, ProbeResult) {
+        let readiness = Readiness::default();
+        let sessions = Sessions::register(&admin::registry().unwrap()).unwrap();
+        let watches = Watches::new(sessions, Arc::default(), readiness.latch("limits"));
+        let (mut servers, mut tasks) = (Supervisor::default(), Supervisor::default());
+        servers.spawn("webhook server", pending());
+        tasks.spawn("health server", pending());
+        tasks.spawn("limits watch", task);
+        let result = supervise(pending(), pending(), watches, &mut servers, &mut tasks).await;
+        (result.unwrap_err().to_string(), readiness.probe())
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_early_ends_the_run_and_does_not_make_the_server_ready() {
+        let unready = ProbeResult::WaitingFor(vec!["limits"]);
+        let (error, probe) = supervised(ready(Ok(()))).await;
+        assert_eq!(error, "the task `limits watch` ended before the shutdown");
+        assert_eq!(probe, unready);
+        let (error, probe) = supervised(async { panic!("no such index") }).await;
+        assert_eq!(error, "the task `limits watch` panicked: no such index");
+        assert_eq!(probe, unready);
+    }
+
+    #[tokio::test]
+    async fn without_a_cluster_the_server_is_ready_and_runs_until_the_shutdown() {
+        let readiness = Readiness::default();
+        let sessions = Sessions::register(&admin::registry().unwrap()).unwrap();
+        let watches = Watches::new(sessions, Arc::default(), readiness.latch("limits"));
+        let (mut servers, mut tasks) = (Supervisor::default(), Supervisor::default());
+        let no_cluster = ready(Err(SignInError::Client(kube::Error::TlsRequired)));
+        let shutdown = async {
+            while readiness.probe() != ProbeResult::Ready {
+                tokio::task::yield_now().await;
+            }
+        };
+        supervise(shutdown, no_cluster, watches, &mut servers, &mut tasks).await.unwrap();
+    }
+}

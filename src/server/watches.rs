@@ -1,0 +1,97 @@
+//! The watches of the cluster: sessions, and the limits of namespaces.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use kube::Client;
+use tokio::{sync::oneshot, time::timeout};
+
+use super::supervisor::Supervisor;
+use crate::{admission::Namespaces, limits, runtime::readiness::Latch, sessions::Sessions};
+
+/// Timeout for the first list of LimitRanges and ResourceQuotas; afterwards the server is ready without them. A server
+/// that is ready too early can cause the API server to reject a desktop because of the sidecar's resources. A server that is
+/// never ready injects no sidecar at all.
+const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The watches, before they start.
+#[derive(Debug)]
+pub(super) struct Watches {
+    sessions: Sessions,
+    namespaces: Arc<ArcSwap<Namespaces>>,
+    limits_complete: oneshot::Sender<()>,
+}
+
+// === impl Watches ===
+
+impl Watches {
+    /// Releases `latch` once the limits of namespaces are complete, or after a timeout.
+    pub(super) fn new(sessions: Sessions, namespaces: Arc<ArcSwap<Namespaces>>, latch: Latch) -> Self {
+        let (limits_complete, received) = oneshot::channel();
+        tokio::spawn(release_when_complete(received, latch));
+        Self { sessions, namespaces, limits_complete }
+    }
+
+    /// Starts the watches as supervised tasks.
+    pub(super) fn start(self, client: &Client, tasks: &mut Supervisor) {
+        let Self { sessions, namespaces, limits_complete } = self;
+        let sessions_client = client.clone();
+        tasks.spawn("session watch", async move {
+            sessions.count(sessions_client).await;
+            Ok(())
+        });
+        let client = client.clone();
+        // An error means that the timeout has released the latch already.
+        let complete = move || _ = limits_complete.send(());
+        tasks.spawn("limits watch", async move {
+            limits::follow(client, &namespaces, complete).await;
+            Ok(())
+        });
+    }
+
+    /// Releases the latch without watches, because there is no cluster.
+    pub(super) fn skip(self) {
+        // An error means that the timeout has released the latch already.
+        _ = self.limits_complete.send(());
+    }
+}
+
+/// Releases the latch after the signal or after a timeout. A sender that is dropped, for example by a panic, does not
+/// release the latch.
+async fn release_when_complete(complete: oneshot::Receiver<()>, latch: Latch) {
+    match timeout(FIRST_LIST_TIMEOUT, complete).await {
+        Ok(Ok(())) => latch.release(),
+        Ok(Err(_dropped)) => {}
+        Err(_elapsed) => {
+            tracing::warn!(
+                "Ready without LimitRanges and ResourceQuotas, because they could not be read in time; \
+                 the API server can reject a pod because of the sidecar's resources"
+            );
+            latch.release();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::readiness::{ProbeResult, Readiness};
+
+    async fn probe_after(signal: impl FnOnce(oneshot::Sender<()>)) -> ProbeResult {
+        let readiness = Readiness::default();
+        let (sender, receiver) = oneshot::channel();
+        signal(sender);
+        release_when_complete(receiver, readiness.latch("limits")).await;
+        readiness.probe()
+    }
+
+    #[tokio::test]
+    async fn the_signal_makes_the_process_ready() {
+        assert_eq!(probe_after(|sender| sender.send(()).unwrap()).await, ProbeResult::Ready);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_sender_does_not_make_the_process_ready() {
+        assert_eq!(probe_after(drop).await, ProbeResult::WaitingFor(vec!["limits"]));
+    }
+}
