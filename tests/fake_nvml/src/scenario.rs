@@ -1,4 +1,4 @@
-//! What the fake driver shows: a JSON file. What a device does not name it does not support.
+//! The scenario of the fake driver: a JSON file. A device does not support the values that its entry does not have.
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::Symbol;
 
-/// A driver and its devices at one moment.
+/// The state of a driver and its devices.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scenario {
-    /// Kernel driver, such as `580.95.05`.
+    /// Version of the kernel driver, such as `580.95.05`.
     pub driver_version: Option<String>,
-    /// Library, such as `13.580.95.05`.
+    /// Version of the library, such as `13.580.95.05`.
     pub nvml_version: Option<String>,
-    /// Visible devices, in order.
+    /// The visible devices, in the order of their indices.
     pub devices: Vec<Device>,
-    /// Milliseconds that it takes to load the library, and to unload it.
+    /// Milliseconds that loading the library takes, and unloading it too.
     pub loading_ms: u64,
-    /// Calls that fail or dawdle, by symbol.
+    /// Calls that fail or are slow, by symbol.
     pub calls: BTreeMap<Symbol, Behaviour>,
 }
 
@@ -30,69 +30,69 @@ pub struct Device {
     pub uuid: Option<String>,
     /// Marketing name.
     pub name: Option<String>,
-    /// Fell off the bus: every call for it fails with `NVML_ERROR_GPU_IS_LOST`.
+    /// Whether the GPU is lost: every call for it fails with `NVML_ERROR_GPU_IS_LOST`.
     pub lost: bool,
-    /// Whether it is cut into MIG slices; a card that cannot be names nothing.
+    /// Whether MIG is enabled. `None` for a card that does not support MIG.
     pub mig: Option<bool>,
-    /// Those of its MIG slices that are visible. Each has only what a slice can have.
+    /// The visible MIG slices of the card. A slice has only the values that real slices have.
     pub slices: Vec<Self>,
-    /// Number of its device file.
+    /// Number of the device file.
     pub minor: Option<u32>,
-    /// Of a slice: its GPU instance.
+    /// Of a slice: the GPU instance.
     pub gpu_instance: Option<u32>,
-    /// Of a slice: its compute instance on that.
+    /// Of a slice: the compute instance on the GPU instance.
     pub compute_instance: Option<u32>,
-    /// `nvmlComputeMode_t`; 3 is one process at a time.
+    /// `nvmlComputeMode_t`; 3 allows one process at a time.
     pub compute_mode: Option<u32>,
-    /// Percent of the driver's last window.
+    /// Utilization in the driver's last window, in percent.
     pub utilization: Option<Utilization>,
-    /// What the driver's sample buffer holds; without it samples are not supported.
+    /// The driver's sample buffer. Without it samples are not supported.
     pub samples: Option<Samples>,
     /// Frame buffer.
     pub memory: Option<Memory>,
-    /// Processes with a compute context, as this container sees them.
+    /// Processes with a compute context, with their IDs in this container.
     pub compute: Option<Vec<Process>>,
     /// Processes with a graphics context.
     pub graphics: Option<Vec<Process>>,
-    /// Busy percent by process, foreign ones with their host's numbers.
+    /// Utilization by process. Processes of other containers have their IDs on the host.
     pub shares: Option<Vec<Share>>,
-    /// Percent of the encoder's last window.
+    /// Utilization of the encoder in its last window, in percent.
     pub encoder_percent: Option<u32>,
-    /// Percent of the decoder's last window.
+    /// Utilization of the decoder in its last window, in percent.
     pub decoder_percent: Option<u32>,
-    /// Encoder sessions: count, frames a second, microseconds.
+    /// Encoder sessions: count, frames per second, latency in microseconds.
     pub encoding: Option<[u32; 3]>,
     /// Codec of each encoder session (`nvmlEncoderType_t`).
     pub codecs: Option<Vec<u32>>,
-    /// Frame-buffer captures: count, frames a second, microseconds.
+    /// Frame-buffer captures: count, frames per second, latency in microseconds.
     pub capturing: Option<[u32; 3]>,
-    /// Since the driver was loaded.
+    /// Energy since the driver was loaded.
     pub energy_millijoules: Option<u64>,
-    /// Of the whole board.
+    /// Power of the entire board.
     pub power_milliwatts: Option<u32>,
-    /// Of the chip.
+    /// Temperature of the chip.
     pub temperature_celsius: Option<u32>,
-    /// Of the multiprocessors.
+    /// Clock of the multiprocessors.
     pub sm_megahertz: Option<u32>,
-    /// Of the frame buffer.
+    /// Clock of the memory.
     pub memory_megahertz: Option<u32>,
     /// `nvmlClocksThrottleReason*` bits.
     pub throttle_reasons: Option<u64>,
-    /// Every fault since the driver was loaded; a waiting event set gets those that it has not had yet.
+    /// All XIDs since the driver was loaded. An event set returns each of them once.
     pub xids: Option<Vec<u64>>,
 }
 
-/// The driver's buffer of utilisation samples, made at every call from the wall clock.
+/// The driver's buffer of utilization samples. Every call computes it from the wall clock.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Samples {
     /// Microseconds between two samples.
     pub period_us: u64,
-    /// How many samples it holds.
+    /// Number of samples in the buffer.
     pub length: u64,
-    /// Unix time in microseconds at which [`Self::course`] begins; before it and after it nothing is done.
+    /// Unix time in microseconds at which [`Self::course`] begins. Before and after it the device is idle.
     pub begins_us: u64,
-    /// Microseconds and percent, one part after the other; empty means the device's `utilization` at all times.
+    /// Consecutive periods: microseconds and percent. An empty list means the device's constant `utilization`.
     pub course: Vec<(u64, u32)>,
 }
 
@@ -100,19 +100,19 @@ pub struct Samples {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Process {
-    /// Its number.
+    /// Process ID.
     pub pid: u32,
-    /// Bytes of the frame buffer; none is `NVML_VALUE_NOT_AVAILABLE`.
+    /// Bytes of the frame buffer; `None` is `NVML_VALUE_NOT_AVAILABLE`.
     pub memory: Option<u64>,
-    /// How often it is listed before it has ended; none is for ever.
+    /// Number of listings after which the process has ended; `None` means that it never ends.
     pub lists: Option<usize>,
 }
 
-/// What a process had of a device.
+/// A utilization sample of a process.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Share {
-    /// Its number.
+    /// Process ID.
     pub pid: u32,
     /// Percent of the multiprocessors' time.
     pub sm: u32,
@@ -120,63 +120,63 @@ pub struct Share {
     pub encoder: u32,
     /// Percent of the decoder's time.
     pub decoder: u32,
-    /// How many seconds ago it was.
+    /// Age of the sample in seconds.
     pub age: u64,
-    /// Unix time in microseconds at which it was, instead.
+    /// Unix time of the sample in microseconds. If it is set, `age` is ignored.
     pub at_us: Option<u64>,
 }
 
-/// Busy percent of a device.
+/// Utilization of a device, in percent.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Utilization {
-    /// Time in which a kernel ran.
+    /// Percentage of time in which a kernel ran.
     pub gpu: u32,
-    /// Time in which memory was accessed.
+    /// Percentage of time in which memory was accessed.
     pub memory: u32,
 }
 
-/// Frame buffer of a device in bytes; what is neither used nor reserved is free.
+/// Frame buffer of a device, in bytes. The free memory is the total minus the reserved and the used.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
-    /// All of it.
+    /// Total memory.
     pub total: u64,
-    /// Held by the driver.
+    /// Memory that the driver reserves.
     pub reserved: u64,
-    /// Held by processes.
+    /// Memory that processes use.
     pub used: u64,
 }
 
-/// What a call does instead of, or before, answering.
+/// A change to the behaviour of a call.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Behaviour {
-    /// The `nvmlReturn_t` to fail with.
+    /// The `nvmlReturn_t` with which the call fails.
     pub returns: Option<u32>,
-    /// Milliseconds that the driver takes for it.
+    /// Milliseconds that the call takes.
     pub delay_ms: u64,
-    /// Entries of a process list that come after their number was asked for.
+    /// Number of processes that start after the caller has asked for the number of processes.
     pub hides: u32,
 }
 
 // === impl Scenario ===
 
 impl Scenario {
-    /// Reads `path`; the error names the file, the place in it and the field.
+    /// Reads a scenario file.
     ///
     /// # Errors
-    /// Fails where the file cannot be read or is no scenario.
+    /// When the file cannot be read or is not a scenario. The error names the file, the line and the field.
     pub fn read(path: &Path) -> io::Result<Self> {
         let named = |error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", path.display()));
         let text = fs::read(path).map_err(|error| named(&error))?;
         serde_json::from_slice(&text).map_err(|error| named(&error))
     }
 
-    /// Replaces `path` in one step, so that a call never sees half of it.
+    /// Replaces the file in one step, so that a call never reads a partial file.
     ///
     /// # Errors
-    /// Fails where the folder cannot be written.
+    /// When the folder cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let next = path.with_extension("next");
         fs::write(&next, serde_json::to_vec_pretty(self)?)?;
@@ -187,7 +187,7 @@ impl Scenario {
 // === impl Samples ===
 
 impl Samples {
-    /// Times in microseconds and percent of the samples that the buffer holds at `now`, oldest first.
+    /// The samples in the buffer at the time `now`, the oldest first: microseconds and percent.
     #[must_use]
     pub fn at(&self, now: u64, constant: u32) -> Vec<(u64, u32)> {
         if self.length == 0 {
@@ -203,7 +203,7 @@ impl Samples {
             .collect()
     }
 
-    /// Seconds of work in the whole course.
+    /// Busy seconds of the entire course.
     #[must_use]
     pub fn busy_seconds(&self) -> f64 {
         self.course.iter().map(|(time, percent)| *time as f64 / 1e6 * f64::from(*percent) / 100.0).sum()
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_field_is_named() {
+    fn an_unknown_field_is_reported_by_name() {
         assert!(parse(r#"{"device": []}"#).unwrap_err().contains("unknown field `device`"));
         assert!(parse(r#"{"devices": [{"utilisation": 1}]}"#).unwrap_err().contains("`utilisation`"));
         assert!(parse(r#"{"calls": {"nvmlInit": {}}}"#).unwrap_err().contains("unknown variant `nvmlInit`"));
