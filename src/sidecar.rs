@@ -1,11 +1,11 @@
-//! What runs beside a desktop: one thread polls the GPU and publishes immutable snapshots, a scrape only encodes the
-//! latest one. `config` alone reads the environment; `attribution`, `counters`, `snapshot` and `catalogue` are pure.
+//! The sidecar of a desktop: one thread polls the GPU and publishes immutable snapshots; a scrape encodes the latest
+//! snapshot. Only `config` reads the environment, only `pod_files` reads files; `attribution`, `snapshot` and `catalogue` are
+//! pure.
 
 pub mod attribution;
 pub mod catalogue;
 pub mod config;
 mod evidence;
-mod exposition;
 mod pod_files;
 mod poller;
 pub mod snapshot;
@@ -16,11 +16,13 @@ use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{Router, http::HeaderMap, routing::get};
 use tokio::sync::watch;
 
-use self::{config::Config, snapshot::Snapshot};
+use self::{catalogue::CATALOGUE, config::Config, snapshot::Snapshot};
 use crate::{
     contract,
     runtime::{
-        self, admin, http, listen,
+        self, admin,
+        catalogue::families,
+        http, listen,
         log::{self, Chain},
         readiness::Readiness,
         shutdown,
@@ -30,7 +32,7 @@ use crate::{
 /// Runs until SIGTERM.
 ///
 /// # Errors
-/// Fails where the system refuses a thread; never over configuration, an address that is taken, or the GPU.
+/// Fails if the system cannot start a thread. Bad configuration, an address in use and GPU failures are not errors.
 pub fn run() -> Result<(), Box<dyn Error>> {
     runtime::libc::return_freed_memory();
     let (config, problems) = Config::from_env();
@@ -42,12 +44,12 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Ends when asked to, with the last word: the poller is left behind in whatever driver call it is, and an answer of a few
-/// kilobytes is already in the socket or was never going to be read.
+/// Serves until SIGTERM, then has the termination message written and exits. Exiting does not wait for the poller, which
+/// may hang in a driver call, nor for open connections: a response of a few kilobytes is already in the socket's buffer.
 async fn serve(config: &Config) -> io::Result<()> {
     let shutdown = shutdown::on_signal()?;
-    let (begun, poller) = poller::spawn(config)?;
-    let serving = serve_for_ever(config.listen, poller.snapshots.clone(), begun);
+    let (start, poller) = poller::spawn(config)?;
+    let serving = serve_metrics(config.listen, poller.snapshots.clone(), start);
     tokio::select! {
         () = shutdown.requested() => {
             poller.end().await;
@@ -57,24 +59,24 @@ async fn serve(config: &Config) -> io::Result<()> {
     }
 }
 
-async fn serve_for_ever(
+async fn serve_metrics(
     listen: SocketAddr,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    begun: poller::StartGate,
+    start: poller::StartGate,
 ) -> io::Result<()> {
     let metrics = get(async move |headers: HeaderMap| {
         let snapshot = Arc::clone(&snapshots.borrow());
-        admin::exposition(&headers, &exposition::families(&snapshot))
+        admin::exposition(&headers, &families(CATALOGUE, &snapshot))
     });
     let app = Router::new().route(contract::METRICS_PATH, metrics).merge(admin::health(Readiness::default()));
     http::rehearse(app.clone(), contract::METRICS_PATH).await;
-    match http::serve(bound(listen, begun).await?, app).await? {}
+    match http::serve(bound(listen, start).await?, app).await? {}
 }
 
-/// Listens as soon as the address is free. A sidecar that ended over it would be started again and again, and the pod
-/// never be Ready.
-async fn bound(listen: SocketAddr, begun: poller::StartGate) -> io::Result<tokio::net::TcpListener> {
-    let mut begun = Some(begun);
+/// Listens as soon as the address is free. If the sidecar exited instead, the kubelet would restart it again and again, and
+/// the pod would never be Ready.
+async fn bound(listen: SocketAddr, start: poller::StartGate) -> io::Result<tokio::net::TcpListener> {
+    let mut start = Some(start);
     loop {
         match listen::bind(listen) {
             Ok(listener) => {
@@ -82,15 +84,15 @@ async fn bound(listen: SocketAddr, begun: poller::StartGate) -> io::Result<tokio
                 tracing::info!(version = runtime::VERSION, revision = runtime::REVISION, %address, "Serving metrics");
                 return tokio::net::TcpListener::from_std(listener);
             }
-            Err(error) if begun.is_some() => {
-                tracing::warn!(error = %Chain(&error), "Nobody can scrape this session; trying again")
+            Err(error) if start.is_some() => {
+                tracing::warn!(error = %Chain(&error), "Cannot serve metrics yet, trying again")
             }
             Err(_) => {}
         }
-        begun = None;
-        tokio::time::sleep(BIND_AGAIN).await;
+        start = None;
+        tokio::time::sleep(BIND_RETRY).await;
     }
 }
 
-/// A twentieth of a scrape interval or less, and nothing on the processor.
-const BIND_AGAIN: Duration = Duration::from_secs(1);
+/// At most a twentieth of a scrape interval, and no measurable CPU time.
+const BIND_RETRY: Duration = Duration::from_secs(1);

@@ -17,7 +17,8 @@ use std::{
 use kit::{exposition::Exposition, http, process::Process};
 use vdi_metrics::{
     contract::{METRICS_PATH, env},
-    sidecar::catalogue::{CATALOGUE, MetricType},
+    runtime::catalogue::MetricType,
+    sidecar::catalogue::CATALOGUE,
 };
 
 /// Least and most of a row's values; rows that are not here are counts, times or always 1.

@@ -14,7 +14,8 @@ use vdi_metrics::{
     cli::Cli,
     contract::{self, key},
     runtime::VERSION,
-    sidecar::catalogue::{self, CATALOGUE},
+    runtime::catalogue::Row,
+    sidecar::catalogue::CATALOGUE,
 };
 
 const COMPONENT: &str = "app.kubernetes.io/component";
@@ -484,7 +485,7 @@ fn metrics() -> BTreeMap<String, BTreeSet<String>> {
     let mut add = |name: &str, labels: Vec<&str>| {
         metrics.insert(name.to_owned(), labels.into_iter().map(str::to_owned).collect())
     };
-    for catalogue::Row { name, labels, .. } in CATALOGUE {
+    for Row { name, labels, .. } in CATALOGUE {
         add(name, [*labels, &["cluster", "namespace", "pod"]].concat());
     }
     let families = read("src/sessions/metrics.rs");

@@ -1,0 +1,155 @@
+//! Computes the series of the catalogue's rows from a snapshot.
+
+use std::{borrow::Cow, time::SystemTime};
+
+use crate::{
+    gpu::{Reading, StreamStats},
+    runtime::catalogue::{Series, Value},
+    sampling::{
+        counters::Account,
+        scope::{ByScope, Scope},
+    },
+    sidecar::snapshot::{Collection, Gpu, Snapshot},
+};
+
+pub(super) fn unavailable(snapshot: &Snapshot) -> Vec<Series<'_>> {
+    let session = snapshot.attribution.as_ref().err().map(|reason| (reason, ""));
+    let gpus = snapshot.lost.iter().map(|(gpu, reason)| (reason, gpu.as_str()));
+    session.into_iter().chain(gpus).map(|(reason, gpu)| Series::number([reason.as_str(), gpu], 1.0)).collect()
+}
+
+pub(super) fn gpu_info(snapshot: &Snapshot) -> Vec<Series<'_>> {
+    let driver = text(&snapshot.versions.driver);
+    snapshot.gpus.iter().map(|gpu| Series::number(gpu_labels(gpu, driver), 1.0)).collect()
+}
+
+fn gpu_labels<'s>(gpu: &'s Gpu, driver: &'s str) -> [&'s str; 6] {
+    let card = gpu.device.slice.as_ref().map_or("", |slice| &slice.card);
+    let (model, profile) = model_and_profile(gpu);
+    [&gpu.device.uuid, card, model, profile, gpu.ours.sharing.as_str(), driver]
+}
+
+/// Splits `NVIDIA A100-SXM4-40GB MIG 1g.5gb`.
+fn model_and_profile(gpu: &Gpu) -> (&str, &str) {
+    let model = text(&gpu.device.model);
+    model.split_once(" MIG ").filter(|_| gpu.device.slice.is_some()).unwrap_or((model, ""))
+}
+
+pub(super) fn xids(snapshot: &Snapshot) -> Vec<Series<'_>> {
+    let number = |xid: Option<u64>| xid.map_or(Cow::Borrowed("other"), |xid| xid.to_string().into());
+    let xids =
+        snapshot.accounts.iter().flat_map(|account| account.xids.iter().map(move |xid| (account, xid)));
+    let series = xids.map(|(account, (xid, count))| Series {
+        labels: vec![Cow::Borrowed(account.gpu.as_str()), number(*xid)],
+        value: Value::Number(*count as f64),
+    });
+    series.collect()
+}
+
+pub(super) fn codecs(snapshot: &Snapshot) -> Vec<Series<'_>> {
+    let codecs =
+        snapshot.gpus.iter().flat_map(|gpu| gpu.reading.codecs.iter().map(move |codec| (gpu, codec)));
+    let series = codecs.map(|(gpu, (codec, sessions))| {
+        let labels = [gpu.device.uuid.as_str(), gpu.card_scope().as_str(), codec.as_str()];
+        Series::number(labels, f64::from(*sessions))
+    });
+    series.collect()
+}
+
+pub(super) fn faults(snapshot: &Snapshot) -> Vec<Series<'_>> {
+    let faults = snapshot.faults.iter();
+    faults
+        .map(|(fault, count)| Series::number([fault.call.as_str(), fault.code.as_str()], *count as f64))
+        .collect()
+}
+
+/// One series for each device that was read.
+pub(super) fn per_gpu<'s>(
+    snapshot: &'s Snapshot,
+    number: impl Fn(&'s Gpu) -> Option<f64>,
+) -> Vec<Series<'s>> {
+    let gpus = snapshot.gpus.iter();
+    gpus.filter_map(|gpu| Some(Series::number([&gpu.device.uuid], number(gpu)?))).collect()
+}
+
+/// One series for each device that was read and each value of a second label.
+pub(super) fn per_gpu_and_label<'s>(
+    snapshot: &'s Snapshot,
+    numbers: impl Fn(&'s Gpu) -> Vec<(&'s str, f64)>,
+) -> Vec<Series<'s>> {
+    let series = |gpu: &'s Gpu| {
+        let numbers = numbers(gpu).into_iter();
+        numbers.map(|(label, number)| Series::number([&gpu.device.uuid, label], number)).collect::<Vec<_>>()
+    };
+    snapshot.gpus.iter().flat_map(series).collect()
+}
+
+/// One series for each device that was read and each scope of a value.
+pub(super) fn per_gpu_and_scope<'s, T: Copy + 's>(
+    snapshot: &'s Snapshot,
+    values: impl Fn(&'s Gpu) -> &'s ByScope<T>,
+    number: impl Fn(T) -> f64,
+) -> Vec<Series<'s>> {
+    let series = |gpu: &'s Gpu| by_scope(&gpu.device.uuid, values(gpu).iter(), &number);
+    snapshot.gpus.iter().flat_map(series).collect()
+}
+
+/// One series for each device that was read. The value belongs to the entire card, so a slice has the scope of its card:
+/// other slices contribute to the value.
+pub(super) fn per_card<'s>(
+    snapshot: &'s Snapshot,
+    number: impl Fn(&'s Reading) -> Option<f64>,
+) -> Vec<Series<'s>> {
+    let series = |gpu: &'s Gpu| {
+        Some(Series::number([&gpu.device.uuid, gpu.card_scope().as_str()], number(&gpu.reading)?))
+    };
+    snapshot.gpus.iter().filter_map(series).collect()
+}
+
+/// As [`per_card`], only for devices with frame-buffer captures.
+pub(super) fn per_capturing_card<'s>(
+    snapshot: &'s Snapshot,
+    number: impl Fn(StreamStats) -> f64,
+) -> Vec<Series<'s>> {
+    per_card(snapshot, |reading| reading.capturing.filter(|captures| captures.sessions > 0).map(&number))
+}
+
+/// One series for each device that was allocated since the start.
+pub(super) fn per_account<'s>(
+    snapshot: &'s Snapshot,
+    total: impl Fn(&'s Account) -> Option<f64>,
+) -> Vec<Series<'s>> {
+    let accounts = snapshot.accounts.iter();
+    accounts.filter_map(|account| Some(Series::number([&account.gpu], total(account)?))).collect()
+}
+
+/// One series for each device that was allocated since the start and each scope of a value.
+pub(super) fn per_account_and_scope<'s, T: Copy + 's>(
+    snapshot: &'s Snapshot,
+    totals: impl Fn(&'s Account) -> &'s ByScope<T>,
+    number: impl Fn(T) -> f64,
+) -> Vec<Series<'s>> {
+    let series = |account: &'s Account| by_scope(&account.gpu, totals(account).iter(), &number);
+    snapshot.accounts.iter().flat_map(series).collect()
+}
+
+fn by_scope<'s, T>(
+    gpu: &'s str,
+    values: impl Iterator<Item = (Scope, T)>,
+    number: impl Fn(T) -> f64,
+) -> Vec<Series<'s>> {
+    values.map(|(scope, value)| Series::number([gpu, scope.as_str()], number(value))).collect()
+}
+
+/// One series about the last poll; none before the first poll has ended.
+pub(super) fn last_poll(snapshot: &Snapshot, number: impl FnOnce(&Collection) -> f64) -> Vec<Series<'_>> {
+    snapshot.collection.as_ref().map(|poll| Series::number([], number(poll))).into_iter().collect()
+}
+
+pub(super) fn text(value: &Option<String>) -> &str {
+    value.as_deref().unwrap_or_default()
+}
+
+pub(super) fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
