@@ -1,67 +1,70 @@
-//! What the server and the sidecar must agree on. Standard library only; both sides and the tests read names from
-//! here, and the manifests are tested against it.
+//! What the server and the sidecar must agree on. Both programs and the tests take their names from here, and the manifests
+//! are tested against it. This file uses the standard library only; the child modules have the data types that one program
+//! writes and another reads.
+
+pub mod termination;
 
 /// Name of the injected container, of its port and of its one volume.
 pub const CONTAINER: &str = "vdi-metrics";
 
-/// Port of the sidecar's `/metrics` where the pod declares no other use of it.
+/// Port of the sidecar's `/metrics`, unless the pod declares another use of it.
 pub const PORT: u16 = 9478;
 
-/// Time between two reads of the GPU, in seconds.
+/// Default interval between two polls, in seconds.
 pub const INTERVAL_SECONDS: u64 = 15;
 
-/// What the time between two reads may be set to, in seconds. Polling more often can be felt as stutter in the desktop
-/// (`MangoHud#1307`); less often, and an hour of work is twelve samples.
+/// Allowed intervals between two polls, in seconds. A shorter interval can make the desktop stutter (`MangoHud#1307`); with
+/// a longer one, an hour of work has fewer than twelve polls.
 pub const ALLOWED_INTERVAL_SECONDS: std::ops::RangeInclusive<u64> = 5..=300;
 
-/// Most bytes of a session's, template's or pool's name that are shown. An annotation can be 256 KiB long: as a variable
-/// it would keep a container from starting (128 KiB), as a label it would cost the whole scrape (the shipped monitor allows
-/// 512 bytes).
+/// Maximum bytes of the name of a session, template, pool or user; a longer name is truncated. An annotation can have 256
+/// KiB: a container with such an environment variable does not start (limit 128 KiB), and a scrape with such a label is
+/// rejected entirely (the shipped monitor allows 512 bytes).
 pub const MAX_NAME_BYTES: usize = 253;
 
-/// Where both programs serve their exposition.
+/// HTTP path of the metrics of both programs.
 pub const METRICS_PATH: &str = "/metrics";
 
-/// Where the sidecar's one volume is mounted. ServiceAccount admission would mount an API token there, and leaves a container
-/// alone that has something at that place.
+/// Mount path of the sidecar's only volume. ServiceAccount admission mounts an API token at this path unless the container
+/// has another mount there; so the sidecar gets no token.
 pub const VOLUME_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// The file in it with the pod's annotations, as the downward API writes them.
+/// File in the volume with the pod's annotations, as the downward API writes them.
 pub const ANNOTATIONS: &str = "annotations";
 
-/// Labels and annotations of ours on pods and namespaces.
+/// Labels and annotations of vdi-metrics on pods and namespaces.
 pub mod key {
     /// Opt in or out: [`ENABLED`] or [`DISABLED`], as a label on a namespace or a pod.
     pub const INJECT: &str = "vdi-metrics.io/inject";
     /// Value of [`INJECT`] that opts in.
     pub const ENABLED: &str = "enabled";
-    /// Value of [`INJECT`] that opts out; honoured as a pod annotation too.
+    /// Value of [`INJECT`] that opts out; also read as a pod annotation.
     pub const DISABLED: &str = "disabled";
-    /// Label that we put on a pod with our container, value `true`: what Services and the session watch select.
+    /// Label of a pod with the sidecar, value `true`. Services and the session watch select it.
     pub const INJECTED: &str = "vdi-metrics.io/injected";
-    /// Annotation with what was decided: `injected` or `skipped: <reason>`.
+    /// Annotation with the webhook's decision: `injected` or `skipped: <reason>`.
     pub const STATUS: &str = "vdi-metrics.io/status";
-    /// Annotation with the hash of the container that was injected.
+    /// Annotation with the hash of the configuration that the injected container has.
     pub const CONFIG: &str = "vdi-metrics.io/config";
-    /// Annotation that `vdi-metrics inject` writes into a manifest: what was null or empty there before, for `uninject`.
+    /// Annotation that `vdi-metrics inject` writes into a manifest: the fields that were null or empty before, for `uninject`.
     pub const RESTORE: &str = "vdi-metrics.io/restore";
-    /// Label or annotation with the session's own name.
+    /// Label or annotation with the name of the session.
     pub const SESSION: &str = "vdi-metrics.io/session";
-    /// Label or annotation with the template that the session was made from.
+    /// Label or annotation with the template that the session was created from.
     pub const TEMPLATE: &str = "vdi-metrics.io/template";
-    /// Label or annotation with the user whose session it is.
+    /// Label or annotation with the user of the session.
     pub const USER: &str = "vdi-metrics.io/user";
     /// Label or annotation with the pool that the session belongs to.
     pub const POOL: &str = "vdi-metrics.io/pool";
-    /// What all of ours begin with.
+    /// Prefix of all these keys.
     pub const PREFIX: &str = "vdi-metrics.io/";
-    /// Annotation: first port that is tried for this pod.
+    /// Annotation: first port to try for this pod.
     pub const PORT: &str = "vdi-metrics.io/port";
-    /// Annotation: seconds between two reads of the GPU for this pod.
+    /// Annotation: seconds between two polls for this pod.
     pub const INTERVAL: &str = "vdi-metrics.io/interval";
-    /// Annotation: processor of this pod's sidecar, request and limit.
+    /// Annotation: CPU request and limit of this pod's sidecar.
     pub const CPU: &str = "vdi-metrics.io/cpu";
-    /// Annotation: memory of this pod's sidecar, request and limit.
+    /// Annotation: memory request and limit of this pod's sidecar.
     pub const MEMORY: &str = "vdi-metrics.io/memory";
     /// Annotation: image of this pod's sidecar.
     pub const IMAGE: &str = "vdi-metrics.io/image";
@@ -69,36 +72,37 @@ pub mod key {
     pub const MODE: &str = "vdi-metrics.io/mode";
     /// Annotation: `auto`, `claims`, `runtime` or `none` for this pod.
     pub const GPU_ACCESS: &str = "vdi-metrics.io/gpu-access";
-    /// Annotation, read by the sidecar for as long as the pod lives: the desktop's devices, written by somebody who knows.
+    /// Annotation with the desktop's devices. The broker or another controller may write it at any time; the sidecar reads it
+    /// at every poll.
     pub const GPU: &str = "vdi-metrics.io/gpu";
-    /// Annotation, read as [`GPU`]: how they are shared, `exclusive`, `mig`, `time-slicing`, `mps` or `unknown`.
+    /// Annotation with the sharing of these devices, read like [`GPU`]: `exclusive`, `mig`, `time-slicing`, `mps` or `unknown`.
     pub const GPU_SHARING: &str = "vdi-metrics.io/gpu-sharing";
 }
 
-/// Environment of the sidecar: written at admission, read by the sidecar's configuration.
+/// Environment variables of the sidecar: the webhook writes them, the sidecar's configuration reads them.
 pub mod env {
     /// Socket address of the exposition; `[::]:PORT` listens on IPv4 too, unless the node's `bindv6only` says otherwise.
     pub const LISTEN: &str = "VDI_METRICS_LISTEN";
-    /// Seconds between two reads of the GPU.
+    /// Seconds between two polls.
     pub const INTERVAL: &str = "VDI_METRICS_INTERVAL";
-    /// The session's own name; absent or empty where the pod names none.
+    /// Name of the session; absent or empty if the pod has none.
     pub const SESSION: &str = "VDI_METRICS_SESSION";
-    /// The session's template; absent or empty where the pod names none.
+    /// Template of the session; absent or empty if the pod has none.
     pub const TEMPLATE: &str = "VDI_METRICS_TEMPLATE";
-    /// The session's user; absent or empty where the pod names none or the operator does not want it shown.
+    /// User of the session; absent or empty if the pod has none or `showUser` is off.
     pub const USER: &str = "VDI_METRICS_USER";
-    /// The session's pool; absent or empty where the pod names none.
+    /// Pool of the session; absent or empty if the pod has none.
     pub const POOL: &str = "VDI_METRICS_POOL";
-    /// `claims` where the container shares the desktop's resource claims, `named-claims` where other pods can name one of
-    /// them as well; absent otherwise.
+    /// `claims` if the container shares the desktop's resource claims, `named-claims` if other pods can name one of these
+    /// claims too; otherwise absent.
     pub const GPU_ACCESS: &str = "VDI_METRICS_GPU_ACCESS";
-    /// `all` where devices may be shown that nobody knows to be the session's; absent otherwise.
+    /// `all` if devices that may not be the session's may be shown; otherwise absent.
     pub const NODE_TOTALS: &str = "VDI_METRICS_NODE_TOTALS";
-    /// Number of the pod's containers of every kind: they share the room for termination messages.
+    /// Number of the pod's containers of every kind: they share the maximum length of termination messages.
     pub const CONTAINERS: &str = "VDI_METRICS_CONTAINERS";
-    /// Folder in which the container's files are looked for instead of `/`; for tests.
+    /// Folder that is used as the container's root instead of `/`; for tests.
     pub const ROOT: &str = "VDI_METRICS_ROOT";
-    /// Path of the NVML library instead of the loader's `libnvidia-ml.so.1`; for tests and odd nodes.
+    /// Path of the NVML library, instead of the loader's `libnvidia-ml.so.1`; for tests and for nodes with another path.
     pub const NVML_LIBRARY: &str = "VDI_METRICS_NVML_LIBRARY";
     /// `error`, `warn`, `info` (default), `debug` or `trace`; released programs have no `trace` events.
     pub const LOG: &str = "VDI_METRICS_LOG";

@@ -18,7 +18,7 @@ use super::{
     evidence::EvidenceCollector,
     pod_files::PodFiles,
     snapshot::{AttributionInfo, Collection, Gpu, Snapshot},
-    termination::{TERMINATION_LOG, TerminationMessage},
+    termination::{TERMINATION_LOG, TerminationLog},
 };
 use crate::{
     gpu::{
@@ -33,7 +33,7 @@ pub(super) struct Handle {
     /// The latest snapshot.
     pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
     end: mpsc::Sender<()>,
-    last_word: Arc<Mutex<TerminationMessage>>,
+    last_word: Arc<Mutex<TerminationLog>>,
 }
 
 /// Held by whoever has something to begin before a library may be loaded: loading stops every other thread that uses a
@@ -49,7 +49,7 @@ struct Poller {
     witness: EvidenceCollector,
     counters: Counters,
     snapshot: Snapshot,
-    last_word: Arc<Mutex<TerminationMessage>>,
+    last_word: Arc<Mutex<TerminationLog>>,
     publish: watch::Sender<Arc<Snapshot>>,
     asked: mpsc::Receiver<()>,
     ending: bool,
@@ -76,7 +76,7 @@ pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
     let (end, asked) = mpsc::channel();
     let (open, closed) = mpsc::channel();
     let last_word =
-        Arc::new(Mutex::new(TerminationMessage::open(&config.root.join(TERMINATION_LOG), config.containers)));
+        Arc::new(Mutex::new(TerminationLog::open(&config.root.join(TERMINATION_LOG), config.containers)));
     let mut poller = Poller {
         interval: config.interval,
         witness: EvidenceCollector::new(config, container),
