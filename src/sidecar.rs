@@ -35,10 +35,10 @@ use crate::{
 /// Fails if the system cannot start a thread. Bad configuration, an address in use and GPU failures are not errors.
 pub fn run() -> Result<(), Box<dyn Error>> {
     runtime::libc::return_freed_memory();
-    let (config, problems) = Config::from_env();
+    let (config, invalid) = Config::from_env();
     log::init(config.log);
-    for problem in problems {
-        tracing::warn!("{problem}");
+    for variable in invalid {
+        tracing::warn!("{variable}");
     }
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(&config))?;
     Ok(())

@@ -8,7 +8,7 @@ mod strategies;
 mod vocabulary;
 
 pub use self::{
-    decide::{Decision, Undecided, decide},
+    decide::{AttributionStep, Undecided, decide},
     evidence::{ClaimKind, EnvironmentDevices, Evidence, ProcessEvidence, Processes},
     result::{Attribution, AttributionResult, SessionDevice},
     vocabulary::{Confidence, NotApplicable, Sharing, Strategy, UnavailableReason},

@@ -1,5 +1,5 @@
-//! The environment as a value: the only file of the sidecar that reads it. The sidecar runs in somebody's desktop, so
-//! a bad value is named and replaced by the default, never refused.
+//! The sidecar's configuration, read from its environment; no other file of the sidecar reads the environment. The sidecar
+//! runs in a user's desktop pod, so an invalid value is logged and replaced by the default, and never stops the sidecar.
 
 use std::{
     fmt,
@@ -14,59 +14,60 @@ use crate::{
     runtime::log::Level,
 };
 
-/// What the sidecar is told at its start.
+/// Configuration of the sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Address of the exposition.
+    /// Address of `/metrics`.
     pub listen: SocketAddr,
-    /// Time between two reads of the GPU.
+    /// Time between two polls.
     pub interval: Duration,
-    /// Whose desktop this is.
-    pub session: Session,
-    /// The desktop's resource claims, where what is visible here is visible by them.
+    /// Names of the session.
+    pub session: SessionNames,
+    /// Kind of the desktop's resource claims; `None` if the sidecar does not share them.
     pub claim: Option<ClaimKind>,
-    /// Whether devices may be shown that nobody knows to be the session's.
+    /// Whether all devices of the node are shown if none can be attributed to the session.
     pub node_totals: bool,
-    /// Number of the pod's containers.
+    /// Number of the pod's containers of every kind.
     pub containers: usize,
-    /// Where the container's files are.
+    /// Root folder of the container's files.
     pub root: PathBuf,
-    /// Path of the NVML library instead of the loader's choice.
+    /// Path of the NVML library; `None` for the loader's choice.
     pub nvml_library: Option<PathBuf>,
-    /// Least severe event that is logged.
+    /// Lowest level that is logged.
     pub log: Level,
 }
 
-/// Names of the session, as its pod gives them; empty where it gives none.
+/// Names of the session, as the pod gives them; empty if the pod gives none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Session {
-    /// The session's own name.
+pub struct SessionNames {
+    /// Name of the session.
     pub name: String,
-    /// What it was made from.
+    /// Template that the session was created from.
     pub template: String,
-    /// What it belongs to.
+    /// Pool that the session belongs to.
     pub pool: String,
-    /// Whose it is; empty too where the operator does not want that shown.
+    /// User of the session; also empty if `showUser` is off.
     pub user: String,
 }
 
-/// A value that was replaced by the default.
+/// An invalid value, which was replaced by the default.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct InvalidVariable {
     variable: &'static str,
     value: String,
     remedy: &'static str,
 }
 
-/// The words for the desktop's claims.
-const CLAIMS: [(&str, ClaimKind); 2] = [("claims", ClaimKind::Own), ("named-claims", ClaimKind::Named)];
+/// Values of [`env::GPU_ACCESS`].
+const CLAIM_KINDS: [(&str, ClaimKind); 2] = [("claims", ClaimKind::Own), ("named-claims", ClaimKind::Named)];
 
-/// A library that was named by path is not the driver of a shared card; tests need not wait 5 s for it.
-const FASTEST_OF_NAMED_LIBRARY: f64 = 0.01;
+/// Shortest interval in seconds for a library that is named by path. Such a library is not the driver of a shared card, and
+/// tests need not wait 5 s for a poll.
+const MIN_INTERVAL_OF_NAMED_LIBRARY: f64 = 0.01;
 
-struct Reader<L> {
+struct EnvironmentReader<L> {
     lookup: L,
-    problems: Vec<Problem>,
+    invalid: Vec<InvalidVariable>,
 }
 
 // === impl Config ===
@@ -74,61 +75,65 @@ struct Reader<L> {
 impl Config {
     /// Reads the environment.
     #[must_use]
-    pub fn from_env() -> (Self, Vec<Problem>) {
+    pub fn from_env() -> (Self, Vec<InvalidVariable>) {
         Self::read(|variable| std::env::var_os(variable).map(|value| value.to_string_lossy().into_owned()))
     }
 
-    fn read(lookup: impl Fn(&str) -> Option<String>) -> (Self, Vec<Problem>) {
-        let mut reader = Reader { lookup, problems: Vec::new() };
+    fn read(lookup: impl Fn(&str) -> Option<String>) -> (Self, Vec<InvalidVariable>) {
+        let mut reader = EnvironmentReader { lookup, invalid: Vec::new() };
         let nvml_library = reader.text(env::NVML_LIBRARY).map(PathBuf::from);
-        let fastest = if nvml_library.is_some() {
-            FASTEST_OF_NAMED_LIBRARY
+        let shortest = if nvml_library.is_some() {
+            MIN_INTERVAL_OF_NAMED_LIBRARY
         } else {
             *ALLOWED_INTERVAL_SECONDS.start() as f64
         };
         let config = Self {
             listen: reader
-                .value(env::LISTEN, "give an address and a port, such as `[::]:9478`", |text| {
+                .value(env::LISTEN, "use an address and a port, such as `[::]:9478`", |text| {
                     text.parse().ok()
                 })
                 .unwrap_or_else(|| (Ipv6Addr::UNSPECIFIED, contract::PORT).into()),
             interval: reader
-                .value(env::INTERVAL, "give seconds from 5 to 300", |text| interval(text, fastest))
+                .value(env::INTERVAL, "use a number of seconds from 5 to 300", |text| {
+                    interval(text, shortest)
+                })
                 .unwrap_or(Duration::from_secs(contract::INTERVAL_SECONDS)),
-            session: Session {
+            session: SessionNames {
                 name: reader.name(env::SESSION),
                 template: reader.name(env::TEMPLATE),
                 pool: reader.name(env::POOL),
                 user: reader.name(env::USER),
             },
-            claim: reader.value(env::GPU_ACCESS, "leave it out, or use `claims` or `named-claims`", |text| {
-                CLAIMS.into_iter().find(|(word, _)| *word == text).map(|(_, claim)| claim)
-            }),
-            node_totals: reader.word(env::NODE_TOTALS, "all"),
+            claim: reader.value(
+                env::GPU_ACCESS,
+                "use `claims` or `named-claims`, or remove the variable",
+                |text| CLAIM_KINDS.into_iter().find(|(value, _)| *value == text).map(|(_, claim)| claim),
+            ),
+            node_totals: reader.flag(env::NODE_TOTALS),
             containers: reader
-                .value(env::CONTAINERS, "give the number of the pod's containers", |text| text.parse().ok())
+                .value(env::CONTAINERS, "use the number of the pod's containers", |text| text.parse().ok())
                 .unwrap_or(2),
             root: reader.text(env::ROOT).map_or_else(|| PathBuf::from("/"), PathBuf::from),
             nvml_library,
             log: reader
-                .value(env::LOG, "give `error`, `warn`, `info`, `debug` or `trace`", |text| text.parse().ok())
+                .value(env::LOG, "use `error`, `warn`, `info`, `debug` or `trace`", |text| text.parse().ok())
                 .unwrap_or(Level::INFO),
         };
-        (config, reader.problems)
+        (config, reader.invalid)
     }
 }
 
-fn interval(text: &str, fastest: f64) -> Option<Duration> {
+fn interval(text: &str, shortest: f64) -> Option<Duration> {
     let seconds: f64 = text.parse().ok()?;
-    (fastest..=*ALLOWED_INTERVAL_SECONDS.end() as f64)
+    (shortest..=*ALLOWED_INTERVAL_SECONDS.end() as f64)
         .contains(&seconds)
         .then(|| Duration::from_secs_f64(seconds))
 }
 
-// === impl Reader ===
+// === impl EnvironmentReader ===
 
-impl<L: Fn(&str) -> Option<String>> Reader<L> {
-    /// An empty value is an absent one: that is what a downward-API reference to a missing label gives.
+impl<L: Fn(&str) -> Option<String>> EnvironmentReader<L> {
+    /// The value of a variable. An empty value counts as absent: a downward-API reference to a missing label gives one.
     fn text(&self, variable: &str) -> Option<String> {
         (self.lookup)(variable).filter(|value| !value.is_empty())
     }
@@ -139,9 +144,9 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         name
     }
 
-    /// A variable that has one meaning or is absent.
-    fn word(&mut self, variable: &'static str, word: &'static str) -> bool {
-        self.value(variable, "leave it out, or use its one word", |text| (text == word).then_some(()))
+    /// Whether a variable is `all`, its only value.
+    fn flag(&mut self, variable: &'static str) -> bool {
+        self.value(variable, "use `all`, or remove the variable", |text| (text == "all").then_some(()))
             .is_some()
     }
 
@@ -154,17 +159,17 @@ impl<L: Fn(&str) -> Option<String>> Reader<L> {
         let value = self.text(variable)?;
         let parsed = parse(&value);
         if parsed.is_none() {
-            self.problems.push(Problem { variable, value, remedy });
+            self.invalid.push(InvalidVariable { variable, value, remedy });
         }
         parsed
     }
 }
 
-// === impl Problem ===
+// === impl InvalidVariable ===
 
-impl fmt::Display for Problem {
+impl fmt::Display for InvalidVariable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {:?}: {}. Going on with the default.", self.variable, self.value, self.remedy)
+        write!(f, "{} is {:?}: {}. The default is used.", self.variable, self.value, self.remedy)
     }
 }
 
@@ -173,26 +178,26 @@ mod tests {
     use super::*;
 
     fn read(environment: &[(&str, &str)]) -> (Config, Vec<String>) {
-        let (config, problems) = Config::read(|variable| {
+        let (config, invalid) = Config::read(|variable| {
             environment.iter().find(|(name, _)| *name == variable).map(|(_, value)| (*value).to_owned())
         });
-        (config, problems.iter().map(ToString::to_string).collect())
+        (config, invalid.iter().map(ToString::to_string).collect())
     }
 
     #[test]
-    fn nothing_given_is_the_default() {
-        let (config, problems) = read(&[]);
-        assert_eq!(problems, [""; 0]);
+    fn an_empty_environment_gives_the_defaults() {
+        let (config, invalid) = read(&[]);
+        assert_eq!(invalid, [""; 0]);
         assert_eq!(config.listen.to_string(), "[::]:9478");
         assert_eq!(config.interval, Duration::from_secs(15));
-        assert_eq!(config.session, Session::default());
+        assert_eq!(config.session, SessionNames::default());
         assert_eq!((config.nvml_library, config.log), (None, Level::INFO));
         assert_eq!(read(&[(env::LISTEN, ""), (env::INTERVAL, "")]).1, [""; 0]);
     }
 
     #[test]
-    fn what_is_given_is_taken() {
-        let (config, problems) = read(&[
+    fn every_variable_is_read() {
+        let (config, invalid) = read(&[
             (env::LISTEN, "127.0.0.1:0"),
             (env::INTERVAL, "30"),
             (env::SESSION, "alice-1"),
@@ -200,12 +205,12 @@ mod tests {
             (env::POOL, "berlin"),
             (env::LOG, "debug"),
         ]);
-        assert_eq!(problems, [""; 0]);
+        assert_eq!(invalid, [""; 0]);
         assert_eq!(config.listen.to_string(), "127.0.0.1:0");
         assert_eq!(config.interval, Duration::from_secs(30));
         assert_eq!(
             config.session,
-            Session {
+            SessionNames {
                 name: "alice-1".into(),
                 template: "cad".into(),
                 pool: "berlin".into(),
@@ -216,28 +221,28 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_cut_where_a_character_ends() {
+    fn a_long_name_is_truncated_at_a_character_boundary() {
         let long = "\u{e4}".repeat(200);
         let name = read(&[(env::SESSION, &long)]).0.session.name;
         assert_eq!(name, "\u{e4}".repeat(126));
     }
 
     #[test]
-    fn a_bad_value_is_named_and_replaced() {
-        let (config, problems) = read(&[(env::LISTEN, "9478"), (env::INTERVAL, "1"), (env::LOG, "loud")]);
+    fn an_invalid_value_is_reported_and_replaced_by_the_default() {
+        let (config, invalid) = read(&[(env::LISTEN, "9478"), (env::INTERVAL, "1"), (env::LOG, "loud")]);
         assert_eq!(config, read(&[]).0);
         assert_eq!(
-            problems,
+            invalid,
             [
-                r#"VDI_METRICS_LISTEN is "9478": give an address and a port, such as `[::]:9478`. Going on with the default."#,
-                r#"VDI_METRICS_INTERVAL is "1": give seconds from 5 to 300. Going on with the default."#,
-                r#"VDI_METRICS_LOG is "loud": give `error`, `warn`, `info`, `debug` or `trace`. Going on with the default."#,
+                r#"VDI_METRICS_LISTEN is "9478": use an address and a port, such as `[::]:9478`. The default is used."#,
+                r#"VDI_METRICS_INTERVAL is "1": use a number of seconds from 5 to 300. The default is used."#,
+                r#"VDI_METRICS_LOG is "loud": use `error`, `warn`, `info`, `debug` or `trace`. The default is used."#,
             ]
         );
     }
 
     #[test]
-    fn only_a_library_named_by_path_is_polled_faster() {
+    fn only_a_library_named_by_path_allows_shorter_intervals() {
         let named = (env::NVML_LIBRARY, "/fake.so");
         assert_eq!(read(&[(env::INTERVAL, "0.05"), named]).0.interval, Duration::from_millis(50));
         for bad in ["0", "-1", "NaN", "inf", "301", "0.05s"] {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{
     attribution::{
-        self, AttributionResult, ClaimKind, Decision, EnvironmentDevices, Evidence, NotApplicable,
+        self, AttributionResult, AttributionStep, ClaimKind, EnvironmentDevices, Evidence, NotApplicable,
         ProcessEvidence, Processes, Scope, SessionDevice,
     },
     config::Config,
@@ -46,7 +46,7 @@ impl EvidenceCollector {
     /// Collects the evidence and decides. Process lists are the slowest calls, so they are read only if no strategy applies
     /// without them.
     pub(super) fn verdict(&mut self, driver: &mut Driver<'_>) -> AttributionResult {
-        let (annotation, sharing) = self.container.told();
+        let (annotation, sharing) = self.container.gpu_annotations();
         let metadata = if self.claim.is_some() { self.container.claimed_devices() } else { vec![] };
         self.named = match (self.claim, &annotation) {
             (Some(_), _) => metadata.iter().filter_map(|uuid| Id::uuid(uuid)).collect(),
@@ -67,8 +67,8 @@ impl EvidenceCollector {
             node_totals: self.node_totals,
         };
         match attribution::decide(&Evidence { visible: driver.devices(), ..evidence }) {
-            Decision::Final(result) => result,
-            Decision::NeedsProcesses(undecided) => {
+            AttributionStep::Final(result) => result,
+            AttributionStep::NeedsProcesses(undecided) => {
                 let processes =
                     ProcessEvidence { processes: self.processes(driver), environment: self.environment() };
                 undecided.decide(&Evidence { visible: driver.devices(), ..evidence }, &processes)

@@ -1,5 +1,5 @@
-//! What can be found in the container about whose GPU it is: the only file of the sidecar that reads files. Everything is
-//! read anew at each poll, because annotations change while the pod lives; nothing found is trusted for its size.
+//! Reads attribution evidence from the container's files; no other file of the sidecar reads files. All files are read again
+//! at each poll, because annotations change while the pod lives. Every read is limited in size.
 
 use std::{
     fs::{self, File},
@@ -19,37 +19,38 @@ pub(super) struct PodFiles {
     root: PathBuf,
 }
 
-/// A file of KEP-5304, as far as we know it: the same object in each version that the driver speaks, one after the other.
+/// Metadata file of KEP-5304, with the fields that the sidecar needs. A file has the same object once for each version that
+/// the DRA driver supports, one after the other.
 #[derive(Debug, Deserialize)]
-struct Metadata {
+struct ClaimMetadata {
     #[serde(default)]
-    requests: Vec<Request>,
+    requests: Vec<ClaimRequest>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Request {
+struct ClaimRequest {
     #[serde(default)]
-    devices: Vec<Claimed>,
+    devices: Vec<ClaimedDevice>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Claimed {
+struct ClaimedDevice {
     #[serde(default)]
-    attributes: std::collections::BTreeMap<String, Attribute>,
+    attributes: std::collections::BTreeMap<String, DeviceAttribute>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Attribute {
+struct DeviceAttribute {
     string: Option<String>,
 }
 
-const METADATA: &str = "var/run/kubernetes.io/dra-device-attributes";
+const CLAIM_METADATA: &str = "var/run/kubernetes.io/dra-device-attributes";
 const VISIBLE_DEVICES: &[u8] = b"NVIDIA_VISIBLE_DEVICES=";
 
-/// Annotations can be 256 KiB together, and grow by a half when written.
-const LONGEST_FILE: u64 = 512 << 10;
-const MOST_FILES: usize = 32;
-const MOST_PROCESSES: usize = 256;
+/// All annotations together can have 256 KiB, and the escapes of the downward API add up to a half.
+const MAX_FILE_BYTES: u64 = 512 << 10;
+const MAX_FILES: usize = 32;
+const MAX_PROCESSES: usize = 256;
 
 // === impl PodFiles ===
 
@@ -59,15 +60,15 @@ impl PodFiles {
         Self { root }
     }
 
-    /// UUIDs of the devices that the container's claims stand for, where the DRA driver has written them down.
+    /// UUIDs of the devices of the container's claims; empty if the DRA driver writes no metadata files.
     pub(super) fn claimed_devices(&self) -> Vec<String> {
         let mut files = vec![];
-        collect(&self.root.join(METADATA), 3, &mut files);
+        collect(&self.root.join(CLAIM_METADATA), 3, &mut files);
         files.iter().flat_map(|file| uuids(&read(file).unwrap_or_default())).collect()
     }
 
-    /// What the pod's annotations say of its devices, and of how they are shared.
-    pub(super) fn told(&self) -> (Option<String>, Option<Sharing>) {
+    /// The pod's annotations with its devices and with their sharing.
+    pub(super) fn gpu_annotations(&self) -> (Option<String>, Option<Sharing>) {
         let file = self.root.join(VOLUME_PATH.trim_start_matches('/')).join(ANNOTATIONS);
         let text = read(&file).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
@@ -75,14 +76,14 @@ impl PodFiles {
         (annotation(&text, key::GPU).map(str::to_owned), sharing)
     }
 
-    /// Whether the processes that are seen here are the pod's, all of them and no others.
+    /// Checks that the processes visible here are all processes of the pod, and no others.
     pub(super) fn sees_the_pods_processes(&self) -> Result<(), NotApplicable> {
         let proc = self.root.join("proc");
-        // Only the node's own namespace has kernel threads; process 2 is the one that makes the others.
+        // Only the node's PID namespace has kernel threads; process 2 is the parent of all others.
         if fs::read(proc.join("2/comm")).is_ok_and(|name| name.trim_ascii() == b"kthreadd") {
             return Err(NotApplicable::NodeProcesses);
         }
-        // In a namespace of the container's own its first process is we.
+        // In a PID namespace of the container alone, the sidecar is process 1.
         match fs::read_link(proc.join("self")) {
             Ok(own) if own == Path::new("1") => Err(NotApplicable::NotShared),
             Ok(_) => Ok(()),
@@ -90,21 +91,21 @@ impl PodFiles {
         }
     }
 
-    /// Whether there is such a process here.
+    /// Whether a process with this number is visible here.
     pub(super) fn has_process(&self, pid: u32) -> bool {
         self.root.join("proc").join(pid.to_string()).exists()
     }
 
-    /// The devices that the environment of a process of the desktop names. Environments hold secrets: this one variable is
-    /// taken out, and nothing else is kept.
+    /// `NVIDIA_VISIBLE_DEVICES` of the first process of the desktop that has it. Environments contain secrets, so nothing
+    /// but this variable is kept.
     pub(super) fn visible_devices(&self) -> Result<String, NotApplicable> {
         self.sees_the_pods_processes()?;
         let proc = self.root.join("proc");
         let own = fs::read_link(proc.join("self")).unwrap_or_default();
-        let mut refused = false;
+        let mut is_denied = false;
         for pid in names(&proc)
             .filter(|name| name.parse::<u32>().is_ok() && own != Path::new(name))
-            .take(MOST_PROCESSES)
+            .take(MAX_PROCESSES)
         {
             match read(&proc.join(pid).join("environ")) {
                 Ok(environment) => {
@@ -112,22 +113,22 @@ impl PodFiles {
                         return Ok(value);
                     }
                 }
-                Err(error) => refused |= error.kind() == io::ErrorKind::PermissionDenied,
+                Err(error) => is_denied |= error.kind() == io::ErrorKind::PermissionDenied,
             }
         }
-        Err(if refused { NotApplicable::NoPermission } else { NotApplicable::NotGiven })
+        Err(if is_denied { NotApplicable::NoPermission } else { NotApplicable::NotGiven })
     }
 
-    /// When the pod's sandbox was made, just before its first container: container runtimes write this file then, and
-    /// mount it into every container. A desktop's root can write it anew.
-    pub(super) fn sandbox_made(&self) -> Option<SystemTime> {
+    /// Creation time of the pod's sandbox, just before the pod's first container. Container runtimes write this file then, and
+    /// mount it into every container. Root in the desktop container can write it again, which changes the time.
+    pub(super) fn sandbox_created(&self) -> Option<SystemTime> {
         fs::metadata(self.root.join("etc/hostname")).and_then(|file| file.modified()).ok()
     }
 }
 
 fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = vec![];
-    File::open(file)?.take(LONGEST_FILE).read_to_end(&mut bytes)?;
+    File::open(file)?.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -139,36 +140,38 @@ fn names(folder: &Path) -> impl Iterator<Item = String> {
         .filter_map(|entry| entry.file_name().into_string().ok())
 }
 
-/// `KIND/CLAIM/REQUEST/DRIVER-metadata.json`.
+/// Lists the files `KIND/CLAIM/REQUEST/DRIVER-metadata.json`.
 fn collect(folder: &Path, depth: u8, files: &mut Vec<PathBuf>) {
-    for name in names(folder).take(MOST_FILES) {
+    for name in names(folder).take(MAX_FILES) {
         let path = folder.join(&name);
         if depth > 0 {
             collect(&path, depth - 1, files);
-        } else if name.ends_with("-metadata.json") && files.len() < MOST_FILES {
+        } else if name.ends_with("-metadata.json") && files.len() < MAX_FILES {
             files.push(path);
         }
     }
 }
 
-/// The attribute `uuid`, which drivers may qualify with their own name.
+/// Values of the attribute `uuid`. Drivers may add their name as a prefix.
 fn uuids(file: &[u8]) -> Vec<String> {
-    let first = serde_json::Deserializer::from_slice(file).into_iter::<Metadata>().next();
+    let first = serde_json::Deserializer::from_slice(file).into_iter::<ClaimMetadata>().next();
     let Some(Ok(metadata)) = first else { return vec![] };
     let devices = metadata.requests.into_iter().flat_map(|request| request.devices);
-    let of = |device: Claimed| {
+    let uuid = |device: ClaimedDevice| {
         let uuid = device.attributes.into_iter().find(|(name, _)| name == "uuid" || name.ends_with("/uuid"));
         uuid.and_then(|(_, attribute)| attribute.string)
     };
-    devices.filter_map(of).collect()
+    devices.filter_map(uuid).collect()
 }
 
-/// One annotation of `key="value"` lines. A value that needed an escape is none of ours.
+/// One annotation in lines of `key="value"`. No valid value of these annotations needs an escape, so a value with one is
+/// ignored.
 fn annotation<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix("=\""))?;
     value.strip_suffix('"').filter(|value| !value.contains('\\'))
 }
 
+/// `NVIDIA_VISIBLE_DEVICES` in an environment.
 fn variable(environment: &[u8]) -> Option<String> {
     let value = environment.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(VISIBLE_DEVICES))?;
     String::from_utf8(value.to_vec()).ok()
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn uuids_are_found_however_the_driver_names_them() {
+    fn uuids_are_read_with_and_without_a_drivers_prefix() {
         let file = br#"{"apiVersion":"metadata.resource.k8s.io/v1beta1","requests":[{"name":"gpu","devices":[
             {"driver":"gpu.nvidia.com","attributes":{"uuid":{"string":"GPU-1"},"cores":{"int":3}}},
             {"driver":"gpu.nvidia.com","attributes":{"gpu.nvidia.com/uuid":{"string":"MIG-2"}}},
@@ -199,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn one_variable_is_taken_from_an_environment() {
+    fn only_nvidia_visible_devices_is_read_from_an_environment() {
         assert_eq!(variable(b"A=1\0NVIDIA_VISIBLE_DEVICES=GPU-1\0B=2\0").as_deref(), Some("GPU-1"));
         assert_eq!(variable(b"XNVIDIA_VISIBLE_DEVICES=GPU-1\0"), None);
     }

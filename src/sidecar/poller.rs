@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     attribution::{Attribution, Scope, SessionDevice, Strategy, UnavailableReason},
-    config::{Config, Session},
+    config::{Config, SessionNames},
     evidence::EvidenceCollector,
     pod_files::PodFiles,
     snapshot::{AttributionInfo, Collection, Gpu, Snapshot},
@@ -67,7 +67,7 @@ pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
     let first = Snapshot {
         session: config.session.clone(),
         started: container
-            .sandbox_made()
+            .sandbox_created()
             .filter(|made| *made <= first.run_started)
             .unwrap_or(first.run_started),
         ..first
@@ -108,7 +108,7 @@ pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
 pub(super) fn before_the_first_read() -> Snapshot {
     let now = SystemTime::now();
     Snapshot {
-        session: Session::default(),
+        session: SessionNames::default(),
         started: now,
         run_started: now,
         attribution: Err(UnavailableReason::Starting),

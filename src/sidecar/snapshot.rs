@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{
     attribution::{Confidence, NotApplicable, Scope, SessionDevice, Strategy, UnavailableReason},
-    config::Session,
+    config::SessionNames,
 };
 use crate::{
     gpu::{Device, Fault, ProcessKind, Reading, Versions},
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Whose desktop this is.
-    pub session: Session,
+    pub session: SessionNames,
     /// When the pod started, as far as its files say; else when the sidecar did.
     pub started: SystemTime,
     /// When this run of the sidecar started.

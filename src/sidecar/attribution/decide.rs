@@ -11,9 +11,9 @@ use crate::sampling::scope::Scope;
 /// Maximum number of devices of one session; no machine has more.
 pub(super) const MAX_DEVICES: usize = 16;
 
-/// Result of [`decide`].
+/// Result of the strategies that need no process evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum AttributionStep {
     /// The result does not depend on the process evidence.
     Final(AttributionResult),
     /// No strategy applies without the process evidence.
@@ -28,11 +28,13 @@ pub struct Undecided {
 
 /// Tries the strategies that need no process evidence.
 #[must_use]
-pub fn decide(evidence: &Evidence<'_>) -> Decision {
+pub fn decide(evidence: &Evidence<'_>) -> AttributionStep {
     let mut not_applicable = vec![];
     for (strategy, test) in strategies::WITHOUT_PROCESSES {
         match test(evidence) {
-            Ok(found) => return Decision::Final(attributed(evidence, strategy, found, not_applicable)),
+            Ok(found) => {
+                return AttributionStep::Final(attributed(evidence, strategy, found, not_applicable));
+            }
             Err(reason) => not_applicable.push((strategy, reason)),
         }
         // The claim's metadata or the annotation names the device, so the visible devices belong to other pods.
@@ -40,10 +42,10 @@ pub fn decide(evidence: &Evidence<'_>) -> Decision {
             not_applicable.last()
         {
             let outcome = Err(UnavailableReason::NotVisible);
-            return Decision::Final(AttributionResult { outcome, not_applicable });
+            return AttributionStep::Final(AttributionResult { outcome, not_applicable });
         }
     }
-    Decision::NeedsProcesses(Undecided { not_applicable })
+    AttributionStep::NeedsProcesses(Undecided { not_applicable })
 }
 
 fn attributed(

@@ -14,15 +14,15 @@ pub(super) struct Match {
     pub(super) confidence: Confidence,
 }
 
-type Test = fn(&Evidence<'_>) -> Result<Match, NotApplicable>;
-type ProcessTest = fn(&Evidence<'_>, &ProcessEvidence) -> Result<Match, NotApplicable>;
+type StrategyFn = fn(&Evidence<'_>) -> Result<Match, NotApplicable>;
+type ProcessStrategyFn = fn(&Evidence<'_>, &ProcessEvidence) -> Result<Match, NotApplicable>;
 
 /// The first strategies; they need no process evidence.
-pub(super) const WITHOUT_PROCESSES: [(Strategy, Test); 3] =
+pub(super) const WITHOUT_PROCESSES: [(Strategy, StrategyFn); 3] =
     [(Strategy::Claim, claim), (Strategy::Annotation, annotation), (Strategy::SingleDevice, single_device)];
 
 /// The strategies after [`WITHOUT_PROCESSES`].
-pub(super) const WITH_PROCESSES: [(Strategy, ProcessTest); 3] = [
+pub(super) const WITH_PROCESSES: [(Strategy, ProcessStrategyFn); 3] = [
     (Strategy::Processes, processes),
     (Strategy::Environment, environment),
     (Strategy::Node, |evidence, _| node(evidence)),

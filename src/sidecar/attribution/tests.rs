@@ -40,8 +40,8 @@ fn environment(devices: &str, now: bool) -> ProcessEvidence {
 
 fn result(evidence: &Evidence<'_>, processes: &ProcessEvidence) -> AttributionResult {
     match decide(evidence) {
-        Decision::Final(result) => result,
-        Decision::NeedsProcesses(undecided) => undecided.decide(evidence, processes),
+        AttributionStep::Final(result) => result,
+        AttributionStep::NeedsProcesses(undecided) => undecided.decide(evidence, processes),
     }
 }
 
@@ -79,7 +79,7 @@ fn strategies_without_process_evidence_apply_in_order() {
         ),
         (Evidence { visible: &visible[..1], ..several }, (Strategy::SingleDevice, Good, vec![(0, Session)])),
     ] {
-        assert!(matches!(decide(&evidence), Decision::Final(_)), "{evidence:?}");
+        assert!(matches!(decide(&evidence), AttributionStep::Final(_)), "{evidence:?}");
         assert_eq!(summary(&evidence, &processes_on_1(true)), Ok(expected), "{evidence:?}");
     }
 }
@@ -99,7 +99,7 @@ fn strategies_with_process_evidence_apply_in_order() {
         (several, no_processes(), Err(UnavailableReason::SeveralDevices)),
         (Evidence::default(), no_processes(), Err(UnavailableReason::NoDevice)),
     ] {
-        assert!(matches!(decide(&evidence), Decision::NeedsProcesses(_)), "{evidence:?}");
+        assert!(matches!(decide(&evidence), AttributionStep::NeedsProcesses(_)), "{evidence:?}");
         assert_eq!(summary(&evidence, &processes), expected, "{evidence:?} {processes:?}");
     }
 }

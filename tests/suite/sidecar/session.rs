@@ -252,6 +252,6 @@ fn work_of_the_sessions_own_is_counted_once() {
 #[test]
 fn a_bad_setting_is_named_and_the_default_used() {
     let sidecar = Sidecar::start(&busy_gpu(), &[(env::INTERVAL, "often")]);
-    sidecar.process.logged("VDI_METRICS_INTERVAL is \"often\": give seconds from 5 to 300");
+    sidecar.process.logged("VDI_METRICS_INTERVAL is \"often\": use a number of seconds from 5 to 300");
     sidecar.first_read();
 }
