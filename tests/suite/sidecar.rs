@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use fake_nvml::{Behaviour, Device, Memory, Samples, Scenario, Share, Symbol, Utilization};
+use fake_nvml::{Behaviour, Device, Memory, ProcessUtilization, Samples, Scenario, Symbol, Utilization};
 use kit::{
     exposition::Exposition,
     http,
@@ -187,18 +187,18 @@ fn busy_gpu() -> Scenario {
 }
 
 /// A card on which a process has a compute context, 1 GiB and what its shares say.
-fn with_a_process(pid: u32, shares: Vec<Share>) -> Scenario {
+fn with_a_process(pid: u32, shares: Vec<ProcessUtilization>) -> Scenario {
     let mut scenario = busy_gpu();
     let card = &mut scenario.devices[0];
-    card.compute = Some(vec![fake_nvml::Process { pid, memory: Some(1 << 30), lists: None }]);
-    (card.graphics, card.shares) = (Some(vec![]), Some(shares));
+    card.compute = Some(vec![fake_nvml::Process { pid, memory: Some(1 << 30), ends_after_lists: None }]);
+    (card.graphics, card.process_utilization) = (Some(vec![]), Some(shares));
     scenario
 }
 
 /// Of two cards the second; both can tell.
 fn two_and_a_process_on_the_other() -> Scenario {
     let mut scenario = with_a_process(7, vec![]);
-    scenario.devices[0].shares = None;
+    scenario.devices[0].process_utilization = None;
     scenario.devices.push(Device { uuid: Some(OTHER.into()), ..scenario.devices[0].clone() });
     scenario.devices[0].compute = Some(vec![]);
     scenario

@@ -1,20 +1,23 @@
-//! A `libnvidia-ml.so.1` that plays a scenario file. `abi` has the C ABI, and tests write a [`Scenario`].
+//! A `libnvidia-ml.so.1` that plays a scenario file. `abi` has the C functions, and tests write a [`Scenario`].
 //!
 //! Every call checks the file that [`SCENARIO`] names, so a test can change the driver's state by replacing the file.
 
 mod abi;
+mod answers;
+mod devices;
+mod events;
+mod playback;
 mod scenario;
+mod symbol;
 
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
 };
 
-pub use abi::Symbol;
-pub use scenario::{Behaviour, Device, Memory, Process, Samples, Scenario, Share, Utilization};
-
-/// The environment variable with the path of the scenario file.
-pub const SCENARIO: &str = "FAKE_NVML_SCENARIO";
+pub use playback::SCENARIO;
+pub use scenario::{Behaviour, Device, Memory, Process, ProcessUtilization, Samples, Scenario, Utilization};
+pub use symbol::Symbol;
 
 /// The path at which cargo has built the library for the running test or example: the folder `deps` of the profile.
 ///

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Symbol;
+use crate::symbol::Symbol;
 
 /// The state of a driver and its devices.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -38,9 +38,9 @@ pub struct Device {
     pub slices: Vec<Self>,
     /// Number of the device file.
     pub minor: Option<u32>,
-    /// Of a slice: the GPU instance.
+    /// GPU instance of a slice.
     pub gpu_instance: Option<u32>,
-    /// Of a slice: the compute instance on the GPU instance.
+    /// Compute instance of a slice, on its GPU instance.
     pub compute_instance: Option<u32>,
     /// `nvmlComputeMode_t`; 3 allows one process at a time.
     pub compute_mode: Option<u32>,
@@ -55,7 +55,7 @@ pub struct Device {
     /// Processes with a graphics context.
     pub graphics: Option<Vec<Process>>,
     /// Utilization by process. Processes of other containers have their IDs on the host.
-    pub shares: Option<Vec<Share>>,
+    pub process_utilization: Option<Vec<ProcessUtilization>>,
     /// Utilization of the encoder in its last window, in percent.
     pub encoder_percent: Option<u32>,
     /// Utilization of the decoder in its last window, in percent.
@@ -105,13 +105,13 @@ pub struct Process {
     /// Bytes of the frame buffer; `None` is `NVML_VALUE_NOT_AVAILABLE`.
     pub memory: Option<u64>,
     /// Number of listings after which the process has ended; `None` means that it never ends.
-    pub lists: Option<usize>,
+    pub ends_after_lists: Option<usize>,
 }
 
 /// A utilization sample of a process.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Share {
+pub struct ProcessUtilization {
     /// Process ID.
     pub pid: u32,
     /// Percent of the multiprocessors' time.
@@ -121,8 +121,8 @@ pub struct Share {
     /// Percent of the decoder's time.
     pub decoder: u32,
     /// Age of the sample in seconds.
-    pub age: u64,
-    /// Unix time of the sample in microseconds. If it is set, `age` is ignored.
+    pub age_seconds: u64,
+    /// Unix time of the sample in microseconds. If it is set, `age_seconds` is ignored.
     pub at_us: Option<u64>,
 }
 
@@ -157,7 +157,7 @@ pub struct Behaviour {
     /// Milliseconds that the call takes.
     pub delay_ms: u64,
     /// Number of processes that start after the caller has asked for the number of processes.
-    pub hides: u32,
+    pub hidden_entries: u32,
 }
 
 // === impl Scenario ===

@@ -108,7 +108,8 @@ fn the_last_word_has_the_scope_that_holds_at_the_end() {
 /// Its processes are gone by then, and its last word is of them all the same.
 #[test]
 fn the_last_word_of_a_shared_card_is_of_the_sessions_own() {
-    let mut shared = with_a_process(7, vec![Share { pid: 7, sm: 10, ..Share::default() }]);
+    let mut shared =
+        with_a_process(7, vec![ProcessUtilization { pid: 7, sm: 10, ..ProcessUtilization::default() }]);
     let sidecar = Sidecar::start_in(&Container::shared(7, ""), &shared, &[FAST]);
     sidecar.annotate(&format!("{UUID}::1"));
     let word = sidecar.word_until("own work", |word| {
@@ -143,7 +144,9 @@ fn what_the_desktops_environment_said_is_remembered() {
 /// After the wall clock was set back what is known is of a time to come.
 #[test]
 fn own_work_is_counted_again_after_the_clock_was_set_back() {
-    let at = |at_us| with_a_process(7, vec![Share { pid: 7, sm: 50, at_us, ..Share::default() }]);
+    let at = |at_us| {
+        with_a_process(7, vec![ProcessUtilization { pid: 7, sm: 50, at_us, ..ProcessUtilization::default() }])
+    };
     let in_an_hour = Some(now_us() + 3_600_000_000);
     let sidecar = Sidecar::start_in(&Container::shared(7, ""), &at(in_an_hour), &[FAST]);
     sidecar.annotate(&format!("{UUID}::1"));
@@ -192,7 +195,11 @@ fn a_sum_over_sessions_is_what_the_cards_did() {
         scenario
     };
     let shared = |pid, sm, millijoules| {
-        at(50, millijoules, with_a_process(pid, vec![Share { pid, sm, ..Share::default() }]))
+        at(
+            50,
+            millijoules,
+            with_a_process(pid, vec![ProcessUtilization { pid, sm, ..ProcessUtilization::default() }]),
+        )
     };
     let alone = |millijoules| {
         let mut scenario = at(80, millijoules, busy_gpu());
@@ -238,8 +245,12 @@ fn work_of_the_sessions_own_is_counted_once() {
     });
     let sidecar = Sidecar::start_in(&Container::shared(7, ""), &shared, &[(env::INTERVAL, "0.5")]);
     sidecar.first_read();
-    shared.devices[0].shares =
-        Some(vec![Share { pid: 7, sm: 100, at_us: Some(now_us()), ..Share::default() }]);
+    shared.devices[0].process_utilization = Some(vec![ProcessUtilization {
+        pid: 7,
+        sm: 100,
+        at_us: Some(now_us()),
+        ..ProcessUtilization::default()
+    }]);
     sidecar.play(&shared);
     let own =
         |seen: &Exposition| seen.value(BUSY, &[("gpu", UUID), ("scope", "session")]).unwrap_or_default();
