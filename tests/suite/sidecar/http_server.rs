@@ -1,9 +1,18 @@
-//! Who asks for the exposition, and how.
+//! The sidecar's HTTP server.
 
-use super::*;
+use std::{
+    io::{Read, Write},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use kit::{http, process::Process};
+use vdi_metrics::contract::{METRICS_PATH, env};
+
+use super::{driver_scenarios::*, running_sidecar::*};
 
 #[test]
-fn a_taken_port_is_waited_for() {
+fn a_port_in_use_is_retried_until_it_is_free() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_vdi-metrics-sidecar"));
@@ -15,8 +24,8 @@ fn a_taken_port_is_waited_for() {
 }
 
 #[test]
-fn http_is_answered_to_the_letter() {
-    let sidecar = Sidecar::start(&busy_gpu(), &[]);
+fn paths_and_methods_have_their_status_and_headers() {
+    let sidecar = RunningSidecar::start(&busy_gpu(), &[]);
     let metrics = http::get(sidecar.address, METRICS_PATH).unwrap();
     assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4"));
     assert_eq!(http::get(sidecar.address, "/healthz").unwrap().status, 200);
@@ -30,9 +39,9 @@ fn http_is_answered_to_the_letter() {
 }
 
 #[test]
-fn who_asks_for_gzip_gets_the_same_in_less() {
-    let sidecar = Sidecar::start(&busy_gpu(), &[]);
-    sidecar.first_read();
+fn a_gzip_response_has_the_same_content_in_fewer_bytes() {
+    let sidecar = RunningSidecar::start(&busy_gpu(), &[]);
+    sidecar.first_poll();
     let plain = http::get(sidecar.address, METRICS_PATH).unwrap().body;
     let mut stream = http::connect(sidecar.address).unwrap();
     write!(
@@ -52,10 +61,10 @@ fn who_asks_for_gzip_gets_the_same_in_less() {
     assert!((answer.len() - end) * 3 < plain.len(), "{} of {}", answer.len() - end, plain.len());
 }
 
-/// They are waited out: 32 at a time, for 7 s each.
+/// Silent connections time out: 32 at a time, after 7 s each.
 #[test]
-fn silent_clients_do_not_keep_a_scrape_away_for_ever() {
-    let sidecar = Sidecar::start(&busy_gpu(), &[]);
+fn a_scrape_is_answered_after_silent_clients_time_out() {
+    let sidecar = RunningSidecar::start(&busy_gpu(), &[]);
     let silent: Vec<_> = (0..40).map(|_| http::connect(sidecar.address).unwrap()).collect();
     let mut slow = http::connect(sidecar.address).unwrap();
     slow.write_all(b"GET /metrics HTT").unwrap();

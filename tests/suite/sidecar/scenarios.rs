@@ -1,14 +1,26 @@
-//! What the first read of each scenario makes, to the letter.
+//! The first poll of every scenario gives the exposition in its golden file.
 
-use super::*;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use fake_nvml::Scenario;
+use kit::http;
+use vdi_metrics::{
+    contract::{METRICS_PATH, env},
+    runtime::{REVISION, VERSION},
+};
+
+use super::{pod_fixture::PodFixture, running_sidecar::*};
 
 #[test]
-fn every_scenario_has_its_exposition() {
+fn every_scenario_gives_its_golden_exposition() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     let named = |extension: &str| -> Vec<PathBuf> {
         let mut paths: Vec<PathBuf> =
             fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        paths.retain(|path| path.extension().is_some_and(|it| it == extension) && !is_container(path));
+        paths.retain(|path| path.extension().is_some_and(|it| it == extension) && !is_pod_fixture(path));
         paths.sort();
         paths
     };
@@ -29,24 +41,23 @@ fn every_scenario_has_its_exposition() {
     assert!(stale.is_empty(), "goldens without a scenario: {stale:?}");
 }
 
-/// `NAME.container.json` is what the container of `NAME.json` has.
-fn is_container(path: &Path) -> bool {
+/// Whether the file is `NAME.container.json`, the pod's files for the scenario `NAME.json`.
+fn is_pod_fixture(path: &Path) -> bool {
     path.to_str().unwrap().ends_with(".container.json")
 }
 
-/// What the first read of a scenario makes, with the values that change from run to run masked.
+/// The exposition after the first poll of a scenario, with the values that change from run to run masked.
 fn exposition_of(scenario: &Path) -> String {
-    let container = fs::read_to_string(scenario.with_extension("container.json"));
-    let container =
-        container.map_or_else(|_| Container::default(), |text| serde_json::from_str(&text).unwrap());
-    let sidecar = Sidecar::start_in(
-        &container,
+    let pod = fs::read_to_string(scenario.with_extension("container.json"));
+    let pod = pod.map_or_else(|_| PodFixture::default(), |text| serde_json::from_str(&text).unwrap());
+    let sidecar = RunningSidecar::start_in_pod(
+        &pod,
         &Scenario::read(scenario).unwrap(),
         &[(env::SESSION, "alice-7"), (env::TEMPLATE, "cad-workstation"), (env::POOL, "berlin")],
     );
-    sidecar.first_read();
+    sidecar.first_poll();
     let text = http::get(sidecar.address, METRICS_PATH).unwrap().body;
-    // Not the help texts: they are in the reference, once.
+    // Help texts are compared once, in `reference.rs`.
     let lines = text.lines().filter(|line| !line.starts_with("# HELP"));
     lines.map(|line| masked(line) + "\n").collect()
 }
@@ -61,14 +72,14 @@ fn masked(line: &str) -> String {
 }
 
 #[test]
-fn series_are_few() {
+fn a_session_has_at_most_40_series_and_46_on_a_shared_card() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     let series = |name: &str| {
         let golden = fs::read_to_string(folder.join(format!("{name}.prom"))).unwrap();
         golden.lines().filter(|line| !line.starts_with('#')).count()
     };
-    // A card of its own that has everything, a capture too, with processes to be seen.
+    // A card that is not shared, supports every value, has captures, and has visible processes.
     assert!(series("everything_supported") <= 40, "{}", series("everything_supported"));
-    // A shared one has a second scope for what the session's own processes have of it, and three rungs are passed over.
+    // A shared card has a second scope for the session's own processes, and three strategies that do not apply.
     assert!(series("processes") <= 46, "{}", series("processes"));
 }

@@ -1,0 +1,77 @@
+//! Xid events of the driver.
+
+use std::time::{Duration, Instant};
+
+use fake_nvml::{Behaviour, Symbol};
+use kit::exposition::Exposition;
+use vdi_metrics::contract::env;
+
+use super::{driver_scenarios::*, running_sidecar::*};
+
+#[test]
+fn xid_faults_are_counted_by_number() {
+    let with = |xids: &[u64]| {
+        let mut scenario = busy_gpu();
+        scenario.devices[0].xids = Some(xids.to_vec());
+        scenario
+    };
+    let sidecar = RunningSidecar::start(&with(&[31]), &[(env::INTERVAL, "0.3")]);
+    sidecar.first_poll();
+    sidecar.play(&with(&[31, 79, 79, 48, 999]));
+    let count = |seen: &Exposition, xid| {
+        seen.value("vdi_session_gpu_xid_errors_total", &[("gpu", UUID), ("xid", xid)])
+    };
+    let seen = sidecar.scrape_until("four faults", |seen| {
+        seen.series("vdi_session_gpu_xid_errors_total").map(|series| series.value).sum::<f64>() >= 4.0
+    });
+    assert_eq!(
+        (count(&seen, "79"), count(&seen, "48"), count(&seen, "other")),
+        (Some(2.0), Some(1.0), Some(1.0))
+    );
+    assert_eq!(count(&seen, "31"), None, "the fault was before the session");
+}
+
+#[test]
+fn a_flood_of_xid_events_is_throttled() {
+    let with = |count: u64| {
+        let mut scenario = busy_gpu();
+        scenario.devices[0].xids = Some((0..count).map(|_| 79).collect());
+        scenario
+    };
+    let sidecar = RunningSidecar::start(&with(0), &[(env::INTERVAL, "0.5")]);
+    sidecar.first_poll();
+    sidecar.play(&with(100_000));
+    let count = |seen: &Exposition| {
+        seen.value("vdi_session_gpu_xid_errors_total", &[("xid", "79")]).unwrap_or_default()
+    };
+    let first = sidecar.scrape_until("faults", |seen| count(seen) > 0.0);
+    let asked = Instant::now();
+    let later = sidecar.scrape_until("more faults", |seen| count(seen) > count(&first) + 50.0);
+    let a_second = (count(&later) - count(&first)) / asked.elapsed().as_secs_f64();
+    // A hundred, and the error of a first snapshot that is up to half a second old.
+    assert!(a_second < 250.0, "{a_second}");
+}
+
+#[test]
+fn an_event_set_is_created_again_after_a_failure() {
+    let with = |xids: &[u64], failing: bool| {
+        let mut scenario = busy_gpu();
+        scenario.devices[0].xids = Some(xids.to_vec());
+        if failing {
+            for symbol in [Symbol::nvmlEventSetWait_v2, Symbol::nvmlEventSetCreate] {
+                scenario.calls.insert(symbol, Behaviour { returns: Some(999), ..Behaviour::default() });
+            }
+        }
+        scenario
+    };
+    let sidecar = RunningSidecar::start(&with(&[], true), &[FAST]);
+    sidecar.scrape_until("the failure", |seen| seen.value(ERRORS, &[("call", "events")]) > Some(0.0));
+    sidecar.play(&with(&[], false));
+    let failures = sidecar.first_poll().value(ERRORS, &[("call", "events")]);
+    std::thread::sleep(Duration::from_millis(300));
+    sidecar.play(&with(&[48], false));
+    let seen = sidecar.scrape_until("the fault", |seen| {
+        seen.value("vdi_session_gpu_xid_errors_total", &[("xid", "48")]) == Some(1.0)
+    });
+    assert!(seen.value(ERRORS, &[("call", "events")]) <= failures.map(|count| count + 1.0));
+}

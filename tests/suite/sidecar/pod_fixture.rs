@@ -1,0 +1,67 @@
+//! The pod's files in a temporary folder.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use vdi_metrics::contract::{ANNOTATIONS, VOLUME_PATH};
+
+/// Files, processes and variables of a pod, as the sidecar's container sees them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PodFixture {
+    /// Annotations of the pod, as the downward API writes them.
+    annotations: BTreeMap<String, String>,
+    /// Environment of each process by its number.
+    processes: BTreeMap<u32, String>,
+    /// Process number of the sidecar.
+    own_pid: u32,
+    /// Other files by path.
+    files: BTreeMap<PathBuf, String>,
+    /// Environment variables of the sidecar.
+    pub(super) variables: BTreeMap<String, String>,
+}
+
+impl Default for PodFixture {
+    /// A pod that does not share its processes: the sidecar is process 1.
+    fn default() -> Self {
+        Self {
+            annotations: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            own_pid: 1,
+            files: BTreeMap::new(),
+            variables: BTreeMap::new(),
+        }
+    }
+}
+
+impl PodFixture {
+    /// A pod that shares its processes, with one process of the desktop.
+    pub(super) fn shared(pid: u32, environment: &str) -> Self {
+        Self { own_pid: 9, processes: [(pid, environment.to_owned())].into(), ..Self::default() }
+    }
+
+    /// Creates the files under `root`.
+    pub(super) fn create(&self, root: &Path) {
+        let write = |path: &Path, text: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("dev/termination-log".as_ref(), "");
+        for (pid, environment) in &self.processes {
+            write(format!("proc/{pid}/environ").as_ref(), environment);
+        }
+        fs::create_dir_all(root.join("proc")).unwrap();
+        std::os::unix::fs::symlink(self.own_pid.to_string(), root.join("proc/self")).unwrap();
+        let annotations: String =
+            self.annotations.iter().map(|(key, value)| format!("{key}={value:?}\n")).collect();
+        write(&Path::new(VOLUME_PATH.trim_start_matches('/')).join(ANNOTATIONS), &annotations);
+        for (path, text) in &self.files {
+            write(path, text);
+        }
+    }
+}

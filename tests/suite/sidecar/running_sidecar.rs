@@ -1,0 +1,121 @@
+//! The real sidecar with a fake driver, as Prometheus sees it.
+
+use std::{fs, net::SocketAddr, path::PathBuf, process::Command};
+
+use fake_nvml::Scenario;
+use kit::{
+    exposition::Exposition,
+    http,
+    process::{Process, eventually},
+};
+use vdi_metrics::contract::{ANNOTATIONS, METRICS_PATH, VOLUME_PATH, env};
+
+use super::pod_fixture::PodFixture;
+
+pub(super) const AVAILABLE: &str = "vdi_session_gpu_available";
+pub(super) const SUCCESS: &str = "vdi_metrics_collect_success";
+pub(super) const ERRORS: &str = "vdi_metrics_nvml_errors_total";
+pub(super) const LAST_COLLECT: &str = "vdi_metrics_last_collect_timestamp_seconds";
+pub(super) const BUSY: &str = "vdi_session_gpu_busy_seconds_total";
+
+/// An interval so short that a test can wait for a poll.
+pub(super) const FAST: (&str, &str) = (env::INTERVAL, "0.02");
+
+/// A running sidecar and the scenario of its fake driver.
+pub(super) struct RunningSidecar {
+    pub(super) process: Process,
+    pub(super) address: SocketAddr,
+    pub(super) scenario: PathBuf,
+    pub(super) root: PathBuf,
+    _folder: kit::tempfile::TempDir,
+}
+
+impl RunningSidecar {
+    pub(super) fn start(scenario: &Scenario, settings: &[(&str, &str)]) -> Self {
+        Self::start_in_pod(&PodFixture::default(), scenario, settings)
+    }
+
+    pub(super) fn start_in_pod(pod: &PodFixture, scenario: &Scenario, settings: &[(&str, &str)]) -> Self {
+        let folder = kit::tempfile::tempdir().unwrap();
+        let path = folder.path().join("scenario.json");
+        let root = folder.path().join("root");
+        scenario.write(&path).unwrap();
+        pod.create(&root);
+        let process = Process::spawn(
+            Command::new(env!("CARGO_BIN_EXE_vdi-metrics-sidecar"))
+                .env_clear()
+                .env(env::LISTEN, "127.0.0.1:0")
+                .env(env::NVML_LIBRARY, fake_nvml::library().unwrap())
+                .env(fake_nvml::SCENARIO, &path)
+                .env(env::ROOT, &root)
+                .envs(&pod.variables)
+                .envs(settings.iter().copied()),
+        );
+        Self { address: process.address(), process, scenario: path, root, _folder: folder }
+    }
+
+    pub(super) fn play(&self, scenario: &Scenario) {
+        scenario.write(&self.scenario).unwrap();
+    }
+
+    pub(super) fn scrape(&self) -> Exposition {
+        let response = http::get(self.address, METRICS_PATH).unwrap();
+        assert_eq!(response.status, 200);
+        Exposition::parse(&response.body).unwrap()
+    }
+
+    /// Scrapes until `probe` accepts the exposition.
+    pub(super) fn scrape_until(&self, what: &str, probe: impl Fn(&Exposition) -> bool) -> Exposition {
+        eventually(what, || Some(self.scrape()).filter(&probe))
+    }
+
+    /// Stops the sidecar; returns its exit code and its termination message.
+    pub(super) fn end(self) -> (Option<i32>, serde_json::Value) {
+        let (status, _) = self.process.terminate();
+        let text = fs::read_to_string(self.root.join("dev/termination-log")).unwrap();
+        assert!(text.len() <= 1024, "{text}");
+        (status.code(), serde_json::from_str(&text).unwrap())
+    }
+
+    /// Waits for a termination message that `probe` accepts.
+    pub(super) fn message_until(
+        &self,
+        what: &str,
+        probe: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
+        let path = self.root.join("dev/termination-log");
+        let message = || serde_json::from_str(&fs::read_to_string(&path).ok()?).ok();
+        eventually(what, || message().filter(&probe))
+    }
+
+    /// Writes the annotation `vdi-metrics.io/gpu` in one step, as the kubelet does.
+    pub(super) fn annotate(&self, gpu: &str) {
+        let file = self.root.join(VOLUME_PATH.trim_start_matches('/')).join(ANNOTATIONS);
+        fs::write(file.with_extension("next"), format!("vdi-metrics.io/gpu=\"{gpu}\"\n")).unwrap();
+        fs::rename(file.with_extension("next"), file).unwrap();
+    }
+
+    /// Waits for the end of the first poll.
+    pub(super) fn first_poll(&self) -> Exposition {
+        self.scrape_until("the first poll", |seen| seen.value(LAST_COLLECT, &[]).is_some())
+    }
+}
+
+/// Seconds of a device in all scopes; 0 if there are none.
+pub(super) fn total(seen: &Exposition, what: &str, gpu: &str) -> f64 {
+    let name = format!("vdi_session_gpu_{what}_seconds_total");
+    seen.series(&name).filter(|series| series.labels["gpu"] == gpu).map(|series| series.value).sum()
+}
+
+/// The reason why no GPU can be read. Panics if the exposition has a value of a GPU.
+pub(super) fn unavailable(seen: &Exposition) -> &str {
+    assert_eq!(seen.value("vdi_session_gpu_available", &[]), Some(0.0));
+    for absent in ["utilization_ratio", "memory_used_bytes", "memory_total_bytes", "info", "attribution_info"]
+    {
+        assert_eq!(seen.series(&format!("vdi_session_gpu_{absent}")).count(), 0, "{absent}");
+    }
+    let mut reasons = seen.series("vdi_session_gpu_unavailable_info");
+    let reason = reasons.next().unwrap();
+    assert_eq!((reason.value, reasons.next()), (1.0, None));
+    &reason.labels["reason"]
+}
