@@ -1,11 +1,12 @@
-//! The sidecar on a machine with a driver: every row of the catalogue is there, or the driver has said why it is not, and
-//! what is there can be. `make gpu`; without a driver it says so in one line, which is a failure under `REQUIRE_GPU=1`.
+//! The sidecar on a machine with a real driver. Every metric of the catalogue must exist with a possible value, or a failed driver
+//! call must explain its absence. Run by `make gpu`. Without a driver the suite prints one line and succeeds; with `REQUIRE_GPU=1`
+//! it fails.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a test for people"
+    reason = "a test program with its own output"
 )]
 
 use std::{
@@ -21,7 +22,7 @@ use vdi_metrics::{
     sidecar::catalogue::CATALOGUE,
 };
 
-/// Least and most of a row's values; rows that are not here are counts, times or always 1.
+/// Minimum and maximum of a metric. Metrics that are not listed are counts, times or always 1.
 const RANGES: &[(&str, f64, f64)] = &[
     ("vdi_session_gpu_available", 1.0, 1.0),
     ("vdi_session_gpu_utilization_ratio", 0.0, 1.0),
@@ -41,7 +42,7 @@ const RANGES: &[(&str, f64, f64)] = &[
     ("vdi_metrics_collect_duration_seconds", 0.0, 2.0),
 ];
 
-/// Rows that may be absent, and the calls of which one has then to have failed; none for what is there only while it happens.
+/// Metrics that may be absent, with the driver calls of which one must then have failed. Metrics without calls exist only at times.
 const ABSENT: &[(&str, &[&str])] = &[
     ("vdi_session_gpu_unavailable_info", &[]),
     ("vdi_session_gpu_attribution_passed_info", &[]),
@@ -52,7 +53,7 @@ const ABSENT: &[(&str, &[&str])] = &[
     ("vdi_session_gpu_xid_errors_total", &[]),
     ("vdi_metrics_clamped_values_total", &[]),
     ("vdi_metrics_nvml_errors_total", &[]),
-    // Only in a pod that shares its process namespace, and from driver 570 on.
+    // Exists only in a pod with a shared process namespace, with driver 570 or later.
     ("vdi_session_gpu_processes", &[]),
     ("vdi_session_gpu_utilization_ratio", &["utilization"]),
     ("vdi_session_gpu_busy_seconds_total", &["utilization"]),
@@ -72,39 +73,39 @@ const ABSENT: &[(&str, &[&str])] = &[
     ("vdi_session_gpu_encoder_latency_seconds", &["encoder_stats"]),
 ];
 
-/// Long enough for three reads at the shortest interval that a real library allows.
-const SPELL: Duration = Duration::from_secs(16);
+/// Duration of the test: long enough for three polls at the shortest interval that a real library allows.
+const DURATION: Duration = Duration::from_secs(16);
 
 fn main() -> ExitCode {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vdi-metrics-sidecar"));
-    // What is visible here is taken as ours, as it would be by a claim.
+    // All visible GPUs are attributed to the session, as with a claim.
     command.env(env::LISTEN, "127.0.0.1:0").env(env::INTERVAL, "5").env(env::GPU_ACCESS, "claims");
     let sidecar = Process::spawn(&mut command);
     let address = sidecar.address();
     let began = Instant::now();
     let mut earlier = None;
-    let seen = loop {
+    let exposition = loop {
         let page = http::get(address, METRICS_PATH).unwrap().body;
-        let seen = Exposition::parse(&page).unwrap();
-        let reason = seen
+        let current = Exposition::parse(&page).unwrap();
+        let reason = current
             .series("vdi_session_gpu_unavailable_info")
             .next()
             .map(|series| series.labels["reason"].clone());
         match reason.as_deref() {
             Some("library_missing" | "driver_not_loaded") => return not_run(),
-            _ if began.elapsed() > SPELL => break seen,
-            _ if began.elapsed() > SPELL / 2 && earlier.is_none() => earlier = Some(seen),
+            _ if began.elapsed() > DURATION => break current,
+            _ if began.elapsed() > DURATION / 2 && earlier.is_none() => earlier = Some(current),
             _ => thread::sleep(Duration::from_millis(200)),
         }
     };
-    let mut complaints = complaints(&seen);
-    complaints.extend(earlier.iter().flat_map(|earlier| what_fell(earlier, &seen)));
-    for complaint in &complaints {
-        println!("{complaint}");
+    let mut errors = errors(&exposition);
+    errors.extend(earlier.iter().flat_map(|earlier| decreased_counters(earlier, &exposition)));
+    for error in &errors {
+        println!("{error}");
     }
-    let there = CATALOGUE.iter().filter(|row| seen.series(row.name).next().is_some()).count();
-    println!("{there} of {} rows are there, {} complaints", CATALOGUE.len(), complaints.len());
-    if complaints.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let present = CATALOGUE.iter().filter(|row| exposition.series(row.name).next().is_some()).count();
+    println!("{present} of {} metrics are present, {} errors", CATALOGUE.len(), errors.len());
+    if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn not_run() -> ExitCode {
@@ -113,37 +114,37 @@ fn not_run() -> ExitCode {
     if required { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn complaints(seen: &Exposition) -> Vec<String> {
-    let mut complaints = vec![];
+fn errors(exposition: &Exposition) -> Vec<String> {
+    let mut errors = vec![];
     for row in CATALOGUE {
-        let values: Vec<f64> = seen.series(row.name).map(|series| series.value).collect();
+        let values: Vec<f64> = exposition.series(row.name).map(|series| series.value).collect();
         let range = RANGES.iter().find(|(name, ..)| *name == row.name);
-        let (least, most) = range.map_or((0.0, f64::MAX), |(_, least, most)| (*least, *most));
-        for value in values.iter().filter(|value| !(least..=most).contains(*value)) {
-            complaints.push(format!("{} is {value}, not in {least} to {most}", row.name));
+        let (min, max) = range.map_or((0.0, f64::MAX), |(_, min, max)| (*min, *max));
+        for value in values.iter().filter(|value| !(min..=max).contains(*value)) {
+            errors.push(format!("{} is {value}, expected {min} to {max}", row.name));
         }
-        if values.is_empty() && !is_knowingly_absent(seen, row.name) {
-            complaints.push(format!("{} is absent, and no call says why", row.name));
+        if values.is_empty() && !is_absence_explained(exposition, row.name) {
+            errors.push(format!("{} is absent, and no failed call explains that", row.name));
         }
     }
-    complaints
+    errors
 }
 
-/// Counters that are lower than they were, or gone.
-fn what_fell(earlier: &Exposition, seen: &Exposition) -> Vec<String> {
+/// Counters that have decreased or disappeared.
+fn decreased_counters(earlier: &Exposition, exposition: &Exposition) -> Vec<String> {
     let counters = CATALOGUE.iter().filter(|row| row.kind == MetricType::COUNTER);
     let series = counters.flat_map(|row| earlier.series(row.name).map(|series| (row.name, series)));
-    let fell = series.filter(|(name, before)| {
-        let now = seen.series(name).find(|series| series.labels == before.labels);
+    let decreased = series.filter(|(name, before)| {
+        let now = exposition.series(name).find(|series| series.labels == before.labels);
         now.is_none_or(|now| now.value < before.value)
     });
-    fell.map(|(name, before)| format!("{name} was {}", before.value)).collect()
+    decreased.map(|(name, before)| format!("{name} is below its earlier value {}", before.value)).collect()
 }
 
-fn is_knowingly_absent(seen: &Exposition, name: &str) -> bool {
+fn is_absence_explained(exposition: &Exposition, name: &str) -> bool {
     let Some((_, calls)) = ABSENT.iter().find(|(row, _)| *row == name) else { return false };
     let failed = |call: &&str| {
-        let mut errors = seen.series("vdi_metrics_nvml_errors_total");
+        let mut errors = exposition.series("vdi_metrics_nvml_errors_total");
         errors.any(|series| series.labels["call"] == **call)
     };
     calls.is_empty() || calls.iter().any(failed)

@@ -85,7 +85,7 @@ const CHANGES: [(&str, Change); 31] = [
     ("invalid-inject-label", |pod| pod["metadata"]["labels"] = json!({key::INJECT: "unsure"})),
     ("first-profile", |pod| {
         pod["metadata"]["labels"] =
-            json!({"app": "cad", "tier": "gpu", "example.com/template": "of-another-profile"});
+            json!({"app": "cad", "tier": "gpu", "example.com/template": "of another profile"});
         pod["metadata"]["annotations"] = json!({"example.com/user": "bob", "example.com/session": "s"});
     }),
     ("second-profile", |pod| {
