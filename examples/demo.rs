@@ -1,9 +1,8 @@
-//! The main job on one machine, without cluster and GPU: `make demo`.
+//! `make demo`: shows the main job on one machine, without a cluster and without a GPU.
 //!
-//! Everything here is the product itself but for the API server, which is played by one HTTPS request, and the GPU,
-//! which is a fake `libnvidia-ml.so.1` that plays a little work day. Any step that does not happen ends it with an
-//! error.
-#![allow(clippy::print_stdout, reason = "a demo is there to be read")]
+//! The real server and the real sidecar run. Two things are replaced: one HTTPS request stands in for the API server, and a
+//! fake `libnvidia-ml.so.1` simulates a GPU during a working day. If a step fails, the demo ends with an error.
+#![allow(clippy::print_stdout, reason = "a demo prints its result")]
 
 use std::{
     env,
@@ -28,38 +27,56 @@ use vdi_metrics::contract::{CONTAINER, METRICS_PATH, env as variable};
 
 const GPU: &str = "GPU-5fd8e2b1-0c3a-4f6e-9b7d-21a4c8e6f035";
 
-/// Hour, what the user does, busy percent and GiB of GPU memory.
+/// Time, activity of the user, utilization in percent and GPU memory in GiB.
 const DAY: [(&str, &str, u32, u64); 9] = [
-    ("08:30", "logs on", 12, 1),
+    ("08:30", "signs in", 12, 1),
     ("09:00", "reads mail", 3, 1),
-    ("10:00", "turns a model around", 46, 6),
-    ("11:00", "turns it faster", 71, 9),
+    ("10:00", "rotates a model", 46, 6),
+    ("11:00", "rotates it faster", 71, 9),
     ("12:00", "has lunch", 0, 9),
     ("13:00", "renders", 98, 21),
     ("14:00", "renders", 97, 21),
     ("15:00", "in a video call", 35, 10),
-    ("16:30", "tidies up", 8, 2),
+    ("16:30", "closes documents", 8, 2),
 ];
 
-/// One hour of the demo's day.
+/// Duration of one entry of `DAY` in the demo.
+/// Entry of `DAY` of which the exposition is printed.
+const SHOWN: &str = "13:00";
+
+/// Metrics to print of that exposition.
+const METRICS: [&str; 6] = [
+    "vdi_session_info",
+    "vdi_session_gpu_utilization_ratio",
+    "vdi_session_gpu_memory_used_bytes",
+    "vdi_session_gpu_busy_seconds_total",
+    "vdi_session_gpu_allocated_seconds_total",
+    "vdi_session_gpu_attribution_info",
+];
+
 const HOUR: Duration = Duration::from_millis(1100);
 
 fn main() -> Result<()> {
     let began = Instant::now();
     let pod: Value = serde_saphyr::from_str(include_str!("desktop.yaml"))?;
 
-    println!("\n1. The webhook listens, and is asked about a desktop as an API server would ask.\n");
+    println!(
+        "\n1. A desktop pod is created: the webhook gets the request of an API server. Lines with + are what it adds.\n"
+    );
     let certificate = Certificate::for_loopback()?;
     let server = Process::spawn(&mut serve(&certificate)?);
     let admitted = admit(&certificate, address(&server, "webhook")?, &pod)?;
     show_difference(&pod, &admitted)?;
     let decisions = scrape(&certificate.get(address(&server, "metrics")?, METRICS_PATH)?.body)?;
     let injected = [("outcome", "injected"), ("reason", "opted_in")];
-    ensure!(decisions.value("vdi_metrics_admission_decisions_total", &injected) == Some(1.0), "not counted");
+    ensure!(
+        decisions.value("vdi_metrics_admission_decisions_total", &injected) == Some(1.0),
+        "the decision is not counted"
+    );
     println!("\n   vdi_metrics_admission_decisions_total{{outcome=\"injected\",reason=\"opted_in\"}} 1");
 
     println!(
-        "\n2. The sidecar starts with the environment of that container, beside a GPU that plays a work day.\n"
+        "\n2. The sidecar runs with the environment of that container. A fake driver simulates a GPU during a working day.\n"
     );
     let folder = tempfile::tempdir()?;
     let scenario = folder.path().join("scenario.json");
@@ -70,24 +87,27 @@ fn main() -> Result<()> {
     println!("\n3. The session ends.\n");
     let (status, took) = sidecar.terminate();
     ensure!(status.success(), "the sidecar ended with {status}");
-    println!("   The sidecar is gone {} ms after SIGTERM.", took.as_millis());
-    println!("\nAll of it in {:.0} s. On a cluster: README.md, \"Install\".", began.elapsed().as_secs_f64());
+    println!("   The sidecar exited {} ms after SIGTERM.", took.as_millis());
+    println!(
+        "\nFinished in {:.0} s. To install on a cluster, see \"Install\" in README.md.",
+        began.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
-/// The folder of the programs that `cargo build --bins` has built.
-fn built() -> Result<PathBuf> {
+/// The folder with the programs of `cargo build --bins`.
+fn build_folder() -> Result<PathBuf> {
     let example = env::current_exe()?;
-    Ok(example.parent().and_then(Path::parent).context("not run by cargo")?.to_owned())
+    Ok(example.parent().and_then(Path::parent).context("the demo was not started by cargo")?.to_owned())
 }
 
 fn serve(certificate: &Certificate) -> Result<Command> {
-    let mut command = Command::new(built()?.join("vdi-metrics"));
+    let mut command = Command::new(build_folder()?.join("vdi-metrics"));
     command.arg("serve").arg("--tls-cert").arg(certificate.cert()).arg("--tls-key").arg(certificate.key());
     for listen in ["--listen", "--metrics-listen", "--health-listen"] {
         command.args([listen, "127.0.0.1:0"]);
     }
-    // No cluster, also where this machine has one configured.
+    // Not the cluster that this machine may have configured.
     command.env_clear().env("KUBECONFIG", "/nonexistent");
     Ok(command)
 }
@@ -97,7 +117,7 @@ fn address(server: &Process, name: &str) -> Result<SocketAddr> {
     Ok(line.split("address=").nth(1).context("no address in the log")?.trim().parse()?)
 }
 
-/// Sends the review and applies the answer's patch, as an API server does.
+/// Sends the review and applies the patch of the answer, as an API server does.
 fn admit(certificate: &Certificate, webhook: SocketAddr, pod: &Value) -> Result<Value> {
     let request = json!({
         "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
@@ -125,7 +145,7 @@ fn show_difference(before: &Value, after: &Value) -> Result<()> {
     let difference = TextDiff::from_lines(&before, &after);
     ensure!(
         difference.iter_all_changes().all(|change| change.tag() != ChangeTag::Delete),
-        "something was taken away"
+        "the patch removes something from the pod"
     );
     for change in difference.iter_all_changes() {
         let (sign, colour) = if change.tag() == ChangeTag::Insert { ("+", "\x1b[32m") } else { (" ", "") };
@@ -139,25 +159,28 @@ fn colours() -> bool {
     std::io::IsTerminal::is_terminal(&std::io::stdout())
 }
 
-/// What the kubelet would start, but on a free port, polling ten times a second, and with a driver to open.
+/// The command that the kubelet would run, but with a free port, ten polls per second and the fake driver.
 fn sidecar(pod: &Value, scenario: &Path) -> Result<Command> {
     let containers = pod["spec"]["initContainers"].as_array().context("no sidecar in the pod")?;
     let container =
         containers.iter().find(|container| container["name"] == CONTAINER).context("no sidecar")?;
-    let mut command = Command::new(built()?.join("vdi-metrics-sidecar"));
+    let mut command = Command::new(build_folder()?.join("vdi-metrics-sidecar"));
     command.env_clear();
     for entry in container["env"].as_array().context("no environment")? {
         let value = entry["value"]
             .as_str()
             .or_else(|| field(pod, entry["valueFrom"]["fieldRef"]["fieldPath"].as_str()?));
-        command.env(entry["name"].as_str().context("no name")?, value.context("a variable without value")?);
+        command.env(
+            entry["name"].as_str().context("no name")?,
+            value.context("an environment variable without a value")?,
+        );
     }
     command.env(variable::LISTEN, "127.0.0.1:0").env(variable::INTERVAL, "0.1");
     command.env(variable::NVML_LIBRARY, fake_nvml::library()?).env(fake_nvml::SCENARIO, scenario);
     Ok(command)
 }
 
-/// The downward API: `metadata.labels['key']`.
+/// The value of a downward API field, such as `metadata.labels['key']`.
 fn field<'a>(pod: &'a Value, path: &str) -> Option<&'a str> {
     let (map, key) = path.strip_prefix("metadata.")?.strip_suffix("']")?.split_once("['")?;
     pod["metadata"][map][key].as_str()
@@ -179,32 +202,42 @@ fn play(scenario: &Path, percent: u32, gibibytes: u64) -> Result<()> {
 fn work_through_the_day(sidecar: SocketAddr, scenario: &Path) -> Result<()> {
     println!(
         "   {:<6} {:<22} {:>9}  {:<20} {:>10} {:>13}",
-        "", "alice-1", "GPU busy", "", "GPU memory", "busy so far"
+        "", "alice-1", "GPU busy", "", "GPU memory", "busy seconds"
     );
-    let (device, ours) = ([("gpu", GPU)], [("gpu", GPU), ("scope", "session")]);
-    let mut before = 0.0;
+    let (device, session) = ([("gpu", GPU)], [("gpu", GPU), ("scope", "session")]);
+    let (mut before, mut shown) = (0.0, String::new());
     for (hour, activity, percent, gibibytes) in DAY {
         play(scenario, percent, gibibytes)?;
         std::thread::sleep(HOUR);
         let busy = f64::from(percent) / 100.0;
-        let seen = eventually(&format!("a scrape that shows {percent} %"), || {
-            let seen = scrape(&http::get(sidecar, METRICS_PATH).ok()?.body).ok()?;
-            (seen.value("vdi_session_gpu_utilization_ratio", &ours) == Some(busy)).then_some(seen)
+        let (seen, body) = eventually(&format!("a scrape that shows {percent} %"), || {
+            let body = http::get(sidecar, METRICS_PATH).ok()?.body;
+            let seen = scrape(&body).ok()?;
+            (seen.value("vdi_session_gpu_utilization_ratio", &session) == Some(busy)).then_some((seen, body))
         });
-        let memory = seen.value("vdi_session_gpu_memory_used_bytes", &ours).context("no memory")?;
-        let total = seen.value("vdi_session_gpu_busy_seconds_total", &ours).context("no busy seconds")?;
-        ensure!(seen.value("vdi_session_gpu_memory_total_bytes", &device).is_some(), "no size of the memory");
+        let memory = seen.value("vdi_session_gpu_memory_used_bytes", &session).context("no memory")?;
+        let total = seen.value("vdi_session_gpu_busy_seconds_total", &session).context("no busy seconds")?;
+        ensure!(seen.value("vdi_session_gpu_memory_total_bytes", &device).is_some(), "no memory size");
         let bar = "#".repeat(percent as usize / 5);
         println!(
             "   {hour:<6} {activity:<22} {percent:>7} %  {bar:<20} {:>6.0} GiB {total:>11.1} s",
             memory / 2f64.powi(30)
         );
         if total < before {
-            bail!("the counter fell from {before} to {total}");
+            bail!("the busy seconds fell from {before} to {total}");
         }
         before = total;
+        if hour == SHOWN {
+            shown = body;
+        }
     }
-    ensure!(before > 0.0, "a day's work left no busy second");
+    ensure!(before > 0.0, "no busy seconds after the working day");
+    println!("\n   The sidecar's /metrics at {SHOWN}, in part:\n");
+    for line in
+        shown.lines().filter(|line| METRICS.iter().any(|metric| line.starts_with(&format!("{metric}{{"))))
+    {
+        println!("     {line}");
+    }
     Ok(())
 }
 
