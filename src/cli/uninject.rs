@@ -3,9 +3,11 @@
 use super::{
     files::ManifestFiles,
     manifest::Node,
-    restore::EmptyFields,
+    pod::{
+        restore::EmptyFields,
+        sidecar::{self, LISTS},
+    },
     rewrite::{self, FormatOption, PodChange},
-    sidecar::{self, LISTS},
     streams::Streams,
 };
 use crate::contract::{METRICS_PATH, key};

@@ -9,7 +9,7 @@ use crate::{
     cli::{
         cluster_state::ClusterState,
         manifest::Node,
-        patch,
+        pod::patch,
         selectors::{Labels, Webhook},
         workload::{self, ManifestObject},
     },

@@ -5,9 +5,8 @@ use serde::Serialize;
 
 use crate::cli::{
     manifest::Node,
-    patch,
+    pod::{patch, sidecar},
     selectors::{Labels, Webhook},
-    sidecar,
 };
 
 /// The explanation of one pod.

@@ -1,11 +1,10 @@
 //! Records which fields of a pod were null or empty before `inject`, so that `uninject` gives back the same bytes.
 
-use super::manifest::Node;
-use crate::contract::key;
+use crate::{cli::manifest::Node, contract::key};
 
 /// Fields of a pod that are null or empty, with their values. Kubernetes treats them as absent, so without this record
 /// `uninject` would remove them.
-pub(super) struct EmptyFields(Vec<(&'static str, Node)>);
+pub(in crate::cli) struct EmptyFields(Vec<(&'static str, Node)>);
 
 /// Fields to which the sidecar may be the first addition. An inner field stands after the field that contains it.
 const FIELDS: [&str; 6] = [
@@ -21,12 +20,12 @@ const FIELDS: [&str; 6] = [
 
 impl EmptyFields {
     /// The empty fields of a pod.
-    pub(super) fn of(pod: &Node) -> Self {
+    pub(in crate::cli) fn of(pod: &Node) -> Self {
         Self::collect(|field| at(pod, field).cloned())
     }
 
     /// The empty fields in the annotation of an injected pod. Without a valid annotation there are none.
-    pub(super) fn from_annotation(pod: &Node) -> Self {
+    pub(in crate::cli) fn from_annotation(pod: &Node) -> Self {
         let text =
             pod.at(&["metadata", "annotations", key::RESTORE]).and_then(Node::as_str).unwrap_or_default();
         let fields: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
@@ -39,7 +38,7 @@ impl EmptyFields {
     }
 
     /// Writes those fields into the annotation that are not empty any more.
-    pub(super) fn annotate(self, pod: &mut Node) {
+    pub(in crate::cli) fn annotate(self, pod: &mut Node) {
         let mut filled = Node::map();
         for (field, was) in self.0 {
             if at(pod, field).is_some_and(|node| !node.is_null_or_empty()) {
@@ -54,7 +53,7 @@ impl EmptyFields {
 
     /// Restores the field at `path` if it is empty now: writes the recorded value, or removes the field if none was
     /// recorded. Continues with the field that contains it, which may have become empty by that.
-    pub(super) fn restore(&self, pod: &mut Node, path: &[&str]) {
+    pub(in crate::cli) fn restore(&self, pod: &mut Node, path: &[&str]) {
         let field = format!("/{}", path.join("/"));
         let Some((last, parents)) = path.split_last().filter(|_| FIELDS.contains(&&*field)) else {
             return;

@@ -1,23 +1,22 @@
 //! Finds the sidecar's container and volume in a pod.
 
-use super::manifest::Node;
-use crate::contract::CONTAINER;
+use crate::{cli::manifest::Node, contract::CONTAINER};
 
 /// Lists of `spec` that can contain a part of the sidecar.
-pub(super) const LISTS: [&str; 3] = ["initContainers", "containers", "volumes"];
+pub(in crate::cli) const LISTS: [&str; 3] = ["initContainers", "containers", "volumes"];
 
 /// Whether an item of such a list has the sidecar's name.
-pub(super) fn is_named_as_sidecar(item: &Node) -> bool {
+pub(in crate::cli) fn is_named_as_sidecar(item: &Node) -> bool {
     item.get("name").and_then(Node::as_str) == Some(CONTAINER)
 }
 
 /// The container with the sidecar's name.
-pub(super) fn container(pod: &Node) -> Option<&Node> {
+pub(in crate::cli) fn container(pod: &Node) -> Option<&Node> {
     LISTS[..2].iter().find_map(|list| named(pod, list))
 }
 
 /// The volume with the sidecar's name.
-pub(super) fn volume(pod: &Node) -> Option<&Node> {
+pub(in crate::cli) fn volume(pod: &Node) -> Option<&Node> {
     named(pod, LISTS[2])
 }
 

@@ -2,11 +2,13 @@
 
 use json_patch::{Patch, PatchOperation};
 
-use super::manifest::Node;
-use crate::admission::{Outcome, Verdict};
+use crate::{
+    admission::{Outcome, Verdict},
+    cli::manifest::Node,
+};
 
 /// The warnings that the creator of the pod would get from the webhook.
-pub(super) fn notices(verdict: &Verdict) -> Vec<String> {
+pub(in crate::cli) fn notices(verdict: &Verdict) -> Vec<String> {
     let reason = match verdict.outcome {
         Outcome::Skipped(reason) => reason.warning(),
         Outcome::Injected | Outcome::Repaired => None,
@@ -20,7 +22,7 @@ const PULL_SECRETS: &str = "pull secrets are left out: Kubernetes adds the servi
      names none. Add the secret to the service account, or to spec.imagePullSecrets together with those that the desktop needs";
 
 /// Applies the operations that belong into a manifest. Returns a notice for each kind that is left out.
-pub(super) fn apply_all(pod: &mut Node, patch: Option<&Patch>) -> Vec<String> {
+pub(in crate::cli) fn apply_all(pod: &mut Node, patch: Option<&Patch>) -> Vec<String> {
     let mut left_out = vec![];
     for operation in patch.iter().flat_map(|patch| &patch.0) {
         if is_pull_secret(operation) {
@@ -34,7 +36,7 @@ pub(super) fn apply_all(pod: &mut Node, patch: Option<&Patch>) -> Vec<String> {
 }
 
 /// Names of the pull secrets that the patch adds.
-pub(super) fn pull_secrets(patch: Option<&Patch>) -> Vec<String> {
+pub(in crate::cli) fn pull_secrets(patch: Option<&Patch>) -> Vec<String> {
     let added = patch.iter().flat_map(|patch| &patch.0).filter(|operation| is_pull_secret(operation));
     let values = added.filter_map(|operation| match operation {
         PatchOperation::Add(add) => {
