@@ -1,4 +1,4 @@
-# The one command surface: what CI runs is what a developer types. `make` lists the targets.
+# Every command of the project: CI runs the same targets as a developer. `make` lists them.
 
 CACHE ?= $(HOME)/.cache/vdi-metrics
 CARGO_DENY := $(CACHE)/tools/bin/cargo-deny
@@ -7,7 +7,7 @@ CARGO_DENY_VERSION := 0.20.2
 SERVER := --no-default-features --features webhook --bin vdi-metrics
 SIDECAR := --no-default-features --features sidecar --bin vdi-metrics-sidecar
 
-# One place for everything that is built: the images and the sizes are taken from there.
+# All build output goes here; images and sizes read it from here.
 export CARGO_TARGET_DIR := $(CURDIR)/target
 export VDI_METRICS_CACHE := $(CACHE)
 export VDI_METRICS_REVISION ?= $(shell git describe --always --dirty 2>/dev/null || echo unknown)
@@ -20,59 +20,59 @@ FUZZ_INPUTS ?= 10000000
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## Show the main job on this machine: no cluster and no GPU needed
+demo: ## Show the main job on this machine; needs no cluster and no GPU
 	@echo "Building (a few minutes the first time) ..."
 	@cargo build --bins
 	@cargo run --quiet --example demo
 
-test: suite cluster ## Set up and pass every test that needs no GPU
+test: suite cluster ## Run every test that needs no GPU
 
-suite: ## The hermetic tests: nothing but Rust
+suite: ## Run the hermetic tests; need only Rust
 	cargo test --workspace --lib --bins --test suite
 
-fuzz: ## Admission under ten million reviews that nobody would write, guided by coverage (FUZZ_INPUTS)
+fuzz: ## Test admission with ten million mutated reviews, guided by coverage (FUZZ_INPUTS=10000000)
 	RUSTC_WRAPPER=$(CURDIR)/tests/fuzz/instrument cargo run --profile fuzz --package fuzz -- $(FUZZ_INPUTS)
 
-cluster: ## The real Kubernetes on this machine: Go and root (REQUIRE_CLUSTER=1: a skip is a failure)
+cluster: ## Run the tests on a real Kubernetes on this machine; needs Go and root (REQUIRE_CLUSTER=1: fail instead of skip)
 	cargo test --test cluster
 
-gpu: ## The sidecar beside a real driver (REQUIRE_GPU=1: its absence is a failure)
+gpu: ## Test the sidecar with a real driver (REQUIRE_GPU=1: fail instead of skip)
 	cargo test --test gpu
 
-traces: ## That an interrupted cluster suite leaves no trace on this machine
+traces: ## Check that an interrupted cluster suite leaves nothing behind on this machine
 	tests/cluster/leaves-nothing "$$(cargo test --test cluster --no-run 2>&1 | sed -n 's/.*(\(.*\))$$/\1/p')"
 
-testbed: ## Build the real Kubernetes and Prometheus from pinned Go modules, once
+testbed: ## Build Kubernetes and Prometheus for the tests from pinned Go modules, once
 	tests/testbed/build
 
-images: ## Build what the images hold, each program with its own feature alone
+images: ## Build the programs for the images, each with its own feature only
 	cargo build --release $(SERVER)
 	cargo build --profile sidecar $(SIDECAR)
 
 format: ## Format the sources
 	cargo fmt --all
 
-lint: ## Format and lints, for each feature set alone
+lint: ## Check format and lints, for each feature set alone
 	cargo fmt --all --check
 	cargo clippy --locked --no-default-features --features sidecar --lib --bins -- -D warnings
 	cargo clippy --no-default-features --features webhook --lib --bins -- -D warnings
 	cargo clippy --workspace --all-targets -- -D warnings
 
-doc: ## The documentation, without a broken link
+doc: ## Build the documentation; fails on a broken link
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
-deny: $(CARGO_DENY) ## Licences, bans and sources of every dependency
+deny: $(CARGO_DENY) ## Check licences, bans and sources of every dependency
 	$(CARGO_DENY) --log-level error check bans licenses sources
 
 $(CARGO_DENY):
 	cargo install --locked --quiet --root $(CACHE)/tools cargo-deny@$(CARGO_DENY_VERSION)
 
-sizes: images ## Crates, binary sizes and resident sizes of both programs
+sizes: images ## Measure crates, binary sizes, resident sizes and CPU; fails above the budgets
 	cargo build --package fake_nvml
 	tests/sizes
 
-bench: images ## What the sidecar takes and what a review costs, beside what else could be used: Go, root and an otherwise idle machine (PARTS=sidecar)
+bench: images ## Compare the cost of the sidecar and of a review with alternatives; needs Go, root and an idle machine (PARTS=sidecar)
 	cargo bench --package cost -- $(PARTS)
 
-certificate: ## A self-signed certificate for the server of the current kubectl context
+certificate: ## Create a self-signed certificate for the server in the current kubectl context
 	certs/self-signed.sh

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Gives the webhook its certificate: the Secret that the server serves from, and the CA in the webhook configuration that
-# the API server trusts. A good certificate is kept, so that it can be run again at any time; with --renew a new one is
-# made. Keys are in a private folder while this runs and nowhere after it: the CA signs once and is forgotten.
+# Creates the webhook's certificate: writes it into the Secret that the server reads, and writes its CA into the webhook
+# configuration, so that the API server trusts it. A valid certificate is kept, so the script can run again at any time;
+# --renew replaces it. The keys are in a private folder that is deleted at the end: the CA signs only one certificate.
 #
-# Uses the current context of kubectl, or the KUBECTL of the environment with its arguments.
+# Uses kubectl with its current context, or the command in the environment variable KUBECTL.
 set -euo pipefail
 umask 077
 
@@ -32,18 +32,18 @@ main() {
     return
   fi
   [[ ! -s $folder/tls.crt ]] || ours "$folder/tls.crt" ||
-    fail "the Secret $namespace/$secret holds another's certificate: not for this service, not by its ca.crt, or soon over"
+    fail "the Secret $namespace/$secret has a certificate that this script did not create and that cannot be used: not for this service, not signed by its ca.crt, or about to expire; replace it"
   make
-  # The new CA is trusted before the server shows its certificate, and the old one until it does.
+  # The API server trusts both CAs while the server changes from the old certificate to the new one.
   cat "$folder/ca.crt" "$folder/old-ca.crt" >"$folder/both.crt"
   trust "$folder/both.crt"
   store
-  # The server reads the files when it starts; a first one waits for the Secret anyway.
+  # The server reads the files only when it starts. Without an old Secret its pod still waits for the Secret.
   [[ ! -s $folder/old-ca.crt ]] || "${kubectl[@]}" -n "$namespace" rollout restart "deployment/$service" >/dev/null
-  say "made a certificate for $days days in the Secret $namespace/$secret"
+  say "created a certificate for $days days in the Secret $namespace/$secret"
 }
 
-# One entry of the Secret; nothing where there is none.
+# Prints one entry of the Secret; nothing if it does not exist.
 fetch() {
   "${kubectl[@]}" -n "$namespace" get secret "$secret" --ignore-not-found -o "go-template={{with .data}}{{with index . \"$1\"}}{{.}}{{end}}{{end}}" |
     base64 -d
@@ -69,7 +69,7 @@ make() {
     key tls.key
     openssl req -new -key tls.key -subj "/CN=$service.$namespace.svc" -out tls.csr \
       -config <(printf '%s\n' '[req]' 'distinguished_name = dn' '[dn]')
-    # API servers look at the alternative names alone.
+    # The API server checks only the subject alternative names.
     openssl x509 -req -in tls.csr -CA ca.crt -CAkey ca.key -set_serial "0x$(openssl rand -hex 16)" -sha256 \
       -days "$days" -out tls.crt -extfile <(printf '%s\n' 'basicConstraints = critical, CA:false' \
         'keyUsage = critical, digitalSignature' 'extendedKeyUsage = serverAuth' \
@@ -78,15 +78,15 @@ make() {
   )
 }
 
-# Server-side, because a client-side apply would write the key into an annotation as well.
+# Server-side apply, because a client-side apply would also write the key into an annotation.
 store() {
   "${kubectl[@]}" -n "$namespace" create secret generic "$secret" --type=kubernetes.io/tls --dry-run=client -o yaml \
     --from-file="$folder/tls.crt" --from-file="$folder/tls.key" --from-file="$folder/ca.crt" |
     "${kubectl[@]}" apply --server-side --field-manager="$manager" --force-conflicts -f - >/dev/null
 }
 
-# A strategic patch finds the entries by name and owns caBundle alone, so that whoever applies the configuration leaves it
-# as it is. A server-side apply of kubectl would take over everything that a client-side one has applied before.
+# A strategic patch finds the entries by name and owns only caBundle, so a later apply of the configuration does not change
+# it. A server-side apply by kubectl would take over all fields that an earlier client-side apply wrote.
 trust() {
   local bundle patch entry
   bundle=$(base64 <"$1" | tr -d '\n')
@@ -94,7 +94,8 @@ trust() {
     patch+="{\"name\": \"$entry\", \"clientConfig\": {\"caBundle\": \"$bundle\"}},"
   done
   "${kubectl[@]}" patch mutatingwebhookconfiguration "$configuration" --type=strategic --field-manager="$manager" \
-    -p "{\"webhooks\": [${patch%,}]}" >/dev/null || fail 'first: kubectl apply -k manifests'
+    -p "{\"webhooks\": [${patch%,}]}" >/dev/null ||
+    fail 'cannot write the CA into the webhook configuration; run first: kubectl apply -k manifests'
 }
 
 say() { printf '%s: %s\n' "${0##*/}" "$1" >&2; }

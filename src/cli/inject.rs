@@ -21,7 +21,7 @@ inject needs no opt-in label: running the command is the opt-in. The label or an
 a pod out. LimitRanges and ResourceQuotas in the files apply to the pods of their namespace.
 
 The order of keys, the formatting and the comments stay. A document that shares parts of a pod by YAML anchors may have to be
-rewritten without its comments; the report tells so. Pull secrets of the configuration are not added: Kubernetes adds the
+rewritten without its comments; the report names it. Pull secrets of the configuration are not added: Kubernetes adds the
 service account's pull secrets only to a pod that names none.
 
 The report on standard error has one line for each object. If a document cannot be read, no output is written.

@@ -42,7 +42,7 @@ impl Explainer<'_> {
         let labels = self.cluster.labels(namespace, self.default_labels);
         let webhooks: Vec<_> =
             self.webhooks.iter().map(|webhook| WebhookCall::of(webhook, pod, &labels)).collect();
-        let is_called = webhooks.iter().any(|webhook| webhook.asked);
+        let is_called = webhooks.iter().any(|webhook| webhook.is_called);
         let verdict = self.injector.consider(&pod.json(), namespace, &self.cluster.limits);
         let outcome = verdict.outcome;
         let has_sidecar =

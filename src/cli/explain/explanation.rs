@@ -32,7 +32,8 @@ pub(super) struct Explanation {
 pub(super) struct WebhookCall {
     pub(super) name: String,
     /// Whether the API server calls the webhook.
-    pub(super) asked: bool,
+    #[serde(rename = "asked")]
+    pub(super) is_called: bool,
     pub(super) obstacles: Vec<String>,
 }
 
@@ -55,7 +56,7 @@ pub(super) struct SidecarPreview {
 impl WebhookCall {
     pub(super) fn of(webhook: &Webhook, pod: &Node, namespace: &Labels) -> Self {
         let obstacles = webhook.obstacles(pod, namespace);
-        Self { name: webhook.name.clone(), asked: obstacles.is_empty(), obstacles }
+        Self { name: webhook.name.clone(), is_called: obstacles.is_empty(), obstacles }
     }
 }
 

@@ -29,7 +29,7 @@ impl fmt::Display for Explanation {
         };
         writeln!(f, "{object}{namespace}: {summary}")?;
         writeln!(f, "  rule: {rule}")?;
-        match webhooks.iter().find(|webhook| webhook.asked) {
+        match webhooks.iter().find(|webhook| webhook.is_called) {
             Some(webhook) => writeln!(f, "  the API server calls the webhook {}", webhook.name)?,
             None if *injected => {}
             None => {

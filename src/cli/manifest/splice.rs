@@ -9,7 +9,7 @@ use super::{
 };
 
 /// `source` with the difference. `at` is the position of `source` in the text that the trees' positions refer to.
-pub(super) fn splice(source: &str, at: usize, read: &Node, wanted: &Node) -> Option<String> {
+pub(super) fn splice(source: &str, at: usize, read: &Node, target: &Node) -> Option<String> {
     let json = source[read.source.as_ref()?.span.start - at..]
         .strip_prefix('{')
         .is_some_and(|rest| rest.trim_start().starts_with('"'));
@@ -17,19 +17,19 @@ pub(super) fn splice(source: &str, at: usize, read: &Node, wanted: &Node) -> Opt
     let lacks_newline = !source.ends_with('\n');
     let padded = if lacks_newline { format!("{source}\n") } else { source.to_owned() };
     let mut splicer = Splicer { source: &padded, at, json, edits: vec![] };
-    splicer.node(read, wanted)?;
+    splicer.node(read, target)?;
     let mut text = splicer.apply()?;
     text.truncate(text.len() - usize::from(lacks_newline && text.ends_with('\n')));
     Some(text)
 }
 
 /// `source` with the document rewritten: comments inside are lost, comments around it stay.
-pub(super) fn rewrite(source: &str, at: usize, read: &Node, wanted: &Node) -> String {
+pub(super) fn rewrite(source: &str, at: usize, read: &Node, target: &Node) -> String {
     let span = read.source.as_ref().map_or(at..at + source.len(), |origin| origin.span.clone());
     let (start, end) = (span.start - at, line_end(source, span.end - at));
     let (head, tail) = (&source[..start], &source[end..]);
     let begin = if head.is_empty() || head.ends_with('\n') { "" } else { "\n" };
-    format!("{head}{begin}{}{tail}", emit::yaml(wanted).trim_end_matches('\n'))
+    format!("{head}{begin}{}{tail}", emit::yaml(target).trim_end_matches('\n'))
 }
 
 /// End of the line's text. Only a comment can follow `at`.
@@ -55,14 +55,14 @@ struct SplicePart {
 // === impl Splicer ===
 
 impl Splicer<'_> {
-    fn node(&mut self, read: &Node, wanted: &Node) -> Option<()> {
-        if read == wanted {
+    fn node(&mut self, read: &Node, target: &Node) -> Option<()> {
+        if read == target {
             return Some(());
         }
         let origin = read.source.as_ref().filter(|origin| !origin.alias)?;
-        let (parts, added) = match (&read.value, &wanted.value) {
-            (NodeValue::Map(read), NodeValue::Map(wanted)) => self.map(read, wanted, origin.flow)?,
-            (NodeValue::List(read), NodeValue::List(wanted)) => self.list(read, wanted)?,
+        let (parts, added) = match (&read.value, &target.value) {
+            (NodeValue::Map(read), NodeValue::Map(target)) => self.map(read, target, origin.flow)?,
+            (NodeValue::List(read), NodeValue::List(target)) => self.list(read, target)?,
             _ => return None,
         };
         // An empty list or map has no lines in a block; the caller rewrites the value of its key.
@@ -82,10 +82,10 @@ impl Splicer<'_> {
     }
 
     /// The map's keys in the text, and the entries to add.
-    fn map(&mut self, read: &[Entry], wanted: &[Entry], flow: bool) -> Option<(Vec<SplicePart>, Node)> {
+    fn map(&mut self, read: &[Entry], target: &[Entry], flow: bool) -> Option<(Vec<SplicePart>, Node)> {
         let mut parts = vec![];
         for entry in read {
-            let now = wanted.iter().find(|other| other.key == entry.key);
+            let now = target.iter().find(|other| other.key == entry.key);
             if now == Some(entry) && entry.source.is_none() {
                 continue;
             }
@@ -100,14 +100,14 @@ impl Splicer<'_> {
                 }
             }
         }
-        let added = wanted.iter().filter(|entry| read.iter().all(|other| other.key != entry.key));
+        let added = target.iter().filter(|entry| read.iter().all(|other| other.key != entry.key));
         Some((parts, NodeValue::Map(added.cloned().collect()).into()))
     }
 
     /// The list's items in the text, and the items to add. A shorter list has items removed.
-    fn list(&mut self, read: &[Node], wanted: &[Node]) -> Option<(Vec<SplicePart>, Node)> {
-        let mut rest = wanted.iter();
-        let shorter = wanted.len() < read.len();
+    fn list(&mut self, read: &[Node], target: &[Node]) -> Option<(Vec<SplicePart>, Node)> {
+        let mut rest = target.iter();
+        let shorter = target.len() < read.len();
         let mut parts = vec![];
         for item in read {
             let kept = !shorter || rest.as_slice().first() == Some(item);
@@ -137,17 +137,17 @@ impl Splicer<'_> {
         siblings: &[Entry],
         key: &Range<usize>,
         value: &Range<usize>,
-        wanted: &Node,
+        target: &Node,
         flow: bool,
     ) -> Option<()> {
         if flow {
             let span = (!value.is_empty()).then_some(value)?;
-            self.edits.push((span.clone(), self.in_flow(wanted, self.margin(key.start))));
+            self.edits.push((span.clone(), self.in_flow(target, self.margin(key.start))));
             return Some(());
         }
         // An empty value is at the end of its key.
         let colon = key.end + self.source[key.end..].find(':')? + 1;
-        let text = emit::after_key(wanted, self.column(key.start), self.dashes(siblings));
+        let text = emit::after_key(target, self.column(key.start), self.dashes(siblings));
         let (first, more) = text.split_at(text.find('\n').unwrap_or(text.len()));
         // A comment after the value stays in the line of the key.
         let value = value.end.max(colon);

@@ -166,18 +166,18 @@ fn read(text: &str) -> Node {
 fn the_written_text_parses_as_the_changed_tree() {
     let (mut random, mut changed, mut rewritten) = (Random(1), 0, 0);
     for _ in 0..3_000 {
-        let mut wanted = random.map(3, 4);
+        let mut expected = random.map(3, 4);
         let mut text = String::new();
-        random.block(&wanted, 0, &mut text);
+        random.block(&expected, 0, &mut text);
         text =
             [text.clone(), text.trim_end().to_owned(), text.replace('\n', "\r\n")][random.below(3)].clone();
-        assert_eq!(read(&text).json(), wanted.json(), "{text}");
+        assert_eq!(read(&text).json(), expected.json(), "{text}");
         let mut manifest = Manifest::read("generated", text.clone()).unwrap();
         assert_eq!(manifest.write(None), (text.clone(), vec![]));
         random.change(&mut manifest.documents[0].root);
-        wanted = manifest.documents[0].root.clone();
+        expected = manifest.documents[0].root.clone();
         let (written, documents) = manifest.write(None);
-        assert_eq!(read(&written), wanted, "{text}\n=>\n{written}");
+        assert_eq!(read(&written), expected, "{text}\n=>\n{written}");
         changed += usize::from(written != text);
         rewritten += documents.len();
     }

@@ -21,7 +21,7 @@ pub(in crate::cli) fn notices(verdict: &Verdict) -> Vec<String> {
 const PULL_SECRETS: &str = "pull secrets are left out: Kubernetes adds the service account's pull secrets only to a pod that \
      names none. Add the secret to the service account, or to spec.imagePullSecrets together with those that the desktop needs";
 
-/// Applies the operations that belong into a manifest. Returns a notice for each kind that is left out.
+/// Applies the operations that belong in a manifest. Returns a notice for each kind that is left out.
 pub(in crate::cli) fn apply_all(pod: &mut Node, patch: Option<&Patch>) -> Vec<String> {
     let mut left_out = vec![];
     for operation in patch.iter().flat_map(|patch| &patch.0) {
