@@ -26,21 +26,21 @@ struct Cost {
 
 pub(crate) fn measure() -> anyhow::Result<Vec<Target>> {
     let (injector, namespaces) = (Injector::new(Settings::default()), Namespaces::default());
-    let mut table = Table::new("in process, us per review", ["ours", "a minimal scan"]);
+    let mut table = Table::new("in process, us per review", ["vdi-metrics", "a minimal scan"]);
     let mut targets = vec![];
     for size in Size::ALL {
         let body = review(size);
-        let [ours, scan] = interleaved([
+        let [admission, scan] = interleaved([
             &mut || drop(black_box(injector.admit(black_box(&body), &namespaces))),
             &mut || drop(black_box(serde_json::from_slice::<IgnoredAny>(black_box(&body)))),
         ]);
         let name = format!("{}, {} bytes", size.as_str(), body.len());
-        table.row(&format!("{name}: minimum"), [ours.minimum, scan.minimum].map(Some));
-        table.row(&format!("{name}: median"), [ours.median, scan.median].map(Some));
+        table.row(&format!("{name}: minimum"), [admission.minimum, scan.minimum].map(Some));
+        table.row(&format!("{name}: median"), [admission.median, scan.median].map(Some));
         targets.extend(MAX_RATIOS.iter().filter(|(of, _)| *of == size).map(|(_, max)| Target {
             what: format!("in process, {} pod, ratio to a minimal scan (median)", size.as_str()),
             max: *max,
-            measured: ours.median / scan.median,
+            measured: admission.median / scan.median,
         }));
     }
     table.print();

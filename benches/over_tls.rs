@@ -95,16 +95,17 @@ pub(crate) fn measure() -> Result<Vec<Target>> {
         table.row(&format!("resident MiB, {name}"), sizes.iter().copied().map(Some));
     }
     table.print();
-    let [ours, kube_rs, controller_runtime] = [0, 1, 2].map(|server: usize| times[server][WITH_TARGETS].cpu);
+    let [product, kube_rs, controller_runtime] =
+        [0, 1, 2].map(|server: usize| times[server][WITH_TARGETS].cpu);
     let target = |what: &str, max, measured| Target {
         what: format!("{}: {what}", PATTERNS[WITH_TARGETS].name),
         max,
         measured,
     };
     Ok(vec![
-        target("CPU us", 25.0, ours),
-        target("CPU, ratio to the kube-rs webhook", 1.0 / 5.0, ours / kube_rs),
-        target("CPU, ratio to the controller-runtime webhook", 1.0 / 25.0, ours / controller_runtime),
+        target("CPU us", 25.0, product),
+        target("CPU, ratio to the kube-rs webhook", 1.0 / 5.0, product / kube_rs),
+        target("CPU, ratio to the controller-runtime webhook", 1.0 / 25.0, product / controller_runtime),
         Target { what: "peak resident MiB".to_owned(), max: 12.0, measured: peak[0] },
     ])
 }

@@ -32,7 +32,7 @@ const NAME: &str = "desktop";
 const DESKTOP: &str = "bench.test/desktop:1";
 
 /// The sidecars of the pods, the product's first.
-const COLUMNS: [&str; 3] = ["ours", "a minimal program", "nothing"];
+const COLUMNS: [&str; 3] = ["vdi-metrics", "a minimal program", "nothing"];
 
 /// Starts this program again, in namespaces in which a node can run.
 pub(crate) fn measure() -> Result<Vec<Target>> {

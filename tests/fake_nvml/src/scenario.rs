@@ -156,7 +156,7 @@ pub struct Behaviour {
     pub returns: Option<u32>,
     /// Milliseconds that the call takes.
     pub delay_ms: u64,
-    /// Number of processes that start after the caller has asked for the number of processes.
+    /// Number of processes that start after the call that returns only the number of processes.
     pub hidden_entries: u32,
 }
 
