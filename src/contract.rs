@@ -22,6 +22,13 @@ pub const ALLOWED_INTERVAL_SECONDS: std::ops::RangeInclusive<u64> = 5..=300;
 /// rejected entirely (the shipped monitor allows 512 bytes).
 pub const MAX_NAME_BYTES: usize = 253;
 
+/// A session's, template's, pool's or user's name as both programs expose it: truncated to [`MAX_NAME_BYTES`]; `None` for an
+/// empty value.
+#[must_use]
+pub fn shown_name(value: &str) -> Option<&str> {
+    (!value.is_empty()).then(|| &value[..value.floor_char_boundary(MAX_NAME_BYTES)])
+}
+
 /// HTTP path of the metrics of both programs.
 pub const METRICS_PATH: &str = "/metrics";
 

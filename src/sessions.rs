@@ -1,43 +1,40 @@
-//! Sessions: pods in, counters out. The ledger is a pure state machine; around it stand the watch that feeds it and the
-//! families that show it.
+//! Sessions: a watch of the session pods feeds a ledger, and the metrics show the ledger. The ledger is a pure state
+//! machine.
 //!
-//! Each replica watches and counts for itself. A checkpoint and a leader that alone exports have their place here.
+//! Each replica of the server watches and counts for itself.
 
 pub mod ledger;
 pub mod metrics;
 mod pod;
+mod shared;
 mod watch;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
+use kube::Client;
 use prometheus::Registry;
 
-use ledger::Ledger;
+use crate::runtime::catalogue::Catalogue;
 
-/// The ledger, shared between the watch and the scrape.
+use shared::SharedLedger;
+
+/// The sessions of a cluster.
 #[derive(Debug, Clone)]
-pub struct Sessions(Arc<Mutex<Ledger>>);
+pub struct Sessions(SharedLedger);
 
 // === impl Sessions ===
 
 impl Sessions {
-    /// Registers the families. They have no series until somebody counts.
+    /// Registers the metrics. They have no series before the watch has shown the first pods.
     ///
     /// # Errors
-    /// Where one of the names is registered already.
+    /// Fails if one of the names is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let sessions = Self(Arc::new(Mutex::new(Ledger::since(watch::now()))));
-        registry.register(Box::new(metrics::Families::new(sessions.clone())?))?;
-        Ok(sessions)
+        let ledger = SharedLedger::since(watch::now());
+        registry.register(Box::new(Catalogue::new(metrics::ROWS, ledger.clone())?))?;
+        Ok(Self(ledger))
     }
 
-    /// Counts the sessions of the client's cluster, for as long as it is polled.
-    pub async fn count(self, client: kube::Client) {
-        watch::follow(client, self).await;
-    }
-
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // Every method of the ledger leaves it whole before it can panic, so a poisoned one is still true.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Counts the sessions of the client's cluster; returns only if the watch ends, which does not happen.
+    pub async fn count(self, client: Client) {
+        watch::follow(client, &self.0).await;
     }
 }

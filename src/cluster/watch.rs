@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 /// Events of the objects that match a label selector; an empty selector matches every object. The stream never ends: after
 /// an error it retries, with a growing delay.
-pub fn events<K>(api: Api<K>, selector: &str) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+pub fn events<K>(api: Api<K>, selector: &str) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {

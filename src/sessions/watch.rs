@@ -1,41 +1,32 @@
-//! The watch that feeds the ledger. It retries for ever and never holds anything up.
-
-use std::time::SystemTime;
+//! The watch that feeds the ledger.
 
 use futures_util::{StreamExt, pin_mut};
-use kube::{
-    Api, Client,
-    api::ApiResource,
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event, watcher},
-    },
-};
+use kube::{Api, Client, api::ApiResource, runtime::watcher::Event};
 
 use super::{
-    Sessions,
     ledger::UnixTime,
-    pod::{self, Pod},
+    pod::{self, WatchedPod},
+    shared::SharedLedger,
 };
-use crate::contract::key;
+use crate::{cluster, contract::key, runtime::clock};
 
-/// Follows every session pod of the cluster.
-pub(super) async fn follow(client: Client, sessions: Sessions) {
-    let pods = Api::<Pod>::all_with(client, &ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&()));
-    let config = watcher::Config::default().labels(&format!("{}=true", key::INJECTED));
-    let events = watcher(pods, config).default_backoff();
+/// Follows every session pod of the cluster. Returns only if the stream of events ends, which does not happen.
+pub(super) async fn follow(client: Client, ledger: &SharedLedger) {
+    let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
+    let pods = Api::<WatchedPod>::all_with(client, &resource);
+    let events = cluster::events(pods, &format!("{}=true", key::INJECTED));
     pin_mut!(events);
     while let Some(event) = events.next().await {
         match event {
-            Ok(event) => apply(&sessions, event),
-            Err(error) => tracing::warn!(%error, "Cannot watch session pods, trying again"),
+            Ok(event) => apply(ledger, event),
+            Err(error) => tracing::warn!(%error, "Cannot watch session pods; retrying"),
         }
     }
 }
 
-fn apply(sessions: &Sessions, event: Event<Pod>) {
+fn apply(ledger: &SharedLedger, event: Event<WatchedPod>) {
     let now = now();
-    let mut ledger = sessions.ledger();
+    let mut ledger = ledger.lock();
     match event {
         Event::Init => ledger.begin_list(),
         Event::InitApply(pod) | Event::Apply(pod) => {
@@ -52,8 +43,7 @@ fn apply(sessions: &Sessions, event: Event<Pod>) {
     }
 }
 
-/// The present, in the ledger's terms.
+/// The current time.
 pub(super) fn now() -> UnixTime {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    UnixTime(i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX))
+    UnixTime(i64::try_from(clock::unix_now().as_secs()).unwrap_or(i64::MAX))
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::attribution::ClaimKind;
 use crate::{
-    contract::{self, ALLOWED_INTERVAL_SECONDS, MAX_NAME_BYTES, env},
+    contract::{self, ALLOWED_INTERVAL_SECONDS, env},
     runtime::log::Level,
 };
 
@@ -139,9 +139,8 @@ impl<L: Fn(&str) -> Option<String>> EnvironmentReader<L> {
     }
 
     fn name(&self, variable: &str) -> String {
-        let mut name = self.text(variable).unwrap_or_default();
-        name.truncate(name.floor_char_boundary(MAX_NAME_BYTES));
-        name
+        let value = self.text(variable).unwrap_or_default();
+        contract::shown_name(&value).unwrap_or_default().to_owned()
     }
 
     /// Whether a variable is `all`, its only value.

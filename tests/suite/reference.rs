@@ -4,7 +4,7 @@ use std::{fmt::Write, fs, path::Path};
 
 use prometheus::proto::MetricType;
 use vdi_metrics::{
-    admission::metrics::Metrics, runtime::admin, sessions::metrics::FAMILIES, sidecar::catalogue::CATALOGUE,
+    admission::metrics::Metrics, runtime::admin, sessions::metrics::ROWS, sidecar::catalogue::CATALOGUE,
 };
 
 /// Name, kind, labels, help.
@@ -14,7 +14,7 @@ type Row = (String, MetricType, Vec<String>, String);
 fn the_metric_reference_is_the_catalogues() {
     let owned = |labels: &[&str]| labels.iter().map(ToString::to_string).collect::<Vec<_>>();
     let sidecar = CATALOGUE.iter().map(|row| (row.name.into(), row.kind, owned(row.labels), row.help.into()));
-    let sessions = FAMILIES.iter().map(|row| (row.name.into(), row.kind, owned(row.labels), row.help.into()));
+    let sessions = ROWS.iter().map(|row| (row.name.into(), row.kind, owned(row.labels), row.help.into()));
     let registry = admin::registry().unwrap();
     Metrics::register(&registry).unwrap();
     let own = registry.gather().into_iter().map(|family| {
