@@ -2,6 +2,7 @@
 //! pods or GPUs.
 
 pub mod admin;
+mod build;
 pub mod catalogue;
 pub mod clock;
 pub mod family;
@@ -15,11 +16,4 @@ pub mod readiness;
 pub mod shutdown;
 pub mod vocabulary;
 
-/// Version of this build.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Source revision of this build; `unknown` if the build did not set `VDI_METRICS_REVISION`.
-pub const REVISION: &str = match option_env!("VDI_METRICS_REVISION") {
-    Some(revision) => revision,
-    None => "unknown",
-};
+pub use build::{REVISION, VERSION};

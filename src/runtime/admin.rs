@@ -1,4 +1,4 @@
-//! The endpoints that every process has: health, readiness and the exposition's envelope.
+//! The endpoints of every program: health, readiness and the encoding of metrics.
 
 use std::io::Write;
 
@@ -9,12 +9,28 @@ use axum::{
     routing::get,
 };
 use flate2::{Compression, write::GzEncoder};
-use prometheus::{Encoder, IntGauge, Opts, Registry, TextEncoder, proto::MetricFamily};
+use prometheus::{Encoder, Registry, TextEncoder, proto::MetricFamily};
 
-use super::readiness::{ProbeResult, Readiness};
+use super::{
+    build::{REVISION, VERSION},
+    catalogue::{Catalogue, MetricType, Row, Series, Source},
+    readiness::{ProbeResult, Readiness},
+};
 
-/// `/healthz` answers 200 while the process runs; `/readyz` answers 200 once nothing is pending, else 503 with the
-/// names of what is.
+/// The server's version as a metric.
+const ROWS: &[Row<()>] = &[Row {
+    name: "vdi_metrics_build_info",
+    help: "Version and source revision of the server; always 1.",
+    kind: MetricType::GAUGE,
+    labels: &["revision", "version"],
+    series: |()| vec![Series::number([REVISION, VERSION], 1.0)],
+}];
+
+/// The source of [`ROWS`]: constants.
+#[derive(Debug)]
+struct Build;
+
+/// `/healthz` answers 200 while the process runs. `/readyz` answers 200 while the process is ready, else 503 and the reason.
 pub fn health(readiness: Readiness) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -30,47 +46,42 @@ fn ready(readiness: &Readiness) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
 }
 
-/// A registry that begins with `vdi_metrics_build_info`.
+/// A registry with the metric `vdi_metrics_build_info`.
 ///
 /// # Errors
-/// None in practice: the name is the registry's first.
+/// None in practice: the metric is valid and the first of the registry.
 pub fn registry() -> prometheus::Result<Registry> {
     let registry = Registry::new();
-    let build = Opts::new("vdi_metrics_build_info", "Version and source revision of the server; always 1.")
-        .const_label("version", super::VERSION)
-        .const_label("revision", super::REVISION);
-    let build = IntGauge::with_opts(build)?;
-    build.set(1);
-    registry.register(Box::new(build))?;
+    registry.register(Box::new(Catalogue::new(ROWS, Build)?))?;
     Ok(registry)
 }
 
-/// The families as text 0.0.4, compressed for who can read that. Prometheus 3 refuses a scrape without an exact content
-/// type, so it comes from the encoder that wrote the body.
-pub fn exposition(asked: &HeaderMap, families: &[MetricFamily]) -> Response {
+/// Encodes the families as text 0.0.4, compressed if the client accepts gzip. Prometheus 3 rejects an answer without an
+/// exact content type, so the content type is that of the encoder.
+pub fn exposition(request: &HeaderMap, families: &[MetricFamily]) -> Response {
     let encoder = TextEncoder::new();
     let mut body = Vec::new();
     if let Err(error) = encoder.encode(families, &mut body) {
-        tracing::error!(%error, "Cannot encode the exposition");
+        tracing::error!(%error, "Cannot encode the metrics");
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
-    let kind = [
+    let headers = [
         (header::CONTENT_TYPE, encoder.format_type().to_owned()),
         (header::VARY, "accept-encoding".to_owned()),
     ];
-    if !takes_gzip(asked) {
-        return (kind, body).into_response();
+    if !accepts_gzip(request) {
+        return (headers, body).into_response();
     }
-    let mut packed = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-    match packed.write_all(&body).and_then(|()| packed.finish()) {
-        Ok(packed) => (kind, [(header::CONTENT_ENCODING, "gzip")], packed).into_response(),
-        Err(_) => (kind, body).into_response(),
+    let mut compressed = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    match compressed.write_all(&body).and_then(|()| compressed.finish()) {
+        Ok(compressed) => (headers, [(header::CONTENT_ENCODING, "gzip")], compressed).into_response(),
+        Err(_) => (headers, body).into_response(),
     }
 }
 
-/// Whether one of the encodings is gzip and not refused by a weight of 0.
-fn takes_gzip(asked: &HeaderMap) -> bool {
-    let lists = asked.get_all(header::ACCEPT_ENCODING).iter().filter_map(|list| list.to_str().ok());
+/// Whether `Accept-Encoding` contains gzip with a weight above 0.
+fn accepts_gzip(request: &HeaderMap) -> bool {
+    let lists = request.get_all(header::ACCEPT_ENCODING).iter().filter_map(|list| list.to_str().ok());
     lists.flat_map(|list| list.split(',')).any(|encoding| {
         let (name, weight) = encoding.split_once(';').unwrap_or((encoding, ""));
         let weight = weight.trim().strip_prefix("q=").unwrap_or("1");
@@ -78,20 +89,28 @@ fn takes_gzip(asked: &HeaderMap) -> bool {
     })
 }
 
+// === impl Build ===
+
+impl Source for Build {
+    type Values = ();
+
+    fn with<R>(&self, read: impl FnOnce(&()) -> R) -> R {
+        read(&())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn gzip_is_for_who_asks() {
-        let takes = |value: &'static str| {
-            takes_gzip(&HeaderMap::from_iter([(
-                header::ACCEPT_ENCODING,
-                header::HeaderValue::from_static(value),
-            )]))
+    fn only_a_client_that_accepts_gzip_receives_it() {
+        let accepts = |value: &'static str| {
+            let value = header::HeaderValue::from_static(value);
+            accepts_gzip(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, value)]))
         };
-        assert!(takes("gzip") && takes("deflate, GZIP;q=0.5, br"));
-        assert!(!takes("identity") && !takes("gzip;q=0") && !takes("") && !takes("xgzip"));
-        assert!(!takes_gzip(&HeaderMap::new()));
+        assert!(accepts("gzip") && accepts("deflate, GZIP;q=0.5, br"));
+        assert!(!accepts("identity") && !accepts("gzip;q=0") && !accepts("") && !accepts("xgzip"));
+        assert!(!accepts_gzip(&HeaderMap::new()));
     }
 }

@@ -344,7 +344,7 @@ fn memory_of_disconnected_clients_is_released() {
     }
     // The server accepts two bodies of this length at the same time.
     eventually("the server accepts two large bodies", || {
-        let accepted: Vec<_> = (0..2).map(|_| server.announce(4_000_000)).collect();
+        let accepted: Vec<_> = (0..2).map(|_| server.announce_body(4_000_000)).collect();
         accepted.iter().all(|(answer, _)| answer == b"HTTP/1.1 100").then_some(())
     });
     server.check_still_works();

@@ -16,4 +16,5 @@ mod policy;
 mod properties;
 mod reference;
 mod server;
+mod sessions;
 mod sidecar;

@@ -1,4 +1,4 @@
-//! The real server over TLS: what it answers, what it bears, how it ends.
+//! The real server over TLS: its answers, its limits, its shutdown.
 
 use std::{
     fs,
@@ -19,18 +19,28 @@ use kit::{
 };
 use serde_json::{Value, json};
 
-/// A running server and the certificate that it serves.
+/// A running server and its certificate.
 pub(crate) struct Server {
     pub(crate) process: Process,
     pub(crate) certificate: Certificate,
     pub(crate) webhook: SocketAddr,
     metrics: SocketAddr,
     health: SocketAddr,
+    /// Exists as long as the server, which reads it in the background.
+    #[expect(dead_code, reason = "deletes the file when it is dropped")]
+    kubeconfig: Option<tempfile::NamedTempFile>,
 }
 
 impl Server {
     pub(crate) fn start() -> Self {
         Self::start_with(&[], "/nonexistent")
+    }
+
+    /// Starts a server for the cluster whose API server has this URL.
+    pub(crate) fn with_cluster(url: &str) -> Self {
+        let kubeconfig = kubeconfig(url, &json!({}));
+        let server = Self::start_with(&[], kubeconfig.path().to_str().unwrap());
+        Self { kubeconfig: Some(kubeconfig), ..server }
     }
 
     fn start_with(arguments: &[&str], kubeconfig: &str) -> Self {
@@ -41,22 +51,22 @@ impl Server {
             line.split("address=").nth(1).unwrap().trim().parse().unwrap()
         };
         let (webhook, metrics, health) = (address("webhook"), address("metrics"), address("health"));
-        Self { process, certificate, webhook, metrics, health }
+        Self { process, certificate, webhook, metrics, health, kubeconfig: None }
     }
 
     pub(crate) fn mutate(&self, body: &str) -> Response {
         self.certificate.post(self.webhook, "/mutate", "application/json", body).unwrap()
     }
 
-    /// The most memory that it ever held.
+    /// Peak of the resident memory.
     pub(crate) fn peak_kibibytes(&self) -> u32 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// Announces a body of so many bytes and holds it back; gives the start of what is said to that.
-    pub(crate) fn announce(&self, length: usize) -> ([u8; 12], impl Write + use<>) {
+    /// Announces a body of `length` bytes without sending it; returns the start of the answer.
+    pub(crate) fn announce_body(&self, length: usize) -> ([u8; 12], impl Write + use<>) {
         let head =
             "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n";
         let mut stream = self.certificate.connect(self.webhook).unwrap();
@@ -66,8 +76,9 @@ impl Server {
         (answer, stream)
     }
 
-    /// It waits for the cluster's limits, answers reviews meanwhile, and not for ever.
-    fn becomes_ready_without_knowing_limits(&self) {
+    /// The server waits for the limits of namespaces, and becomes ready without them after a timeout. It answers reviews in
+    /// the meantime.
+    fn becomes_ready_without_limits(&self) {
         let ready = || http::get(self.health, "/readyz").unwrap();
         assert_eq!(ready().status, 503);
         assert!(ready().body.contains("limits"), "{}", ready().body);
@@ -116,7 +127,7 @@ fn a_review_is_answered_and_counted() {
 }
 
 #[test]
-fn what_is_no_review_is_turned_away() {
+fn a_request_without_a_review_is_rejected() {
     let server = Server::start();
     let post = |content_type: &str, body: &str| {
         let response = server.certificate.post(server.webhook, "/mutate", content_type, body).unwrap();
@@ -138,10 +149,10 @@ fn what_is_no_review_is_turned_away() {
 }
 
 #[test]
-fn a_body_has_a_limit() {
+fn a_body_that_is_too_large_is_rejected() {
     let server = Server::start();
-    let whole = format!("{{\"pad\": \"{}\"", "x".repeat(3 << 20));
-    assert_eq!(server.mutate(&whole).status, 400, "3 MiB are read");
+    let large = format!("{{\"pad\": \"{}\"", "x".repeat(3 << 20));
+    assert_eq!(server.mutate(&large).status, 400, "the server reads 3 MiB");
     let mut stream = server.certificate.connect(server.webhook).unwrap();
     let length = 5 << 20;
     write!(
@@ -155,7 +166,7 @@ fn a_body_has_a_limit() {
 }
 
 #[test]
-fn bodies_that_are_held_back_take_a_bounded_part_of_the_memory() {
+fn unfinished_bodies_use_bounded_memory() {
     let server = Server::start();
     let head = "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
     let answers = (0..20).map(|_| {
@@ -165,32 +176,32 @@ fn bodies_that_are_held_back_take_a_bounded_part_of_the_memory() {
         let _ = stream.write_all(&vec![b' '; length - 1]);
         stream
     });
-    let held: Vec<_> = answers.collect();
+    let unfinished: Vec<_> = answers.collect();
     let kibibytes = server.peak_kibibytes();
-    // Two bodies fit, the other eighteen are turned away; the Deployment's limit is 64 MiB.
+    // Two bodies fit, the other 18 are rejected. The memory limit of the Deployment is 64 MiB.
     assert!(kibibytes < 64 << 10, "{kibibytes} KiB");
     let refused = [("reason", "busy")];
     let busy = server.exposition().value("vdi_metrics_admission_refusals_total", &refused).unwrap();
     assert!(busy >= 18.0, "{busy}");
-    drop(held);
+    drop(unfinished);
 }
 
 #[test]
-fn large_bodies_that_are_held_back_take_no_room_from_a_desktops() {
+fn unfinished_large_bodies_do_not_block_the_review_of_a_desktop() {
     let server = Server::start();
-    let held = [server.announce(4 << 20), server.announce(4 << 20)];
-    assert_eq!(held.each_ref().map(|(answer, _)| answer), [b"HTTP/1.1 100"; 2]);
-    assert_eq!(&server.announce(1 << 20).0, b"HTTP/1.1 503", "all room for large ones is taken");
+    let unfinished = [server.announce_body(4 << 20), server.announce_body(4 << 20)];
+    assert_eq!(unfinished.each_ref().map(|(answer, _)| answer), [b"HTTP/1.1 100"; 2]);
+    assert_eq!(&server.announce_body(1 << 20).0, b"HTTP/1.1 503", "the buffer for large bodies is full");
     assert_eq!(server.mutate(&review()).status, 200);
     let in_flight = || server.exposition().value("vdi_metrics_admission_requests_in_flight", &[]).unwrap();
-    assert_eq!(in_flight(), 2.0, "the ones that are held back");
-    drop(held);
+    assert_eq!(in_flight(), 2.0, "the unfinished bodies");
+    drop(unfinished);
     eventually("nothing in flight", || (in_flight() == 0.0).then_some(()));
-    assert_eq!(&server.announce(1 << 20).0, b"HTTP/1.1 100");
+    assert_eq!(&server.announce_body(1 << 20).0, b"HTTP/1.1 100");
 }
 
 #[test]
-fn silent_clients_hold_nobody_up() {
+fn clients_that_send_nothing_do_not_delay_other_clients() {
     let server = Server::start();
     let before_handshake: Vec<_> = (0..100).map(|_| http::connect(server.webhook).unwrap()).collect();
     let mut before_body = server.certificate.connect(server.webhook).unwrap();
@@ -204,18 +215,21 @@ fn silent_clients_hold_nobody_up() {
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     let mut answer = [0; 12];
     before_body.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 408", "a body that does not arrive is given up");
+    assert_eq!(&answer, b"HTTP/1.1 408", "the body has timed out");
     let closed = |mut stream: Box<dyn Read>| match stream.read(&mut [0]) {
         Ok(read) => read == 0,
         Err(error) => error.kind() != ErrorKind::WouldBlock,
     };
-    assert!(before_handshake.into_iter().all(|stream| closed(Box::new(stream))), "a handshake is waited for");
-    assert!(closed(Box::new(before_headers)), "headers are waited for");
+    assert!(
+        before_handshake.into_iter().all(|stream| closed(Box::new(stream))),
+        "a handshake has not timed out"
+    );
+    assert!(closed(Box::new(before_headers)), "the headers have not timed out");
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
 #[test]
-fn the_end_is_announced_before_it_comes() {
+fn a_server_that_shuts_down_is_unready_and_closes_connections_first() {
     let server = Server::start_with(&["--lame-duck", "2"], "/nonexistent");
     let ready = || (http::get(server.health, "/readyz").unwrap().status == 200).then_some(());
     eventually("the server to be ready", ready);
@@ -233,44 +247,47 @@ fn the_end_is_announced_before_it_comes() {
     assert!((Duration::from_secs(2)..Duration::from_secs(5)).contains(&took), "{took:?}");
 }
 
-/// A kubeconfig of a cluster where nobody is: on port 1 of loopback every connection is refused at once.
-fn away(user: &Value) -> tempfile::NamedTempFile {
+/// URL of an API server that refuses every connection: nothing listens on port 1 of loopback.
+const UNREACHABLE: &str = "http://127.0.0.1:1";
+
+/// A kubeconfig for the cluster whose API server has this URL.
+fn kubeconfig(url: &str, user: &Value) -> tempfile::NamedTempFile {
     let kubeconfig = tempfile::NamedTempFile::new().unwrap();
     let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "away",
-        "clusters": [{"name": "away", "cluster": {"server": "http://127.0.0.1:1"}}],
-        "users": [{"name": "somebody", "user": user}],
-        "contexts": [{"name": "away", "context": {"cluster": "away", "user": "somebody"}}],
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": url}}],
+        "users": [{"name": "test", "user": user}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
     });
     fs::write(kubeconfig.path(), config.to_string()).unwrap();
     kubeconfig
 }
 
 #[test]
-fn a_sign_in_that_hangs_holds_nothing_up() {
+fn a_sign_in_that_hangs_delays_neither_admission_nor_shutdown() {
     let plugin = json!({"apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/sleep", "args": ["15"],
         "interactiveMode": "Never"});
-    let kubeconfig = away(&json!({"exec": plugin}));
+    let kubeconfig = kubeconfig(UNREACHABLE, &json!({"exec": plugin}));
     let server = Server::start_with(&["--lame-duck", "0"], kubeconfig.path().to_str().unwrap());
-    server.becomes_ready_without_knowing_limits();
+    server.becomes_ready_without_limits();
     assert_eq!(server.mutate(&review()).status, 200);
     let (status, took) = server.process.terminate();
     assert!(status.success() && took < Duration::from_secs(3), "{status} after {took:?}");
 }
 
 #[test]
-fn a_cluster_that_is_away_holds_no_admission_up() {
-    let kubeconfig = away(&json!({}));
+fn an_unreachable_cluster_does_not_delay_admission() {
+    let kubeconfig = kubeconfig(UNREACHABLE, &json!({}));
     let server = Server::start_with(&[], kubeconfig.path().to_str().unwrap());
     server.process.logged("Cannot watch session pods");
-    server.becomes_ready_without_knowing_limits();
+    server.becomes_ready_without_limits();
     assert_eq!(server.mutate(&review()).status, 200);
     let seen = server.exposition();
-    assert_eq!(seen.series("vdi_sessions_total").count(), 0, "what nobody has counted has no series");
+    assert_eq!(seen.series("vdi_sessions_total").count(), 0, "sessions that were not counted have no series");
 }
 
 #[test]
-fn without_a_cluster_it_says_once_that_it_counts_no_sessions() {
+fn without_a_cluster_the_server_logs_once_that_it_does_not_count_sessions() {
     let server = Server::start();
     server.process.logged("does not count sessions");
     assert_eq!(server.mutate(&review()).status, 200);
@@ -278,11 +295,11 @@ fn without_a_cluster_it_says_once_that_it_counts_no_sessions() {
     assert_eq!(
         server.exposition().series("vdi_sessions_total").count(),
         0,
-        "what is not counted has no series"
+        "sessions that were not counted have no series"
     );
 }
 
-/// As the kubelet changes a mounted ConfigMap: a new folder, and a link to it that is swapped.
+/// Replaces a mounted ConfigMap as the kubelet does: creates a folder and swaps the symbolic link to it.
 fn mount(volume: &Path, text: &str) {
     let data = tempfile::Builder::new().prefix("..").tempdir_in(volume).unwrap().keep();
     fs::write(data.join("config.yaml"), text).unwrap();
@@ -292,7 +309,7 @@ fn mount(volume: &Path, text: &str) {
 }
 
 #[test]
-fn a_changed_configuration_is_taken_up_and_a_bad_one_is_not() {
+fn a_valid_change_of_the_configuration_is_activated_and_an_invalid_one_is_not() {
     let volume = tempfile::tempdir().unwrap();
     mount(volume.path(), "sidecar: {port: 9500}\n");
     let config = volume.path().join("config.yaml");
@@ -325,7 +342,7 @@ fn a_changed_configuration_is_taken_up_and_a_bad_one_is_not() {
     assert!(then > at_first, "{then} after {at_first}");
     mount(volume.path(), "sidecar: {prot: 9700}\n");
     becomes((2.0, 0.0));
-    assert_eq!((port_of_new_pods(), loaded()), (9600, then), "the last good one is kept");
+    assert_eq!((port_of_new_pods(), loaded()), (9600, then), "the previous configuration stays active");
     let complaint = server.process.logged("Cannot use the changed configuration");
     assert!(complaint.contains("config.yaml") && complaint.contains("prot"), "{complaint}");
     mount(volume.path(), "sidecar: {port: 9800}\n");
@@ -335,7 +352,7 @@ fn a_changed_configuration_is_taken_up_and_a_bad_one_is_not() {
 }
 
 #[test]
-fn a_bad_start_names_the_file_and_the_remedy() {
+fn a_failed_start_names_the_file_and_the_cause() {
     let certificate = Certificate::for_loopback().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("config.yaml");

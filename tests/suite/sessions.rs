@@ -1,0 +1,117 @@
+//! The session metrics of the real server, with a fake API server that lists and watches pods.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex, mpsc},
+    thread,
+};
+
+use kit::process::eventually;
+use serde_json::{Value, json};
+use vdi_metrics::{
+    admission::{Injector, Namespaces, Settings},
+    contract::key,
+};
+
+use crate::server::Server;
+
+/// An API server with a list of pods and a stream of their changes.
+struct ApiServer {
+    address: SocketAddr,
+    events: mpsc::Sender<String>,
+}
+
+impl ApiServer {
+    fn start(pods: Vec<Value>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (events, received) = mpsc::channel();
+        let (pods, received) = (Arc::new(pods), Arc::new(Mutex::new(received)));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (pods, received) = (Arc::clone(&pods), Arc::clone(&received));
+                thread::spawn(move || _ = answer(stream, &pods, &received));
+            }
+        });
+        Self { address, events }
+    }
+
+    fn send(&self, kind: &str, pod: &Value) {
+        self.events.send(format!("{}\n", json!({"type": kind, "object": pod}))).unwrap();
+    }
+}
+
+/// Answers one request and closes the connection; a watch lasts as long as the test.
+fn answer(stream: TcpStream, pods: &[Value], events: &Mutex<mpsc::Receiver<String>>) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let request = lines.next().unwrap()?;
+    while !lines.next().unwrap()?.is_empty() {}
+    let (mut stream, is_pods) = (stream, request.contains("/pods?"));
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes())?;
+    if request.contains("watch=true") {
+        if is_pods {
+            for event in events.lock().unwrap().iter() {
+                stream.write_all(event.as_bytes())?;
+            }
+        }
+        thread::park();
+    }
+    let items = if is_pods { pods } else { &[] };
+    let list =
+        json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items});
+    stream.write_all(list.to_string().as_bytes())
+}
+
+/// An injected session pod with the labels of the operator's platform.
+fn pod(uid: &str, status: &Value) -> Value {
+    let settings = "profiles: [{name: acme, matchLabels: {acme/desktop: \"yes\"}, template: acme/template}]";
+    let injector = Injector::new(Settings::parse(settings, "config.yaml".as_ref()).unwrap());
+    let labels = json!({"acme/desktop": "yes", "acme/template": "cad"});
+    let metadata =
+        json!({"name": uid, "namespace": "desktops", "uid": uid, "resourceVersion": "1", "labels": labels});
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+        "spec": {"containers": [{"name": "desktop", "image": "desktop:1"}]}});
+    let decision = injector.consider(pod.to_string().as_bytes(), "desktops", &Namespaces::default());
+    json_patch::patch(&mut pod, &decision.patch.unwrap()).unwrap();
+    assert_eq!(pod["metadata"]["labels"][key::INJECTED], "true");
+    pod["status"] = status.clone();
+    pod
+}
+
+fn status(phase: &str, state: &Value) -> Value {
+    json!({"phase": phase, "startTime": "2026-01-01T00:00:00Z",
+        "containerStatuses": [{"name": "desktop", "state": state}]})
+}
+
+#[test]
+fn a_session_has_the_template_of_the_profile_and_is_counted_once_when_its_label_comes_and_goes() {
+    let started = json!({"startedAt": "2026-01-01T00:00:01Z"});
+    // In the future, so that the session ends after the start of the server.
+    let ended = json!({"exitCode": 3, "reason": "Error", "startedAt": "2026-01-01T00:00:01Z",
+        "finishedAt": "2100-01-01T00:00:00Z"});
+    let running = pod("a", &status("Running", &json!({"running": started})));
+    let failed = pod("a", &status("Failed", &json!({"terminated": ended})));
+    let api_server = ApiServer::start(vec![running]);
+    let server = Server::with_cluster(&format!("http://{}", api_server.address));
+    let value = |name: &str, labels: &[(&str, &str)]| server.exposition().value(name, labels);
+    let in_phase = |phase| value("vdi_sessions_total", &[("phase", phase)]);
+    let failures = || value("vdi_session_failures_total", &[("template", "cad"), ("reason", "error")]);
+    let becomes =
+        |what: &str, phase, count| eventually(what, || (in_phase(phase) == Some(count)).then_some(()));
+
+    becomes("one session runs", "Running", 1.0);
+    assert_eq!(failures(), Some(0.0));
+    api_server.send("MODIFIED", &failed);
+    becomes("the session has failed", "Failed", 1.0);
+    for _ in 0..2 {
+        // The API server reports a lost label as a deletion, and a regained label as a new object.
+        api_server.send("DELETED", &failed);
+        becomes("the pod has lost its label", "Failed", 0.0);
+        api_server.send("ADDED", &failed);
+        becomes("the pod has regained its label", "Failed", 1.0);
+    }
+    assert_eq!(failures(), Some(1.0));
+    assert_eq!(value("vdi_session_duration_seconds_count", &[("template", "cad")]), Some(1.0));
+}
