@@ -1,15 +1,16 @@
-//! The hermetic suite: needs nothing but Rust. One binary, because each test crate links the library anew.
+//! The hermetic suite: needs nothing but Rust. It is one binary, because each test crate links the library again.
 
 #![allow(
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "tests are named by what they show, and fail by panicking"
+    reason = "the name of a test is its documentation, and a test fails by panicking"
 )]
 
 mod admission;
 mod cli;
-mod house;
+mod dependencies;
+mod documentation;
 mod invalid_input;
 mod manifests;
 mod policy;
@@ -18,3 +19,4 @@ mod reference;
 mod server;
 mod sessions;
 mod sidecar;
+mod structure;

@@ -1,0 +1,76 @@
+//! Who imports whom, and what pure modules do without.
+
+use std::collections::BTreeSet;
+
+use super::{Violation, covers};
+use crate::structure::{
+    names::{Crate, Resolved, Target},
+    rules::{IMPORTS, IMPURE, PLAIN_DATA, PURE, Rule},
+    syntax::Module,
+};
+
+pub(super) fn check(tree: &Crate, found: &mut BTreeSet<Violation>) {
+    for (index, module) in tree.modules.iter().enumerate() {
+        let mut add = |rule, line, what| {
+            found.insert(Violation { rule, file: module.file.clone(), line, what });
+        };
+        if let Some(top) = module.path.first()
+            && !IMPORTS.iter().any(|(row, _)| row == top)
+        {
+            add(Rule::Imports, 1, format!("module {top} has no row in the table of imports"));
+        }
+        let imports = module.imports.iter().map(|import| (&import.path, import.line, import.test));
+        let references = module.references.iter().map(|named| (&named.path, named.line, named.test));
+        for (path, line, test) in imports.chain(references) {
+            let resolved = tree.resolve(index, path);
+            let forbidden = |name: &Vec<String>| Some((forbidding_row(module, name)?, name.join("::")));
+            if let Some(((row, allowed), name)) = resolved.names.iter().rev().find_map(forbidden) {
+                let allowed = if allowed.is_empty() { "nothing".into() } else { allowed.join(", ") };
+                add(Rule::Imports, line, format!("names {name}; {row} may import {allowed}"));
+            }
+            if !test
+                && !module.test
+                && is_pure(&module.path)
+                && let Some(what) = impurity(tree, &resolved)
+            {
+                add(Rule::Purity, line, format!("{what}; this module is pure"));
+            }
+        }
+    }
+}
+
+/// The row that does not allow a module to name something of the crate.
+fn forbidding_row(
+    module: &Module,
+    name: &[String],
+) -> Option<&'static (&'static str, &'static [&'static str])> {
+    let is_above = |row: &str| {
+        let row: Vec<_> = row.split("::").collect();
+        name.len() < row.len() && name.iter().zip(&row).all(|(name, segment)| name == segment)
+    };
+    // A module above what is allowed is only a step on the way: what is named in it is checked by itself.
+    let allows = |row: &str| covers(row, name) || is_above(row);
+    let mut rows = IMPORTS.iter().filter(|(row, _)| covers(row, &module.path));
+    rows.find(|(row, allowed)| {
+        !name.is_empty() && !allows(row) && !allowed.iter().any(|allowed| allows(allowed))
+    })
+}
+
+fn is_pure(path: &[String]) -> bool {
+    PURE.iter().any(|pure| covers(pure, path))
+}
+
+fn impurity(tree: &Crate, resolved: &Resolved) -> Option<String> {
+    match &resolved.target {
+        Target::External(path) => {
+            let is_impure = IMPURE.iter().any(|impure| covers(impure, path));
+            is_impure.then(|| format!("names {}", path.join("::")))
+        }
+        Target::Item(module, name) => {
+            let path = [tree.modules[*module].path.as_slice(), std::slice::from_ref(name)].concat();
+            let is_plain = is_pure(&path) || PLAIN_DATA.iter().any(|plain| covers(plain, &path));
+            (!is_plain).then(|| format!("names {}, which is not pure", path.join("::")))
+        }
+        Target::Module(_) => None,
+    }
+}

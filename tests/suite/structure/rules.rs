@@ -1,0 +1,126 @@
+//! The rules as tables. A path in a table covers everything below it.
+
+/// Which modules a module may import, besides itself. Every top-level module needs a row; a module below one may have a
+/// row of its own, which holds in addition.
+pub(super) const IMPORTS: &[(&str, &[&str])] = &[
+    ("contract", &[]),
+    ("runtime", &[]),
+    ("cluster", &["runtime"]),
+    ("admission", &["contract", "runtime::vocabulary", "runtime::VERSION"]),
+    ("policy", &["admission", "contract"]),
+    ("limits", &["admission", "cluster", "runtime"]),
+    ("webhook", &["admission", "contract", "runtime"]),
+    ("sessions", &["contract", "runtime", "cluster"]),
+    ("registration", &["runtime", "cluster"]),
+    (
+        "server",
+        &[
+            "admission",
+            "cluster",
+            "contract",
+            "limits",
+            "policy",
+            "registration",
+            "runtime",
+            "sessions",
+            "webhook",
+        ],
+    ),
+    ("cli", &["admission", "contract", "policy", "runtime", "server", "webhook"]),
+    ("gpu", &["runtime"]),
+    ("sampling", &["gpu", "runtime"]),
+    ("sidecar", &["contract", "gpu", "runtime", "sampling"]),
+    ("bin", &["cli", "runtime", "server", "sidecar"]),
+    // Below a top-level module.
+    ("sessions::ledger", &["contract", "runtime::vocabulary"]),
+    ("sampling::counters", &["gpu", "runtime::vocabulary"]),
+    ("sidecar::attribution", &["contract", "gpu", "runtime::vocabulary"]),
+];
+
+/// Modules that do nothing but compute: time and input are arguments. Their unit tests are exempt.
+pub(super) const PURE: &[&str] = &[
+    "admission",
+    "policy",
+    "contract",
+    "sessions::ledger",
+    "sampling::counters",
+    "sidecar::attribution",
+    "sidecar::track",
+    "gpu::id",
+    "gpu::backoff",
+];
+
+/// What a pure module may import besides other pure modules: declarations and plain data.
+pub(super) const PLAIN_DATA: &[&str] = &["runtime::vocabulary", "runtime::catalogue", "runtime::VERSION"];
+
+/// Paths of other crates that a pure module does not name.
+pub(super) const IMPURE: &[&str] = &[
+    "axum",
+    "axum_server",
+    "hyper",
+    "hyper_util",
+    "kube",
+    "nvml_wrapper",
+    "nvml_wrapper_sys",
+    "rustls",
+    "std::env",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "std::time::Instant::now",
+    "std::time::SystemTime::now",
+    "tokio",
+    super::syntax::ELAPSED,
+];
+
+/// The only modules with unsafe code: calls of NVML that the wrapper lacks, and two functions of the C library.
+pub(super) const UNSAFE: &[&str] = &["gpu::raw", "runtime::libc"];
+
+/// The only module that names the NVML wrapper.
+pub(super) const NVML: &str = "gpu";
+
+/// Types with a hand-written `as_str`, and why the macro `vocabulary!` does not fit.
+pub(super) const HANDWRITTEN_VOCABULARIES: &[(&str, &str)] = &[];
+
+pub(super) const MAX_LINES: usize = 400;
+pub(super) const MAX_FILES: usize = 14;
+
+/// Which rule a file breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rule {
+    Imports,
+    Purity,
+    Cycle,
+    Unsafe,
+    Nvml,
+    FileSize,
+    FolderSize,
+    TypeName,
+    Vocabulary,
+}
+
+/// Files that break a rule today: the rule and the beginning of the path. An entry that nothing needs is printed.
+pub(super) const NOT_YET: &[(Rule, &str)] = &[
+    (Rule::Imports, "src/cli/"),
+    (Rule::Purity, "src/admission/"),
+    (Rule::Purity, "src/gpu/"),
+    (Rule::Purity, "src/sidecar/"),
+    (Rule::Cycle, "src/admission"),
+    (Rule::Cycle, "src/cli"),
+    (Rule::Cycle, "src/gpu"),
+    (Rule::Cycle, "src/sessions"),
+    (Rule::Cycle, "src/sidecar"),
+    (Rule::FileSize, "src/admission/settings.rs"),
+    (Rule::FileSize, "src/gpu/nvml.rs"),
+    (Rule::FileSize, "src/sidecar/catalogue.rs"),
+    (Rule::FileSize, "tests/fake_nvml/src/abi.rs"),
+    (Rule::FileSize, "tests/suite/admission.rs"),
+    (Rule::FileSize, "tests/suite/cli.rs"),
+    (Rule::FileSize, "tests/suite/manifests.rs"),
+    (Rule::FolderSize, "src/admission"),
+    (Rule::FolderSize, "tests/cluster"),
+    (Rule::FolderSize, "tests/kit/src/cluster"),
+    (Rule::TypeName, "src/"),
+    (Rule::Vocabulary, "src/"),
+];
