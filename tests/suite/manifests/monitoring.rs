@@ -1,0 +1,75 @@
+//! Monitors, the Service of the sessions, and alerts.
+
+use serde_json::json;
+use vdi_metrics::contract::{self, key};
+
+use super::reading::{alerts, common_labels, list, object, read, text, yaml};
+
+#[test]
+fn monitors_select_their_services() {
+    let common = common_labels();
+    for (monitor, service) in
+        [("vdi-metrics-server", "vdi-metrics-webhook"), ("vdi-metrics-sessions", "vdi-metrics-sessions")]
+    {
+        let (monitor, service) = (object("ServiceMonitor", monitor), object("Service", service));
+        let mut labels = common.clone();
+        labels.as_object_mut().unwrap().extend(service["metadata"]["labels"].as_object().unwrap().clone());
+        for (label, value) in monitor["spec"]["selector"]["matchLabels"].as_object().unwrap() {
+            assert_eq!(&labels[label], value);
+        }
+        let endpoint = &monitor["spec"]["endpoints"][0];
+        assert!(list(&service["spec"]["ports"]).iter().any(|port| port["name"] == endpoint["port"]));
+        assert_eq!(endpoint["path"], contract::METRICS_PATH);
+        assert_eq!(monitor["spec"]["serviceDiscoveryRole"], "EndpointSlice");
+    }
+    let release = &yaml("manifests/monitoring/kustomization.yaml")[0]["labels"][0]["pairs"];
+    assert_eq!(release, &json!({"release": "prometheus"}));
+}
+
+#[test]
+fn the_sessions_service_selects_injected_pods() {
+    let spec = &object("Service", "vdi-metrics-sessions")["spec"];
+    assert_eq!(spec["selector"], json!({(key::INJECTED): "true"}));
+    assert_eq!((&spec["clusterIP"], &spec["publishNotReadyAddresses"]), (&json!("None"), &json!(true)));
+    assert_eq!(
+        spec["ports"],
+        json!([{"name": "metrics", "port": contract::PORT, "targetPort": contract::CONTAINER}])
+    );
+    let demo = object("Namespace", "vdi-metrics-demo");
+    assert_eq!(demo["metadata"]["labels"][key::INJECT], key::ENABLED);
+    assert_eq!(yaml("manifests/demo/kustomization.yaml")[0]["namespace"], demo["metadata"]["name"]);
+}
+
+#[test]
+fn each_alert_has_a_description_a_runbook_and_a_test() {
+    let tests = read("tests/rules/VDISessionFailures.yaml");
+    for rule in alerts() {
+        let name = text(&rule["alert"]);
+        assert!(name.starts_with("VDI"), "{name}");
+        assert!(["critical", "warning", "info"].contains(&text(&rule["labels"]["severity"])), "{name}");
+        assert!(rule["for"].is_string(), "{name}: has no `for`");
+        assert!(
+            [">", "<", "=="].iter().any(|comparison| text(&rule["expr"]).contains(comparison)),
+            "{name}: the expression has no comparison"
+        );
+        let annotations = &rule["annotations"];
+        let summary = text(&annotations["summary"]);
+        assert!(
+            summary.ends_with('.') && !summary.contains("{{"),
+            "{name}: the summary is one static sentence"
+        );
+        assert!(
+            text(&annotations["description"]).contains("{{"),
+            "{name}: the description has no label or value"
+        );
+        assert_eq!(annotations["runbook"], format!("docs/runbooks/{name}.md"));
+        let runbook = read(&format!("docs/runbooks/{name}.md"));
+        let headings: Vec<_> = runbook.lines().filter(|line| line.starts_with('#')).collect();
+        assert_eq!(
+            headings,
+            [&format!("# {name}"), "## Meaning", "## Impact", "## Diagnosis", "## Mitigation"]
+        );
+        assert!(tests.contains(&format!("alertname: {name}")), "{name} has no test");
+    }
+    assert!(alerts().iter().any(|rule| rule["alert"] == "VDISessionFailures"));
+}

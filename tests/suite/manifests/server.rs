@@ -1,0 +1,79 @@
+//! The Deployment, Service and rights of the server, against the program.
+
+use clap::Parser;
+use serde_json::{Value, json};
+use vdi_metrics::{cli::Cli, runtime::VERSION, server::DRAIN_TIMEOUT};
+
+use super::reading::{default_of, list, object, read, text};
+
+#[test]
+fn the_server_accepts_its_arguments() {
+    let deployment = object("Deployment", "vdi-metrics-webhook");
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let arguments: Vec<&str> = list(&container["args"]).iter().map(text).collect();
+    Cli::try_parse_from([&["vdi-metrics"], arguments.as_slice()].concat()).unwrap();
+    let mounts = [("tls", "/tls/"), ("config", "/config/")];
+    for (mount, (name, folder)) in list(&container["volumeMounts"]).iter().zip(mounts) {
+        assert_eq!(
+            (&mount["name"], format!("{}/", text(&mount["mountPath"]))),
+            (&json!(name), folder.to_owned())
+        );
+        assert!(arguments.iter().any(|argument| argument.starts_with(folder)), "{folder}");
+    }
+    assert_eq!(container["image"], format!("vdi-metrics/server:{VERSION}"));
+}
+
+#[test]
+fn ports_and_probes_match_the_defaults_of_the_server() {
+    let deployment = object("Deployment", "vdi-metrics-webhook");
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    for (name, flag) in [("webhook", "listen"), ("metrics", "metrics_listen"), ("health", "health_listen")] {
+        let address = default_of(flag);
+        let port = list(&container["ports"]).iter().find(|port| port["name"] == name).unwrap();
+        assert_eq!(address, format!("[::]:{}", port["containerPort"]), "{name}");
+    }
+    for (probe, path) in [("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")] {
+        assert_eq!(
+            (&container[probe]["httpGet"]["path"], &container[probe]["httpGet"]["port"]),
+            (&json!(path), &json!("health"))
+        );
+        assert!(read("src/runtime/admin.rs").contains(&format!("{path:?}")));
+    }
+    let service = object("Service", "vdi-metrics-webhook");
+    let ports: Vec<_> = list(&service["spec"]["ports"])
+        .iter()
+        .map(|port| (&port["name"], &port["targetPort"], &port["port"]))
+        .collect();
+    assert_eq!(
+        ports,
+        [
+            (&json!("webhook"), &json!("webhook"), &json!(443)),
+            (&json!("metrics"), &json!("metrics"), &json!(8443))
+        ]
+    );
+    let pod = &deployment["spec"]["template"]["metadata"]["labels"];
+    for selector in [&service["spec"]["selector"], &deployment["spec"]["selector"]["matchLabels"]] {
+        assert_eq!(selector, pod);
+        assert_eq!(selector.as_object().unwrap().len(), 3, "name, instance and component");
+    }
+}
+
+#[test]
+fn the_grace_period_covers_lame_duck_and_drain() {
+    let grace = object("Deployment", "vdi-metrics-webhook")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].as_u64();
+    let lame_duck = default_of("lame_duck").parse::<u64>().unwrap();
+    assert!(grace.unwrap() > lame_duck + DRAIN_TIMEOUT.as_secs());
+}
+
+#[test]
+fn the_server_runs_restricted_and_only_lists_and_watches() {
+    let pod = &object("Deployment", "vdi-metrics-webhook")["spec"]["template"]["spec"];
+    let user = json!({"runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}});
+    let container = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true});
+    assert_eq!((&pod["securityContext"], &pod["containers"][0]["securityContext"]), (&user, &container));
+    assert_eq!(pod["priorityClassName"], Value::Null, "a server with a high priority preempts desktops");
+    assert_eq!(
+        object("ClusterRole", "vdi-metrics")["rules"],
+        json!([{"apiGroups": [""], "resources": ["pods", "limitranges", "resourcequotas"], "verbs": ["list", "watch"]}])
+    );
+}
