@@ -20,6 +20,7 @@ fn monitors_select_their_services() {
         let endpoint = &monitor["spec"]["endpoints"][0];
         assert!(list(&service["spec"]["ports"]).iter().any(|port| port["name"] == endpoint["port"]));
         assert_eq!(endpoint["path"], contract::METRICS_PATH);
+        assert_eq!(endpoint["interval"], "30s", "{}", monitor["metadata"]["name"]);
         assert_eq!(monitor["spec"]["serviceDiscoveryRole"], "EndpointSlice");
     }
     let release = &yaml("manifests/monitoring/kustomization.yaml")[0]["labels"][0]["pairs"];

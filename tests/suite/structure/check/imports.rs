@@ -11,8 +11,12 @@ use crate::structure::{
 
 pub(super) fn check(tree: &Crate, found: &mut BTreeSet<Violation>) {
     for (index, module) in tree.modules.iter().enumerate() {
-        let mut add = |rule, line, what| {
-            found.insert(Violation { rule, file: module.file.clone(), line, what });
+        let mut seen = BTreeSet::new();
+        // A file that names something forbidden often names it several times: the first line is enough.
+        let mut add = |rule, line, what: String| {
+            if seen.insert((rule, what.clone())) {
+                found.insert(Violation { rule, file: module.file.clone(), line, what });
+            }
         };
         if let Some(top) = module.path.first()
             && !IMPORTS.iter().any(|(row, _)| row == top)
