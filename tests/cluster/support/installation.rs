@@ -1,5 +1,5 @@
-//! The installed product: images from the shipped file lists, unmodified manifests, and a certificate from the shipped
-//! script. It is installed once per run and all tests share it. A test that stops the server runs alone.
+//! The installed product: images from the shipped file lists, the manifests without a change but for the scrape interval,
+//! and a certificate from the shipped script. It is installed once per run and all tests share it. A test that stops the server runs alone.
 
 use std::{env, path::Path, process::Command, sync::LazyLock};
 
@@ -128,11 +128,24 @@ async fn install(cluster: &TestCluster) -> Result<()> {
     cluster.load_image(&Image { name: SIDECAR_WITHOUT_GPU.into(), ..sidecar.clone() })?;
     cluster.load_image(&product_images::with_gpus(sidecar, &one_gpu(), folder)?)?;
     cluster.kubectl.run(&["apply", "--kustomize", &root().join("manifests").display().to_string()])?;
+    for monitor in ["vdi-metrics-server", "vdi-metrics-sessions"] {
+        scrape_every_second(cluster, monitor)?;
+    }
     let script = root().join("certs/self-signed.sh");
     let output = Command::new(&script).env("KUBECTL", cluster.kubectl.command_line()).output();
     let output = output.with_context(|| format!("running {}", script.display()))?;
     ensure!(output.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
     wait_until_serving(cluster).await
+}
+
+/// Changes the interval of a monitor, as an operator of the product may do: with the shipped 30 s the tests would wait for
+/// minutes.
+fn scrape_every_second(cluster: &TestCluster, monitor: &str) -> Result<()> {
+    let patch = r#"[{"op": "replace", "path": "/spec/endpoints/0/interval", "value": "1s"}]"#;
+    let arguments =
+        ["patch", "servicemonitor", monitor, "--namespace", NAMESPACE, "--type", "json", "--patch", patch];
+    cluster.kubectl.run(&arguments)?;
+    Ok(())
 }
 
 fn one_gpu() -> Scenario {
