@@ -15,7 +15,7 @@ export VDI_METRICS_REVISION ?= $(shell git describe --always --dirty 2>/dev/null
 FUZZ_INPUTS ?= 10000000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test suite fuzz cluster gpu traces testbed images format lint doc deny sizes bench certificate
+.PHONY: help demo test suite structure fuzz cluster gpu traces testbed images format lint doc deny sizes bench certificate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test: suite cluster ## Run every test that needs no GPU
 
 suite: ## Run the hermetic tests; need only Rust
 	cargo test --workspace --lib --bins --test suite
+
+structure: ## Print lines per folder, imports between modules and the length of functions
+	cargo test --quiet --test suite structure::listing -- --ignored --nocapture
 
 fuzz: ## Test admission with ten million mutated reviews, guided by coverage (FUZZ_INPUTS=10000000)
 	RUSTC_WRAPPER=$(CURDIR)/tests/fuzz/instrument cargo run --profile fuzz --package fuzz -- $(FUZZ_INPUTS)
