@@ -1,18 +1,18 @@
-# Both images: `docker buildx build --target server .` and `--target sidecar`, with `--platform linux/amd64,linux/arm64` for
-# both platforms. Compiled on the builder's own platform whatever the image is for. What is in an image is listed in images/.
+# Builds both images: `docker buildx build --target server .` and `--target sidecar`, with `--platform linux/amd64,linux/arm64` for
+# both platforms. The compiler always runs on the builder's own platform. The folder images/ lists the files of each image.
 #
-# Both are glibc on nothing: a program, its libraries, no shell. The sidecar must be, because it opens the driver's glibc
-# library; the server could be static, but for that its TLS library wants a musl compiler for each platform, and what runs
-# in the tests would no longer be what is shipped. Neither needs CA certificates: the sidecar calls nobody, and the server
-# only the API server, whose CA is mounted with its token.
+# Each image has a program and its glibc libraries, and no shell. The sidecar needs glibc, because it opens the driver's library,
+# which uses glibc. The server could be static, but then its TLS library would need a musl compiler for each platform, and the
+# tests would not run the program that is shipped. No image needs CA certificates: the sidecar opens no connections, and the
+# server connects only to the API server, whose CA is mounted with its token.
 ARG RUST=1.95.0-slim-bookworm
 
-# The platform of the image: its libraries are read, nothing of it is run.
+# The platform of the image. Its libraries are copied; none of its programs is run.
 FROM rust:${RUST} AS platform
 
 FROM --platform=$BUILDPLATFORM rust:${RUST} AS toolchain
 ARG TARGETARCH
-# By the environment, because rust-toolchain.toml asks for components that an image does not need.
+# Overrides rust-toolchain.toml, which requests components that an image does not need.
 ENV RUSTUP_TOOLCHAIN=$RUST_VERSION \
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
@@ -32,7 +32,7 @@ RUN set -eu; \
 WORKDIR /source
 COPY . .
 
-# Each program with its own feature alone: with both, the sidecar is half as large again.
+# Builds each program with its own feature only: with both features the sidecar is 50 % larger.
 FROM toolchain AS server-files
 ARG VDI_METRICS_REVISION=unknown
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
@@ -50,7 +50,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM scratch AS server
 ARG VDI_METRICS_REVISION=unknown
 LABEL org.opencontainers.image.title="vdi-metrics server" \
-      org.opencontainers.image.description="Gives desktop pods their metrics sidecar and counts sessions" \
+      org.opencontainers.image.description="Adds the metrics sidecar to desktop pods and counts sessions" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.revision="${VDI_METRICS_REVISION}"
@@ -61,7 +61,7 @@ ENTRYPOINT ["/vdi-metrics"]
 FROM scratch AS sidecar
 ARG VDI_METRICS_REVISION=unknown
 LABEL org.opencontainers.image.title="vdi-metrics sidecar" \
-      org.opencontainers.image.description="Says which GPU a desktop session holds and how much of it it uses" \
+      org.opencontainers.image.description="Exposes which GPU a desktop session has and how much of it the session uses" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.revision="${VDI_METRICS_REVISION}"

@@ -1,4 +1,4 @@
-//! `docs/metrics.md` is written from the catalogues: `BLESS=1` writes it, otherwise it is compared.
+//! `docs/metrics.md` lists the metrics of all catalogues. With `BLESS=1` the test writes the page, otherwise it compares it.
 
 use std::{fmt::Write, fs, path::Path};
 
@@ -7,11 +7,11 @@ use vdi_metrics::{
     admission::metrics::Metrics, runtime::admin, sessions::metrics::ROWS, sidecar::catalogue::CATALOGUE,
 };
 
-/// Name, kind, labels, help.
-type Row = (String, MetricType, Vec<String>, String);
+/// Name, kind, labels and help of a metric.
+type MetricRow = (String, MetricType, Vec<String>, String);
 
 #[test]
-fn the_metric_reference_is_the_catalogues() {
+fn metrics_page_lists_every_metric_of_the_catalogues() {
     let owned = |labels: &[&str]| labels.iter().map(ToString::to_string).collect::<Vec<_>>();
     let sidecar = CATALOGUE.iter().map(|row| (row.name.into(), row.kind, owned(row.labels), row.help.into()));
     let sessions = ROWS.iter().map(|row| (row.name.into(), row.kind, owned(row.labels), row.help.into()));
@@ -22,12 +22,12 @@ fn the_metric_reference_is_the_catalogues() {
         (family.name().to_owned(), family.get_field_type(), labels, family.help().to_owned())
     });
     let mut page = String::from(
-        "# Metrics\n\nWritten from the catalogues by `BLESS=1 make suite`; do not edit. Prometheus adds `namespace`, `pod` and\n\
-         `container` to what it scrapes, and its own `job`, `instance`, `service` and `endpoint`. What is not known has no series, and a label without value is left out.\n",
+        "# Metrics\n\nDo not edit this page: `BLESS=1 make suite` writes it from the catalogues in the code. Prometheus adds the labels `namespace`,\n\
+         `pod`, `container`, `job`, `instance`, `service` and `endpoint`. A metric without a known value has no series, and a label without a value is left out.\n",
     );
-    table(&mut page, "Of the sidecar, one set per session", sidecar);
-    table(&mut page, "Of the server, on sessions", sessions);
-    table(&mut page, "Of the server, on itself", own);
+    table(&mut page, "Metrics of the sidecar, one set per session", sidecar);
+    table(&mut page, "Metrics of the server about sessions", sessions);
+    table(&mut page, "Metrics of the server about itself", own);
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
     if std::env::var_os("BLESS").is_some() {
@@ -36,13 +36,13 @@ fn the_metric_reference_is_the_catalogues() {
     assert_eq!(
         fs::read_to_string(&path).unwrap_or_default(),
         page,
-        "BLESS=1 make suite writes {}",
+        "run `BLESS=1 make suite` to write {}",
         path.display()
     );
 }
 
-fn table(page: &mut String, title: &str, rows: impl Iterator<Item = Row>) {
-    write!(page, "\n## {title}\n\n| metric | type | labels | what it says |\n|---|---|---|---|\n").unwrap();
+fn table(page: &mut String, title: &str, rows: impl Iterator<Item = MetricRow>) {
+    write!(page, "\n## {title}\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n").unwrap();
     for (name, kind, labels, help) in rows {
         let kind = format!("{kind:?}").to_lowercase();
         let labels = labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
