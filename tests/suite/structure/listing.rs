@@ -2,7 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{check::graph, names::Crate, names::module_of, sources, syntax::SourceFile};
+use super::{
+    check::{check, graph},
+    names::Crate,
+    names::module_of,
+    sources,
+    syntax::SourceFile,
+};
 
 #[test]
 #[ignore = "prints, and checks nothing"]
@@ -17,6 +23,8 @@ fn listing() {
     for (module, imports) in modules(&tree) {
         println!("  {module:<14} {}", imports.into_iter().collect::<Vec<_>>().join(" "));
     }
+    println!("exempt in NOT_YET:");
+    check(&files, &[]).iter().for_each(|violation| println!("  {violation}"));
     let mut lengths: Vec<_> =
         tree.facts.values().flat_map(|facts| facts.function_lengths.iter().copied()).collect();
     lengths.sort_unstable();

@@ -1,12 +1,15 @@
 //! The rules as tables. A path in a table covers everything below it.
 
+/// A module, and what it may import.
+pub(super) type ImportRow = (&'static str, &'static [&'static str]);
+
 /// Which modules a module may import, besides itself. Every top-level module needs a row; a module below one may have a
 /// row of its own, which holds in addition.
-pub(super) const IMPORTS: &[(&str, &[&str])] = &[
+pub(super) const IMPORTS: &[ImportRow] = &[
     ("contract", &[]),
     ("runtime", &[]),
     ("cluster", &["runtime"]),
-    ("admission", &["contract", "runtime::vocabulary", "runtime::VERSION"]),
+    ("admission", &["contract", "runtime::vocabulary", "runtime::VERSION", "runtime::build::VERSION"]),
     ("policy", &["admission", "contract"]),
     ("limits", &["admission", "cluster", "runtime"]),
     ("webhook", &["admission", "contract", "runtime"]),
@@ -26,7 +29,8 @@ pub(super) const IMPORTS: &[(&str, &[&str])] = &[
             "webhook",
         ],
     ),
-    ("cli", &["admission", "contract", "policy", "runtime", "server", "webhook"]),
+    // A dry run reads LimitRanges and ResourceQuotas from files as the server reads them from the cluster.
+    ("cli", &["admission", "contract", "limits::of", "policy", "runtime", "server", "webhook"]),
     ("gpu", &["runtime"]),
     ("sampling", &["gpu", "runtime"]),
     ("sidecar", &["contract", "gpu", "runtime", "sampling"]),
@@ -35,6 +39,12 @@ pub(super) const IMPORTS: &[(&str, &[&str])] = &[
     ("sessions::ledger", &["contract", "runtime::vocabulary"]),
     ("sampling::counters", &["gpu", "runtime::vocabulary", "sampling::processes", "sampling::scope"]),
     ("sidecar::attribution", &["contract", "gpu", "runtime::vocabulary", "sampling::scope"]),
+];
+
+/// What unit tests may import besides: the module of the tests, and what they compare it with.
+pub(super) const TEST_IMPORTS: &[(&str, &str)] = &[
+    // Admission and the server must read the same identity from a pod.
+    ("sessions::pod::identity", "admission"),
 ];
 
 /// Modules that do nothing but compute: time and input are arguments. Their unit tests are exempt.
@@ -54,7 +64,7 @@ pub(super) const PURE: &[&str] = &[
 
 /// What a pure module may import besides other pure modules: declarations and plain data.
 pub(super) const PLAIN_DATA: &[&str] =
-    &["gpu::fault", "gpu::values", "runtime::catalogue", "runtime::VERSION", "runtime::vocabulary"];
+    &["gpu::fault", "gpu::values", "runtime::catalogue", "runtime::build", "runtime::vocabulary"];
 
 /// Paths of other crates that a pure module does not name.
 pub(super) const IMPURE: &[&str] = &[
@@ -105,12 +115,14 @@ pub(super) enum Rule {
 
 /// Files that break a rule today: the rule and the beginning of the path. An entry that nothing needs is printed.
 pub(super) const NOT_YET: &[(Rule, &str)] = &[
-    (Rule::Imports, "src/"),
-    (Rule::Purity, "src/"),
-    (Rule::Cycle, "src/"),
-    (Rule::FileSize, "src/"),
-    (Rule::FileSize, "tests/"),
-    (Rule::FolderSize, "src/"),
+    (Rule::Purity, "src/admission"),
+    (Rule::Cycle, "src/admission"),
+    (Rule::Cycle, "src/sampling/counters"),
+    (Rule::FileSize, "src/admission/settings.rs"),
+    (Rule::FileSize, "src/sidecar/poller.rs"),
+    (Rule::FileSize, "tests/suite/admission.rs"),
+    (Rule::FolderSize, "src/admission"),
     (Rule::TypeName, "src/"),
-    (Rule::Vocabulary, "src/"),
+    (Rule::Vocabulary, "src/admission"),
+    (Rule::Vocabulary, "src/sampling/counters.rs"),
 ];

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Violation, covers};
 use crate::structure::{
     names::{Crate, Resolved, Target},
-    rules::{IMPORTS, IMPURE, PLAIN_DATA, PURE, Rule},
+    rules::{IMPORTS, IMPURE, ImportRow, PLAIN_DATA, PURE, Rule, TEST_IMPORTS},
     syntax::Module,
 };
 
@@ -27,7 +27,9 @@ pub(super) fn check(tree: &Crate, found: &mut BTreeSet<Violation>) {
         let references = module.references.iter().map(|named| (&named.path, named.line, named.test));
         for (path, line, test) in imports.chain(references) {
             let resolved = tree.resolve(index, path);
-            let forbidden = |name: &Vec<String>| Some((forbidding_row(module, name)?, name.join("::")));
+            let forbidden = |name: &Vec<String>| {
+                Some((forbidding_row(module, test || module.test, name)?, name.join("::")))
+            };
             if let Some(((row, allowed), name)) = resolved.names.iter().rev().find_map(forbidden) {
                 let allowed = if allowed.is_empty() { "nothing".into() } else { allowed.join(", ") };
                 add(Rule::Imports, line, format!("names {name}; {row} may import {allowed}"));
@@ -44,16 +46,17 @@ pub(super) fn check(tree: &Crate, found: &mut BTreeSet<Violation>) {
 }
 
 /// The row that does not allow a module to name something of the crate.
-fn forbidding_row(
-    module: &Module,
-    name: &[String],
-) -> Option<&'static (&'static str, &'static [&'static str])> {
+fn forbidding_row(module: &Module, test: bool, name: &[String]) -> Option<&'static ImportRow> {
     let is_above = |row: &str| {
         let row: Vec<_> = row.split("::").collect();
         name.len() < row.len() && name.iter().zip(&row).all(|(name, segment)| name == segment)
     };
     // A module above what is allowed is only a step on the way: what is named in it is checked by itself.
     let allows = |row: &str| covers(row, name) || is_above(row);
+    let for_test = |(tests, allowed): &(&str, &str)| covers(tests, &module.path) && allows(allowed);
+    if test && TEST_IMPORTS.iter().any(for_test) {
+        return None;
+    }
     let mut rows = IMPORTS.iter().filter(|(row, _)| covers(row, &module.path));
     rows.find(|(row, allowed)| {
         !name.is_empty() && !allows(row) && !allowed.iter().any(|allowed| allows(allowed))
