@@ -27,7 +27,7 @@ demo: ## Show the main job on this machine; needs no cluster and no GPU
 
 test: suite cluster ## Run every test that needs no GPU
 
-suite: ## Run the hermetic tests; need only Rust
+suite: ## Run the hermetic tests; needs only Rust
 	cargo test --workspace --lib --bins --test suite
 
 structure: ## Print lines per folder, imports between modules and the length of functions
