@@ -14,7 +14,7 @@ pub(super) fn selectors(query: &str) -> Vec<(String, Vec<String>)> {
     // Without the quoted strings: their content is not PromQL.
     let query: String = query.split('"').step_by(2).collect();
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    let (mut rest, mut found) = (query.as_str(), vec![]);
+    let (mut rest, mut selectors) = (query.as_str(), vec![]);
     while let Some(start) = rest.find(|c: char| is_word(c) || c == '[') {
         rest = &rest[start..];
         if rest.starts_with('[') {
@@ -29,13 +29,13 @@ pub(super) fn selectors(query: &str) -> Vec<(String, Vec<String>)> {
             let (labels, after) = braces.split_once('}').unwrap();
             let label =
                 |matcher: &str| matcher.trim().split(|c| !is_word(c)).next().unwrap_or_default().to_owned();
-            found.push((word.to_owned(), labels.split(',').map(label).collect()));
+            selectors.push((word.to_owned(), labels.split(',').map(label).collect()));
             rest = after;
         } else if word.contains('_') && !rest.starts_with('(') {
-            found.push((word.to_owned(), vec![]));
+            selectors.push((word.to_owned(), vec![]));
         }
     }
-    found
+    selectors
 }
 
 /// The labels by which a PromQL expression groups and joins.

@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use vdi_metrics::{runtime::catalogue::Row, sidecar::catalogue::CATALOGUE};
+use vdi_metrics::{
+    runtime::catalogue::{MetricType, Row},
+    sessions::metrics::ROWS,
+    sidecar::catalogue::CATALOGUE,
+};
 
 use super::promql::{grouped, selectors};
 use super::reading::{alerts, dashboards, list, read, text};
@@ -67,25 +71,13 @@ fn metrics() -> BTreeMap<String, BTreeSet<String>> {
     for Row { name, labels, .. } in CATALOGUE {
         add(name, [*labels, &["cluster", "namespace", "pod"]].concat());
     }
-    let families = read("src/sessions/metrics.rs");
-    let mut found = 0;
-    for family in families.split("    Family {\n").skip(1) {
-        let field = |name: &str| {
-            family.split(&format!("        {name}: ")).nth(1).unwrap().split(",\n").next().unwrap()
+    for Row { name, labels, kind, .. } in ROWS {
+        let labels = [*labels, &["cluster"]].concat();
+        match kind {
+            MetricType::HISTOGRAM => add(&format!("{name}_bucket"), [labels, vec!["le"]].concat()),
+            _ => add(name, labels),
         };
-        let labels = field("labels").split('"').skip(1).step_by(2).chain(["cluster"]).collect::<Vec<_>>();
-        let name = field("name").trim_matches('"');
-        found += 1;
-        match field("kind") {
-            "MetricType::HISTOGRAM" => {
-                add(&format!("{name}_bucket"), [labels, vec!["le"]].concat());
-            }
-            _ => {
-                add(name, labels);
-            }
-        }
     }
-    assert_eq!(found, 3, "the server's families are written otherwise: read them otherwise");
     add("DCGM_FI_DEV_GPU_UTIL", vec!["cluster", "UUID"]);
     metrics
 }

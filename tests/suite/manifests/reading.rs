@@ -70,9 +70,9 @@ pub(super) fn objects() -> Vec<Value> {
 }
 
 pub(super) fn object(kind: &str, name: &str) -> Value {
-    let found =
+    let object =
         objects().into_iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
-    found.unwrap_or_else(|| panic!("no {kind} {name} in manifests"))
+    object.unwrap_or_else(|| panic!("no {kind} {name} in manifests"))
 }
 
 pub(super) fn common_labels() -> Value {

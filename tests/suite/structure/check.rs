@@ -34,12 +34,12 @@ impl fmt::Display for Violation {
 /// Everything in these files that breaks a rule, in order. Files outside of `src` are checked for their size alone.
 pub(super) fn check(files: &[SourceFile], ignored: &[(Rule, &str)]) -> BTreeSet<Violation> {
     let tree = Crate::read(files);
-    let mut found = BTreeSet::new();
-    imports::check(&tree, &mut found);
-    cycles::check(&tree, ignored, &mut found);
-    facts(&tree, &mut found);
-    sizes(files, &mut found);
-    found
+    let mut violations = BTreeSet::new();
+    imports::check(&tree, &mut violations);
+    cycles::check(&tree, ignored, &mut violations);
+    facts(&tree, &mut violations);
+    sizes(files, &mut violations);
+    violations
 }
 
 /// Whether a rule's path covers a module or an item: is equal to it or above it.
@@ -49,7 +49,7 @@ fn covers(rule: &str, path: &[String]) -> bool {
 }
 
 /// What a file shows without its imports: unsafe code, NVML, types, vocabularies.
-fn facts(tree: &Crate, found: &mut BTreeSet<Violation>) {
+fn facts(tree: &Crate, violations: &mut BTreeSet<Violation>) {
     let mut types: BTreeMap<&str, &str> = BTreeMap::new();
     for (file, facts) in &tree.facts {
         let module = module_of(file);
@@ -58,7 +58,7 @@ fn facts(tree: &Crate, found: &mut BTreeSet<Violation>) {
             .iter()
             .any(|module| module.file == *file && module.path == module_of(file) && module.test);
         let mut add = |rule, line, what: String| {
-            found.insert(Violation { rule, file: file.clone(), line, what });
+            violations.insert(Violation { rule, file: file.clone(), line, what });
         };
         if !rules::UNSAFE.iter().any(|allowed| covers(allowed, &module)) {
             for line in &facts.unsafe_lines {
@@ -94,18 +94,18 @@ fn facts(tree: &Crate, found: &mut BTreeSet<Violation>) {
     }
 }
 
-fn sizes(files: &[SourceFile], found: &mut BTreeSet<Violation>) {
+fn sizes(files: &[SourceFile], violations: &mut BTreeSet<Violation>) {
     let mut folders: BTreeMap<&str, usize> = BTreeMap::new();
     for file in files {
         let lines = file.text.lines().count();
         if lines > rules::MAX_LINES {
             let what = format!("{lines} lines, at most {}: split the file", rules::MAX_LINES);
-            found.insert(Violation { rule: Rule::FileSize, file: file.path.clone(), line: lines, what });
+            violations.insert(Violation { rule: Rule::FileSize, file: file.path.clone(), line: lines, what });
         }
         *folders.entry(file.path.rsplit_once('/').map_or("", |(folder, _)| folder)).or_default() += 1;
     }
     for (folder, files) in folders.into_iter().filter(|(_, files)| *files > rules::MAX_FILES) {
         let what = format!("{files} files, at most {}: make a subfolder", rules::MAX_FILES);
-        found.insert(Violation { rule: Rule::FolderSize, file: folder.into(), line: 0, what });
+        violations.insert(Violation { rule: Rule::FolderSize, file: folder.into(), line: 0, what });
     }
 }

@@ -106,17 +106,17 @@ impl Crate {
                 "self" => {}
                 _ => {
                     let is_last = position + 1 == path.len();
-                    let Some(found) = self.lookup(at, name, is_last, depth) else {
+                    let Some(meaning) = self.lookup(at, name, is_last, depth) else {
                         // Such a name is defined by a macro, if it is the module of another file that must know it.
                         let full = self.full(at, name);
                         let target = Target::Item(at, name.clone());
                         return (at != from)
                             .then(|| Resolved { target, names: [names, vec![full]].concat() });
                     };
-                    names.extend(found.names);
-                    match found.target {
+                    names.extend(meaning.names);
+                    match meaning.target {
                         Target::Module(module) => at = module,
-                        Target::Item(..) => return Some(Resolved { target: found.target, names }),
+                        Target::Item(..) => return Some(Resolved { target: meaning.target, names }),
                         Target::External(start) => {
                             let path =
                                 start.into_iter().chain(segments.map(|(_, name)| name.clone())).collect();

@@ -1,4 +1,4 @@
-//! The checker itself: each kind of violation is planted into a small crate and must be found.
+//! The checker itself: each kind of violation is added to a small crate, and the checker must report it.
 
 use super::{
     check::check,
@@ -154,12 +154,15 @@ fn each_planted_violation_is_reported_with_its_file() {
             Some(file) => file.text = format!("{}\n{text}", file.text),
             None => files.push(SourceFile { path: (*path).into(), text: (*text).into() }),
         }
-        let found = check(&files, &[]);
-        let reported = found.iter().any(|violation| {
+        let violations = check(&files, &[]);
+        let reported = violations.iter().any(|violation| {
             let in_file = violation.file == *path || violation.what.contains(path);
             violation.rule == *rule && in_file && violation.what.contains(named)
         });
-        assert!(reported, "{path}: {text}\nwas not reported as {rule:?} that names {named}, but: {found:#?}");
+        assert!(
+            reported,
+            "{path}: {text}\nwas not reported as {rule:?} that names {named}, but: {violations:#?}"
+        );
     }
 }
 

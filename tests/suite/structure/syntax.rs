@@ -79,7 +79,7 @@ pub(super) fn read(file: &SourceFile, module: Vec<String>) -> (Vec<Module>, File
     let mut reader = Reader { modules: vec![top], ..Reader::default() };
     reader.visit_file(&syntax);
     let tokens = file.text.parse::<TokenStream>().unwrap();
-    words(tokens, &mut |word| {
+    identifiers(tokens, &mut |word| {
         let lines = match word.to_string().as_str() {
             "unsafe" | "unsafe_code" => &mut reader.facts.unsafe_lines,
             "nvml_wrapper" | "nvml_wrapper_sys" => &mut reader.facts.nvml_lines,
@@ -90,11 +90,11 @@ pub(super) fn read(file: &SourceFile, module: Vec<String>) -> (Vec<Module>, File
     (reader.modules, reader.facts)
 }
 
-fn words(tokens: TokenStream, seen: &mut impl FnMut(&Ident)) {
+fn identifiers(tokens: TokenStream, seen: &mut impl FnMut(&Ident)) {
     for token in tokens {
         match token {
             TokenTree::Ident(word) => seen(&word),
-            TokenTree::Group(group) => words(group.stream(), seen),
+            TokenTree::Group(group) => identifiers(group.stream(), seen),
             TokenTree::Punct(_) | TokenTree::Literal(_) => {}
         }
     }
@@ -192,7 +192,7 @@ impl Reader {
         }
     }
 
-    /// Names that a macro call in place of an item defines: `vocabulary! { enum Name { ... } }`.
+    /// Names that a macro call at the level of items defines: `vocabulary! { enum Name { ... } }`.
     fn defined_by_macro(&mut self, tokens: TokenStream) {
         let mut keyword = String::new();
         for token in tokens {

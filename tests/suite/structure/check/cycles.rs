@@ -12,7 +12,7 @@ use crate::structure::{
 /// Per file: the files that it imports, each with one name and its line.
 pub(in crate::structure) type Graph<'a> = BTreeMap<&'a str, BTreeMap<&'a str, (String, usize)>>;
 
-pub(super) fn check(tree: &Crate, ignored: &[(Rule, &str)], found: &mut BTreeSet<Violation>) {
+pub(super) fn check(tree: &Crate, ignored: &[(Rule, &str)], violations: &mut BTreeSet<Violation>) {
     let mut graph = graph(tree);
     let is_ignored =
         |file: &str| ignored.iter().any(|(rule, prefix)| *rule == Rule::Cycle && file.starts_with(prefix));
@@ -22,7 +22,7 @@ pub(super) fn check(tree: &Crate, ignored: &[(Rule, &str)], found: &mut BTreeSet
         let steps: Vec<_> = steps.map(|(from, to)| format!("{from} -[{}]-> ", graph[from][to].0)).collect();
         let what = format!("import cycle {}{}", steps.concat(), cycle[0]);
         let line = graph[cycle[0]][cycle[1 % cycle.len()]].1;
-        found.insert(Violation { rule: Rule::Cycle, file: cycle[0].to_owned(), line, what });
+        violations.insert(Violation { rule: Rule::Cycle, file: cycle[0].to_owned(), line, what });
         // One report for each group of files that import each other in a circle, not one for each way around.
         for file in cycle {
             graph.remove(file);

@@ -9,13 +9,13 @@ use crate::structure::{
     syntax::Module,
 };
 
-pub(super) fn check(tree: &Crate, found: &mut BTreeSet<Violation>) {
+pub(super) fn check(tree: &Crate, violations: &mut BTreeSet<Violation>) {
     for (index, module) in tree.modules.iter().enumerate() {
         let mut seen = BTreeSet::new();
         // A file that names something forbidden often names it several times: the first line is enough.
         let mut add = |rule, line, what: String| {
             if seen.insert((rule, what.clone())) {
-                found.insert(Violation { rule, file: module.file.clone(), line, what });
+                violations.insert(Violation { rule, file: module.file.clone(), line, what });
             }
         };
         if let Some(top) = module.path.first()
