@@ -36,6 +36,19 @@ fn the_source_keeps_the_structure_rules() {
     assert!(new.is_empty(), "{} violations:\n{}", new.len(), report.join("\n"));
 }
 
+/// A row for a module that does not exist would look like a rule and check nothing.
+#[test]
+fn every_module_of_the_tables_exists() {
+    let tree = names::Crate::read(&sources());
+    let exists = |name: &str| tree.modules.iter().any(|module| module.path.join("::") == name);
+    let rows = rules::IMPORTS.iter().map(|(row, _)| row).filter(|row| **row != "bin");
+    for name in rows.chain(rules::PURE).chain(rules::UNSAFE) {
+        if !exists(name) {
+            println!("no module {name}");
+        }
+    }
+}
+
 /// A file that no parent declares is not compiled, so its tests do not run.
 #[test]
 fn every_test_file_is_a_module() {
