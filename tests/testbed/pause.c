@@ -1,4 +1,4 @@
-/* What holds a pod's namespaces: sleeps, reaps orphans, ends when asked. */
+/* Keeps a pod's namespaces alive: sleeps, reaps orphaned processes, exits on SIGTERM. */
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
