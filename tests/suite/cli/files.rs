@@ -34,19 +34,19 @@ fn json_and_back_keeps_types_and_order() {
 #[test]
 fn several_files_become_one_stream() {
     let finished = run(
-        &["inject", "voids.yaml", "-", "list.json"],
+        &["inject", "empty-fields.yaml", "-", "list.json"],
         b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}",
     );
     assert_eq!(finished.code, 0, "{}", finished.stderr);
     assert_eq!(values(&finished.stdout).len(), 5, "{}", finished.stdout);
     for line in [
-        "voids.yaml: pod/voids: injected",
+        "empty-fields.yaml: pod/empty-fields: injected",
         "standard input: configmap/x: not a pod",
         "list.json: pod/bob: injected",
     ] {
         assert!(finished.stderr.lines().any(|reported| reported == line), "{line}: {}", finished.stderr);
     }
-    let json = pipe(&["inject", "voids.yaml", "list.json", "-o", "json"], "");
+    let json = pipe(&["inject", "empty-fields.yaml", "list.json", "-o", "json"], "");
     let documents = serde_json::Deserializer::from_str(&json).into_iter::<Value>();
     assert_eq!(documents.map(Result::unwrap).count(), 4);
 }
@@ -62,22 +62,25 @@ fn files_in_report(report: &str) -> Vec<&str> {
 fn files_are_read_in_the_order_of_the_command_line() {
     let input = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n";
     for arguments in [
-        ["-f", "voids.yaml", "-", "--filename", "list.json"],
-        ["voids.yaml", "-f", "-", "-f", "list.json"],
-        ["--filename", "voids.yaml", "-", "-f", "list.json"],
+        ["-f", "empty-fields.yaml", "-", "--filename", "list.json"],
+        ["empty-fields.yaml", "-f", "-", "-f", "list.json"],
+        ["--filename", "empty-fields.yaml", "-", "-f", "list.json"],
     ] {
         for verb in ["inject", "uninject"] {
             let finished = run(&[&[verb], &arguments[..]].concat(), input.as_bytes());
             assert_eq!(finished.code, 0, "{arguments:?}: {}", finished.stderr);
             let files = files_in_report(&finished.stderr);
-            assert_eq!(files, ["voids.yaml", "standard input", "list.json"], "{arguments:?}");
+            assert_eq!(files, ["empty-fields.yaml", "standard input", "list.json"], "{arguments:?}");
         }
     }
-    let explained = run(&["explain", "list.json", "-f", "voids.yaml", "-o", "json"], b"");
+    let explained = run(&["explain", "list.json", "-f", "empty-fields.yaml", "-o", "json"], b"");
     assert_eq!(explained.code, 3, "{}", explained.stderr);
     let explanations: Value = serde_json::from_str(&explained.stdout).unwrap();
     let objects: Vec<_> = explanations.as_array().unwrap().iter().map(|pod| &pod["object"]).collect();
-    assert_eq!(objects, ["pod/alice", "pod/bob", "pod/voids", "job/void-metadata", "pod/in-brackets"]);
+    assert_eq!(
+        objects,
+        ["pod/alice", "pod/bob", "pod/empty-fields", "job/empty-metadata", "pod/in-brackets"]
+    );
 }
 
 #[test]
