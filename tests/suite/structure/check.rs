@@ -102,10 +102,21 @@ fn sizes(files: &[SourceFile], violations: &mut BTreeSet<Violation>) {
             let what = format!("{lines} lines, at most {}: split the file", rules::MAX_LINES);
             violations.insert(Violation { rule: Rule::FileSize, file: file.path.clone(), line: lines, what });
         }
-        *folders.entry(file.path.rsplit_once('/').map_or("", |(folder, _)| folder)).or_default() += 1;
+        // A file next to a folder of its name is the entry to that folder.
+        let has_folder = files.iter().any(|other| is_below(&other.path, &file.path));
+        *folders.entry(folder_of(&file.path)).or_default() += usize::from(!has_folder);
     }
     for (folder, files) in folders.into_iter().filter(|(_, files)| *files > rules::MAX_FILES) {
         let what = format!("{files} files, at most {}: make a subfolder", rules::MAX_FILES);
         violations.insert(Violation { rule: Rule::FolderSize, file: folder.into(), line: 0, what });
     }
+}
+
+fn folder_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// Whether a file is in the folder of a module: `a/b/c.rs` is below `a/b.rs`.
+fn is_below(path: &str, module: &str) -> bool {
+    path.strip_prefix(module.trim_end_matches(".rs")).is_some_and(|rest| rest.starts_with('/'))
 }

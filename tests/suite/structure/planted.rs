@@ -186,6 +186,7 @@ fn long_files_and_full_folders_are_reported() {
     let mut files = files(CLEAN);
     files.push(SourceFile { path: "tests/long.rs".into(), text: "\n".repeat(MAX_LINES + 1) });
     let many = (0..=MAX_FILES).map(|number| format!("tests/many/{number}.rs"));
+    let many = many.chain(["tests/many/entry.rs".into(), "tests/many/entry/file.rs".into()]);
     files.extend(many.map(|path| SourceFile { path, text: String::new() }));
     assert_eq!(
         reports(&files),
