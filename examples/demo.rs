@@ -40,7 +40,6 @@ const DAY: [(&str, &str, u32, u64); 9] = [
     ("16:30", "closes documents", 8, 2),
 ];
 
-/// Duration of one entry of `DAY` in the demo.
 /// Entry of `DAY` of which the exposition is printed.
 const SHOWN: &str = "13:00";
 
@@ -54,6 +53,7 @@ const METRICS: [&str; 6] = [
     "vdi_session_gpu_attribution_info",
 ];
 
+/// Duration of one entry of `DAY` in the demo.
 const HOUR: Duration = Duration::from_millis(1100);
 
 fn main() -> Result<()> {

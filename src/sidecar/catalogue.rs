@@ -50,10 +50,10 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
         kind: MetricType::GAUGE,
         labels: &["strategy", "scope", "confidence"],
         series: |snapshot| {
-            let known = snapshot.attribution.as_ref().ok().filter(|_| !snapshot.gpus.is_empty());
+            let attribution = snapshot.attribution.as_ref().ok().filter(|_| !snapshot.gpus.is_empty());
             let labels =
                 |by: &AttributionInfo| [by.strategy.as_str(), by.scope.as_str(), by.confidence.as_str()];
-            known.map(|by| Series::number(labels(by), 1.0)).into_iter().collect()
+            attribution.map(|by| Series::number(labels(by), 1.0)).into_iter().collect()
         },
     },
     Row {

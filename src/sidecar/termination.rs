@@ -72,7 +72,7 @@ fn message(snapshot: &Snapshot, end: SystemTime, limit: usize) -> Vec<u8> {
     // If not all devices fit, those with the least allocated time are left out.
     gpus.sort_by_key(|total| std::cmp::Reverse(total.allocated));
     let by = match &snapshot.attribution {
-        Ok(known) => [known.strategy.as_str(), known.confidence.as_str()],
+        Ok(attribution) => [attribution.strategy.as_str(), attribution.confidence.as_str()],
         Err(reason) => ["none", reason.as_str()],
     };
     let mut message = TerminationMessage {

@@ -32,8 +32,8 @@ pub fn decide(evidence: &Evidence<'_>) -> AttributionStep {
     let mut not_applicable = vec![];
     for (strategy, test) in strategies::WITHOUT_PROCESSES {
         match test(evidence) {
-            Ok(found) => {
-                return AttributionStep::Final(attributed(evidence, strategy, found, not_applicable));
+            Ok(matched) => {
+                return AttributionStep::Final(attributed(evidence, strategy, matched, not_applicable));
             }
             Err(reason) => not_applicable.push((strategy, reason)),
         }
@@ -51,15 +51,15 @@ pub fn decide(evidence: &Evidence<'_>) -> AttributionStep {
 fn attributed(
     evidence: &Evidence<'_>,
     strategy: Strategy,
-    found: Match,
+    matched: Match,
     not_applicable: Vec<(Strategy, NotApplicable)>,
 ) -> AttributionResult {
-    let devices = found.devices.into_iter().take(MAX_DEVICES).map(|(index, is_replica)| {
+    let devices = matched.devices.into_iter().take(MAX_DEVICES).map(|(index, is_replica)| {
         let sharing = sharing(evidence, strategy, index, is_replica);
         SessionDevice { index, sharing, scope: scope(strategy, sharing) }
     });
     let devices = devices.collect();
-    let attribution = Attribution { strategy, confidence: found.confidence, devices };
+    let attribution = Attribution { strategy, confidence: matched.confidence, devices };
     AttributionResult { outcome: Ok(attribution), not_applicable }
 }
 
@@ -106,7 +106,7 @@ impl Undecided {
         let mut not_applicable = self.not_applicable;
         for (strategy, test) in strategies::WITH_PROCESSES {
             match test(evidence, processes) {
-                Ok(found) => return attributed(evidence, strategy, found, not_applicable),
+                Ok(matched) => return attributed(evidence, strategy, matched, not_applicable),
                 Err(reason) => not_applicable.push((strategy, reason)),
             }
         }

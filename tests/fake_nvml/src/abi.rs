@@ -30,7 +30,7 @@ macro_rules! library {
             /// See `nvml.h`.
             ///
             /// # Safety
-            /// Pointers are null or point to what `nvml.h` says.
+            /// Pointers are null or are valid for the type in `nvml.h`.
             #[unsafe(no_mangle)]
             #[allow(unused_unsafe, reason = "some functions take no pointer")]
             pub unsafe extern "C" fn $symbol($($argument: $type),*) -> nvmlReturn_t {

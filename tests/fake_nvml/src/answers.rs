@@ -1,4 +1,4 @@
-//! Writes answers through the caller's pointers. For each function here, pointers are null or point to what `nvml.h` says.
+//! Writes answers through the caller's pointers. For each function here, pointers are null or are valid for the type in `nvml.h`.
 #![expect(unsafe_code, reason = "writes through the pointers of a C caller")]
 
 use std::{
@@ -103,7 +103,7 @@ pub(crate) unsafe fn put_process_utilization(
         };
         samples.map(entry).collect()
     });
-    // SAFETY: the array has as many entries as the structure says.
+    // SAFETY: the array has the number of entries that the structure gives.
     unsafe { put_newer(&mut request.processSamplesCount, request.procUtilArray, samples) }
 }
 

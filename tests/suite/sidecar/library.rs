@@ -90,10 +90,10 @@ fn a_library_that_hangs_at_loading_or_unloading_delays_neither_scrapes_nor_the_e
     let sidecar = RunningSidecar::start(&busy_gpu(), &[FAST]);
     sidecar.first_poll();
     sidecar.play(&hanging);
-    let asked = Instant::now();
+    let start = Instant::now();
     let (code, last) = sidecar.end();
     assert_eq!((code, &last["ended"]), (Some(0), &true.into()));
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 /// A driver that is not loaded: no call works, and the library cannot be opened again.
