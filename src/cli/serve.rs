@@ -22,7 +22,7 @@ pub struct Args {
     /// Private key of the certificate: PEM file
     #[arg(long, value_name = "FILE")]
     tls_key: PathBuf,
-    /// Configuration file, YAML; without it the defaults apply
+    /// Configuration file (YAML). Default: built-in defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Seconds to continue serving after SIGTERM, until the API server no longer uses this endpoint

@@ -7,7 +7,7 @@ use super::program::{folder, pipe, read};
 #[test]
 fn the_documentation_names_every_verb_option_and_exit_code() {
     let documentation = read(&folder("docs/cli.md"));
-    for verb in ["inject", "uninject", "explain", "render", "completions"] {
+    for verb in ["serve", "inject", "uninject", "explain", "render", "completions"] {
         let help = pipe(&[verb, "--help"], "");
         assert!(documentation.contains(&format!("## `vdi-metrics {verb}")), "{verb}");
         assert!(!help.contains("[default: ]") && !help.contains(r#"[default: ""]"#), "{verb}: {help}");
