@@ -10,7 +10,6 @@ mod manifest;
 mod pod;
 mod render;
 mod rewrite;
-mod selectors;
 pub mod serve;
 mod streams;
 mod uninject;

@@ -15,11 +15,15 @@ pub mod cluster;
 #[cfg(feature = "webhook")]
 pub mod limits;
 #[cfg(feature = "webhook")]
+pub mod policy;
+#[cfg(feature = "webhook")]
 pub mod registration;
 #[cfg(feature = "webhook")]
 pub mod server;
 #[cfg(feature = "webhook")]
 pub mod sessions;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 
 #[cfg(feature = "sidecar")]
 pub mod gpu;

@@ -10,7 +10,7 @@ use axum::{Router, http::HeaderMap, routing::get};
 use kube::Client;
 
 use crate::{
-    admission::{self, Namespaces, Settings, configuration::Configuration, metrics::Metrics},
+    admission::Namespaces,
     cluster::{self, SignInError},
     contract::METRICS_PATH,
     registration::certificate,
@@ -23,6 +23,11 @@ use crate::{
         shutdown,
     },
     sessions::Sessions,
+    webhook::{
+        self,
+        configuration::{self, ActiveConfiguration},
+        metrics::WebhookMetrics,
+    },
 };
 
 use supervisor::{Supervisor, TaskError};
@@ -59,7 +64,7 @@ pub struct ServerOptions {
 pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let ServerOptions { listen, metrics_listen, health_listen, tls_cert, tls_key, config, lame_duck } =
         options;
-    let settings = config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+    let settings = configuration::read_or_default(config.as_deref())?;
     let tls = certificate::load(&tls_cert, &tls_key)?;
     let [webhook, metrics, health] =
         [listen::bind(listen)?, listen::bind(metrics_listen)?, listen::bind(health_listen)?];
@@ -68,12 +73,12 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let (mut tasks, mut servers, stop) =
         (Supervisor::default(), Supervisor::default(), StopHandle::default());
 
-    let webhook_metrics = Metrics::register(&registry)?;
-    let configuration = Configuration::new(settings, webhook_metrics.clone());
+    let webhook_metrics = WebhookMetrics::register(&registry)?;
+    let configuration = ActiveConfiguration::new(settings, webhook_metrics.clone());
     let namespaces = Arc::<ArcSwap<Namespaces>>::default();
     let sessions = Sessions::register(&registry)?;
     let watches = Watches::new(sessions, Arc::clone(&namespaces), readiness.latch("limits"));
-    let mutate = admission::edge::router(configuration.clone(), namespaces, webhook_metrics);
+    let mutate = webhook::router(configuration.clone(), namespaces, webhook_metrics);
     let mutate = https::close_connections_unless_ready(mutate, readiness.clone());
     let exposition = move |headers: HeaderMap| async move { admin::exposition(&headers, &registry.gather()) };
     let exposition = Router::new().route(METRICS_PATH, get(exposition));

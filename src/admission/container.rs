@@ -1,52 +1,47 @@
-//! The sidecar as Kubernetes reads it: the whole restricted security context of its own, bounded resources, and one volume.
+//! The injected container: restricted security context, bounded resources and one volume.
+
+pub(super) mod volume;
 
 use std::{fmt, sync::LazyLock};
 
 use serde::{Serialize, Serializer};
-use serde_json::{
-    Value, json,
-    value::{RawValue, to_raw_value},
-};
+use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    decide::Plan,
-    identity::Field,
+    decide::{IdentityField, Plan},
     namespaces::Resource,
-    pod::Claim,
+    pod::ClaimReference,
     quantity::Quantity,
     settings::{Mode, PullPolicy},
 };
-use crate::contract::{ANNOTATIONS, CONTAINER, VOLUME_PATH, env};
+use crate::contract::{CONTAINER, env};
 
-/// The number that the image runs as: fixed, so that a pod-level user 0 does not become ours and refuse to start.
+/// The user ID of the image. It is set explicitly, because the sidecar would inherit a pod-level user 0 and fail to start.
 const USER: u32 = 65532;
-
-/// What is the same in every sidecar, as it is written.
-type Fixed = LazyLock<Box<RawValue>>;
 
 /// The injected container.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Container<'p> {
+pub(super) struct SidecarContainer<'p> {
     name: &'static str,
     image: &'p str,
     image_pull_policy: PullPolicy,
     #[serde(skip_serializing_if = "Option::is_none")]
     restart_policy: Option<&'static str>,
-    env: Vec<Variable<'p>>,
-    ports: [Port; 1],
-    #[serde(skip_serializing_if = "Resources::is_empty")]
-    resources: Resources<'p>,
+    env: Vec<EnvVar<'p>>,
+    ports: [ContainerPort; 1],
+    #[serde(skip_serializing_if = "ResourceRequirements::is_empty")]
+    resources: ResourceRequirements<'p>,
     security_context: &'static RawValue,
     volume_mounts: &'static RawValue,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Variable<'p> {
+struct EnvVar<'p> {
     name: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<Text>,
+    value: Option<EnvValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value_from: Option<ValueFrom<'p>>,
 }
@@ -61,64 +56,47 @@ struct ValueFrom<'p> {
 #[serde(rename_all = "camelCase")]
 struct FieldRef<'p> {
     api_version: &'static str,
-    field_path: Field<'p>,
+    field_path: IdentityField<'p>,
 }
 
-/// A variable's text, written where it is needed.
+/// The value of an environment variable, formatted during serialisation.
 #[derive(Debug)]
-enum Text {
+enum EnvValue {
     Listen(u16),
     Number(u64),
-    Word(&'static str),
+    Text(&'static str),
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Port {
+struct ContainerPort {
     name: &'static str,
     container_port: u16,
     protocol: &'static str,
 }
 
 #[derive(Debug, Serialize)]
-struct Resources<'p> {
-    #[serde(skip_serializing_if = "Amounts::is_empty")]
-    requests: Amounts,
-    #[serde(skip_serializing_if = "Amounts::is_empty")]
-    limits: Amounts,
+struct ResourceRequirements<'p> {
+    #[serde(skip_serializing_if = "ResourceList::is_empty")]
+    requests: ResourceList,
+    #[serde(skip_serializing_if = "ResourceList::is_empty")]
+    limits: ResourceList,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    claims: &'p [Claim<'p>],
+    claims: &'p [ClaimReference<'p>],
 }
 
 #[derive(Debug)]
-struct Amounts([Option<Quantity>; 3]);
+struct ResourceList([Option<Quantity>; 3]);
 
-/// The one volume: the pod's annotations as a file that follows their changes.
-pub(super) fn volume() -> &'static RawValue {
-    static VOLUME: Fixed = LazyLock::new(|| {
-        let field = json!({"apiVersion": "v1", "fieldPath": "metadata.annotations"});
-        let items = json!([{"path": ANNOTATIONS, "fieldRef": field}]);
-        let projected = json!({"defaultMode": 0o444, "sources": [{"downwardAPI": {"items": items}}]});
-        fixed(&json!({"name": CONTAINER, "projected": projected}))
-    });
-    &VOLUME
-}
-
-fn volume_mounts() -> &'static RawValue {
-    static MOUNTS: Fixed =
-        LazyLock::new(|| fixed(&json!([{"name": CONTAINER, "mountPath": VOLUME_PATH, "readOnly": true}])));
-    &MOUNTS
-}
-
-/// All that Pod Security's `restricted` asks for, and a root that nobody can write to.
-fn security_context(user: bool) -> &'static RawValue {
-    static RESTRICTED: Fixed = LazyLock::new(|| fixed(&restricted()));
-    static WITH_USER: Fixed = LazyLock::new(|| {
+/// Everything that the Pod Security level `restricted` requires, and a read-only root file system.
+fn security_context(sets_user: bool) -> &'static RawValue {
+    static RESTRICTED: LazyLock<Box<RawValue>> = LazyLock::new(|| volume::constant(&restricted()));
+    static WITH_USER: LazyLock<Box<RawValue>> = LazyLock::new(|| {
         let mut context = restricted();
         context["runAsUser"] = USER.into();
-        fixed(&context)
+        volume::constant(&context)
     });
-    if user { &WITH_USER } else { &RESTRICTED }
+    if sets_user { &WITH_USER } else { &RESTRICTED }
 }
 
 fn restricted() -> Value {
@@ -132,55 +110,50 @@ fn restricted() -> Value {
     })
 }
 
-fn fixed(value: &Value) -> Box<RawValue> {
-    #[expect(clippy::expect_used, reason = "a value of JSON is JSON")]
-    to_raw_value(value).expect("a value is written")
-}
+// === impl SidecarContainer ===
 
-// === impl Container ===
-
-impl<'p> Container<'p> {
+impl<'p> SidecarContainer<'p> {
     /// The container of a plan.
-    pub(super) fn of(plan: &Plan<'p>, image_pull_policy: PullPolicy) -> Self {
+    pub(super) fn new(plan: &Plan<'p>, image_pull_policy: PullPolicy) -> Self {
         Self {
             name: CONTAINER,
             image: plan.image,
             image_pull_policy,
             restart_policy: (plan.mode == Mode::Native).then_some("Always"),
-            env: Variable::of(plan),
-            ports: [Port { name: CONTAINER, container_port: plan.port, protocol: "TCP" }],
-            resources: Resources {
-                requests: Amounts(plan.share.requests),
-                limits: Amounts(plan.share.limits),
+            env: EnvVar::all(plan),
+            ports: [ContainerPort { name: CONTAINER, container_port: plan.port, protocol: "TCP" }],
+            resources: ResourceRequirements {
+                requests: ResourceList(plan.resources.requests),
+                limits: ResourceList(plan.resources.limits),
                 claims: plan.claims,
             },
             security_context: security_context(plan.user),
-            volume_mounts: volume_mounts(),
+            volume_mounts: volume::mounts(),
         }
     }
 }
 
-// === impl Variable ===
+// === impl EnvVar ===
 
-impl<'p> Variable<'p> {
-    fn of(plan: &Plan<'p>) -> Vec<Self> {
-        let text = |name, text| Self { name, value: Some(text), value_from: None };
+impl<'p> EnvVar<'p> {
+    fn all(plan: &Plan<'p>) -> Vec<Self> {
+        let with_value = |name, value| Self { name, value: Some(value), value_from: None };
         let mut variables = vec![
-            text(env::LISTEN, Text::Listen(plan.port)),
-            text(env::INTERVAL, Text::Number(plan.interval)),
-            text(env::CONTAINERS, Text::Number(plan.containers)),
+            with_value(env::LISTEN, EnvValue::Listen(plan.port)),
+            with_value(env::INTERVAL, EnvValue::Number(plan.interval)),
+            with_value(env::CONTAINERS, EnvValue::Number(plan.containers)),
         ];
         if plan.node_totals {
-            variables.push(text(env::NODE_TOTALS, Text::Word("all")));
+            variables.push(with_value(env::NODE_TOTALS, EnvValue::Text("all")));
         }
         if !plan.claims.is_empty() {
-            let word = if plan.named_claims { "named-claims" } else { "claims" };
-            variables.push(text(env::GPU_ACCESS, Text::Word(word)));
+            let access = if plan.named_claims { "named-claims" } else { "claims" };
+            variables.push(with_value(env::GPU_ACCESS, EnvValue::Text(access)));
         }
         if plan.runtime {
-            // What the vendor's runtime asks of an environment; `utility` is NVML and nothing that could compute.
-            variables.push(text("NVIDIA_VISIBLE_DEVICES", Text::Word("all")));
-            variables.push(text("NVIDIA_DRIVER_CAPABILITIES", Text::Word("utility")));
+            // Read by the vendor's container runtime. `utility` gives access to NVML, but not to compute.
+            variables.push(with_value("NVIDIA_VISIBLE_DEVICES", EnvValue::Text("all")));
+            variables.push(with_value("NVIDIA_DRIVER_CAPABILITIES", EnvValue::Text("utility")));
         }
         variables.extend(plan.identity.iter().map(|field| {
             let field_ref = FieldRef { api_version: "v1", field_path: *field };
@@ -190,41 +163,41 @@ impl<'p> Variable<'p> {
     }
 }
 
-// === impl Text ===
+// === impl EnvValue ===
 
-impl fmt::Display for Text {
+impl fmt::Display for EnvValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen(port) => write!(f, "[::]:{port}"),
             Self::Number(number) => write!(f, "{number}"),
-            Self::Word(word) => f.write_str(word),
+            Self::Text(text) => f.write_str(text),
         }
     }
 }
 
-impl Serialize for Text {
+impl Serialize for EnvValue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-// === impl Resources ===
+// === impl ResourceRequirements ===
 
-impl Resources<'_> {
+impl ResourceRequirements<'_> {
     fn is_empty(&self) -> bool {
         self.requests.is_empty() && self.limits.is_empty() && self.claims.is_empty()
     }
 }
 
-// === impl Amounts ===
+// === impl ResourceList ===
 
-impl Amounts {
+impl ResourceList {
     fn is_empty(&self) -> bool {
         self.0.iter().all(Option::is_none)
     }
 }
 
-impl Serialize for Amounts {
+impl Serialize for ResourceList {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let set = Resource::ALL
             .into_iter()

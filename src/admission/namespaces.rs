@@ -1,136 +1,115 @@
-//! What is known of the namespaces that pods are created in: their LimitRanges and ResourceQuotas, as one immutable
-//! value that a watch replaces and admission reads. What is not known binds nobody: a cold cache costs no desktop.
+//! The limits of namespaces: their LimitRanges and ResourceQuotas, as one immutable value that the watch replaces and
+//! admission reads. A namespace without a known limit allows everything, so an incomplete watch never blocks a desktop.
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::quantity::Quantity;
+use crate::runtime::vocabulary::vocabulary;
 
-/// Every namespace that limits anything, by name.
+/// The limits of every namespace that has any, by name.
 #[derive(Debug, Clone, Default)]
-pub struct Namespaces(pub HashMap<String, Arc<Namespace>>);
+pub struct Namespaces(pub HashMap<String, Arc<NamespaceLimits>>);
 
 /// The limits of one namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Namespace {
-    /// What LimitRanges say of each container.
-    pub container: Limits,
-    /// What LimitRanges say of a pod's sums.
-    pub pod: Limits,
-    /// A LimitRange speaks of containers' GPUs or other resources that the sidecar has none of. The API server would fill
-    /// its default in, or refuse a container without.
-    pub foreign: bool,
+pub struct NamespaceLimits {
+    /// Bounds of each container, from LimitRanges.
+    pub container: BoundsByResource,
+    /// Bounds of a pod's sums, from LimitRanges.
+    pub pod: BoundsByResource,
+    /// A LimitRange has bounds for containers' GPUs or for another resource that the sidecar does not have. The API server
+    /// would set its default on the sidecar, or reject the sidecar without it.
+    pub has_foreign_bounds: bool,
     /// ResourceQuotas.
     pub quotas: Vec<Quota>,
 }
 
-/// Bounds by resource.
+/// [`Bounds`] by [`Resource`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Limits(pub [Bounds; 3]);
+pub struct BoundsByResource(pub [Bounds; 3]);
 
-/// Bounds of one resource, of all LimitRanges together.
+/// Bounds of one resource, combined from all LimitRanges of the namespace.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bounds {
-    /// Least request and limit.
+    /// Minimum of request and limit.
     pub min: Option<Quantity>,
-    /// Greatest request and limit.
+    /// Maximum of request and limit.
     pub max: Option<Quantity>,
-    /// Whether a default would be filled in where none is set.
+    /// Whether the API server sets a default if the container has no value.
     pub default: bool,
-    /// Greatest ratio of limit to request. The sidecar asks for its whole limit then, which is the ratio 1.
+    /// Maximum ratio of limit to request. The sidecar then requests its limit, which is a ratio of 1.
     pub ratio: Option<Quantity>,
 }
 
-/// A resource that the sidecar can have; the number is its place in [`Limits`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Resource {
-    /// Processor.
-    Cpu,
-    /// Memory.
-    Memory,
-    /// Ephemeral storage: its logs.
-    Storage,
+vocabulary! {
+    /// A resource that the sidecar can have, with its name in Kubernetes; the number is its index in [`BoundsByResource`].
+    pub enum Resource {
+        /// CPU.
+        Cpu = "cpu",
+        /// Memory.
+        Memory = "memory",
+        /// Ephemeral storage, used by the sidecar's logs.
+        Storage = "ephemeral-storage",
+    }
 }
 
-/// A ResourceQuota, as far as a container more can break it.
+/// The parts of a ResourceQuota that an additional container can exceed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quota {
-    /// Bounds on sums over the namespace's pods.
+    /// Bounds of sums over the namespace's pods.
     pub budgets: Vec<Budget>,
-    /// Which pods it counts: those that all of these hold for.
-    pub scopes: Vec<Scope>,
+    /// Conditions on a pod; the quota counts pods that meet all of them.
+    pub scopes: Vec<QuotaScope>,
 }
 
-/// How much of something pods may have together.
+/// The bound of one sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// What is bounded.
+    /// The bounded resource.
     pub resource: Resource,
-    /// Limits are summed, not requests.
+    /// The bound is on the sum of limits, not of requests.
     pub of_limits: bool,
     /// The bound.
     pub hard: Quantity,
-    /// What of it is used, as the quota controller said last.
+    /// The used amount that the quota controller last reported.
     pub used: Quantity,
 }
 
 /// A condition on the pods that a quota counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
-    /// With an active deadline, or without.
+pub enum QuotaScope {
+    /// Pods with (`true`) or without an active deadline.
     Terminating(bool),
-    /// Without any request and limit of processor and memory, or with one.
+    /// Pods without (`true`) or with any request or limit of CPU and memory.
     BestEffort(bool),
-    /// Of one of these priority classes; `None` for any class at all.
+    /// Pods of one of these priority classes; `None` for any class.
     PriorityClass(Option<Vec<String>>),
-    /// Of none of these priority classes.
+    /// Pods of no class or of a class that is not in the list.
     NotPriorityClass(Vec<String>),
-    /// One that is not modelled: it is taken to hold, so that no desktop is refused for our sake.
-    Other,
+    /// An unknown scope. Every pod is assumed to meet it, so that the sidecar never makes the API server reject a pod.
+    Unknown,
 }
 
 // === impl Namespaces ===
 
 impl Namespaces {
-    /// What is known of a namespace.
+    /// The limits of a namespace, if there are any.
     #[must_use]
-    pub fn of(&self, name: &str) -> Option<&Namespace> {
+    pub fn of(&self, name: &str) -> Option<&NamespaceLimits> {
         self.0.get(name).map(|namespace| &**namespace)
     }
 }
 
-// === impl Resource ===
+// === impl BoundsByResource ===
 
-impl Resource {
-    /// Every one, in the order of [`Limits`].
-    pub const ALL: [Self; 3] = [Self::Cpu, Self::Memory, Self::Storage];
-
-    /// Kubernetes' name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Memory => "memory",
-            Self::Storage => "ephemeral-storage",
-        }
-    }
-
-    /// The resource of a name.
-    #[must_use]
-    pub fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|resource| resource.as_str() == name)
-    }
-}
-
-// === impl Limits ===
-
-impl Limits {
+impl BoundsByResource {
     /// The bounds of a resource.
     #[must_use]
     pub const fn of(&self, resource: Resource) -> Bounds {
         self.0[resource as usize]
     }
 
-    /// The bounds of a resource, to be changed.
+    /// The bounds of a resource, for changes.
     pub const fn of_mut(&mut self, resource: Resource) -> &mut Bounds {
         &mut self.0[resource as usize]
     }
@@ -139,39 +118,45 @@ impl Limits {
 // === impl Bounds ===
 
 impl Bounds {
-    /// Whether anything is said of the resource.
+    /// Whether there is any bound or default.
     #[must_use]
     pub fn is_any(&self) -> bool {
         *self != Self::default()
     }
 
-    /// Adds what another LimitRange says: the stricter word counts.
-    pub fn and(&mut self, other: Self) {
+    /// Adds the bounds of another LimitRange; of two bounds the stricter one counts.
+    pub fn add(&mut self, other: Self) {
         self.min = self.min.max(other.min);
-        self.max = least(self.max, other.max);
+        self.max = smaller(self.max, other.max);
         self.default |= other.default;
-        self.ratio = least(self.ratio, other.ratio);
+        self.ratio = smaller(self.ratio, other.ratio);
     }
 }
 
-fn least(one: Option<Quantity>, other: Option<Quantity>) -> Option<Quantity> {
+fn smaller(one: Option<Quantity>, other: Option<Quantity>) -> Option<Quantity> {
     [one, other].into_iter().flatten().min()
 }
 
 // === impl Quota ===
 
 impl Quota {
-    /// Whether a container more can matter to it.
+    /// Whether an additional container can change what the quota counts.
     #[must_use]
-    pub fn concerns_us(&self) -> bool {
-        !self.budgets.is_empty() || self.scopes.iter().any(|scope| matches!(scope, Scope::BestEffort(_)))
+    pub fn affects_containers(&self) -> bool {
+        !self.budgets.is_empty() || self.distinguishes_best_effort()
+    }
+
+    /// Whether the quota counts only pods that are BestEffort, or only pods that are not.
+    #[must_use]
+    pub fn distinguishes_best_effort(&self) -> bool {
+        self.scopes.iter().any(|scope| matches!(scope, QuotaScope::BestEffort(_)))
     }
 }
 
 // === impl Budget ===
 
 impl Budget {
-    /// What may still be used.
+    /// The amount that may still be used.
     #[must_use]
     pub fn left(&self) -> Quantity {
         self.hard + -self.used

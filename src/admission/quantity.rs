@@ -1,4 +1,4 @@
-//! Kubernetes quantities, exact to the thousandth: the finest that the API server compares limits at.
+//! Kubernetes quantities, exact to a thousandth: the API server compares limits with this precision.
 
 use std::{
     fmt,
@@ -8,11 +8,11 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// An amount of something, in thousandths of its unit; finer ones are rounded up as Kubernetes does.
+/// An amount in thousandths of its unit. Smaller fractions are rounded up, as in Kubernetes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Quantity(i128);
 
-/// Suffixes with the thousandths that one of them is, the largest first within a base.
+/// Suffixes and their value in thousandths, the largest first.
 const BINARY: [(&str, i128); 6] = [
     ("Ei", 1000 << 60),
     ("Pi", 1000 << 50),
@@ -21,6 +21,7 @@ const BINARY: [(&str, i128); 6] = [
     ("Mi", 1000 << 20),
     ("Ki", 1000 << 10),
 ];
+/// Suffixes and their value in thousandths, the largest first.
 const DECIMAL: [(&str, i128); 8] = [
     ("E", 1000 * 10_i128.pow(18)),
     ("P", 1000 * 10_i128.pow(15)),
@@ -32,25 +33,25 @@ const DECIMAL: [(&str, i128); 8] = [
     ("m", 1),
 ];
 
-/// Digits that a number may have. Kubernetes caps amounts at 2^63-1; what is longer is no quantity anybody means.
-const MOST_DIGITS: usize = 18;
+/// Maximum number of digits. Kubernetes limits amounts to 2^63-1; a longer number is not a realistic quantity.
+const MAX_DIGITS: usize = 18;
 
 // === impl Quantity ===
 
 impl Quantity {
-    /// So many thousandths.
+    /// A number of thousandths.
     #[must_use]
     pub const fn thousandths(count: i128) -> Self {
         Self(count)
     }
 
-    /// So many MiB.
+    /// A number of MiB.
     #[must_use]
     pub const fn mebibytes(count: i128) -> Self {
         Self(count * (1000 << 20))
     }
 
-    /// Reads Kubernetes' notation: `100m`, `1.5`, `24Mi`, `1e3`; `None` for anything else.
+    /// Parses the Kubernetes notation: `100m`, `1.5`, `24Mi`, `1e3`; `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (negative, unsigned) = match text.strip_prefix('-') {
@@ -62,7 +63,7 @@ impl Quantity {
         let (amount, places) = digits(number)?;
         let (per_unit, finer) = scale(suffix)?;
         let amount = i128::from(amount).checked_mul(per_unit)?;
-        // Nearly always there is nothing to divide by, and a division of this width costs more than all the rest.
+        // The divisor is 1 for nearly every quantity, and a 128-bit division costs more than the rest of the function.
         let rounded = match (places, finer) {
             (0, 1) => amount,
             _ => {
@@ -73,25 +74,25 @@ impl Quantity {
         Some(Self(if negative { -rounded } else { rounded }))
     }
 
-    /// So many times as much.
+    /// The amount multiplied by a factor.
     #[must_use]
     pub const fn times(self, factor: Self) -> Self {
         Self(self.0.saturating_mul(factor.0) / 1000)
     }
 
-    /// Whether it is more than nothing.
+    /// Whether the amount is above 0.
     #[must_use]
     pub const fn is_positive(self) -> bool {
         self.0 > 0
     }
 }
 
-/// The digits of a number without its point, and how many of them came after it.
+/// The digits of a number without the decimal point, and how many digits follow the point.
 fn digits(number: &str) -> Option<(u64, u32)> {
     let (mut amount, mut places, mut count, mut point) = (0_u64, 0, 0, false);
     for byte in number.bytes() {
         match byte {
-            b'0'..=b'9' if count < MOST_DIGITS => {
+            b'0'..=b'9' if count < MAX_DIGITS => {
                 (amount, count) = (amount * 10 + u64::from(byte - b'0'), count + 1);
                 places += u32::from(point);
             }
@@ -102,10 +103,10 @@ fn digits(number: &str) -> Option<(u64, u32)> {
     (count > 0).then_some((amount, places))
 }
 
-/// Thousandths in one of the suffix, and what they are then divided by, for suffixes below a thousandth.
+/// The value of a suffix in thousandths, and a divisor for suffixes below a thousandth.
 fn scale(suffix: &str) -> Option<(i128, i128)> {
-    let known = BINARY.iter().chain(&DECIMAL).find(|(name, _)| *name == suffix);
-    match (known, suffix) {
+    let entry = BINARY.iter().chain(&DECIMAL).find(|(name, _)| *name == suffix);
+    match (entry, suffix) {
         (Some((_, thousandths)), _) => Some((*thousandths, 1)),
         (None, "u") => Some((1, 1000)),
         (None, "n") => Some((1, 1_000_000)),
@@ -141,10 +142,10 @@ impl Sum for Quantity {
     }
 }
 
-/// In the largest suffix that it is a whole number of; binary ones first.
+/// Written with the largest suffix that gives an integer; binary suffixes first.
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The size is asked first: a remainder of this width is dear.
+        // The sizes are compared first, because a 128-bit remainder is slow.
         let fits = |(_, thousandths): &&(&str, i128)| {
             self.0.unsigned_abs() >= thousandths.unsigned_abs() && self.0 % thousandths == 0
         };
@@ -159,12 +160,12 @@ impl Serialize for Quantity {
     }
 }
 
-/// A text, or a bare number as people write it for whole cores.
+/// A string, or a plain number such as `2` for two CPUs.
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
+        struct QuantityVisitor;
 
-        impl de::Visitor<'_> for Visitor {
+        impl de::Visitor<'_> for QuantityVisitor {
             type Value = Quantity;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,7 +189,7 @@ impl<'de> Deserialize<'de> for Quantity {
             }
         }
 
-        deserializer.deserialize_any(Visitor)
+        deserializer.deserialize_any(QuantityVisitor)
     }
 }
 
@@ -197,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_notation_is_kubernetes_own() {
+    fn parse_accepts_the_notation_of_kubernetes_only() {
         for (text, thousandths) in [
             ("100m", 100),
             ("1", 1000),
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_written_as_people_write_it() {
+    fn a_quantity_is_written_with_the_largest_suffix() {
         for text in ["100m", "1", "24Mi", "1536Mi", "1Gi", "1M", "0", "1500m"] {
             assert_eq!(Quantity::parse(text).unwrap().to_string(), text);
         }

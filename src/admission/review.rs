@@ -1,5 +1,5 @@
-//! The envelope: `admission.k8s.io/v1` to the letter. A v1 answer must echo the uid and the exact kind, and `patch`
-//! and `patchType` come both or not at all; anything else the API server drops, under `Ignore` without a word.
+//! The envelope of `admission.k8s.io/v1`. An answer must echo the uid and the exact kind, and contain `patch` and `patchType`
+//! together or neither. The API server drops any other answer, with `failurePolicy: Ignore` even without a log line.
 
 use std::{
     borrow::Cow,
@@ -14,25 +14,28 @@ use serde::{
 use serde_json::json;
 
 use super::{
-    Answer,
-    pod::{Object, Pod},
+    answer::Answer,
+    pod::{PodView, StrictObject},
 };
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
-/// A request to admit something, and the pod in it where it is one that can be read.
+/// A request to admit an object, and the pod in it if it can be parsed.
 #[derive(Debug)]
-pub struct Review<'a>(Request<'a, Object<Pod<'a>>>);
+pub struct Review<'a>(ReviewRequest<'a, StrictObject<PodView<'a>>>);
 
-/// Why a body is no AdmissionReview that could be answered.
+/// Initial buffer size; the answer with an ordinary patch fits.
+const REPLY_SIZE: usize = 4 << 10;
+
+/// Why a body is not an AdmissionReview that can be answered.
 #[derive(Debug)]
 pub enum Malformed {
-    /// Not JSON, or not of the envelope's shape.
+    /// The body is not JSON or has not the fields of the envelope.
     Json(serde_json::Error),
-    /// Not an AdmissionReview of `admission.k8s.io/v1`; holds what it is.
+    /// The body is not an AdmissionReview of `admission.k8s.io/v1`; contains its version and kind.
     Kind(String),
-    /// There is no request in it, or one without uid: nothing that an answer could refer to.
+    /// The request is missing or has no uid that the answer could echo.
     Request,
 }
 
@@ -45,12 +48,12 @@ struct Envelope<'a, O> {
     #[serde(borrow)]
     kind: Cow<'a, str>,
     #[serde(borrow = "'a")]
-    request: Option<Request<'a, O>>,
+    request: Option<ReviewRequest<'a, O>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Request<'a, O> {
+struct ReviewRequest<'a, O> {
     #[serde(borrow)]
     uid: Cow<'a, str>,
     #[serde(borrow)]
@@ -79,58 +82,58 @@ struct Gvk<'a> {
 // === impl Review ===
 
 impl<'a> Review<'a> {
-    /// Reads the envelope and the pod in one pass; a second pass without the pod is made only where it cannot be read,
-    /// so that even then the desktop is admitted.
+    /// Parses the envelope and the pod in one pass. If the pod cannot be parsed, a second pass parses the envelope alone, so
+    /// that the desktop is still admitted.
     pub(super) fn read(body: &'a [u8]) -> Result<Self, Malformed> {
-        // Checked once as a whole, the text is not checked again string by string.
+        // UTF-8 is validated once for the entire body, so serde does not validate it again for each string.
         let text = std::str::from_utf8(body).map_err(serde_json::Error::custom);
-        match text.and_then(serde_json::from_str::<Envelope<'a, Object<Pod<'a>>>>) {
+        match text.and_then(serde_json::from_str::<Envelope<'a, StrictObject<PodView<'a>>>>) {
             Ok(envelope) => envelope.request().map(Self),
             Err(error) => {
                 let envelope: Envelope<'a, IgnoredAny> =
                     serde_json::from_slice(body).map_err(Malformed::Json)?;
                 let request = envelope.request()?;
-                tracing::warn!(uid = %request.uid, %error, "Cannot read the pod");
+                tracing::warn!(uid = %request.uid, %error, "Cannot parse the pod");
                 Ok(Self(request.without_object()))
             }
         }
     }
 
-    /// Identifies this request; every answer echoes it.
+    /// The uid of the request; every answer echoes it.
     pub fn uid(&self) -> &str {
         &self.0.uid
     }
 
-    /// Namespace that the pod is created in; at admission only the request knows it for sure.
+    /// The namespace that the pod is created in. At admission only the request is sure to contain it.
     pub fn namespace(&self) -> &str {
         self.0.namespace.as_deref().unwrap_or_default()
     }
 
-    /// Name of the pod, or what it will begin with where the API server is still to choose one.
+    /// Name of the pod, or the prefix if the API server has not generated the name yet.
     pub fn name(&self) -> &str {
         let generated = || self.pod()?.metadata.as_ref()?.generate_name.as_deref();
         self.0.name.as_deref().filter(|name| !name.is_empty()).or_else(generated).unwrap_or_default()
     }
 
-    /// The pod to be created; `None` where there is none or it cannot be read.
-    pub(super) fn pod(&self) -> Option<&Pod<'a>> {
+    /// The pod to be created; `None` if there is none or it cannot be parsed.
+    pub(super) fn pod(&self) -> Option<&PodView<'a>> {
         self.0.object.as_deref()
     }
 
-    /// Whether this is the creation of a pod itself, the only thing that we change.
+    /// Whether the request creates a pod, which is the only request that the server changes.
     pub(super) fn creates_a_pod(&self) -> bool {
         let is_pod = self
             .0
             .kind
             .as_ref()
             .is_some_and(|gvk| (&*gvk.group, &*gvk.version, &*gvk.kind) == ("", "v1", "Pod"));
-        let is_whole = self.0.sub_resource.as_deref().unwrap_or_default().is_empty();
-        is_pod && is_whole && self.0.operation.as_deref() == Some("CREATE")
+        let has_no_subresource = self.0.sub_resource.as_deref().unwrap_or_default().is_empty();
+        is_pod && has_no_subresource && self.0.operation.as_deref() == Some("CREATE")
     }
 
-    /// The answer: always allowed; with the patch if there is one, warnings only where something is wrong.
+    /// The AdmissionReview to send back: always allowed, with the patch if there is one, and with warnings if something is wrong.
     ///
-    /// Written by hand around the patch: a serializer would look at each of its 3,000 characters for one to escape.
+    /// The JSON is written by hand around the patch, because a serialiser would check each of its 3,000 characters for escapes.
     pub(super) fn reply(&self, answer: &Answer) -> Vec<u8> {
         let mut reply = String::with_capacity(REPLY_SIZE);
         reply.push_str(r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"allowed":true,"uid":"#);
@@ -147,16 +150,13 @@ impl<'a> Review<'a> {
             reply.push_str(r#","warnings":"#);
             reply.push_str(&json!(warnings).to_string());
         }
-        // The words of outcomes have nothing to escape.
+        // Outcomes contain no character that needs an escape.
         _ = write!(reply, r#","auditAnnotations":{{"decision":"{}"}}}}}}"#, answer.outcome);
         reply.into_bytes()
     }
 }
 
-/// Room for the answer with an ordinary patch, so that it is put together in one place.
-const REPLY_SIZE: usize = 4 << 10;
-
-/// Reads the object of a review once more, as something else than the view that decisions are made on.
+/// Parses the object of a review into another type than [`PodView`].
 pub(super) fn object<'a, O: Deserialize<'a>>(body: &'a [u8]) -> Option<O> {
     let envelope: Envelope<'a, O> = serde_json::from_slice(body).ok()?;
     envelope.request?.object
@@ -165,7 +165,7 @@ pub(super) fn object<'a, O: Deserialize<'a>>(body: &'a [u8]) -> Option<O> {
 // === impl Envelope ===
 
 impl<'a, O> Envelope<'a, O> {
-    fn request(self) -> Result<Request<'a, O>, Malformed> {
+    fn request(self) -> Result<ReviewRequest<'a, O>, Malformed> {
         if (&*self.api_version, &*self.kind) != (API_VERSION, KIND) {
             return Err(Malformed::Kind(format!("{} {}", self.api_version, self.kind)));
         }
@@ -173,12 +173,12 @@ impl<'a, O> Envelope<'a, O> {
     }
 }
 
-// === impl Request ===
+// === impl ReviewRequest ===
 
-impl<'a, O> Request<'a, O> {
-    fn without_object<P>(self) -> Request<'a, P> {
+impl<'a, O> ReviewRequest<'a, O> {
+    fn without_object<P>(self) -> ReviewRequest<'a, P> {
         let Self { uid, kind, sub_resource, operation, namespace, name, object: _ } = self;
-        Request { uid, kind, sub_resource, operation, namespace, name, object: None }
+        ReviewRequest { uid, kind, sub_resource, operation, namespace, name, object: None }
     }
 }
 

@@ -17,10 +17,12 @@ use serde::de::DeserializeOwned;
 
 use super::{
     manifest::{Manifest, Node},
-    selectors::Labels,
     workload,
 };
 use crate::{admission::Namespaces, limits};
+
+/// Names and values of labels.
+pub(super) type Labels = [(String, String)];
 
 /// Namespaces with their labels, and the limits in them.
 #[derive(Debug, Default)]
@@ -118,7 +120,7 @@ impl ClusterObjects {
     }
 
     fn state(self) -> ClusterState {
-        let limits = limits::of(&self.ranges, &self.quotas);
+        let limits = limits::combine(&self.ranges, &self.quotas);
         ClusterState { namespaces: self.namespaces, limits }
     }
 }

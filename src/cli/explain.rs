@@ -14,11 +14,13 @@ use super::{
     cluster_state::ClusterState,
     files::ManifestFiles,
     manifest::{Format, Node},
-    selectors,
     streams::Streams,
     workload,
 };
-use crate::admission::{Injector, Settings};
+use crate::{
+    admission::{Injector, selection},
+    webhook::configuration,
+};
 
 pub(super) const AFTER_HELP: &str = "\
 The decision has two steps. First, the API server calls the webhook only for pods that match the selectors and conditions of the
@@ -64,7 +66,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 /// Writes an explanation of every pod in the manifests. Returns whether all of them would be injected.
 pub(super) fn run(args: &ExplainArgs, streams: &mut Streams<'_>) -> anyhow::Result<bool> {
-    let settings = args.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+    let settings = configuration::read_or_default(args.config.as_deref())?;
     let manifests = args.files.read(streams.stdin)?;
     let documents: Vec<_> =
         manifests.iter().flat_map(|manifest| &manifest.documents).map(|document| &document.root).collect();
@@ -78,7 +80,7 @@ pub(super) fn run(args: &ExplainArgs, streams: &mut Streams<'_>) -> anyhow::Resu
         default_namespace: &args.namespace,
         default_labels: &args.namespace_labels,
         injector: Injector::new(settings),
-        webhooks: selectors::webhooks()?,
+        webhooks: selection::shipped_webhooks()?,
         cluster,
     };
     let explanations: Vec<_> = documents.iter().flat_map(|root| explainer.explain_all(root)).collect();

@@ -11,7 +11,10 @@ use super::{
     streams::Streams,
     workload::ManifestObject,
 };
-use crate::admission::{Injector, Namespaces, Settings};
+use crate::{
+    admission::{Injector, Namespaces},
+    webhook::configuration,
+};
 
 pub(super) const AFTER_HELP: &str = "\
 inject changes pods, the pod templates of Deployments, StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers, Jobs,
@@ -44,7 +47,7 @@ pub struct InjectArgs {
 
 /// Writes the manifests with the sidecar in every pod that gets one.
 pub(super) fn run(args: &InjectArgs, streams: &mut Streams<'_>) -> anyhow::Result<()> {
-    let settings = args.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+    let settings = configuration::read_or_default(args.config.as_deref())?;
     let injector = Injector::new(settings);
     let manifests = args.files.read(streams.stdin)?;
     let limits = ClusterState::from_manifests(&manifests, "")?.limits;
@@ -54,10 +57,10 @@ pub(super) fn run(args: &InjectArgs, streams: &mut Streams<'_>) -> anyhow::Resul
 }
 
 fn inject(pod: &mut Node, object: &ManifestObject, injector: &Injector, limits: &Namespaces) -> PodChange {
-    let verdict = injector.consider(&pod.json(), &object.namespace, limits);
+    let decision = injector.consider(&pod.json(), &object.namespace, limits);
     let empty_fields = EmptyFields::of(pod);
-    let mut notices = patch::notices(&verdict);
-    notices.extend(patch::apply_all(pod, verdict.patch.as_ref()));
+    let mut notices = patch::notices(&decision);
+    notices.extend(patch::apply_all(pod, decision.patch.as_ref()));
     empty_fields.annotate(pod);
-    PodChange { outcome: verdict.outcome.to_string(), notices }
+    PodChange { outcome: decision.outcome.to_string(), notices }
 }

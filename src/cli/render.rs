@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use super::{manifest, streams::Streams};
-use crate::admission::{Injector, Settings, policy};
+use crate::{
+    admission::{Injector, Settings},
+    policy,
+    webhook::configuration,
+};
 
 /// Arguments of `render`.
 #[derive(Debug, clap::Args)]
@@ -18,7 +22,7 @@ pub struct RenderArgs {
 
 /// Writes the configuration with every default value, or the policy.
 pub(super) fn run(args: &RenderArgs, streams: &mut Streams<'_>) -> anyhow::Result<()> {
-    let settings = args.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+    let settings = configuration::read_or_default(args.config.as_deref())?;
     let text = if args.policy { policy(settings)? } else { manifest::to_yaml(&settings)? };
     Ok(streams.stdout.write_all(text.as_bytes())?)
 }

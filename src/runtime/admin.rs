@@ -18,7 +18,7 @@ use super::{
 };
 
 /// The server's version as a metric.
-const ROWS: &[Row<()>] = &[Row {
+pub const ROWS: &[Row<()>] = &[Row {
     name: "vdi_metrics_build_info",
     help: "Version and source revision of the server; always 1.",
     kind: MetricType::GAUGE,

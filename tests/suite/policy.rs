@@ -1,5 +1,5 @@
-//! `render --policy` without an API server: what the documents must be whatever the configuration. That they do what the
-//! webhook does is shown on a real API server, in `tests/cluster/api_server/policy.rs`.
+//! `render --policy` without an API server: what must hold for the documents of any configuration.
+//! `tests/cluster/api_server/policy.rs` compares the policy with the webhook on a real API server.
 
 use std::{
     fs,
@@ -33,12 +33,12 @@ fn webhooks() -> Vec<Value> {
 }
 
 #[test]
-fn the_policy_is_asked_about_the_pods_that_the_webhook_is_asked_about() {
+fn the_policy_selects_the_same_pods_as_the_webhook() {
     let documents = documents("");
-    let [policy, bindings @ ..] = documents.as_slice() else { panic!("no policy") };
+    let [policy, bindings @ ..] = documents.as_slice() else { panic!("the policy is missing") };
     let kinds: Vec<_> = documents.iter().map(|document| document["kind"].as_str().unwrap()).collect();
-    let [one, other] = ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"];
-    assert_eq!(kinds, [one, other, other]);
+    let [policy_kind, binding_kind] = ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"];
+    assert_eq!(kinds, [policy_kind, binding_kind, binding_kind]);
     let entries = webhooks();
     assert_eq!(entries.len(), bindings.len());
     for (entry, binding) in entries.iter().zip(bindings) {
@@ -61,7 +61,7 @@ fn the_policy_is_asked_about_the_pods_that_the_webhook_is_asked_about() {
 }
 
 #[test]
-fn the_policy_is_harmless() {
+fn the_policy_never_blocks_a_pod() {
     for config in
         ["", "{sidecar: {mode: container}, scrapeAnnotations: auto, gpuAccess: runtime, showUser: true}"]
     {
@@ -70,59 +70,66 @@ fn the_policy_is_harmless() {
             (&policy["failurePolicy"], &policy["reinvocationPolicy"]),
             (&json!("Ignore"), &json!("IfNeeded"))
         );
-        assert_eq!(policy["mutations"].as_array().unwrap().len(), 1, "a part of it could fail alone");
+        assert_eq!(
+            policy["mutations"].as_array().unwrap().len(),
+            1,
+            "with several mutations, one could fail alone"
+        );
         let patch = policy["mutations"][0]["jsonPatch"]["expression"].as_str().unwrap();
-        // A list of these ends the request in a panic of API servers before 1.37.
+        // API servers before 1.37 panic on a list of these.
         assert!(!patch.contains("Object"), "{patch}");
         let operations = patch.matches("JSONPatch{").count();
         assert!(operations > 15 && operations == patch.matches("op: \"add\"").count(), "{patch}");
-        assert!(!patch.contains("stands"), "a stand-in was left: {patch}");
+        assert!(!patch.contains("placeholder"), "a placeholder was not replaced: {patch}");
     }
 }
 
 #[test]
-fn every_variable_is_one_that_is_there() {
+fn every_variable_is_defined_before_its_use_and_used() {
     for config in ["", "{scrapeAnnotations: auto, showUser: true}"] {
         let policy = &documents(config)[0]["spec"];
         let variables = policy["variables"].as_array().unwrap();
-        let mut known = vec![];
+        let mut defined = vec![];
         let mut used = vec![];
         for (name, expression) in
             variables.iter().map(|variable| (&variable["name"], &variable["expression"]))
         {
-            for word in words(expression) {
-                assert!(known.contains(&word), "{name} uses {word}");
-                used.push(word);
+            for variable in variables_in(expression) {
+                assert!(defined.contains(&variable), "{name} uses {variable}");
+                used.push(variable);
             }
-            known.push(name.as_str().unwrap().to_owned());
+            defined.push(name.as_str().unwrap().to_owned());
         }
-        for word in words(&policy["mutations"][0]["jsonPatch"]["expression"]) {
-            assert!(known.contains(&word), "the patch uses {word}");
-            used.push(word);
+        for variable in variables_in(&policy["mutations"][0]["jsonPatch"]["expression"]) {
+            assert!(defined.contains(&variable), "the patch uses {variable}");
+            used.push(variable);
         }
-        let unused: Vec<_> = known.iter().filter(|name| !used.contains(name)).collect();
+        let unused: Vec<_> = defined.iter().filter(|name| !used.contains(name)).collect();
         assert!(unused.is_empty(), "{unused:?}");
     }
 }
 
-fn words(expression: &Value) -> Vec<String> {
+/// The names after `variables.` in an expression.
+fn variables_in(expression: &Value) -> Vec<String> {
     let rest = expression.as_str().unwrap().split("variables.").skip(1);
     rest.map(|rest| rest.chars().take_while(char::is_ascii_alphanumeric).collect()).collect()
 }
 
 #[test]
-fn the_policy_carries_the_configuration() {
-    let config = "sidecar: {image: 'registry.example.com/ours:2', port: 9500, imagePullSecrets: [ours]}";
+fn the_policy_contains_the_configured_values() {
+    let config =
+        "sidecar: {image: 'registry.example.com/sidecar:2', port: 9500, imagePullSecrets: [registry-key]}";
     let settings: Settings = Settings::parse(config, "config.yaml".as_ref()).unwrap();
     let policy = documents(config)[0].to_string();
-    for expected in ["registry.example.com/ours:2", "9500", "ours", Injector::new(settings).hash(), CONTAINER]
+    for expected in
+        ["registry.example.com/sidecar:2", "9500", "registry-key", Injector::new(settings).hash(), CONTAINER]
     {
         assert!(policy.contains(expected), "{expected}");
     }
 }
 
 #[test]
-fn a_configuration_that_cannot_be_used_renders_nothing() {
+fn an_invalid_configuration_renders_nothing() {
     let output = render("sidecar: {port: 80}");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && output.stdout.is_empty());

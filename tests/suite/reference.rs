@@ -4,7 +4,10 @@ use std::{fmt::Write, fs, path::Path};
 
 use prometheus::proto::MetricType;
 use vdi_metrics::{
-    admission::metrics::Metrics, runtime::admin, sessions::metrics::ROWS, sidecar::catalogue::CATALOGUE,
+    runtime::{admin, catalogue},
+    sessions,
+    sidecar::catalogue::CATALOGUE,
+    webhook,
 };
 
 /// Name, kind, labels and help of a metric.
@@ -12,21 +15,13 @@ type MetricRow = (String, MetricType, Vec<String>, String);
 
 #[test]
 fn metrics_page_lists_every_metric_of_the_catalogues() {
-    let owned = |labels: &[&str]| labels.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let sidecar = CATALOGUE.iter().map(|row| (row.name.into(), row.kind, owned(row.labels), row.help.into()));
-    let sessions = ROWS.iter().map(|row| (row.name.into(), row.kind, owned(row.labels), row.help.into()));
-    let registry = admin::registry().unwrap();
-    Metrics::register(&registry).unwrap();
-    let own = registry.gather().into_iter().map(|family| {
-        let labels = family.get_metric()[0].get_label().iter().map(|label| label.name().to_owned()).collect();
-        (family.name().to_owned(), family.get_field_type(), labels, family.help().to_owned())
-    });
+    let own = [rows(admin::ROWS), rows(webhook::metrics::ROWS)].concat();
     let mut page = String::from(
         "# Metrics\n\nDo not edit this page: `BLESS=1 make suite` writes it from the catalogues in the code. Prometheus adds the labels `namespace`,\n\
          `pod`, `container`, `job`, `instance`, `service` and `endpoint`. A metric without a known value has no series, and a label without a value is left out.\n",
     );
-    table(&mut page, "Metrics of the sidecar, one set per session", sidecar);
-    table(&mut page, "Metrics of the server about sessions", sessions);
+    table(&mut page, "Metrics of the sidecar, one set per session", rows(CATALOGUE));
+    table(&mut page, "Metrics of the server about sessions", rows(sessions::metrics::ROWS));
     table(&mut page, "Metrics of the server about itself", own);
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
@@ -41,7 +36,12 @@ fn metrics_page_lists_every_metric_of_the_catalogues() {
     );
 }
 
-fn table(page: &mut String, title: &str, rows: impl Iterator<Item = MetricRow>) {
+fn rows<S: ?Sized>(catalogue: &[catalogue::Row<S>]) -> Vec<MetricRow> {
+    let labels = |row: &catalogue::Row<S>| row.labels.iter().map(ToString::to_string).collect();
+    catalogue.iter().map(|row| (row.name.into(), row.kind, labels(row), row.help.into())).collect()
+}
+
+fn table(page: &mut String, title: &str, rows: Vec<MetricRow>) {
     write!(page, "\n## {title}\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n").unwrap();
     for (name, kind, labels, help) in rows {
         let kind = format!("{kind:?}").to_lowercase();

@@ -1,7 +1,7 @@
 //! Advice on common mistakes that a manifest shows.
 
 use crate::{
-    cli::{manifest::Node, selectors::Labels},
+    cli::{cluster_state::Labels, manifest::Node},
     contract::key,
 };
 

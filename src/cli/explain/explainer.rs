@@ -5,12 +5,11 @@ use super::{
     explanation::{Explanation, SidecarPreview, WebhookCall},
 };
 use crate::{
-    admission::{Injector, Outcome, SkipReason},
+    admission::{Injector, Outcome, SkipReason, selection::WebhookEntry},
     cli::{
-        cluster_state::ClusterState,
+        cluster_state::{ClusterState, Labels},
         manifest::Node,
         pod::patch,
-        selectors::{Labels, Webhook},
         workload::{self, ManifestObject},
     },
     contract::key,
@@ -23,7 +22,7 @@ pub(super) struct Explainer<'a> {
     /// Labels of namespaces that `cluster` does not contain.
     pub(super) default_labels: &'a Labels,
     pub(super) injector: Injector,
-    pub(super) webhooks: Vec<Webhook>,
+    pub(super) webhooks: Vec<WebhookEntry>,
     pub(super) cluster: ClusterState,
 }
 
@@ -43,8 +42,8 @@ impl Explainer<'_> {
         let webhooks: Vec<_> =
             self.webhooks.iter().map(|webhook| WebhookCall::of(webhook, pod, &labels)).collect();
         let is_called = webhooks.iter().any(|webhook| webhook.is_called);
-        let verdict = self.injector.consider(&pod.json(), namespace, &self.cluster.limits);
-        let outcome = verdict.outcome;
+        let decision = self.injector.consider(&pod.json(), namespace, &self.cluster.limits);
+        let outcome = decision.outcome;
         let has_sidecar =
             matches!(outcome, Outcome::Repaired | Outcome::Skipped(SkipReason::AlreadyInjected));
         let gets_sidecar = is_called && outcome == Outcome::Injected;
@@ -55,7 +54,7 @@ impl Explainer<'_> {
         } else {
             rule_of_the_call(pod, &labels, is_called).to_owned()
         };
-        let adds = gets_sidecar.then(|| SidecarPreview::of(pod, verdict.patch.as_ref())).flatten();
+        let adds = gets_sidecar.then(|| SidecarPreview::of(pod, decision.patch.as_ref())).flatten();
         Some(Explanation {
             object: object.label.clone(),
             namespace: namespace.to_owned(),
@@ -63,7 +62,7 @@ impl Explainer<'_> {
             rule,
             webhooks,
             answer: outcome.to_string(),
-            notices: patch::notices(&verdict),
+            notices: patch::notices(&decision),
             advice: advice::on(owner, pod, &labels, adds.as_ref().map(|adds| &*adds.port)),
             adds,
         })

@@ -3,10 +3,13 @@
 use json_patch::Patch;
 use serde::Serialize;
 
-use crate::cli::{
-    manifest::Node,
-    pod::{patch, sidecar},
-    selectors::{Labels, Webhook},
+use crate::{
+    admission::selection::{Candidate, WebhookEntry},
+    cli::{
+        cluster_state::Labels,
+        manifest::Node,
+        pod::{patch, sidecar},
+    },
 };
 
 /// The explanation of one pod.
@@ -54,8 +57,16 @@ pub(super) struct SidecarPreview {
 // === impl WebhookCall ===
 
 impl WebhookCall {
-    pub(super) fn of(webhook: &Webhook, pod: &Node, namespace: &Labels) -> Self {
-        let obstacles = webhook.obstacles(pod, namespace);
+    pub(super) fn of(webhook: &WebhookEntry, pod: &Node, namespace: &Labels) -> Self {
+        let of_pod = |map: &str, key: &str| pod.at(&["metadata", map, key]);
+        let obstacles = webhook.obstacles(&Candidate {
+            labels: &|key| of_pod("labels", key)?.as_str(),
+            // A value that is not a string still exists, which is what the mirror pod's condition tests.
+            annotations: &|key| of_pod("annotations", key).map(|value| value.as_str().unwrap_or_default()),
+            namespace_labels: &|key| {
+                namespace.iter().find(|(name, _)| name == key).map(|(_, value)| &**value)
+            },
+        });
         Self { name: webhook.name.clone(), is_called: obstacles.is_empty(), obstacles }
     }
 }

@@ -3,17 +3,17 @@
 use json_patch::{Patch, PatchOperation};
 
 use crate::{
-    admission::{Outcome, Verdict},
+    admission::{Outcome, PodDecision},
     cli::manifest::Node,
 };
 
 /// The warnings that the creator of the pod would get from the webhook.
-pub(in crate::cli) fn notices(verdict: &Verdict) -> Vec<String> {
-    let reason = match verdict.outcome {
+pub(in crate::cli) fn notices(decision: &PodDecision) -> Vec<String> {
+    let reason = match decision.outcome {
         Outcome::Skipped(reason) => reason.warning(),
         Outcome::Injected | Outcome::Repaired => None,
     };
-    let notices = verdict.notices.iter().map(ToString::to_string);
+    let notices = decision.notices.iter().map(ToString::to_string);
     reason.map(str::to_owned).into_iter().chain(notices).collect()
 }
 

@@ -23,11 +23,11 @@ type Case = (&'static str, fn(&mut Value), &'static [&'static str]);
 const CASES: [Case; 12] = [
     ("valid", |_| {}, &[]),
     ("in-a-container", move_to_containers, &[]),
-    ("missing", |pod| *pod = minimal_pod("missing"), &["a session pod without sidecar"]),
+    ("missing", |pod| *pod = minimal_pod("missing"), &["the pod has no sidecar"]),
     (
         "blocking",
         |pod| remove(&mut pod["spec"]["initContainers"][0], "restartPolicy"),
-        &["lacks restartPolicy"],
+        &["has no restartPolicy"],
     ),
     (
         "stripped",
@@ -42,14 +42,14 @@ const CASES: [Case; 12] = [
         |pod| security(pod)["seccompProfile"]["type"] = json!("Unconfined"),
         &["security context"],
     ),
-    ("unlabelled", |pod| remove(&mut pod["metadata"], "labels"), &["nothing scrapes"]),
+    ("unlabelled", |pod| remove(&mut pod["metadata"], "labels"), &["cannot find the sidecar"]),
     (
         "of-another-owner",
         |pod| {
             *pod = minimal_pod("of-another-owner");
             pod["spec"]["initContainers"] = json!([{"name": CONTAINER, "image": "another/owner:1"}]);
         },
-        &["lacks restartPolicy", "security context", "nothing scrapes"],
+        &["has no restartPolicy", "security context", "cannot find the sidecar"],
     ),
     (
         "skipped",

@@ -38,7 +38,7 @@ fn cases() -> Vec<Case> {
         (
             json!({"spec": {"volumes": [{"name": "vdi-metrics", "emptyDir": {}}]}}),
             Some("skipped: name_taken"),
-            &["vdi-metrics: not injected: the name vdi-metrics belongs to another container, volume or port"],
+            &["vdi-metrics: not injected: another container, volume or port has the name vdi-metrics"],
         ),
         (
             annotated(key::PORT, "80"),
@@ -48,7 +48,7 @@ fn cases() -> Vec<Case> {
         (
             annotated("vdi-metrics.io/prot", "9500"),
             Some("injected"),
-            &["vdi-metrics: nobody reads vdi-metrics.io/prot: is it a typing error?"],
+            &["vdi-metrics: unknown annotation vdi-metrics.io/prot; is it a typo?"],
         ),
         (
             json!({"metadata": {"labels": {(key::INJECT): "yes"}}}),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use vdi_metrics::{
     admission::{
         Injector, Namespaces, Settings,
-        namespaces::{Bounds, Namespace, Resource},
+        namespaces::{Bounds, NamespaceLimits, Resource},
         quantity::Quantity,
     },
     contract::{CONTAINER, key},
@@ -52,7 +52,7 @@ const OWNED: OwnedFields<'_> = OwnedFields {
 impl Checks {
     pub(crate) fn new() -> Self {
         let not_default = Settings::parse(NOT_DEFAULT, Path::new("not-default")).unwrap();
-        let mut limited = Namespace::default();
+        let mut limited = NamespaceLimits::default();
         *limited.container.of_mut(Resource::Cpu) = Bounds {
             min: Some(Quantity::thousandths(50)),
             ratio: Some(Quantity::thousandths(1000)),

@@ -54,7 +54,7 @@ fn the_webhook_entries_are_disjoint_and_fail_open() {
             [opted_out.as_str(), "!object.metadata.?annotations[?'kubernetes.io/config.mirror'].hasValue()"]
         );
     }
-    assert!(read("src/admission/edge.rs").contains("\"/mutate\""));
+    assert!(read("src/webhook/router.rs").contains("\"/mutate\""));
 }
 
 #[test]

@@ -1,15 +1,15 @@
-//! JSON as CEL.
+//! Writes JSON values as CEL expressions.
 
 use serde_json::Value;
 
-/// A value that stands for an expression.
+/// A value of the example that is replaced by an expression.
 #[derive(Debug)]
-pub(super) struct Hole {
+pub(super) struct Placeholder {
     pub(super) value: Value,
     pub(super) expression: String,
 }
 
-/// Lines up to this long are not broken.
+/// Maximum length of a line that is not broken.
 const WIDTH: usize = 96;
 
 /// An operation of a JSON Patch; path and value are expressions.
@@ -17,12 +17,12 @@ pub(super) fn add(path: &str, value: &str) -> String {
     format!("JSONPatch{{op: \"add\", path: {path}, value: {value}}}")
 }
 
-/// A list of the operation where the condition holds, else an empty one.
+/// A list with the operation if the condition is true, otherwise an empty list.
 pub(super) fn when(condition: &str, operation: &str) -> String {
     format!("({condition} ? [{operation}] : [])")
 }
 
-/// One list of all of them: operations, and lists of them.
+/// Joins operations and lists of operations into one list.
 pub(super) fn sum(operations: &[String]) -> String {
     let list = |operation: &String| match operation.starts_with('(') {
         true => operation.clone(),
@@ -31,27 +31,27 @@ pub(super) fn sum(operations: &[String]) -> String {
     operations.iter().map(list).collect::<Vec<_>>().join(" +\n")
 }
 
-/// A string. JSON's escapes are CEL's.
+/// A string literal. JSON and CEL have the same escapes.
 pub(super) fn text(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// Any value, with expressions in the place of what stands for them.
-pub(super) fn literal(value: &Value, holes: &[Hole]) -> String {
-    if let Some(hole) = holes.iter().find(|hole| hole.value == *value) {
-        return hole.expression.clone();
+/// A literal of any value, with placeholders replaced by their expressions.
+pub(super) fn literal(value: &Value, placeholders: &[Placeholder]) -> String {
+    if let Some(placeholder) = placeholders.iter().find(|placeholder| placeholder.value == *value) {
+        return placeholder.expression.clone();
     }
     let item = |value: &Value| match value {
-        Value::String(_) => literal(value, holes),
-        _ => format!("dyn({})", literal(value, holes)),
+        Value::String(_) => literal(value, placeholders),
+        _ => format!("dyn({})", literal(value, placeholders)),
     };
     match value {
         Value::Array(items) => enclosed('[', &items.iter().map(item).collect::<Vec<_>>(), ']'),
         Value::Object(fields) => {
             let all_text = fields.values().all(Value::is_string);
             let entry = |(key, value): (&String, &Value)| match all_text {
-                true => format!("{}: {}", text(key), literal(value, holes)),
-                false => format!("{}: dyn({})", text(key), literal(value, holes)),
+                true => format!("{}: {}", text(key), literal(value, placeholders)),
+                false => format!("{}: dyn({})", text(key), literal(value, placeholders)),
             };
             enclosed('{', &fields.iter().map(entry).collect::<Vec<_>>(), '}')
         }
@@ -75,8 +75,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn maps_and_lists_are_of_one_type() {
-        let holes = [Hole { value: json!(9478), expression: "variables.port".to_owned() }];
+    fn values_of_different_types_are_wrapped_in_dyn() {
+        let placeholders = [Placeholder { value: json!(9478), expression: "variables.port".to_owned() }];
         for (value, cel) in [
             (json!("it's \"so\"\n"), r#""it's \"so\"\n""#),
             (json!({"a": "b", "c": "d"}), r#"{"a": "b", "c": "d"}"#),
@@ -85,7 +85,7 @@ mod tests {
             (json!([{"a": []}]), r#"[dyn({"a": dyn([])})]"#),
             (json!({"port": 9478}), r#"{"port": dyn(variables.port)}"#),
         ] {
-            assert_eq!(literal(&value, &holes), cel);
+            assert_eq!(literal(&value, &placeholders), cel);
         }
     }
 }

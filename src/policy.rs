@@ -1,17 +1,20 @@
-//! The same injection without a server: a MutatingAdmissionPolicy and its bindings, for Kubernetes 1.36 and newer.
+//! The MutatingAdmissionPolicy: the same injection without a server, for Kubernetes 1.36 and newer.
 //!
-//! What is added is the [`Injector`]'s own answer to made-up pods, put into CEL value by value, and who is chosen is read out
-//! of the shipped webhook configuration; neither has a second truth here. Only the conditions are told twice, here and in
-//! `decide`: the same pods are given to both on a real API server.
+//! The [`Injector`] is called with example pods, and its answers are translated into CEL value by value. The selectors come from
+//! the shipped webhook configuration. Only the skip conditions are written twice, here and in `admission::decide`; a cluster test
+//! sends the same pods to both and compares.
 //!
-//! A policy's patch is decoded as strictly as a webhook's: one that does not apply has the pod refused, whatever the failure
-//! policy. So parents are made first and nothing but `add` is used. API servers before 1.37 panic over a list of `Object`
-//! initialisers (kubernetes#142181): every object is a map here, whose values CEL wants to be of one type, hence `dyn`.
+//! The API server decodes a policy's patch as strictly as a webhook's: it rejects the pod if the patch does not apply, whatever
+//! the failure policy is. So missing parents are created first, and only `add` operations are used. API servers before 1.37 panic
+//! on a list of `Object` initialisers (kubernetes#142181). So every object is a map here; CEL requires the values of a map to
+//! have one type, hence `dyn`.
 
 use serde_json::{Value, json};
 
-use super::Injector;
-use crate::contract::key;
+use crate::{
+    admission::{Injector, selection},
+    contract::key,
+};
 
 use cel::{add, sum, text, when};
 
@@ -19,28 +22,24 @@ mod additions;
 mod cel;
 mod variables;
 
-/// The documents in the order in which they are to be applied: the policy, and a binding for each entry of the webhook
-/// configuration.
+/// The documents in the order in which to apply them: the policy, then a binding for each entry of the webhook configuration.
 #[must_use]
 pub fn render(injector: &Injector) -> Vec<Value> {
-    let mut configuration: Value = serde_saphyr::from_str(CONFIGURATION).unwrap_or_default();
-    let entries = configuration["webhooks"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    let entries = selection::shipped_entries();
     let policy = entries.first().map(|entry| policy(entry, injector));
     policy.into_iter().chain(entries.iter().map(binding)).collect()
 }
 
-/// What has to be known before they are applied, as comments of YAML.
+/// What an operator must know before applying the documents, as YAML comments.
 pub const NOTICE: &str = "\
-# Injects the sidecar without a webhook; Kubernetes 1.36 or newer. Never beside the webhook: delete that one first.
+# Injects the sidecar without a webhook; requires Kubernetes 1.36 or newer. Delete the webhook configuration before you apply
+# this: the two must never be active together.
 #
-# A policy sees a pod and nothing else. It does not fit the sidecar into LimitRanges and ResourceQuotas, it warns nobody, and
-# it does not repair what other webhooks take from the sidecar.
+# A policy sees only the pod. It does not fit the sidecar into LimitRanges and ResourceQuotas, gives no warnings, and does not
+# repair a sidecar that another webhook changes.
 #
-# Made from the server's configuration: change that and render again.
+# Rendered from the server's configuration file: change the file and render again.
 ";
-
-/// The shipped configuration.
-const CONFIGURATION: &str = include_str!("../../webhook-config/webhook.yaml");
 
 const API_VERSION: &str = "admissionregistration.k8s.io/v1";
 const NAME: &str = "vdi-metrics";
@@ -67,7 +66,7 @@ fn policy(entry: &Value, injector: &Injector) -> Value {
     })
 }
 
-/// One entry's selectors. A policy has but one of each, and the entries are alternatives.
+/// The selectors of one entry. A policy has only one selector of each kind, and the entries are alternatives.
 fn binding(entry: &Value) -> Value {
     let name = entry["name"].as_str().and_then(|name| name.split('.').next()).unwrap_or_default();
     json!({
@@ -84,7 +83,7 @@ fn binding(entry: &Value) -> Value {
     })
 }
 
-/// The patch: the reason where we do not go, else what the webhook would add.
+/// The patch: the status annotation of a skipped pod, otherwise what the webhook would add.
 fn mutation(injector: &Injector) -> String {
     let status = text(&format!("/metadata/annotations/{}", additions::escaped(key::STATUS)));
     let skip = [parents(&PARENTS[..1]), vec![add(&status, "\"skipped: \" + variables.reason")]].concat();
@@ -92,7 +91,7 @@ fn mutation(injector: &Injector) -> String {
     format!("variables.reason != \"\" ? (\n{}\n) : (\n{}\n)", sum(&skip), sum(&inject))
 }
 
-/// Parents that a pod may lack: where, what stands there now, and an empty one.
+/// The parents that a pod may lack: path, current value, and an empty value.
 const PARENTS: [(&str, &str, &str); 5] = [
     ("/metadata/annotations", "variables.annotations", "{}"),
     ("/metadata/labels", "variables.labels", "{}"),
@@ -102,5 +101,7 @@ const PARENTS: [(&str, &str, &str); 5] = [
 ];
 
 fn parents(of: &[(&str, &str, &str)]) -> Vec<String> {
-    of.iter().map(|(path, now, empty)| when(&format!("size({now}) == 0"), &add(&text(path), empty))).collect()
+    of.iter()
+        .map(|(path, current, empty)| when(&format!("size({current}) == 0"), &add(&text(path), empty)))
+        .collect()
 }

@@ -1,63 +1,63 @@
-//! From Kubernetes' objects to what admission has to know of them.
+//! Parses LimitRanges and ResourceQuotas into the bounds that admission compares with.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{LimitRange, LimitRangeItem, ResourceQuota, ScopedResourceSelectorRequirement},
-    apimachinery::pkg::api::resource::Quantity as Text,
+    apimachinery::pkg::api::resource::Quantity as QuantityText,
 };
 
 use crate::admission::{
-    namespaces::{Bounds, Budget, Limits, Namespace, Quota, Resource, Scope},
+    namespaces::{Bounds, BoundsByResource, Budget, NamespaceLimits, Quota, QuotaScope, Resource},
     quantity::Quantity,
 };
 
-/// What one LimitRange says.
+/// The bounds of one LimitRange.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Range {
-    container: Limits,
-    pod: Limits,
-    foreign: bool,
+pub(super) struct ParsedRange {
+    container: BoundsByResource,
+    pod: BoundsByResource,
+    has_foreign_bounds: bool,
 }
 
-/// A namespace with these objects.
-pub(super) fn namespace<'o>(
-    ranges: impl Iterator<Item = &'o Range>,
+/// Combines the objects of one namespace.
+pub(super) fn combine<'o>(
+    ranges: impl Iterator<Item = &'o ParsedRange>,
     quotas: impl Iterator<Item = &'o Quota>,
-) -> Namespace {
-    let mut namespace = Namespace::default();
+) -> NamespaceLimits {
+    let mut limits = NamespaceLimits::default();
     for range in ranges {
         for resource in Resource::ALL {
-            namespace.container.of_mut(resource).and(range.container.of(resource));
-            namespace.pod.of_mut(resource).and(range.pod.of(resource));
+            limits.container.of_mut(resource).add(range.container.of(resource));
+            limits.pod.of_mut(resource).add(range.pod.of(resource));
         }
-        namespace.foreign |= range.foreign;
+        limits.has_foreign_bounds |= range.has_foreign_bounds;
     }
-    // Quotas of objects and of storage claims bound no container.
-    namespace.quotas = quotas.filter(|quota| quota.concerns_us()).cloned().collect();
-    namespace
+    // Quotas of object counts and of storage claims do not limit containers.
+    limits.quotas = quotas.filter(|quota| quota.affects_containers()).cloned().collect();
+    limits
 }
 
-/// Reads a LimitRange.
-pub(super) fn range(range: &LimitRange) -> Range {
-    let mut read = Range::default();
+/// Parses a LimitRange.
+pub(super) fn range(range: &LimitRange) -> ParsedRange {
+    let mut parsed = ParsedRange::default();
     for item in range.spec.iter().flat_map(|spec| &spec.limits) {
         match item.type_.as_str() {
             "Container" => {
-                read.foreign |= names(item).any(|name| Resource::of(name).is_none());
-                add(&mut read.container, item);
+                parsed.has_foreign_bounds |= names(item).any(|name| Resource::parse(name).is_none());
+                add(&mut parsed.container, item);
             }
-            "Pod" => add(&mut read.pod, item),
+            "Pod" => add(&mut parsed.pod, item),
             _ => {}
         }
     }
-    read
+    parsed
 }
 
-fn add(limits: &mut Limits, item: &LimitRangeItem) {
+fn add(bounds: &mut BoundsByResource, item: &LimitRangeItem) {
     for resource in Resource::ALL {
         let name = resource.as_str();
-        limits.of_mut(resource).and(Bounds {
+        bounds.of_mut(resource).add(Bounds {
             min: amount(&item.min, name),
             max: amount(&item.max, name),
             default: [&item.default, &item.default_request].into_iter().any(|map| has(map, name)),
@@ -74,15 +74,15 @@ fn names(item: &LimitRangeItem) -> impl Iterator<Item = &str> {
         .map(String::as_str)
 }
 
-fn has(map: &Option<BTreeMap<String, Text>>, name: &str) -> bool {
+fn has(map: &Option<BTreeMap<String, QuantityText>>, name: &str) -> bool {
     map.as_ref().is_some_and(|map| map.contains_key(name))
 }
 
-fn amount(map: &Option<BTreeMap<String, Text>>, name: &str) -> Option<Quantity> {
+fn amount(map: &Option<BTreeMap<String, QuantityText>>, name: &str) -> Option<Quantity> {
     Quantity::parse(&map.as_ref()?.get(name)?.0)
 }
 
-/// Reads a ResourceQuota.
+/// Parses a ResourceQuota.
 pub(super) fn quota(quota: &ResourceQuota) -> Quota {
     let spec = quota.spec.clone().unwrap_or_default();
     let used = quota.status.as_ref().and_then(|status| status.used.clone());
@@ -98,30 +98,30 @@ pub(super) fn quota(quota: &ResourceQuota) -> Quota {
     Quota { budgets: budgets.collect(), scopes: plain.chain(selected.map(selected_scope)).collect() }
 }
 
-/// The resource that a quota's key is about, and whether its limits are.
+/// The resource of a quota's key, and whether the key is about limits.
 fn budgeted(name: &str) -> Option<(Resource, bool)> {
     match name.split_once('.') {
-        Some(("limits", name)) => Some((Resource::of(name)?, true)),
-        Some(("requests", name)) => Some((Resource::of(name)?, false)),
-        _ => Some((Resource::of(name)?, false)),
+        Some(("limits", name)) => Some((Resource::parse(name)?, true)),
+        Some(("requests", name)) => Some((Resource::parse(name)?, false)),
+        _ => Some((Resource::parse(name)?, false)),
     }
 }
 
-fn selected_scope(requirement: &ScopedResourceSelectorRequirement) -> Scope {
+fn selected_scope(requirement: &ScopedResourceSelectorRequirement) -> QuotaScope {
     let values = requirement.values.as_deref().unwrap_or_default();
     scope(&requirement.scope_name, &requirement.operator, values)
 }
 
-fn scope(name: &str, operator: &str, values: &[String]) -> Scope {
+fn scope(name: &str, operator: &str, values: &[String]) -> QuotaScope {
     match (name, operator) {
-        ("Terminating", _) => Scope::Terminating(true),
-        ("NotTerminating", _) => Scope::Terminating(false),
-        ("BestEffort", _) => Scope::BestEffort(true),
-        ("NotBestEffort", _) => Scope::BestEffort(false),
-        ("PriorityClass", "Exists") => Scope::PriorityClass(None),
-        ("PriorityClass", "In") => Scope::PriorityClass(Some(values.to_vec())),
-        ("PriorityClass", "NotIn") => Scope::NotPriorityClass(values.to_vec()),
-        _ => Scope::Other,
+        ("Terminating", _) => QuotaScope::Terminating(true),
+        ("NotTerminating", _) => QuotaScope::Terminating(false),
+        ("BestEffort", _) => QuotaScope::BestEffort(true),
+        ("NotBestEffort", _) => QuotaScope::BestEffort(false),
+        ("PriorityClass", "Exists") => QuotaScope::PriorityClass(None),
+        ("PriorityClass", "In") => QuotaScope::PriorityClass(Some(values.to_vec())),
+        ("PriorityClass", "NotIn") => QuotaScope::NotPriorityClass(values.to_vec()),
+        _ => QuotaScope::Unknown,
     }
 }
 
@@ -132,22 +132,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stricter_of_two_ranges_counts() {
+    fn of_two_limit_ranges_the_stricter_bound_counts() {
         let limit = |limits: serde_json::Value| {
             range(&serde_json::from_value(json!({"metadata": {}, "spec": {"limits": [limits]}})).unwrap())
         };
         let one = limit(json!({"type": "Container", "min": {"cpu": "50m"}, "max": {"cpu": "2"}}));
         let other = limit(json!({"type": "Container", "min": {"cpu": "20m"}, "max": {"cpu": "1"},
             "maxLimitRequestRatio": {"memory": "2"}}));
-        let namespace = namespace([&one, &other].into_iter(), [].into_iter());
-        let cpu = namespace.container.of(Resource::Cpu);
+        let limits = combine([&one, &other].into_iter(), [].into_iter());
+        let cpu = limits.container.of(Resource::Cpu);
         assert_eq!((cpu.min, cpu.max), (Quantity::parse("50m"), Quantity::parse("1")));
-        assert!(namespace.container.of(Resource::Memory).ratio.is_some() && !namespace.foreign);
-        assert!(limit(json!({"type": "Container", "default": {"nvidia.com/gpu": "1"}})).foreign);
+        assert!(limits.container.of(Resource::Memory).ratio.is_some() && !limits.has_foreign_bounds);
+        assert!(limit(json!({"type": "Container", "default": {"nvidia.com/gpu": "1"}})).has_foreign_bounds);
     }
 
     #[test]
-    fn a_quota_is_read_with_what_is_used() {
+    fn a_quota_is_parsed_with_the_used_amounts() {
         let object = json!({
             "metadata": {},
             "spec": {
@@ -163,7 +163,7 @@ mod tests {
         let memory = quota.budgets.iter().find(|budget| budget.resource == Resource::Memory).unwrap();
         assert!(memory.of_limits && memory.left() == Quantity::mebibytes(512));
         assert_eq!(quota.budgets.len(), 2);
-        let classes = Scope::PriorityClass(Some(vec!["vdi".to_owned()]));
-        assert_eq!(quota.scopes, [Scope::Terminating(false), classes]);
+        let classes = QuotaScope::PriorityClass(Some(vec!["vdi".to_owned()]));
+        assert_eq!(quota.scopes, [QuotaScope::Terminating(false), classes]);
     }
 }

@@ -1,5 +1,5 @@
-//! What `decide` finds out about a pod, as variables of the policy. None can fail, whatever the pod: what may be absent is
-//! asked for by optional chaining.
+//! What `admission::decide` evaluates about a pod, as variables of the policy. No expression can fail, whatever the pod is:
+//! fields that may be absent are read with optional chaining.
 
 use std::collections::BTreeSet;
 
@@ -10,16 +10,16 @@ use crate::{
     admission::{
         SkipReason,
         quantity::Quantity,
-        settings::{LEAST_MEMORY, Profile, ScrapeAnnotations, Settings},
+        settings::{MIN_MEMORY, Profile, ScrapeAnnotations, Settings},
     },
     contract::{ALLOWED_INTERVAL_SECONDS, CONTAINER, MAX_NAME_BYTES, key},
 };
 
-/// Names and expressions; each may use those before it.
+/// Names and expressions. An expression may use the variables before it.
 pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str, String)> {
     let Settings { sidecar, gpu_access, .. } = settings;
     let (requests, limits) = (&sidecar.resources.requests, &sidecar.resources.limits);
-    let counted = sidecar.resources.counted_cpu();
+    let reserved = sidecar.resources.reserved_cpu();
     let (seconds, longest) = ALLOWED_INTERVAL_SECONDS.into_inner();
     let fixed: Vec<(_, String)> = vec![
         ("labels", "object.metadata.?labels.orValue({})".into()),
@@ -32,26 +32,34 @@ pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str
         ("native", native(&json!(sidecar.mode))),
         ("at", AT.into()),
         ("declared", DECLARED.into()),
-        ("wantedPort", asked(key::PORT, &number(1024, u16::MAX.into()), "int(v)", &sidecar.port.to_string())),
+        (
+            "wantedPort",
+            overridden(key::PORT, &number(1024, u16::MAX.into()), "int(v)", &sidecar.port.to_string()),
+        ),
         ("freePorts", FREE_PORTS.into()),
         ("port", "variables.freePorts.min()".into()),
         (
             "interval",
-            asked(key::INTERVAL, &number(seconds, longest), "int(v)", &sidecar.interval_seconds.to_string()),
+            overridden(
+                key::INTERVAL,
+                &number(seconds, longest),
+                "int(v)",
+                &sidecar.interval_seconds.to_string(),
+            ),
         ),
-        ("image", asked(key::IMAGE, IS_IMAGE, "string(v)", &text(&sidecar.image))),
+        ("image", overridden(key::IMAGE, IS_IMAGE, "string(v)", &text(&sidecar.image))),
         ("bounded", BOUNDED.into()),
         ("guaranteed", GUARANTEED.into()),
-        ("cpu", asked(key::CPU, IS_POSITIVE, "string(v)", "\"\"")),
-        ("memory", asked(key::MEMORY, &is_at_least(&LEAST_MEMORY.to_string()), "string(v)", "\"\"")),
+        ("cpu", overridden(key::CPU, IS_POSITIVE, "string(v)", "\"\"")),
+        ("memory", overridden(key::MEMORY, &is_at_least(&MIN_MEMORY.to_string()), "string(v)", "\"\"")),
         (
             "cpuLimit",
-            limit("cpu", &format!("variables.guaranteed ? {} : {}", amount(counted), amount(limits.cpu))),
+            limit("cpu", &format!("variables.guaranteed ? {} : {}", amount(reserved), amount(limits.cpu))),
         ),
         ("cpuRequest", request("cpu", &amount(requests.cpu))),
         ("memoryLimit", limit("memory", &amount(limits.memory))),
         ("memoryRequest", request("memory", &amount(requests.memory))),
-        ("gpuAccess", word(key::GPU_ACCESS, ACCESSES, &json!(gpu_access))),
+        ("gpuAccess", choice(key::GPU_ACCESS, ACCESSES, &json!(gpu_access))),
         ("claims", CLAIMS.into()),
         ("claimAccess", CLAIM_ACCESS.into()),
         (
@@ -74,22 +82,22 @@ pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str
 
 // === overrides ===
 
-/// What the pod's annotation asks for where it is sound, else the default. `v` is the annotation.
-fn asked(key: &str, is_sound: &str, value: &str, default: &str) -> String {
+/// The value of the pod's annotation if it is valid, otherwise the default. `v` is the annotation.
+fn overridden(key: &str, is_valid: &str, value: &str, default: &str) -> String {
     let key = text(key);
-    format!("variables.annotations[?{key}].optMap(v, {is_sound} ? {value} : {default}).orValue({default})")
+    format!("variables.annotations[?{key}].optMap(v, {is_valid} ? {value} : {default}).orValue({default})")
 }
 
-fn word(key: &str, words: &str, default: &Value) -> String {
-    asked(key, &format!("v in {words}"), "string(v)", &literal(default, &[]))
+fn choice(key: &str, choices: &str, default: &Value) -> String {
+    overridden(key, &format!("v in {choices}"), "string(v)", &literal(default, &[]))
 }
 
-fn number(least: u64, most: u64) -> String {
-    format!("v.matches(\"^[+]?[0-9]{{1,5}}$\") && int(v) >= {least} && int(v) <= {most}")
+fn number(min: u64, max: u64) -> String {
+    format!("v.matches(\"^[+]?[0-9]{{1,5}}$\") && int(v) >= {min} && int(v) <= {max}")
 }
 
-fn is_at_least(least: &str) -> String {
-    format!("isQuantity(v) && !quantity(v).isLessThan(quantity({}))", text(least))
+fn is_at_least(min: &str) -> String {
+    format!("isQuantity(v) && !quantity(v).isLessThan(quantity({}))", text(min))
 }
 
 const IS_POSITIVE: &str = "isQuantity(v) && quantity(v).isGreaterThan(quantity(\"0\"))";
@@ -111,9 +119,10 @@ fn request(resource: &str, default: &str) -> String {
 
 // === the pod ===
 
-/// A regular container would keep a pod that is not restarted for ever from completing, and make one without containers valid.
+/// A regular container would keep a pod whose `restartPolicy` is not `Always` from completing, and make a pod without containers
+/// valid.
 fn native(default: &Value) -> String {
-    let wanted = word(key::MODE, MODES, default);
+    let wanted = choice(key::MODE, MODES, default);
     format!(
         "{wanted} == \"native\"\n|| object.spec.?restartPolicy.orValue(\"Always\") != \"Always\" || size(variables.containers) == 0"
     )
@@ -126,7 +135,7 @@ variables.native ? \"/spec/initContainers/\" + string(size(variables.initContain
 const DECLARED: &str =
     "variables.all.map(c, c.?ports.orValue([]).map(p, int(p.?containerPort.orValue(0)))).flatten()";
 
-/// The next free port is the wanted one or follows a declared one.
+/// The first free port is the wanted port or the successor of a declared port.
 const FREE_PORTS: &str = "\
 ([variables.wantedPort] + variables.declared.map(p, p + 1))
 .filter(p, p >= variables.wantedPort && p <= 65535 && !(p in variables.declared))";
@@ -135,9 +144,9 @@ const BOUNDED: &str = "\
 size(object.spec.?resources.?requests.orValue({})) == 0
 && size(object.spec.?resources.?limits.orValue({})) == 0";
 
-/// Limits that the pod as a whole does not say become the sum of its containers' limits, where all have one. The webhook
-/// fits its own in there; here the pod goes without.
-const HALF_SAID: &str = "\
+/// Pod-level resources without a limit. The missing limit becomes the sum of the containers' limits if all have one. The webhook
+/// sets a limit on the sidecar in this case; the policy skips the pod.
+const MISSING_POD_LIMIT: &str = "\
 !variables.bounded && [\"cpu\", \"memory\"].exists(r, !object.spec.?resources.?limits[?r].hasValue())";
 
 const GUARANTEED: &str = "\
@@ -145,7 +154,7 @@ variables.all.all(c, [\"cpu\", \"memory\"].all(r,
   c.?resources.?limits[?r].optMap(l, quantity(l).isGreaterThan(quantity(\"0\"))
     && quantity(c.?resources.?requests[?r].orValue(l)).compareTo(quantity(l)) == 0).orValue(false)))";
 
-/// Those of each regular container that has any, as maps: a list of the API's own objects is no value for a patch.
+/// The claims of each regular container that has any, as maps: a list of the API's own objects cannot be a value of a patch.
 const CLAIMS: &str = "\
 variables.gpuAccess in [\"auto\", \"claims\"]
 ? variables.containers.map(c, c.?resources.?claims.orValue([])
@@ -153,36 +162,44 @@ variables.gpuAccess in [\"auto\", \"claims\"]
   .filter(l, size(l) > 0 && l.all(e, object.spec.?resourceClaims.orValue([]).exists(r, r.name == e.name)))
 : []";
 
-/// Whether other pods can name one of the first's as well. Not asked where there is none.
+/// Whether other pods can name one of the first container's claims too. Evaluated only if there are claims.
 const CLAIM_ACCESS: &str = "\
 variables.claims[0].exists(e, object.spec.resourceClaims.exists(r, r.name == e.name && r.?resourceClaimName.hasValue()))
 ? \"named-claims\" : \"claims\"";
 
 const IS_ROOT: &str = "object.spec.?securityContext.?runAsUser.orValue(-1) == 0";
 
-/// No annotation of Prometheus' in any spelling.
+/// Whether the pod has no `prometheus.io` annotation, in any notation.
 fn unscraped() -> String {
     let letters: Vec<_> = "prometheusio".chars().map(String::from).collect();
     let pattern = format!("(?i)^[^a-z0-9]*{}", letters.join("[^a-z0-9]*"));
     format!("!variables.annotations.exists(k, k.matches({}))", text(&pattern))
 }
 
-// === whose session it is ===
+// === identity ===
 
-struct Name {
+struct IdentityName {
     variable: &'static str,
-    own: &'static str,
-    of: fn(&Profile) -> Option<&String>,
+    standard_key: &'static str,
+    profile_key: fn(&Profile) -> Option<&String>,
 }
 
-const NAMES: [Name; 4] = [
-    Name { variable: "session", own: key::SESSION, of: |profile| profile.session.as_ref() },
-    Name { variable: "template", own: key::TEMPLATE, of: |profile| profile.template.as_ref() },
-    Name { variable: "pool", own: key::POOL, of: |profile| profile.pool.as_ref() },
-    Name { variable: "user", own: key::USER, of: |profile| profile.user.as_ref() },
+const NAMES: [IdentityName; 4] = [
+    IdentityName {
+        variable: "session",
+        standard_key: key::SESSION,
+        profile_key: |profile| profile.session.as_ref(),
+    },
+    IdentityName {
+        variable: "template",
+        standard_key: key::TEMPLATE,
+        profile_key: |profile| profile.template.as_ref(),
+    },
+    IdentityName { variable: "pool", standard_key: key::POOL, profile_key: |profile| profile.pool.as_ref() },
+    IdentityName { variable: "user", standard_key: key::USER, profile_key: |profile| profile.user.as_ref() },
 ];
 
-/// The first profile whose labels the pod has, by its place in the configuration.
+/// The index of the first profile whose labels the pod has.
 fn profile(profiles: &[Profile]) -> String {
     let has = |(key, value): (&String, &String)| {
         format!("variables.labels[?{}].optMap(v, v == {}).orValue(false)", text(key), text(value))
@@ -194,17 +211,19 @@ fn profile(profiles: &[Profile]) -> String {
     choices.chain(["-1".to_owned()]).collect()
 }
 
-/// Every key that can name something.
+/// Every key that can contain a part of the identity.
 fn keys(show_user: bool, profiles: &[Profile]) -> String {
     let shown = NAMES.iter().filter(|name| name.is_shown(show_user));
     let keys = shown.flat_map(|name| {
-        [name.own].into_iter().chain(profiles.iter().filter_map(name.of).map(String::as_str))
+        [name.standard_key]
+            .into_iter()
+            .chain(profiles.iter().filter_map(name.profile_key).map(String::as_str))
     });
     literal(&json!(keys.collect::<BTreeSet<_>>()), &[])
 }
 
-/// Fields of the pod that name something and can be a variable: a longer one or one with a control character in it could keep
-/// the container from starting, and with it the desktop.
+/// Fields of the pod that are part of the identity and valid as an environment variable. A value that is too long or has a
+/// control character could keep the container, and with it the desktop, from starting.
 fn named(map: &str) -> String {
     format!(
         "variables.keys.filter(k, variables.{map}[?k].optMap(v, v != \"\" && size(bytes(v)) <= {MAX_NAME_BYTES} \
@@ -212,14 +231,14 @@ fn named(map: &str) -> String {
     )
 }
 
-// === impl Name ===
+// === impl IdentityName ===
 
-impl Name {
+impl IdentityName {
     fn is_shown(&self, show_user: bool) -> bool {
-        show_user || self.own != key::USER
+        show_user || self.standard_key != key::USER
     }
 
-    /// The field that it is taken from: our own key before the profile's, a label before an annotation.
+    /// The field with the value: the standard key before the profile's key, and a label before an annotation.
     fn field(&self, profiles: &[Profile]) -> String {
         let fields = |key: &str| {
             literal(
@@ -228,30 +247,33 @@ impl Name {
             )
         };
         let of_profiles = profiles.iter().enumerate().filter_map(|(index, profile)| {
-            Some(format!(" +\n(variables.profile == {index} ? {} : [])", fields((self.of)(profile)?)))
+            Some(format!(
+                " +\n(variables.profile == {index} ? {} : [])",
+                fields((self.profile_key)(profile)?)
+            ))
         });
-        let own = fields(self.own);
+        let standard = fields(self.standard_key);
         format!(
-            "({own}{} +\n[\"\"]).filter(f, f == \"\" || f in variables.named)[0]",
+            "({standard}{} +\n[\"\"]).filter(f, f == \"\" || f in variables.named)[0]",
             of_profiles.collect::<String>()
         )
     }
 }
 
-// === whether ===
+// === conditions ===
 
-/// The match condition that leaves a pod alone that has the sidecar: cheaper than a patch of nothing, because the second look at
-/// each pod that the API server takes for our sake ends there.
+/// The match condition that excludes a pod with the sidecar. It is cheaper than an empty patch: because the policy changed the
+/// pod, the API server evaluates the policy a second time, and this evaluation ends at the condition.
 pub(super) fn not_injected() -> String {
-    let there = text(CONTAINER);
+    let name = text(CONTAINER);
     format!(
         "!object.metadata.?annotations[?{}].hasValue()\n|| !(object.spec.?containers.orValue([]) \
-         + object.spec.?initContainers.orValue([])).exists(c, c.?name.orValue(\"\") == {there})",
+         + object.spec.?initContainers.orValue([])).exists(c, c.?name.orValue(\"\") == {name})",
         text(key::CONFIG)
     )
 }
 
-/// Why the pod goes without us, in the order of `decide`; empty where it does not.
+/// The skip reason, in the order of `admission::decide`; empty if the pod gets the sidecar.
 fn reason() -> String {
     let taken = text(CONTAINER);
     let taken = format!(
@@ -260,15 +282,15 @@ fn reason() -> String {
     );
     let windows = "object.spec.?os.?name.orValue(\"\") == \"windows\"\n\
                    || object.spec.?nodeSelector[?\"kubernetes.io/os\"].orValue(\"\") == \"windows\"";
-    let refusals = [
+    let reasons = [
         (&*taken, SkipReason::NameTaken),
         ("\"kubevirt.io\" in variables.labels", SkipReason::Kubevirt),
         (windows, SkipReason::Windows),
         ("object.spec.?hostNetwork.orValue(false)", SkipReason::HostNetwork),
-        (HALF_SAID, SkipReason::LimitRange),
+        (MISSING_POD_LIMIT, SkipReason::LimitRange),
         ("size(variables.freePorts) == 0", SkipReason::NoFreePort),
     ];
     let choices =
-        refusals.iter().map(|(applies, reason)| format!("{applies} ? {} :\n", text(reason.as_str())));
+        reasons.iter().map(|(applies, reason)| format!("{applies} ? {} :\n", text(reason.as_str())));
     choices.chain(["\"\"".to_owned()]).collect()
 }

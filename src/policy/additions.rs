@@ -1,44 +1,45 @@
-//! What the webhook adds, in CEL: the [`Injector`]'s own answers to made-up pods, under made-up settings in which whatever
-//! differs between pods is found again.
+//! The webhook's additions as CEL. The [`Injector`] is called with example pods and example settings; every value that differs
+//! from pod to pod is a placeholder there, which is replaced by a CEL variable.
 
 use json_patch::PatchOperation;
 use serde_json::{Map, Value, json};
 
-use super::cel::{Hole, add, literal, text, when};
+use super::cel::{Placeholder, add, literal, text, when};
 use crate::{
     admission::{
         Injector, Namespaces, Settings,
         quantity::Quantity,
-        settings::{Amounts, Resources, Sidecar},
+        settings::{ConfiguredAmounts, ConfiguredResources, SidecarSettings},
     },
     contract::{env, key},
 };
 
-/// The operations: what the injector adds to the plain pod, then what it adds to the sidecars of others.
+/// The operations: what the injector adds to the plain pod, then the optional parts of the sidecar.
 pub(super) fn of(injector: &Injector) -> Vec<String> {
-    let example = Injector::new(stand_ins(injector.settings()));
-    let holes = holes(injector, &example);
+    let example = Injector::new(example_settings(injector.settings()));
+    let placeholders = placeholders(injector, &example);
     let answer = answer_to(&example, &plain());
     let sidecar = container(&answer);
     let common = answer.iter().map(|(path, value)| {
-        let (place, cel) = (text(path), literal(value, &holes));
+        let (target, cel) = (text(path), literal(value, &placeholders));
         match &**path {
-            CONTAINERS => add("variables.at", &literal(&sidecar, &holes)),
-            PULL_SECRETS => when(&lacks_secret(&value["name"]), &add(&place, &cel)),
-            path if path.starts_with(SCRAPING) => when("variables.unscraped", &add(&place, &cel)),
-            _ => add(&place, &cel),
+            CONTAINERS => add("variables.at", &literal(&sidecar, &placeholders)),
+            PULL_SECRETS => when(&lacks_secret(&value["name"]), &add(&target, &cel)),
+            path if path.starts_with(SCRAPING) => when("variables.unscraped", &add(&target, &cel)),
+            _ => add(&target, &cel),
         }
     });
-    let more = |(condition, change): &Part| -> Vec<_> {
+    let optional = |(condition, change): &OptionalPart| -> Vec<_> {
         let mut pod = plain();
         change(&mut pod);
-        let more = differences(&sidecar, &container(&answer_to(&example, &pod)), "");
-        let place = |path| format!("variables.at + {}", text(path));
-        more.iter()
-            .map(|(path, value)| when(condition, &add(&place(path), &literal(value, &holes))))
+        let added = differences(&sidecar, &container(&answer_to(&example, &pod)), "");
+        let target = |path| format!("variables.at + {}", text(path));
+        added
+            .iter()
+            .map(|(path, value)| when(condition, &add(&target(path), &literal(value, &placeholders))))
             .collect()
     };
-    common.chain(PARTS.iter().flat_map(more)).collect()
+    common.chain(OPTIONAL_PARTS.iter().flat_map(optional)).collect()
 }
 
 fn lacks_secret(name: &Value) -> String {
@@ -49,10 +50,10 @@ const CONTAINERS: &str = "/spec/containers/-";
 const PULL_SECRETS: &str = "/spec/imagePullSecrets/-";
 const SCRAPING: &str = "/metadata/annotations/prometheus.io";
 
-/// A part of the sidecar that not every pod's has: when it is there, and what makes the plain pod one that has it.
-type Part = (&'static str, fn(&mut Value));
+/// A part that only some sidecars have: the condition in CEL, and a change of the plain pod that gives its sidecar this part.
+type OptionalPart = (&'static str, fn(&mut Value));
 
-const PARTS: [Part; 9] = [
+const OPTIONAL_PARTS: [OptionalPart; 9] = [
     ("variables.native", |pod| pod["metadata"]["annotations"][key::MODE] = json!("native")),
     ("variables.fixedUser", |pod| pod["spec"]["securityContext"] = json!({"runAsUser": 0})),
     ("variables.bounded", |pod| pod["spec"]["resources"] = json!({})),
@@ -70,7 +71,7 @@ const PARTS: [Part; 9] = [
     ("variables.user != \"\"", |pod| pod["metadata"]["labels"][key::USER] = json!("any")),
 ];
 
-/// A pod whose sidecar has none of the parts, and whose every parent exists.
+/// A pod in which every parent exists, and whose sidecar has none of the optional parts.
 fn plain() -> Value {
     json!({
         "metadata": {
@@ -87,10 +88,10 @@ fn plain() -> Value {
     })
 }
 
-/// The injector's answer: paths and values in order.
+/// The operations of the injector's answer: paths and values, in order.
 fn answer_to(injector: &Injector, pod: &Value) -> Vec<(String, Value)> {
-    let verdict = injector.consider(pod.to_string().as_bytes(), "", &Namespaces::default());
-    let operations = verdict.patch.map(|patch| patch.0).unwrap_or_default();
+    let decision = injector.consider(pod.to_string().as_bytes(), "", &Namespaces::default());
+    let operations = decision.patch.map(|patch| patch.0).unwrap_or_default();
     let added = operations.into_iter().filter_map(|operation| match operation {
         PatchOperation::Add(added) => Some((added.path.to_string(), added.value)),
         _ => None,
@@ -98,18 +99,18 @@ fn answer_to(injector: &Injector, pod: &Value) -> Vec<(String, Value)> {
     added.collect()
 }
 
-/// The container of an answer, with a place for resources whether it has any or not.
+/// The container of an answer. `resources` is always present, so that optional parts can add to it.
 fn container(answer: &[(String, Value)]) -> Value {
-    let places = [CONTAINERS, "/spec/initContainers/-"];
-    let found = answer.iter().find(|(path, _)| places.contains(&&**path));
-    let mut container = found.map(|(_, value)| value.clone()).unwrap_or_default();
+    let paths = [CONTAINERS, "/spec/initContainers/-"];
+    let operation = answer.iter().find(|(path, _)| paths.contains(&&**path));
+    let mut container = operation.map(|(_, value)| value.clone()).unwrap_or_default();
     if let Some(fields) = container.as_object_mut() {
         fields.entry("resources").or_insert_with(|| Map::new().into());
     }
     container
 }
 
-/// What `with` has and `without` has not: keys of objects and ends of lists, by JSON pointer.
+/// The values that `with` has in addition to `without`: keys of objects and further list items, by JSON pointer.
 fn differences(without: &Value, with: &Value, at: &str) -> Vec<(String, Value)> {
     match (without, with) {
         (Value::Object(without), Value::Object(with)) => {
@@ -129,63 +130,66 @@ fn differences(without: &Value, with: &Value, at: &str) -> Vec<(String, Value)> 
     }
 }
 
-/// A key as a part of a JSON pointer.
+/// A key, escaped for a JSON pointer.
 pub(super) fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-// === what stands for what differs between pods ===
+// === placeholders ===
 
-/// Settings whose values are found again in the answer, because nothing else is like them.
-fn stand_ins(settings: &Settings) -> Settings {
-    let amounts =
-        |cpu, memory| Amounts { cpu: Quantity::thousandths(cpu), memory: Quantity::mebibytes(memory) };
-    let sidecar = Sidecar {
+/// Settings with values that occur nowhere else in the answer, so that each can be replaced.
+fn example_settings(settings: &Settings) -> Settings {
+    let amounts = |cpu, memory| ConfiguredAmounts {
+        cpu: Quantity::thousandths(cpu),
+        memory: Quantity::mebibytes(memory),
+    };
+    let sidecar = SidecarSettings {
         image: IMAGE.to_owned(),
         port: PORT,
         interval_seconds: INTERVAL,
-        resources: Resources { requests: amounts(3, 103), limits: amounts(4, 104) },
+        resources: ConfiguredResources { requests: amounts(3, 103), limits: amounts(4, 104) },
         ..settings.sidecar.clone()
     };
     Settings { sidecar, ..settings.clone() }
 }
 
-const IMAGE: &str = "stands.for/the-image";
-const CLAIM: &str = "stands-for-the-claims";
+const IMAGE: &str = "placeholder.example/image";
+const CLAIM: &str = "placeholder-for-claims";
 const PORT: u16 = 65_533;
 const INTERVAL: u64 = 299;
 
-fn holes(injector: &Injector, example: &Injector) -> Vec<Hole> {
+fn placeholders(injector: &Injector, example: &Injector) -> Vec<Placeholder> {
     let field = |key: &str| json!(format!("metadata.labels['{key}']"));
-    let hole = |value: Value, expression: &str| Hole { value, expression: expression.to_owned() };
+    let placeholder =
+        |value: Value, expression: &str| Placeholder { value, expression: expression.to_owned() };
     vec![
-        hole(json!(IMAGE), "variables.image"),
-        hole(json!(PORT), "variables.port"),
-        hole(json!(PORT.to_string()), "string(variables.port)"),
-        hole(json!(format!("[::]:{PORT}")), "\"[::]:\" + string(variables.port)"),
-        hole(json!(INTERVAL.to_string()), "string(variables.interval)"),
-        // The plain pod's one and ours.
-        Hole {
+        placeholder(json!(IMAGE), "variables.image"),
+        placeholder(json!(PORT), "variables.port"),
+        placeholder(json!(PORT.to_string()), "string(variables.port)"),
+        placeholder(json!(format!("[::]:{PORT}")), "\"[::]:\" + string(variables.port)"),
+        placeholder(json!(INTERVAL.to_string()), "string(variables.interval)"),
+        // The container of the plain pod, and the sidecar.
+        Placeholder {
             value: json!({"name": env::CONTAINERS, "value": "2"}),
             expression: format!(
                 "{{\"name\": {}, \"value\": string(size(variables.all) + 1)}}",
                 text(env::CONTAINERS)
             ),
         },
-        hole(json!("3m"), "variables.cpuRequest"),
-        hole(json!("4m"), "variables.cpuLimit"),
-        hole(json!("103Mi"), "variables.memoryRequest"),
-        hole(json!("104Mi"), "variables.memoryLimit"),
-        hole(json!([{"name": CLAIM}]), "variables.claims[0]"),
-        hole(
+        placeholder(json!("3m"), "variables.cpuRequest"),
+        placeholder(json!("4m"), "variables.cpuLimit"),
+        placeholder(json!("103Mi"), "variables.memoryRequest"),
+        placeholder(json!("104Mi"), "variables.memoryLimit"),
+        placeholder(json!([{"name": CLAIM}]), "variables.claims[0]"),
+        placeholder(
             json!({"name": env::GPU_ACCESS, "value": "claims"}),
             &format!("{{\"name\": {}, \"value\": variables.claimAccess}}", text(env::GPU_ACCESS)),
         ),
-        hole(field(key::SESSION), "variables.session"),
-        hole(field(key::TEMPLATE), "variables.template"),
-        hole(field(key::POOL), "variables.pool"),
-        hole(field(key::USER), "variables.user"),
-        Hole { value: json!(example.hash()), expression: text(injector.hash()) },
+        placeholder(field(key::SESSION), "variables.session"),
+        placeholder(field(key::TEMPLATE), "variables.template"),
+        placeholder(field(key::POOL), "variables.pool"),
+        placeholder(field(key::USER), "variables.user"),
+        Placeholder { value: json!(example.hash()), expression: text(injector.hash()) },
     ]
 }
 
@@ -194,30 +198,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn differences_are_what_is_more() {
+    fn differences_lists_added_values_by_json_pointer() {
         let without = json!({"a": {"b": 1}, "list": [{"x": 1}], "same": "s"});
         let with =
             json!({"a": {"b": 1, "c/d": 2}, "list": [{"x": 1}, {"x": 2}], "same": "s", "new": {"n": 1}});
         let expected = [("/a/c~1d", json!(2)), ("/list/-", json!({"x": 2})), ("/new", json!({"n": 1}))];
-        let found = differences(&without, &with, "");
-        assert_eq!(found, expected.map(|(path, value)| (path.to_owned(), value)));
+        let added = differences(&without, &with, "");
+        assert_eq!(added, expected.map(|(path, value)| (path.to_owned(), value)));
     }
 
     #[test]
-    fn the_plain_pod_is_injected_and_has_none_of_the_parts() {
-        let example = Injector::new(stand_ins(&Settings::default()));
+    fn the_plain_pod_is_injected_and_has_no_optional_part() {
+        let example = Injector::new(example_settings(&Settings::default()));
         let answer = answer_to(&example, &plain());
         let sidecar = container(&answer);
         assert!(
             answer.iter().all(|(path, _)| path.matches('/').count() == 3),
             "a parent is missing: {answer:?}"
         );
-        for (condition, change) in PARTS {
+        for (condition, change) in OPTIONAL_PARTS {
             let mut pod = plain();
             change(&mut pod);
-            let more = differences(&sidecar, &container(&answer_to(&example, &pod)), "");
+            let added = differences(&sidecar, &container(&answer_to(&example, &pod)), "");
             // The user is not shown by default.
-            assert_eq!(more.is_empty(), condition.starts_with("variables.user"), "{condition}: {more:?}");
+            assert_eq!(added.is_empty(), condition.starts_with("variables.user"), "{condition}: {added:?}");
         }
     }
 }

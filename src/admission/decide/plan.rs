@@ -1,0 +1,168 @@
+//! The injection plan: the properties of the sidecar that differ from pod to pod.
+
+use super::{
+    identity::{self, IdentityField},
+    notice::Notice,
+    overrides::Overrides,
+    resources::{self, SidecarResources},
+};
+use crate::{
+    admission::{
+        namespaces::NamespaceLimits,
+        outcome::SkipReason,
+        pod::{ClaimReference, ContainerView, PodView},
+        ruleset::Ruleset,
+        settings::{ConfiguredResources, GpuAccess, Mode, ScrapeAnnotations, Settings},
+    },
+    contract::{CONTAINER, key},
+};
+
+/// The properties of the sidecar that differ from pod to pod.
+#[derive(Debug)]
+pub(crate) struct Plan<'p> {
+    pub(crate) image: &'p str,
+    pub(crate) mode: Mode,
+    /// The first port, starting with the configured one, that no other container of the pod declares.
+    pub(crate) port: u16,
+    /// Seconds between two polls of the GPU.
+    pub(crate) interval: u64,
+    /// Number of the pod's containers, the sidecar included.
+    pub(crate) containers: u64,
+    /// Whether the sidecar may expose devices that it cannot attribute to a session.
+    pub(crate) node_totals: bool,
+    pub(crate) resources: SidecarResources,
+    /// The desktop container's references to resource claims.
+    pub(crate) claims: &'p [ClaimReference<'p>],
+    /// Whether other pods can name one of these claims too.
+    pub(crate) named_claims: bool,
+    /// Whether the sidecar requests the node's GPUs from the vendor's container runtime.
+    pub(crate) runtime: bool,
+    /// Whether to set `runAsUser`.
+    pub(crate) user: bool,
+    pub(crate) identity: Vec<IdentityField<'p>>,
+    /// Configured pull secrets that the pod does not name.
+    pub(crate) pull_secrets: Vec<&'p str>,
+    /// Whether to add `prometheus.io/*` annotations, for Prometheus setups without a ServiceMonitor.
+    pub(crate) scrape: bool,
+}
+
+// === impl Plan ===
+
+impl<'p> Plan<'p> {
+    /// Plans the sidecar of this pod.
+    pub(crate) fn new(
+        pod: &'p PodView<'_>,
+        limits: Option<&NamespaceLimits>,
+        ruleset: &'p Ruleset,
+        notices: &mut Vec<Notice>,
+    ) -> Result<Self, SkipReason> {
+        let Settings { sidecar, gpu_access, node_totals, scrape_annotations, show_user, profiles: _ } =
+            &ruleset.settings;
+        let overrides = Overrides::read(pod, notices);
+        let wanted = override_resources(sidecar.resources, &overrides);
+        let resources = resources::fit(pod, wanted, limits)?;
+        let first_port = overrides.port.unwrap_or(sidecar.port);
+        let access = overrides.gpu_access.unwrap_or(*gpu_access);
+        let claims = claims(pod, access);
+        Ok(Self {
+            image: overrides.image.unwrap_or(&sidecar.image),
+            mode: mode(pod, overrides.mode, sidecar.mode, notices),
+            port: free_port(pod, first_port).ok_or(SkipReason::NoFreePort)?,
+            interval: overrides.interval.unwrap_or(sidecar.interval_seconds),
+            containers: pod.others().count() as u64 + 1,
+            node_totals: *node_totals,
+            resources,
+            claims,
+            named_claims: claims.iter().any(|claim| is_named(pod, claim)),
+            runtime: access == GpuAccess::Runtime,
+            user: sets_user(pod, sidecar.fixed_user),
+            identity: identity::fields(pod, &ruleset.profiles, *show_user),
+            pull_secrets: missing_secrets(pod, &sidecar.image_pull_secrets),
+            scrape: *scrape_annotations == ScrapeAnnotations::Auto && !has_scrape_annotations(pod, notices),
+        })
+    }
+}
+
+/// An overriding value is both the request and the limit.
+fn override_resources(mut resources: ConfiguredResources, overrides: &Overrides<'_>) -> ConfiguredResources {
+    if let Some(cpu) = overrides.cpu {
+        resources.limits.cpu = cpu;
+        resources.requests.cpu = cpu;
+    }
+    if let Some(memory) = overrides.memory {
+        resources.limits.memory = memory;
+        resources.requests.memory = memory;
+    }
+    resources
+}
+
+/// Native in two kinds of pods even if a regular container is configured. A regular container would keep a pod whose
+/// `restartPolicy` is not `Always` from completing. It would also make a pod without containers valid.
+fn mode(pod: &PodView<'_>, overridden: Option<Mode>, configured: Mode, notices: &mut Vec<Notice>) -> Mode {
+    let wanted = overridden.unwrap_or(configured);
+    let always_restarts = pod.spec.restart_policy.as_deref().is_none_or(|policy| policy == "Always");
+    let has_no_container = pod.spec.containers.as_ref().is_none_or(Vec::is_empty);
+    if wanted == Mode::Container && (has_no_container || !always_restarts) {
+        if overridden.is_some() {
+            notices.push(Notice::new(format_args!(
+                "{} is native here: a container would keep this pod from completing",
+                key::MODE
+            )));
+        }
+        return Mode::Native;
+    }
+    wanted
+}
+
+fn free_port(pod: &PodView<'_>, first: u16) -> Option<u16> {
+    let is_declared =
+        |port: u16| pod.others().flat_map(|c| c.ports.iter().flatten()).any(|p| p.container_port == port);
+    (first..=u16::MAX).find(|port| !is_declared(*port))
+}
+
+/// The references of the first container that has any, because other sidecars of a desktop rarely have devices of their own.
+/// None if a reference is invalid: the API server rejects such a pod, and its message must not name the sidecar.
+fn claims<'p>(pod: &'p PodView<'_>, access: GpuAccess) -> &'p [ClaimReference<'p>] {
+    if !matches!(access, GpuAccess::Auto | GpuAccess::Claims) {
+        return &[];
+    }
+    let claims = |container: &'p ContainerView<'_>| container.resources.as_ref()?.claims.as_deref();
+    let containers = pod.spec.containers.iter().flatten().filter(|container| container.name != CONTAINER);
+    let claims = containers.filter_map(claims).find(|claims| !claims.is_empty()).unwrap_or_default();
+    let exists = |name: &str| pod.spec.resource_claims.iter().flatten().any(|claim| claim.name == name);
+    if claims.iter().all(|claim| exists(&claim.name)) { claims } else { &[] }
+}
+
+fn is_named(pod: &PodView<'_>, claim: &ClaimReference<'_>) -> bool {
+    let mut claims = pod.spec.resource_claims.iter().flatten();
+    claims.any(|of_pod| of_pod.name == claim.name && of_pod.resource_claim_name.is_some())
+}
+
+/// Whether the sidecar sets its user. Not on OpenShift, where admission assigns each namespace a range of users and rejects all
+/// others, and not if the operator disables it. Always under a pod-level user 0: the sidecar would inherit it and, because of
+/// `runAsNonRoot`, never start.
+fn sets_user(pod: &PodView<'_>, is_configured: bool) -> bool {
+    let is_openshift = pod.annotation("openshift.io/scc").is_some();
+    let pod_user = pod.spec.security_context.as_ref().and_then(|context| context.run_as_user);
+    pod_user == Some(0) || is_configured && !is_openshift
+}
+
+fn missing_secrets<'p>(pod: &PodView<'_>, configured: &'p [String]) -> Vec<&'p str> {
+    let has = |name: &str| pod.spec.image_pull_secrets.iter().flatten().any(|secret| secret.name == name);
+    configured.iter().map(String::as_str).filter(|name| !has(name)).collect()
+}
+
+/// Whether the pod has a `prometheus.io` annotation, in any of the notations that are in use, such as `prometheus-io-scrape`.
+fn has_scrape_annotations(pod: &PodView<'_>, notices: &mut Vec<Notice>) -> bool {
+    let is_prometheus = |key: &str| {
+        let letters = key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase());
+        letters.take(12).eq("prometheusio".chars())
+    };
+    let has = pod.annotations().is_some_and(|map| map.iter().any(|(key, _)| is_prometheus(key)));
+    if has && pod.annotation(key::CONFIG).is_none() {
+        notices.push(Notice::new(format_args!(
+            "the pod's own prometheus.io annotations are kept; scrape the sidecar through a ServiceMonitor"
+        )));
+    }
+    has
+}

@@ -1,0 +1,220 @@
+//! The sidecar's resources in one pod.
+//!
+//! The sidecar changes neither the pod's quality of service, nor whether the API server accepts the pod, nor the reason of a
+//! rejection:
+//! * The values are kept between `min` and `max` of the LimitRange.
+//! * With a `maxLimitRequestRatio` the request equals the limit.
+//! * For a resource with pod-level values the sidecar sets nothing, unless a LimitRange would set a default.
+//! * If the sidecar does not fit into the pod-level resources, a quota or `max`, the pod gets no sidecar.
+//! * The pod gets the sidecar only if the sum without it is accepted too. Otherwise the sidecar could lift the pod over a
+//!   minimum, or the API server's message would name a sum that includes the sidecar.
+
+mod quality;
+mod sums;
+
+use quality::{Quality, is_guaranteed_by_containers};
+use sums::{AmountKind, ESSENTIAL, PodSum};
+
+use crate::admission::{
+    namespaces::{Bounds, BoundsByResource, NamespaceLimits, Quota, QuotaScope, Resource},
+    outcome::SkipReason,
+    pod::PodView,
+    quantity::Quantity,
+    settings::{ConfiguredResources, MIN_MEMORY},
+};
+
+/// The sidecar's requests and limits in one pod, by [`Resource`]. `None`: the sidecar sets no value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SidecarResources {
+    pub(crate) requests: [Option<Quantity>; 3],
+    pub(crate) limits: [Option<Quantity>; 3],
+}
+
+/// Ephemeral storage for the sidecar's logs, set only under a LimitRange for it.
+const STORAGE: Quantity = Quantity::mebibytes(16);
+
+/// Fits the sidecar's resources into the pod and its namespace.
+pub(crate) fn fit(
+    pod: &PodView<'_>,
+    wanted: ConfiguredResources,
+    limits: Option<&NamespaceLimits>,
+) -> Result<SidecarResources, SkipReason> {
+    let unlimited = NamespaceLimits::default();
+    let limits = limits.unwrap_or(&unlimited);
+    let quality = Quality::of(pod);
+    let pod_level = pod.resources();
+    if limits.has_foreign_bounds {
+        return Err(SkipReason::LimitRange);
+    }
+    let distinguishes_best_effort = || limits.quotas.iter().any(Quota::distinguishes_best_effort);
+    if quality == Quality::BestEffort && pod_level.is_none() && distinguishes_best_effort() {
+        // Any request of the sidecar would move the pod from one quota into another.
+        return Ok(SidecarResources::default());
+    }
+    let guaranteed_by_containers =
+        pod_level.is_some_and(|pod_level| is_guaranteed_by_containers(pod, pod_level));
+    let mut fitted = SidecarResources::default();
+    for resource in Resource::ALL {
+        let bounds = limits.container.of(resource);
+        let needs_value = resource != Resource::Storage
+            && pod_level.is_none_or(|pod_level| match pod_level.declared(resource) {
+                (None, None) => true,
+                (Some(_), None) => guaranteed_by_containers,
+                (_, Some(_)) => false,
+            });
+        if needs_value || bounds.is_any() {
+            let requests_limit = quality == Quality::Guaranteed
+                || needs_value && pod_level.is_some()
+                || bounds.ratio.is_some()
+                || limits.pod.of(resource).ratio.is_some();
+            let reserves_limit = requests_limit || limits.sums_limits(pod, resource);
+            let (request, limit) = fit_one(resource, wanted, bounds, requests_limit, reserves_limit)?;
+            fitted.requests[resource as usize] = Some(request);
+            fitted.limits[resource as usize] = Some(limit);
+        }
+    }
+    check_pod_level(pod, &fitted, guaranteed_by_containers)?;
+    check_sums(pod, &fitted, limits)?;
+    Ok(fitted)
+}
+
+/// Request and limit of one resource. `requests_limit`: the request must equal the limit. `reserves_limit`: the limit reserves
+/// capacity, as a request or in a sum of limits.
+fn fit_one(
+    resource: Resource,
+    wanted: ConfiguredResources,
+    bounds: Bounds,
+    requests_limit: bool,
+    reserves_limit: bool,
+) -> Result<(Quantity, Quantity), SkipReason> {
+    let cpu = if reserves_limit { wanted.reserved_cpu() } else { wanted.limits.cpu };
+    let (request, limit, minimum) = match resource {
+        Resource::Cpu => (wanted.requests.cpu, cpu, Quantity::thousandths(1)),
+        Resource::Memory => (wanted.requests.memory, wanted.limits.memory, MIN_MEMORY),
+        Resource::Storage => (STORAGE, STORAGE, Quantity::thousandths(1)),
+    };
+    let limit = bounds.clamp(limit);
+    let request = if requests_limit { limit } else { bounds.clamp(request) };
+    let fits = limit >= minimum && bounds.max.is_none_or(|max| limit <= max);
+    fits.then_some((request, limit)).ok_or(SkipReason::LimitRange)
+}
+
+/// Kubernetes compares the sum of the containers' requests with the pod-level request, and each limit with the pod-level limit.
+fn check_pod_level(
+    pod: &PodView<'_>,
+    fitted: &SidecarResources,
+    guaranteed_by_containers: bool,
+) -> Result<(), SkipReason> {
+    let Some(pod_level) = pod.resources() else { return Ok(()) };
+    for resource in ESSENTIAL {
+        let Some(own_limit) = fitted.limits[resource as usize] else { continue };
+        let (request, limit) = pod_level.declared(resource);
+        let sum = |kind| PodSum::of_containers(pod, fitted.amount(resource, kind), resource, kind).with;
+        // A missing pod-level request becomes the sum and must not exceed the pod-level limit.
+        let is_too_much = exceeds(sum(AmountKind::Requests), request.or(limit))
+            || exceeds(Some(own_limit), limit)
+            || guaranteed_by_containers && limit.is_none() && exceeds(sum(AmountKind::Limits), request);
+        if is_too_much {
+            return Err(SkipReason::LimitRange);
+        }
+    }
+    Ok(())
+}
+
+fn exceeds(amount: Option<Quantity>, maximum: Option<Quantity>) -> bool {
+    maximum.is_some_and(|maximum| amount > Some(maximum))
+}
+
+/// Checks the sums of the pod, without and with the sidecar, against LimitRanges and quotas.
+fn check_sums(
+    pod: &PodView<'_>,
+    fitted: &SidecarResources,
+    limits: &NamespaceLimits,
+) -> Result<(), SkipReason> {
+    let sum = |resource, kind| PodSum::of_pod(pod, fitted.amount(resource, kind), resource, kind);
+    if limits.pod != BoundsByResource::default() {
+        for resource in Resource::ALL {
+            let bounds = limits.pod.of(resource);
+            let [request, limit] = [AmountKind::Requests, AmountKind::Limits].map(|kind| sum(resource, kind));
+            let is_changed = request.is_changed() || limit.is_changed();
+            let is_accepted =
+                bounds.allow(request.without, limit.without) && bounds.allow(request.with, limit.with);
+            if is_changed && !is_accepted {
+                return Err(SkipReason::LimitRange);
+            }
+        }
+    }
+    let quotas = limits.quotas.iter().filter(|quota| quota.counts(pod));
+    for budget in quotas.flat_map(|quota| &quota.budgets) {
+        let kind = if budget.of_limits { AmountKind::Limits } else { AmountKind::Requests };
+        let sum = sum(budget.resource, kind);
+        if sum.is_changed() && exceeds(sum.with, Some(budget.left())) {
+            return Err(SkipReason::ResourceQuota);
+        }
+    }
+    Ok(())
+}
+
+// === impl SidecarResources ===
+
+impl SidecarResources {
+    const fn amount(&self, resource: Resource, kind: AmountKind) -> Option<Quantity> {
+        match kind {
+            AmountKind::Requests => self.requests[resource as usize],
+            AmountKind::Limits => self.limits[resource as usize],
+        }
+    }
+}
+
+// === impl Bounds ===
+
+impl Bounds {
+    fn clamp(self, amount: Quantity) -> Quantity {
+        let amount = self.max.map_or(amount, |max| amount.min(max));
+        self.min.map_or(amount, |min| amount.max(min))
+    }
+
+    /// Whether the API server accepts these sums.
+    fn allow(self, request: Option<Quantity>, limit: Option<Quantity>) -> bool {
+        let is_set = |amount: Option<Quantity>| amount.is_some_and(Quantity::is_positive);
+        let reaches = |min| request >= Some(min) && limit.is_none_or(|limit| limit >= min);
+        let stays_below = |max| limit.is_some() && limit <= Some(max) && request <= Some(max);
+        let is_close =
+            |ratio| is_set(request) && is_set(limit) && limit <= request.map(|request| request.times(ratio));
+        self.min.is_none_or(reaches) && self.max.is_none_or(stays_below) && self.ratio.is_none_or(is_close)
+    }
+}
+
+// === impl NamespaceLimits, Quota ===
+
+impl NamespaceLimits {
+    /// Whether a LimitRange or quota bounds the sum of the pod's limits of a resource.
+    fn sums_limits(&self, pod: &PodView<'_>, resource: Resource) -> bool {
+        let quotas = self.quotas.iter().filter(|quota| quota.counts(pod));
+        let mut budgets = quotas.flat_map(|quota| &quota.budgets);
+        self.pod.of(resource).is_any()
+            || budgets.any(|budget| budget.of_limits && budget.resource == resource)
+    }
+}
+
+impl Quota {
+    /// Whether the quota counts the pod, together with a sidecar that has requests.
+    fn counts(&self, pod: &PodView<'_>) -> bool {
+        let class = pod.spec.priority_class_name.as_deref().filter(|class| !class.is_empty());
+        self.scopes.iter().all(|scope| match scope {
+            QuotaScope::Terminating(wanted) => pod.spec.active_deadline_seconds.is_some() == *wanted,
+            QuotaScope::BestEffort(wanted) => !wanted,
+            QuotaScope::PriorityClass(None) => class.is_some(),
+            QuotaScope::PriorityClass(Some(names)) => {
+                class.is_some_and(|class| names.iter().any(|name| name == class))
+            }
+            QuotaScope::NotPriorityClass(names) => {
+                class.is_none_or(|class| names.iter().all(|name| name != class))
+            }
+            QuotaScope::Unknown => true,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! The injector: answers reviews, and decides on pods outside of a cluster.
+
+use json_patch::Patch;
+use serde::Deserialize;
+
+use super::{
+    answer::Answer,
+    container::SidecarContainer,
+    decide::{self, Decision, Notice, Plan},
+    namespaces::Namespaces,
+    outcome::{Outcome, SkipReason},
+    patch::{Additions, InjectedContainer, RawPod, RepairedField, TestedPatches},
+    pod::{PodView, StrictObject},
+    review::{self, Malformed, Review},
+    ruleset::Ruleset,
+    settings::{Profile, Settings},
+};
+
+/// Decides on pods with one configuration.
+#[derive(Debug)]
+pub struct Injector {
+    ruleset: Ruleset,
+    tested: TestedPatches,
+}
+
+/// A review and its answer.
+#[derive(Debug)]
+pub struct Admission<'a> {
+    /// The review.
+    pub review: Review<'a>,
+    /// What the server did with the pod.
+    pub outcome: Outcome,
+    /// Warnings for the client that creates the pod, in addition to the outcome's own.
+    pub notices: Vec<Notice>,
+    /// The restored parts of the sidecar.
+    pub repaired: Vec<RepairedField>,
+    /// The AdmissionReview to send back.
+    pub reply: Vec<u8>,
+}
+
+/// The decision on a pod outside of a cluster.
+#[derive(Debug)]
+pub struct PodDecision {
+    /// What the server would do with the pod.
+    pub outcome: Outcome,
+    /// Warnings in addition to the outcome's own.
+    pub notices: Vec<Notice>,
+    /// The change to the pod, if there is one: `add` operations, in order.
+    pub patch: Option<Patch>,
+}
+
+// === impl Injector ===
+
+impl Injector {
+    /// Prepares the settings for decisions.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self { ruleset: Ruleset::new(settings), tested: TestedPatches::new() }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.ruleset.settings
+    }
+
+    /// The value of the annotation `vdi-metrics.io/config` on every pod that is injected with these settings.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.ruleset.hash
+    }
+
+    /// Every active profile, in the order of precedence.
+    #[must_use]
+    pub fn profiles(&self) -> &[Profile] {
+        &self.ruleset.profiles
+    }
+
+    /// Answers an AdmissionReview.
+    ///
+    /// # Errors
+    /// The envelope cannot be read, so there is no request to answer. The pod in it never causes an error.
+    pub fn admit<'a>(&self, body: &'a [u8], namespaces: &Namespaces) -> Result<Admission<'a>, Malformed> {
+        let review = Review::read(body)?;
+        let answer = if !review.creates_a_pod() {
+            Answer::skip(SkipReason::NotAPod)
+        } else if let Some(pod) = review.pod() {
+            self.answer(pod, review.namespace(), namespaces, || review::object(body))
+        } else {
+            Answer::skip(SkipReason::Undecodable)
+        };
+        let reply = review.reply(&answer);
+        let Answer { outcome, notices, repaired, added: _ } = answer;
+        Ok(Admission { review, outcome, notices, repaired, reply })
+    }
+
+    /// Decides on one pod, as [`Injector::admit`] would in this namespace. `pod` is a JSON object with metadata and spec.
+    #[must_use]
+    pub fn consider(&self, pod: &[u8], namespace: &str, namespaces: &Namespaces) -> PodDecision {
+        let read_raw = || serde_json::from_slice(pod).ok();
+        let mut deserializer = serde_json::Deserializer::from_slice(pod);
+        let answer = match StrictObject::<PodView<'_>>::deserialize(&mut deserializer) {
+            Ok(pod) => self.answer(&pod, namespace, namespaces, read_raw),
+            Err(_) => Answer::skip(SkipReason::Undecodable),
+        };
+        PodDecision { outcome: answer.outcome, notices: answer.notices, patch: answer.added.to_patch() }
+    }
+
+    /// `read_raw` parses the pod a second time, which only a repair needs.
+    fn answer<'a>(
+        &self,
+        pod: &PodView<'_>,
+        namespace: &str,
+        namespaces: &Namespaces,
+        read_raw: impl FnOnce() -> Option<RawPod<'a>>,
+    ) -> Answer {
+        let mut notices = vec![];
+        match decide::decide(pod, namespace, namespaces.of(namespace), &self.ruleset, &mut notices) {
+            Decision::Inject(plan) => {
+                let added = Additions::inject(pod, &plan, &self.ruleset);
+                Answer { outcome: Outcome::Injected, notices, repaired: vec![], added }
+                    .tested_by(|added| self.tested.test(added, pod))
+            }
+            Decision::Inspect(plan) => match read_raw().and_then(|raw| InjectedContainer::find(pod, &raw)) {
+                Some(container) => self.inspect(pod, plan.as_ref(), container),
+                None => Answer::skip(SkipReason::AlreadyInjected),
+            },
+            Decision::Skip(reason) => Answer { added: Additions::skip(pod, reason), ..Answer::skip(reason) }
+                .tested_by(|added| self.tested.test(added, pod)),
+        }
+    }
+
+    fn inspect(&self, pod: &PodView<'_>, plan: Option<&Plan<'_>>, container: InjectedContainer) -> Answer {
+        let policy = self.ruleset.settings.sidecar.image_pull_policy;
+        let expected = plan.map(|plan| SidecarContainer::new(plan, policy));
+        let (repaired, added) = container.repairs(pod, expected.as_ref());
+        if repaired.is_empty() {
+            return Answer::skip(SkipReason::AlreadyInjected);
+        }
+        Answer { outcome: Outcome::Repaired, notices: vec![], repaired, added }
+            .tested_by(|added| added.test_apply(container.stub(pod)))
+    }
+}

@@ -1,0 +1,108 @@
+//! The skip reasons: values of a label, of the status annotation and of the audit annotation.
+
+use crate::runtime::vocabulary::vocabulary;
+
+vocabulary! {
+    /// Why a pod gets no sidecar.
+    pub enum SkipReason {
+        /// The pod has the label or annotation `vdi-metrics.io/inject: disabled`.
+        OptedOut = "opted_out",
+        /// The pod has the sidecar already.
+        AlreadyInjected = "already_injected",
+        /// System namespaces have no desktops, and nothing may delay their pods.
+        SystemNamespace = "system_namespace",
+        /// The kubelet made the pod from a file and would not run an added container.
+        MirrorPod = "mirror_pod",
+        /// The launcher of a virtual machine: its devices are passed on to the machine, where a sidecar cannot see them.
+        Kubevirt = "kubevirt",
+        /// On the host's network the sidecar's port could collide with a port of any other process of the node.
+        HostNetwork = "host_network",
+        /// The pod declares every port from the configured one up to 65535.
+        NoFreePort = "no_free_port",
+        /// Another container, volume or port has the name `vdi-metrics`.
+        NameTaken = "name_taken",
+        /// There is no sidecar image for Windows, and a sidecar that cannot start would delay the desktop for ever.
+        Windows = "windows",
+        /// A LimitRange of the namespace or the pod-level resources do not allow the sidecar's resources.
+        LimitRange = "limit_range",
+        /// The sidecar would exceed a ResourceQuota of the namespace.
+        ResourceQuota = "resource_quota",
+        /// The review is not about the creation of a pod: the webhook configuration selects too much.
+        NotAPod = "not_a_pod",
+        /// The pod cannot be parsed.
+        Undecodable = "undecodable",
+        /// The patch does not apply to the pod.
+        PatchRejected = "patch_rejected",
+    }
+}
+
+// === impl SkipReason ===
+
+impl SkipReason {
+    /// Whether the pod gets the status annotation with this reason.
+    ///
+    /// Not if the pod has the sidecar, and not after an internal failure, which leaves a pod as it came. Pods of system
+    /// namespaces and mirror pods belong to the control plane and to the kubelet, and are never changed.
+    #[must_use]
+    pub const fn is_annotated(self) -> bool {
+        match self {
+            Self::OptedOut
+            | Self::Kubevirt
+            | Self::HostNetwork
+            | Self::NoFreePort
+            | Self::NameTaken
+            | Self::Windows
+            | Self::LimitRange
+            | Self::ResourceQuota => true,
+            Self::AlreadyInjected
+            | Self::SystemNamespace
+            | Self::MirrorPod
+            | Self::NotAPod
+            | Self::Undecodable
+            | Self::PatchRejected => false,
+        }
+    }
+
+    /// The warning for the client that creates the pod, if something is wrong; at most 120 characters.
+    #[must_use]
+    pub const fn warning(self) -> Option<&'static str> {
+        match self {
+            Self::OptedOut | Self::AlreadyInjected | Self::MirrorPod => None,
+            Self::SystemNamespace => Some("vdi-metrics: not injected: system namespaces are never injected"),
+            Self::Kubevirt => {
+                Some("vdi-metrics: not injected: a launcher pod cannot see the virtual machine's GPU")
+            }
+            Self::HostNetwork => Some("vdi-metrics: not injected: the pod uses the host's network"),
+            Self::NoFreePort => Some(
+                "vdi-metrics: not injected: the pod declares every port from the configured one up to 65535",
+            ),
+            Self::NameTaken => {
+                Some("vdi-metrics: not injected: another container, volume or port has the name vdi-metrics")
+            }
+            Self::Windows => Some("vdi-metrics: not injected: there is no sidecar for Windows"),
+            Self::LimitRange => Some(
+                "vdi-metrics: not injected: a LimitRange or the pod-level resources do not allow the sidecar",
+            ),
+            Self::ResourceQuota => {
+                Some("vdi-metrics: not injected: the sidecar would exceed a ResourceQuota of the namespace")
+            }
+            Self::NotAPod => Some("vdi-metrics: not injected: the request does not create a pod"),
+            Self::Undecodable => Some("vdi-metrics: not injected: the pod could not be parsed"),
+            Self::PatchRejected => {
+                Some("vdi-metrics: not injected: the patch does not apply to this pod; please report it")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_have_at_most_120_characters() {
+        for warning in SkipReason::ALL.into_iter().filter_map(SkipReason::warning) {
+            assert!(warning.len() <= 120, "{warning}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The fields of a pod that decisions depend on.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::{amounts::DeclaredAmounts, object::StrictObject, text::StringMap};
+use crate::contract::CONTAINER;
+
+/// A pod as the request contains it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PodView<'a> {
+    #[serde(borrow)]
+    pub(crate) metadata: Option<StrictObject<MetadataView<'a>>>,
+    #[serde(borrow)]
+    pub(crate) spec: StrictObject<SpecView<'a>>,
+}
+
+/// Labels and annotations; `None` if the document has no such object to add to.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct MetadataView<'a> {
+    #[serde(borrow)]
+    pub(crate) labels: Option<StringMap<'a>>,
+    #[serde(borrow)]
+    pub(crate) annotations: Option<StringMap<'a>>,
+    #[serde(borrow, rename = "generateName")]
+    pub(crate) generate_name: Option<Cow<'a, str>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SpecView<'a> {
+    #[serde(borrow)]
+    pub(crate) containers: Option<Vec<ContainerView<'a>>>,
+    #[serde(borrow)]
+    pub(crate) init_containers: Option<Vec<ContainerView<'a>>>,
+    #[serde(borrow)]
+    pub(crate) volumes: Option<Vec<NamedItem<'a>>>,
+    #[serde(borrow)]
+    pub(crate) image_pull_secrets: Option<Vec<NamedItem<'a>>>,
+    pub(crate) host_network: Option<bool>,
+    #[serde(borrow)]
+    pub(crate) os: Option<NamedItem<'a>>,
+    #[serde(borrow)]
+    pub(crate) node_selector: Option<StringMap<'a>>,
+    #[serde(borrow)]
+    pub(crate) restart_policy: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(crate) priority_class_name: Option<Cow<'a, str>>,
+    pub(crate) active_deadline_seconds: Option<i64>,
+    #[serde(borrow)]
+    pub(crate) resources: Option<DeclaredResources<'a>>,
+    #[serde(borrow)]
+    pub(crate) resource_claims: Option<Vec<PodClaim<'a>>>,
+    pub(crate) security_context: Option<PodSecurityView>,
+}
+
+/// The pod-level security settings that containers inherit.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PodSecurityView {
+    pub(crate) run_as_user: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ContainerView<'a> {
+    #[serde(borrow)]
+    pub(crate) name: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) ports: Option<Vec<PortView<'a>>>,
+    #[serde(borrow)]
+    pub(crate) resources: Option<DeclaredResources<'a>>,
+    #[serde(borrow)]
+    pub(crate) restart_policy: Option<Cow<'a, str>>,
+}
+
+/// The resources of a container, or pod-level resources.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct DeclaredResources<'a> {
+    pub(crate) requests: Option<DeclaredAmounts>,
+    pub(crate) limits: Option<DeclaredAmounts>,
+    #[serde(borrow)]
+    pub(crate) claims: Option<Vec<ClaimReference<'a>>>,
+}
+
+/// A resource claim of the pod.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PodClaim<'a> {
+    #[serde(borrow, default)]
+    pub(crate) name: Cow<'a, str>,
+    /// Name of a claim that exists independently of the pod, so that any pod can name it. Without this field the claim is made
+    /// from a template, for this pod only.
+    #[serde(borrow)]
+    pub(crate) resource_claim_name: Option<Cow<'a, str>>,
+}
+
+/// A container's reference to one of the pod's resource claims, with all fields that exist up to Kubernetes 1.37. Unknown
+/// fields are not copied, because unparsed text could make the patch invalid.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct ClaimReference<'a> {
+    #[serde(borrow)]
+    pub(crate) name: Cow<'a, str>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub(crate) request: Option<Cow<'a, str>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PortView<'a> {
+    pub(crate) container_port: u16,
+    #[serde(borrow)]
+    pub(crate) name: Option<Cow<'a, str>>,
+}
+
+/// An object of which only the name matters.
+#[derive(Debug, Deserialize)]
+pub(crate) struct NamedItem<'a> {
+    #[serde(borrow, default)]
+    pub(crate) name: Cow<'a, str>,
+}
+
+// === impl PodView ===
+
+impl<'a> PodView<'a> {
+    /// The value of a label.
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+        self.labels()?.value(key)
+    }
+
+    /// The value of an annotation.
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations()?.value(key)
+    }
+
+    pub(crate) fn labels(&self) -> Option<&StringMap<'a>> {
+        self.metadata.as_ref()?.labels.as_ref()
+    }
+
+    pub(crate) fn annotations(&self) -> Option<&StringMap<'a>> {
+        self.metadata.as_ref()?.annotations.as_ref()
+    }
+
+    /// Regular and init containers.
+    pub(crate) fn containers(&self) -> impl Iterator<Item = &ContainerView<'a>> {
+        self.spec.containers.iter().chain(&self.spec.init_containers).flatten()
+    }
+
+    /// Regular and init containers without the sidecar.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &ContainerView<'a>> {
+        self.containers().filter(|container| container.name != CONTAINER)
+    }
+
+    /// Whether the pod selects Windows nodes.
+    pub(crate) fn is_windows(&self) -> bool {
+        let selected = self.spec.node_selector.as_ref().and_then(|labels| labels.value("kubernetes.io/os"));
+        selected == Some("windows") || self.spec.os.as_ref().is_some_and(|os| os.name == "windows")
+    }
+
+    /// The pod-level resources. An empty object counts as absent in Kubernetes.
+    pub(crate) fn resources(&self) -> Option<&DeclaredResources<'a>> {
+        self.spec.resources.as_ref().filter(|resources| {
+            [resources.requests, resources.limits].into_iter().flatten().any(|amounts| amounts.is_any)
+        })
+    }
+}
+
+// === impl ContainerView ===
+
+impl ContainerView<'_> {
+    /// Whether this init container is a native sidecar, which keeps running next to the regular containers.
+    pub(crate) fn is_native_sidecar(&self) -> bool {
+        self.restart_policy.as_deref() == Some("Always")
+    }
+}

@@ -1,0 +1,43 @@
+//! Errors of a configuration file's content.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+/// Content that is not a valid configuration.
+#[derive(Debug)]
+pub struct SettingsError {
+    path: PathBuf,
+    cause: InvalidContent,
+}
+
+#[derive(Debug)]
+enum InvalidContent {
+    Syntax(Box<serde_saphyr::Error>),
+    Value(String),
+}
+
+// === impl SettingsError ===
+
+impl SettingsError {
+    pub(super) fn syntax(path: &Path, error: serde_saphyr::Error) -> Self {
+        Self { path: path.to_owned(), cause: InvalidContent::Syntax(Box::new(error)) }
+    }
+
+    pub(super) fn value(path: &Path, message: String) -> Self {
+        Self { path: path.to_owned(), cause: InvalidContent::Value(message) }
+    }
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.path.display())?;
+        match &self.cause {
+            InvalidContent::Syntax(error) => error.fmt(f),
+            InvalidContent::Value(message) => f.write_str(message),
+        }
+    }
+}
+
+impl std::error::Error for SettingsError {}

@@ -1,0 +1,171 @@
+//! The fields of the configuration file and their defaults.
+
+use serde::{Deserialize, Serialize};
+
+use super::profiles::{self, Profile};
+use crate::{admission::quantity::Quantity, contract, runtime};
+
+/// The content of the configuration file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Settings {
+    /// The injected container.
+    pub sidecar: SidecarSettings,
+    /// How the sidecar gets access to the desktop's GPU.
+    pub gpu_access: GpuAccess,
+    /// Whether a sidecar that sees several GPUs of the node and cannot attribute one to its session exposes all of them, with
+    /// the scope `node`. Every session then shows its neighbours' use.
+    pub node_totals: bool,
+    /// Whether pods get `prometheus.io/*` annotations, for Prometheus setups without a ServiceMonitor.
+    pub scrape_annotations: ScrapeAnnotations,
+    /// Whether the name of the user becomes a label of the session's series.
+    pub show_user: bool,
+    /// Which labels or annotations of a pod name its session. Earlier profiles take precedence; the built-in profiles come last.
+    pub profiles: Vec<Profile>,
+}
+
+/// The injected container.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct SidecarSettings {
+    /// Image of the sidecar; by default the image that was released with this server.
+    pub image: String,
+    /// `IfNotPresent` (default), `Always` or `Never`.
+    pub image_pull_policy: PullPolicy,
+    /// Secrets of the session's namespace for pulling the image, in addition to the pod's own.
+    pub image_pull_secrets: Vec<String>,
+    /// `native` (default) or `container`.
+    pub mode: Mode,
+    /// First port that is tried.
+    pub port: u16,
+    /// Seconds between two polls of the GPU, 5 to 300.
+    pub interval_seconds: u64,
+    /// Whether the sidecar runs as the fixed user 65532. If not, an admission plugin of the namespace may choose the user.
+    pub fixed_user: bool,
+    /// Requests and limits.
+    pub resources: ConfiguredResources,
+}
+
+/// Whether the kubelet pulls an image that the node already has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[expect(missing_docs, reason = "the values are defined by Kubernetes")]
+pub enum PullPolicy {
+    Always,
+    IfNotPresent,
+    Never,
+}
+
+/// The kind of container that the sidecar is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// An init container with `restartPolicy: Always`. It starts before the desktop, ends after it and never keeps a pod from
+    /// completing.
+    #[default]
+    Native,
+    /// A regular container: the desktop does not wait for it. Only for pods with `restartPolicy: Always`. Other pods get a
+    /// native sidecar, because a regular container would keep them from completing.
+    Container,
+}
+
+/// How the sidecar gets access to the desktop's GPU. The sidecar never requests a GPU of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GpuAccess {
+    /// Through the desktop's resource claims if it has any; otherwise the sidecar gets no access.
+    #[default]
+    Auto,
+    /// Through the desktop's resource claims.
+    Claims,
+    /// Through the vendor's container runtime: the sidecar's environment requests every GPU of the node.
+    Runtime,
+    /// No access.
+    None,
+}
+
+/// Whether pods get `prometheus.io/*` annotations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScrapeAnnotations {
+    /// Never: a ServiceMonitor or PodMonitor selects the sidecar.
+    #[default]
+    Never,
+    /// Only if the pod has no such annotation, in any notation.
+    Auto,
+}
+
+/// Requests and limits. In a Guaranteed pod the sidecar's request equals its limit, so that the pod stays Guaranteed; the CPU
+/// limit is at most 100m then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConfiguredResources {
+    /// Requests.
+    pub requests: ConfiguredAmounts,
+    /// Limits.
+    pub limits: ConfiguredAmounts,
+}
+
+/// CPU and memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfiguredAmounts {
+    /// CPU, such as `100m`.
+    pub cpu: Quantity,
+    /// Memory, such as `24Mi`.
+    pub memory: Quantity,
+}
+
+/// Maximum of the CPU limit if the limit is also the request or counts against a quota.
+const MAX_RESERVED_CPU: Quantity = Quantity::thousandths(100);
+
+// === impl Settings ===
+
+impl Settings {
+    /// Every active profile: the configured ones, then the built-in ones that no configured profile replaces.
+    #[must_use]
+    pub fn all_profiles(&self) -> Vec<Profile> {
+        profiles::all(&self.profiles)
+    }
+}
+
+// === impl SidecarSettings ===
+
+impl Default for SidecarSettings {
+    fn default() -> Self {
+        Self {
+            image: format!("vdi-metrics/sidecar:{}", runtime::VERSION),
+            image_pull_policy: PullPolicy::IfNotPresent,
+            image_pull_secrets: vec![],
+            mode: Mode::Native,
+            port: contract::PORT,
+            interval_seconds: contract::INTERVAL_SECONDS,
+            fixed_user: true,
+            resources: ConfiguredResources::default(),
+        }
+    }
+}
+
+// === impl ConfiguredResources ===
+
+impl ConfiguredResources {
+    /// The CPU limit if it is also the request, or if a quota or LimitRange adds the limits of the containers up. A slower
+    /// start costs less than the reserved CPU.
+    #[must_use]
+    pub fn reserved_cpu(&self) -> Quantity {
+        self.requests.cpu.max(self.limits.cpu.min(MAX_RESERVED_CPU))
+    }
+}
+
+impl Default for ConfiguredResources {
+    /// The CPU limit matters only during the start: the container runtime sets a container up inside the container's own CPU
+    /// quota, and the desktop waits. Time added to a desktop's start: 0.36 s at 100m, 0.17 s at 200m, 0.15 s at 500m and
+    /// 0.13 s without a limit, of which any container costs 0.11 s (`make bench PARTS=start`). A running sidecar uses much less
+    /// than its request.
+    fn default() -> Self {
+        let memory = Quantity::mebibytes(24);
+        Self {
+            requests: ConfiguredAmounts { cpu: Quantity::thousandths(10), memory },
+            limits: ConfiguredAmounts { cpu: Quantity::thousandths(500), memory },
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The HTTP edge of admission: receives reviews, reloads the configuration and counts.
+
+mod bodies;
+pub mod configuration;
+pub mod metrics;
+mod refusal;
+mod router;
+
+pub use refusal::RefusalReason;
+pub use router::router;

@@ -1,0 +1,129 @@
+//! Pods that have the sidecar already: what is repaired and what is kept.
+
+use serde_json::json;
+use vdi_metrics::contract::{CONTAINER, key};
+
+use super::case::{Case, patched, respond_with_defaults, review};
+
+#[test]
+fn a_copied_pod_with_the_sidecar_is_reported_as_already_injected() {
+    let case = Case::named("bare");
+    let mut pod = case.inject(&case.pod);
+    pod["spec"]["hostNetwork"] = json!(true);
+    assert_eq!(case.response(&pod)["auditAnnotations"]["decision"], "skipped: already_injected");
+}
+
+#[test]
+fn in_a_copied_pod_only_the_restart_policy_is_restored() {
+    let case = Case::named("bare");
+    let mut pod = case.inject(&case.pod);
+    // Injected with another configuration, or now skipped: the server does not know what the rest should be.
+    pod["metadata"]["annotations"][key::CONFIG] = json!("0123456789abcdef");
+    pod["spec"]["hostNetwork"] = json!(true);
+    let intact = pod.clone();
+    let sidecar = pod["spec"]["initContainers"][0].as_object_mut().unwrap();
+    sidecar.remove("restartPolicy");
+    sidecar.insert("resources".into(), json!({}));
+    let response = case.response(&pod);
+    assert_eq!(response["auditAnnotations"]["decision"], "repaired");
+    let mut expected = intact;
+    expected["spec"]["initContainers"][0]["resources"] = json!({});
+    assert_eq!(patched(&pod, &response), expected);
+}
+
+#[test]
+fn a_pod_without_containers_gets_a_native_sidecar() {
+    let annotations = json!({key::MODE: "container"});
+    let pod = json!({"metadata": {"annotations": annotations}, "spec": {"containers": []}});
+    let injected = patched(&pod, &respond_with_defaults(&review(&pod)));
+    assert_eq!(
+        (&injected["spec"]["containers"], injected["spec"]["initContainers"][0]["name"].as_str()),
+        (&json!([]), Some(CONTAINER))
+    );
+}
+
+#[test]
+fn parts_that_another_webhook_removed_are_restored() {
+    let case = Case::named("init-containers");
+    let intact = case.inject(&case.pod);
+    let index = intact["spec"]["initContainers"].as_array().unwrap().len() - 1;
+    let container = format!("/spec/initContainers/{index}");
+    for (field, in_the_container) in [
+        ("restartPolicy", true),
+        ("securityContext", true),
+        ("securityContext/allowPrivilegeEscalation", true),
+        ("securityContext/capabilities", true),
+        ("securityContext/readOnlyRootFilesystem", true),
+        ("securityContext/runAsNonRoot", true),
+        ("securityContext/runAsUser", true),
+        ("securityContext/seccompProfile", true),
+        ("resources", true),
+        ("volumeMounts", true),
+        ("spec/volumes", false),
+        ("metadata/labels/vdi-metrics.io~1injected", false),
+        ("metadata/labels", false),
+    ] {
+        let path = if in_the_container { format!("{container}/{field}") } else { format!("/{field}") };
+        let mut damaged = intact.clone();
+        let operation = json_patch::RemoveOperation { path: path.parse().unwrap() };
+        json_patch::patch(&mut damaged, &[json_patch::PatchOperation::Remove(operation)]).unwrap();
+        let response = case.response(&damaged);
+        assert_eq!(response["auditAnnotations"]["decision"], "repaired", "{path}");
+        assert_eq!(patched(&damaged, &response), intact, "{path}");
+    }
+}
+
+#[test]
+fn removed_claims_are_restored_without_other_changes() {
+    let case = Case::named("claims");
+    let intact = case.inject(&case.pod);
+    let mut damaged = intact.clone();
+    damaged["spec"]["initContainers"][0]["resources"].as_object_mut().unwrap().remove("claims");
+    let repaired = case.inject(&damaged);
+    assert_eq!(repaired["spec"]["initContainers"], intact["spec"]["initContainers"]);
+}
+
+#[test]
+fn a_mounted_api_token_is_replaced_by_the_volume() {
+    let case = Case::named("bare");
+    let intact = case.inject(&case.pod);
+    for (name, decision) in
+        [("kube-api-access-2tjj9", "repaired"), ("another-volume", "skipped: already_injected")]
+    {
+        let mut pod = intact.clone();
+        pod["spec"]["initContainers"][0]["volumeMounts"][0]["name"] = json!(name);
+        let response = case.response(&pod);
+        assert_eq!(response["auditAnnotations"]["decision"], decision);
+        assert_eq!(decision == "repaired", case.inject(&pod) == intact);
+    }
+}
+
+#[test]
+fn the_sidecar_moves_to_another_port_if_a_container_declares_its_port_later() {
+    let case = Case::named("bare");
+    let mut pod = case.inject(&case.pod);
+    pod["spec"]["initContainers"][0]["env"].as_array_mut().unwrap().insert(0, json!({"name": "ADDED"}));
+    let exporter = json!({"name": "exporter", "ports": [{"containerPort": 9478}, {"containerPort": 9479}]});
+    pod["spec"]["containers"].as_array_mut().unwrap().push(exporter);
+    let response = case.response(&pod);
+    assert_eq!(response["auditAnnotations"]["decision"], "repaired");
+    let repaired = patched(&pod, &response);
+    assert_eq!(repaired["spec"]["initContainers"][0]["ports"][0]["containerPort"], 9480);
+    let expected = json!({"name": "VDI_METRICS_LISTEN", "value": "[::]:9480"});
+    assert_eq!(repaired["spec"]["initContainers"][0]["env"][1], expected);
+    assert_eq!(case.response(&repaired)["auditAnnotations"]["decision"], "skipped: already_injected");
+}
+
+#[test]
+fn values_that_another_webhook_set_are_kept() {
+    let case = Case::named("bare");
+    let mut pod = case.inject(&case.pod);
+    let container = &mut pod["spec"]["initContainers"][0];
+    container["image"] = json!("mirror.example.com/vdi-metrics/sidecar:0.1.0");
+    container["resources"] = json!({"requests": {"cpu": "1m"}});
+    container["env"].as_array_mut().unwrap().push(json!({"name": "HTTP_PROXY", "value": "proxy:3128"}));
+    container["securityContext"]["seccompProfile"] =
+        json!({"type": "Localhost", "localhostProfile": "own.json"});
+    container["terminationMessagePath"] = json!("/dev/termination-log");
+    assert_eq!(case.response(&pod)["auditAnnotations"]["decision"], "skipped: already_injected");
+}
