@@ -1,5 +1,5 @@
-//! What the server and the sidecar must agree on. Both programs and the tests take their names from here, and the manifests
-//! are tested against it. This file uses the standard library only; the child modules have the data types that one program
+//! Names and values that the server and the sidecar must agree on. Both programs and the tests take them from here, and the
+//! manifests are tested against them. This file uses the standard library only; the child modules have the data types that one program
 //! writes and another reads.
 
 pub mod termination;

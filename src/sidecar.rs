@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// Runs until SIGTERM.
+/// Runs the sidecar until SIGTERM.
 ///
 /// # Errors
 /// Fails if the system cannot start a thread. Bad configuration, an address in use and GPU failures are not errors.
@@ -94,5 +94,5 @@ async fn bound(listen: SocketAddr, start: poller::StartGate) -> io::Result<tokio
     }
 }
 
-/// At most a twentieth of a scrape interval, and no measurable CPU time.
+/// Pause between two attempts to listen: at most a twentieth of a scrape interval, and no measurable CPU time.
 const BIND_RETRY: Duration = Duration::from_secs(1);

@@ -4,7 +4,6 @@
 ///
 /// Generates `ALL` (every variant, in order), `as_str` (the word) and `parse` (the variant of a word). A variant cannot be
 /// missing from `ALL`, so every word has a series before its first event and a row in the documentation.
-#[allow(unused_macros, reason = "not every feature set declares a vocabulary")]
 macro_rules! vocabulary {
     (
         $(#[$attribute:meta])*
@@ -38,7 +37,6 @@ macro_rules! vocabulary {
     };
 }
 
-#[allow(unused_imports, reason = "not every feature set declares a vocabulary")]
 pub(crate) use vocabulary;
 
 #[cfg(test)]

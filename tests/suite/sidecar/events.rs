@@ -48,7 +48,7 @@ fn a_flood_of_xid_events_is_throttled() {
     let start = Instant::now();
     let later = sidecar.scrape_until("more faults", |seen| count(seen) > count(&first) + 50.0);
     let per_second = (count(&later) - count(&first)) / start.elapsed().as_secs_f64();
-    // A hundred, and the error of a first snapshot that is up to half a second old.
+    // A hundred events per second, plus the error of a first snapshot that is up to half a second old.
     assert!(per_second < 250.0, "{per_second}");
 }
 
