@@ -1,7 +1,8 @@
 //! Per-session GPU and lifetime metrics for virtual desktops on Kubernetes.
 //!
-//! Two programs share this library. `vdi-metrics` is the server and CLI (feature `webhook`); `vdi-metrics-sidecar`
-//! runs beside a desktop (feature `sidecar`). Neither half sees the other: what both must agree on is [`contract`].
+//! Two programs use this library: `vdi-metrics`, the server and CLI (feature `webhook`), and `vdi-metrics-sidecar`, which
+//! runs next to a desktop (feature `sidecar`). Their modules do not import each other; [`contract`] has the names and
+//! types that both use.
 
 pub mod contract;
 pub mod runtime;

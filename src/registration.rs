@@ -1,4 +1,3 @@
-//! How the API server comes to trust this server: the serving certificate. A CA of our own, its renewal and the
-//! `caBundle` have their place here.
+//! The trust of the API server in this server: the serving certificate.
 
 pub mod certificate;

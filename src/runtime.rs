@@ -5,7 +5,6 @@ pub mod admin;
 mod build;
 pub mod catalogue;
 pub mod clock;
-pub mod family;
 pub mod http;
 #[cfg(feature = "webhook")]
 pub mod https;

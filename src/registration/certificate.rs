@@ -1,6 +1,7 @@
-//! The serving certificate, from a pair of PEM files.
+//! The serving certificate: a certificate chain and a private key, each in a PEM file.
 
 use std::{
+    error::Error,
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,9 +12,9 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-/// Which file cannot be used, and why.
+/// A certificate or key file that cannot be used.
 #[derive(Debug)]
-pub struct Error {
+pub struct CertificateError {
     path: PathBuf,
     cause: Cause,
 }
@@ -21,57 +22,74 @@ pub struct Error {
 #[derive(Debug)]
 enum Cause {
     Unreadable(io::Error),
-    Pem(rustls::pki_types::pem::Error),
+    InvalidPem { expected: &'static str, error: rustls::pki_types::pem::Error },
     NoCertificate,
-    Unusable(rustls::Error),
+    UnusableKey { certificate: PathBuf, error: rustls::Error },
 }
 
-/// TLS 1.2 and 1.3 with the certificate chain (leaf first) and the private key of these files.
+const CHAIN: &str = "a PEM certificate chain, leaf certificate first";
+const KEY: &str = "a PEM private key";
+
+/// Configures TLS 1.2 and 1.3 with a certificate chain and its private key.
 ///
 /// # Errors
-/// Names the file, and says what is expected in it.
-pub fn load(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, Error> {
+/// Names the file and the expected content.
+pub fn load(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, CertificateError> {
+    let invalid = |expected| move |error| Cause::InvalidPem { expected, error };
     let chain = CertificateDer::pem_slice_iter(&read(cert)?)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|cause| Error::new(cert, Cause::Pem(cause)))?;
-    if chain.is_empty() {
-        return Err(Error::new(cert, Cause::NoCertificate));
-    }
-    let key_der =
-        PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|cause| Error::new(key, Cause::Pem(cause)))?;
+        .map_err(invalid(CHAIN))
+        .and_then(|chain| if chain.is_empty() { Err(Cause::NoCertificate) } else { Ok(chain) })
+        .map_err(|cause| CertificateError::new(cert, cause))?;
+    let private_key = PrivateKeyDer::from_pem_slice(&read(key)?)
+        .map_err(invalid(KEY))
+        .map_err(|cause| CertificateError::new(key, cause))?;
+    let unusable = |error| Cause::UnusableKey { certificate: cert.to_owned(), error };
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
-        .with_single_cert(chain, key_der)
-        .map_err(|cause| Error::new(key, Cause::Unusable(cause)))?;
-    // The API server calls webhooks over HTTP/1.1, so that connections spread over the replicas.
+        .with_single_cert(chain, private_key)
+        .map_err(|error| CertificateError::new(key, unusable(error)))?;
+    // The API server uses only HTTP/1.1 for webhooks: an HTTP/2 client would send all requests to one of several backends
+    // (kubernetes#75791).
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|cause| Error::new(path, Cause::Unreadable(cause)))
+fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
+    fs::read(path).map_err(|error| CertificateError::new(path, Cause::Unreadable(error)))
 }
 
-// === impl Error ===
+// === impl CertificateError ===
 
-impl Error {
+impl CertificateError {
     fn new(path: &Path, cause: Cause) -> Self {
         Self { path: path.to_owned(), cause }
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.cause {
-            Cause::Unreadable(error) => write!(f, "cannot read {path}: {error}"),
-            Cause::Pem(error) => write!(f, "{path} is not the PEM file that is expected here: {error}"),
-            Cause::NoCertificate => {
-                write!(f, "{path} holds no certificate: expected a PEM chain, leaf first")
-            }
-            Cause::Unusable(error) => write!(f, "the key in {path} does not serve its certificate: {error}"),
+            Cause::Unreadable(_) => write!(f, "cannot read {path}"),
+            Cause::InvalidPem { expected, .. } => write!(f, "{path} is not valid; expected {expected}"),
+            Cause::NoCertificate => write!(f, "{path} contains no certificate; expected {CHAIN}"),
+            Cause::UnusableKey { certificate, .. } => write!(
+                f,
+                "cannot use the private key {path} with the certificate {}; give the key of this certificate",
+                certificate.display()
+            ),
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl Error for CertificateError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.cause {
+            Cause::Unreadable(error) => Some(error),
+            Cause::InvalidPem { error, .. } => Some(error),
+            Cause::NoCertificate => None,
+            Cause::UnusableKey { error, .. } => Some(error),
+        }
+    }
+}

@@ -14,6 +14,7 @@ use std::{
 use super::snapshot::Snapshot;
 use crate::{
     contract::termination::{DeviceTotal, TerminationMessage, VERSION},
+    runtime::clock,
     sampling::{counters::Account, scope::Scope},
 };
 
@@ -109,7 +110,7 @@ fn total(account: &Account) -> Option<DeviceTotal<'_>> {
 }
 
 fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    clock::unix_time(time).as_secs()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Prometheus ([`node`]), and a control plane with the server running outside the cluster, for what the API server alone
 //! decides ([`api_server`]). If this machine cannot run them, one line reports what is missing; with `REQUIRE_CLUSTER=1`
 //! that is a failure.
+#![allow(clippy::disallowed_methods, reason = "tests have environment variables of their own")]
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};

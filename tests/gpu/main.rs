@@ -1,6 +1,7 @@
 //! The sidecar on a machine with a real driver. Every metric of the catalogue must exist with a possible value, or a failed driver
 //! call must explain its absence. Run by `make gpu`. Without a driver the suite prints one line and succeeds; with `REQUIRE_GPU=1`
 //! it fails.
+#![allow(clippy::disallowed_methods, reason = "tests have environment variables of their own")]
 #![allow(
     missing_docs,
     clippy::unwrap_used,

@@ -1,5 +1,6 @@
 //! The hermetic suite: needs nothing but Rust. It is one binary, because each test crate links the library again.
 
+#![allow(clippy::disallowed_methods, reason = "tests have environment variables of their own")]
 #![allow(
     missing_docs,
     clippy::unwrap_used,

@@ -4,7 +4,10 @@ use std::{borrow::Cow, time::SystemTime};
 
 use crate::{
     gpu::{Reading, StreamStats},
-    runtime::catalogue::{Series, Value},
+    runtime::{
+        catalogue::{Series, Value},
+        clock,
+    },
     sampling::{
         counters::Account,
         scope::{ByScope, Scope},
@@ -151,5 +154,5 @@ pub(super) fn text(value: &Option<String>) -> &str {
 }
 
 pub(super) fn unix_seconds(time: SystemTime) -> f64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    clock::unix_time(time).as_secs_f64()
 }

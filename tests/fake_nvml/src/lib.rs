@@ -1,6 +1,7 @@
 //! A `libnvidia-ml.so.1` that plays a scenario file. `abi` has the C functions, and tests write a [`Scenario`].
 //!
 //! Every call checks the file that [`SCENARIO`] names, so a test can change the driver's state by replacing the file.
+#![allow(clippy::disallowed_methods, reason = "tests have environment variables of their own")]
 
 mod abi;
 mod answers;
