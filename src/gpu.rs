@@ -18,11 +18,11 @@ mod values;
 pub use self::{
     call_log::PollCalls,
     driver::Driver,
-    events::{DriverEvent, XidEvent},
+    events::DriverEvent,
     fault::{Call, Code, Fault, ReopenReason},
     library::{Library, LibraryState, OpenFailure, OpenLibrary},
     values::{
         Codec, Device, Memory, Process, ProcessKind, ProcessUtilization, Reading, Sample, Slice, StreamStats,
-        Throttled, Versions,
+        Throttled, Versions, XidEvent,
     },
 };

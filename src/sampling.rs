@@ -1,5 +1,9 @@
-//! Sampling of GPUs: what the sidecar and a node agent share. It knows no session.
+//! Sampling of GPUs: what the sidecar and a node agent share. Nothing here knows a session or a pod.
+//!
+//! `poll` runs the loop and leaves to its caller what is read at a poll. `counters` and `processes` are pure.
 
 pub mod counters;
+pub mod observation;
+pub mod poll;
 pub mod processes;
 pub mod scope;

@@ -6,10 +6,13 @@ pub mod attribution;
 pub mod catalogue;
 pub mod config;
 mod evidence;
+mod observation;
 mod pod_files;
 mod poller;
 pub mod snapshot;
+mod source;
 mod termination;
+mod track;
 
 use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -12,7 +12,7 @@ pub(super) struct CallLog {
 }
 
 /// All calls of one finished poll.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PollCalls {
     /// Number of calls, failed ones included.
     pub calls: u64,

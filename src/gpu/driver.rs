@@ -6,11 +6,11 @@ use nvml_wrapper::{Nvml, enum_wrappers::device::ComputeMode, error::NvmlError};
 
 use super::{
     call_log::{CallLog, PollCalls},
-    events::{DriverEvent, EventListener, ReceivedEvent, XidEvent},
+    events::{DriverEvent, EventListener, ReceivedEvent},
     fault::{Call, Code, Fault, ReopenReason},
     raw,
     support::Support,
-    values::{Device, Process, Slice, Versions},
+    values::{Device, Process, Slice, Versions, XidEvent},
 };
 
 /// The devices that this process sees through the open library. `reading` reads them.

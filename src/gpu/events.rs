@@ -10,6 +10,7 @@ use nvml_wrapper::{EventSet, Nvml, bitmasks::event::EventTypes, enums::event::Xi
 use super::{
     call_log::{CallLog, fault},
     fault::{Call, Fault},
+    values::XidEvent,
 };
 
 /// The result of one wait for an event.
@@ -21,15 +22,6 @@ pub enum DriverEvent {
     None,
     /// The driver reports no events, and the call returned at once.
     NotListening,
-}
-
-/// A fault of a card.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct XidEvent {
-    /// UUIDs of the card and of its visible slices.
-    pub devices: Vec<String>,
-    /// NVIDIA's number of the fault, if the driver gives one.
-    pub code: Option<u64>,
 }
 
 /// An event as the library returns it.

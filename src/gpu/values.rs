@@ -152,6 +152,15 @@ pub struct ProcessUtilization {
     pub decoder: f64,
 }
 
+/// A fault of a card that the driver reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct XidEvent {
+    /// UUIDs of the card and of its visible slices.
+    pub devices: Vec<String>,
+    /// NVIDIA's number of the fault, if the driver gives one.
+    pub code: Option<u64>,
+}
+
 /// Versions that the library returned when it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Versions {

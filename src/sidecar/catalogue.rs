@@ -80,7 +80,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
         help: "Fraction of the time since the last poll in which the GPU was busy, 0 to 1.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
-        series: |snapshot| series::per_gpu_and_scope(snapshot, |gpu| &gpu.shown.utilization, |ratio| ratio),
+        series: |snapshot| series::per_gpu_and_scope(snapshot, |gpu| &gpu.values.utilization, |ratio| ratio),
     },
     Row {
         name: "vdi_session_gpu_busy_seconds_total",
@@ -110,7 +110,9 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
         help: "Bytes of the frame buffer in use, without the driver's reserve.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
-        series: |snapshot| series::per_gpu_and_scope(snapshot, |gpu| &gpu.shown.memory, |bytes| bytes as f64),
+        series: |snapshot| {
+            series::per_gpu_and_scope(snapshot, |gpu| &gpu.values.memory, |bytes| bytes as f64)
+        },
     },
     Row {
         name: "vdi_session_gpu_memory_peak_bytes",
@@ -191,14 +193,14 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
         help: "Fraction of the driver's last window in which the encoder was busy, 0 to 1.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
-        series: |snapshot| series::per_gpu_and_scope(snapshot, |gpu| &gpu.shown.encoder, |ratio| ratio),
+        series: |snapshot| series::per_gpu_and_scope(snapshot, |gpu| &gpu.values.encoder, |ratio| ratio),
     },
     Row {
         name: "vdi_session_gpu_decoder_utilization_ratio",
         help: "Fraction of the driver's last window in which the decoder was busy, 0 to 1.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
-        series: |snapshot| series::per_gpu_and_scope(snapshot, |gpu| &gpu.shown.decoder, |ratio| ratio),
+        series: |snapshot| series::per_gpu_and_scope(snapshot, |gpu| &gpu.values.decoder, |ratio| ratio),
     },
     Row {
         name: "vdi_session_gpu_encoder_sessions",

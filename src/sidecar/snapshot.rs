@@ -1,92 +1,126 @@
-//! What a scrape shows: plain immutable data, made whole by the poller.
+//! The publication of one poll: plain immutable data that a scrape encodes.
 
 use std::time::{Duration, SystemTime};
 
 use super::{
-    attribution::{Confidence, NotApplicable, Scope, SessionDevice, Strategy, UnavailableReason},
+    attribution::{Attribution, Confidence, NotApplicable, Sharing, Strategy, UnavailableReason},
     config::SessionNames,
 };
 use crate::{
     gpu::{Device, Fault, ProcessKind, Reading, Versions},
-    sampling::counters::{Account, Clamp, Shown},
+    sampling::{
+        counters::{Account, Clamp, DeviceScopes, ScopedValues},
+        scope::Scope,
+    },
 };
 
-/// Everything that is known at one moment.
+/// Everything that the sidecar knows after one poll.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Whose desktop this is.
+    /// Names of the session.
     pub session: SessionNames,
-    /// When the pod started, as far as its files say; else when the sidecar did.
+    /// When the pod started, by its files; when the sidecar started, if the files do not tell.
     pub started: SystemTime,
     /// When this run of the sidecar started.
     pub run_started: SystemTime,
-    /// How the session's devices are known, or why none is.
+    /// How the session's devices were attributed, or why there are none.
     pub attribution: Result<AttributionInfo, UnavailableReason>,
     /// The strategies tried before, each with the reason why it does not apply.
     pub not_applicable: Vec<(Strategy, NotApplicable)>,
-    /// The session's devices as last read.
+    /// The session's devices that were read.
     pub gpus: Vec<Gpu>,
-    /// Those that could not be read; one that the driver has never named without a name.
+    /// The session's devices that could not be read, by UUID; the UUID is empty if the driver has never given it.
     pub lost: Vec<(String, UnavailableReason)>,
-    /// What every device did that was the session's since the start, a lost one too.
+    /// What each device did that was the session's since the sidecar started, released devices included.
     pub accounts: Vec<Account>,
-    /// The last read; none before the first has ended.
+    /// The last poll; none before the first one has ended.
     pub collection: Option<Collection>,
-    /// Calls of the library since the start, and failed ones by kind.
+    /// Calls of the library since the sidecar started.
     pub calls: u64,
-    /// Failed calls since the start.
+    /// Failed calls since the sidecar started, by kind.
     pub faults: Vec<(Fault, u64)>,
-    /// Values that could not be, since the start.
+    /// Clamped values since the sidecar started, by kind.
     pub clamped: Vec<(Clamp, u64)>,
-    /// Versions of what was last opened.
+    /// Versions of the library and the driver that were opened last.
     pub versions: Versions,
-    /// Whether this is the last one: the session is over.
+    /// Whether this is the last snapshot, because the session has ended.
     pub ended: bool,
 }
 
-/// How the session's devices are known.
+/// How the session's devices were attributed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttributionInfo {
-    /// By which rung.
+    /// The strategy that applies.
     pub strategy: Strategy,
-    /// What the values of all of them stand for.
+    /// Widest scope of the devices' values.
     pub scope: Scope,
-    /// How far that can be trusted.
+    /// How far the strategy can be trusted.
     pub confidence: Confidence,
 }
 
-/// A device that is the session's.
+/// A device of the session that was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gpu {
-    /// Which it is.
+    /// The device.
     pub device: Device,
-    /// How it is ours.
-    pub ours: SessionDevice,
-    /// What was read from it.
+    /// How the device is shared.
+    pub sharing: Sharing,
+    /// Scopes of its values.
+    pub scopes: DeviceScopes,
+    /// The driver's values, without its samples.
     pub reading: Reading,
-    /// The same, made ready.
-    pub shown: Shown,
-    /// How many processes of the session have it, by kind; none where they are not seen.
+    /// Values by scope.
+    pub values: ScopedValues,
+    /// Number of the session's processes on the device by kind; none if the sidecar cannot see them.
     pub processes: Option<[(ProcessKind, usize); 2]>,
 }
 
-/// How one read went.
+/// How one poll went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Collection {
-    /// When it ended.
+    /// When the poll ended.
     pub at: SystemTime,
-    /// How long its calls took.
+    /// How long the calls took.
     pub duration: Duration,
-    /// Whether a device was read and gave every value that it supports.
+    /// Whether all devices of the session were read, with every value that they support.
     pub success: bool,
 }
 
-// === impl Gpu ===
+// === impl Snapshot ===
 
-impl Gpu {
-    /// What a value of the whole card stands for.
+impl Snapshot {
+    /// The snapshot before the first poll of a run that starts at `now`.
     #[must_use]
-    pub fn card_scope(&self) -> Scope {
-        self.ours.card_scope(&self.device)
+    pub fn before_the_first_poll(session: SessionNames, started: SystemTime, now: SystemTime) -> Self {
+        Self {
+            session,
+            started,
+            run_started: now,
+            attribution: Err(UnavailableReason::Starting),
+            not_applicable: vec![],
+            gpus: vec![],
+            lost: vec![],
+            accounts: vec![],
+            collection: None,
+            calls: 0,
+            faults: vec![],
+            clamped: vec![],
+            versions: Versions::default(),
+            ended: false,
+        }
+    }
+}
+
+// === impl AttributionInfo ===
+
+impl AttributionInfo {
+    /// Summary of an attribution.
+    #[must_use]
+    pub fn of(attribution: &Attribution) -> Self {
+        Self {
+            strategy: attribution.strategy,
+            scope: attribution.scope(),
+            confidence: attribution.confidence,
+        }
     }
 }

@@ -118,7 +118,7 @@ mod tests {
     use std::{fs, time::Duration};
 
     use super::*;
-    use crate::sidecar::{attribution::UnavailableReason, poller::before_the_first_read};
+    use crate::sidecar::{attribution::UnavailableReason, config::SessionNames};
 
     fn snapshot(gpus: usize) -> Snapshot {
         let account = |number| {
@@ -128,7 +128,10 @@ mod tests {
             account.attributed = Some(1_234_567.8);
             account
         };
-        Snapshot { accounts: (0..gpus).map(account).collect(), ..before_the_first_read() }
+        Snapshot {
+            accounts: (0..gpus).map(account).collect(),
+            ..Snapshot::before_the_first_poll(SessionNames::default(), at(0), at(0))
+        }
     }
 
     fn at(seconds: u64) -> SystemTime {

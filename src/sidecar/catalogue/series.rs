@@ -29,7 +29,7 @@ pub(super) fn gpu_info(snapshot: &Snapshot) -> Vec<Series<'_>> {
 fn gpu_labels<'s>(gpu: &'s Gpu, driver: &'s str) -> [&'s str; 6] {
     let card = gpu.device.slice.as_ref().map_or("", |slice| &slice.card);
     let (model, profile) = model_and_profile(gpu);
-    [&gpu.device.uuid, card, model, profile, gpu.ours.sharing.as_str(), driver]
+    [&gpu.device.uuid, card, model, profile, gpu.sharing.as_str(), driver]
 }
 
 /// Splits `NVIDIA A100-SXM4-40GB MIG 1g.5gb`.
@@ -53,7 +53,7 @@ pub(super) fn codecs(snapshot: &Snapshot) -> Vec<Series<'_>> {
     let codecs =
         snapshot.gpus.iter().flat_map(|gpu| gpu.reading.codecs.iter().map(move |codec| (gpu, codec)));
     let series = codecs.map(|(gpu, (codec, sessions))| {
-        let labels = [gpu.device.uuid.as_str(), gpu.card_scope().as_str(), codec.as_str()];
+        let labels = [gpu.device.uuid.as_str(), gpu.scopes.card.as_str(), codec.as_str()];
         Series::number(labels, f64::from(*sessions))
     });
     series.collect()
@@ -104,7 +104,7 @@ pub(super) fn per_card<'s>(
     number: impl Fn(&'s Reading) -> Option<f64>,
 ) -> Vec<Series<'s>> {
     let series = |gpu: &'s Gpu| {
-        Some(Series::number([&gpu.device.uuid, gpu.card_scope().as_str()], number(&gpu.reading)?))
+        Some(Series::number([&gpu.device.uuid, gpu.scopes.card.as_str()], number(&gpu.reading)?))
     };
     snapshot.gpus.iter().filter_map(series).collect()
 }

@@ -79,7 +79,6 @@ pub(super) const PURE: &[&str] = &[
 
 /// What a pure module may import besides other pure modules: declarations and plain data.
 pub(super) const PLAIN_DATA: &[&str] = &[
-    "gpu::events::XidEvent",
     "gpu::fault",
     "gpu::values",
     "runtime::build",

@@ -1,0 +1,28 @@
+//! What one poll gives for one device: plain data.
+
+use std::time::Instant;
+
+use super::processes::OwnUsage;
+use crate::gpu::{Fault, Reading};
+
+/// One device of a poll.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceObservation {
+    /// UUID of the device.
+    pub uuid: String,
+    /// When the device was read.
+    pub at: Instant,
+    /// The values, or why the device could not be read.
+    pub values: Result<DeviceValues, Fault>,
+}
+
+/// Values of one device.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeviceValues {
+    /// Values of the device.
+    pub reading: Reading,
+    /// Use of the device by the session's own processes, if it is known.
+    pub own: Option<OwnUsage>,
+    /// Whether a value that the device supports could not be read.
+    pub is_incomplete: bool,
+}

@@ -1,0 +1,250 @@
+//! The poll loop: opens the library, polls at every interval and waits between two polls. Generic over what is done with the
+//! driver.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::BuildHasher,
+    path::PathBuf,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use crate::gpu::{
+    Driver, DriverEvent, Fault, Library, LibraryState, OpenFailure, OpenLibrary, PollCalls, ReopenReason,
+    XidEvent,
+};
+
+/// What a program does at each poll.
+pub trait PollTask {
+    /// Result of one poll.
+    type Output;
+
+    /// The library was opened, for the first time or again.
+    fn opened(&mut self, driver: &Driver<'_>);
+
+    /// Polls the driver. The second value is why another opening of the library may show more devices.
+    fn poll(&mut self, driver: &mut Driver<'_>) -> (Self::Output, Option<ReopenReason>);
+
+    /// Takes the place of [`Self::poll`] while the library cannot be opened.
+    fn unavailable(&mut self, fault: Fault) -> Self::Output;
+
+    /// Publishes the result of the poll.
+    fn publish(&mut self, output: Self::Output, poll: &FinishedPoll);
+
+    /// A card has reported a fault between two polls.
+    fn xid(&mut self, event: &XidEvent);
+}
+
+/// A poll that has ended.
+#[derive(Debug)]
+pub struct FinishedPoll {
+    /// Calls of the library in this poll.
+    pub calls: PollCalls,
+    /// When the poll started.
+    pub started: Instant,
+    /// Whether the loop ends with this poll.
+    pub is_last: bool,
+}
+
+/// The loop and its library.
+#[derive(Debug)]
+pub struct PollLoop {
+    library: Library,
+    interval: Duration,
+    stop: mpsc::Receiver<()>,
+    stop_requested: bool,
+    is_over: bool,
+}
+
+/// 90 to 110 % of the interval, so that the sidecars of one card drift apart. The driver serialises their calls.
+fn jittered(interval: Duration) -> Duration {
+    // The standard library's only source of randomness; each call gives a new value.
+    let random = RandomState::new().hash_one(()) % 1000;
+    interval.mul_f64(0.9 + 0.2 * (random as f64 / 1000.0))
+}
+
+// === impl PollLoop ===
+
+impl PollLoop {
+    /// A loop over the library at `path`, or the one that the loader finds. A message on `stop`, or its closing, requests one
+    /// last poll.
+    #[must_use]
+    pub fn new(path: Option<PathBuf>, interval: Duration, stop: mpsc::Receiver<()>) -> Self {
+        Self { library: Library::new(path), interval, stop, stop_requested: false, is_over: false }
+    }
+
+    /// Whether the last poll has been published.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Opens the library and polls until it must be opened again or the loop is over. Waits before it returns.
+    pub fn run(&mut self, task: &mut impl PollTask) {
+        let started = Instant::now();
+        match self.library.open() {
+            Ok(library) => self.run_with(library, started, task),
+            Err(OpenFailure { fault, is_new }) => {
+                let output = task.unavailable(fault);
+                let calls = if is_new {
+                    PollCalls { calls: 1, faults: vec![fault], reopen: None }
+                } else {
+                    PollCalls::default()
+                };
+                self.publish(task, output, calls, started);
+            }
+        }
+        self.wait();
+    }
+
+    /// Ends a poll that could not be finished: publishes `output` in its place, and waits.
+    pub fn abandon_poll<T: PollTask>(&mut self, task: &mut T, output: T::Output) {
+        self.publish(task, output, PollCalls::default(), Instant::now());
+        self.wait();
+    }
+
+    fn run_with(&mut self, library: OpenLibrary, started: Instant, task: &mut impl PollTask) {
+        let Some(mut driver) = library.driver() else { return };
+        task.opened(&driver);
+        self.poll_until_reopen(&mut driver, started, task);
+        if self.is_over {
+            // The process is ending meanwhile, and closing a library can hang as any other call.
+            std::mem::forget(driver);
+            std::mem::forget(library);
+        }
+    }
+
+    fn poll_until_reopen(&mut self, driver: &mut Driver<'_>, mut started: Instant, task: &mut impl PollTask) {
+        loop {
+            let (output, reopen) = task.poll(driver);
+            let calls = driver.end_poll();
+            let state = self.library.end_poll(&calls, reopen);
+            self.publish(task, output, calls, started);
+            if self.is_over || state == LibraryState::MustReopen {
+                return;
+            }
+            self.wait_for_events(driver, task);
+            started = Instant::now();
+        }
+    }
+
+    fn publish<T: PollTask>(&mut self, task: &mut T, output: T::Output, calls: PollCalls, started: Instant) {
+        task.publish(output, &FinishedPoll { calls, started, is_last: self.stop_requested });
+        self.is_over = self.stop_requested;
+    }
+
+    /// Waits until the next poll is due or the end is requested.
+    fn wait(&mut self) {
+        if !self.is_over {
+            self.stop_requested |= self.is_stop_requested_within(jittered(self.interval));
+        }
+    }
+
+    /// Waits inside the driver, which reports faults of the cards.
+    fn wait_for_events(&mut self, driver: &mut Driver<'_>, task: &mut impl PollTask) {
+        let next_poll = Instant::now() + jittered(self.interval);
+        while !self.stop_requested {
+            let left = next_poll.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let wait = match driver.wait_for_event(left) {
+                DriverEvent::Xid(event) => {
+                    task.xid(&event);
+                    Duration::ZERO
+                }
+                DriverEvent::None => Duration::ZERO,
+                DriverEvent::NotListening => left,
+            };
+            self.stop_requested |= self.is_stop_requested_within(wait);
+        }
+    }
+
+    fn is_stop_requested_within(&self, time: Duration) -> bool {
+        // If all senders are gone the program is ending; treat this as a request to stop.
+        !matches!(self.stop.recv_timeout(time), Err(mpsc::RecvTimeoutError::Timeout))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Records the polls of a program whose library does not exist.
+    #[derive(Default)]
+    struct Recorder {
+        /// Calls, failures and whether the poll is the last one.
+        polls: Vec<(u64, usize, bool)>,
+    }
+
+    impl PollTask for Recorder {
+        type Output = Fault;
+
+        fn opened(&mut self, _: &Driver<'_>) {
+            unreachable!("the library does not exist");
+        }
+
+        fn poll(&mut self, _: &mut Driver<'_>) -> (Fault, Option<ReopenReason>) {
+            unreachable!("the library does not exist");
+        }
+
+        fn unavailable(&mut self, fault: Fault) -> Fault {
+            fault
+        }
+
+        fn publish(&mut self, fault: Fault, poll: &FinishedPoll) {
+            assert_eq!(fault.code.as_str(), "library_missing");
+            self.polls.push((poll.calls.calls, poll.calls.faults.len(), poll.is_last));
+        }
+
+        fn xid(&mut self, _: &XidEvent) {}
+    }
+
+    fn poll_loop() -> (mpsc::Sender<()>, PollLoop) {
+        let (sender, stop) = mpsc::channel();
+        (sender, PollLoop::new(Some("/nonexistent".into()), Duration::from_millis(1), stop))
+    }
+
+    #[test]
+    fn every_poll_is_published_and_skipped_attempts_count_no_calls() {
+        let (_sender, mut polls) = poll_loop();
+        let mut recorder = Recorder::default();
+        (0..5).for_each(|_| polls.run(&mut recorder));
+        let calls: Vec<u64> = recorder.polls.iter().map(|(calls, ..)| *calls).collect();
+        assert_eq!(calls, [1, 1, 0, 1, 0]);
+        assert!(recorder.polls.iter().all(|(calls, faults, is_last)| *faults as u64 == *calls && !is_last));
+    }
+
+    #[test]
+    fn a_request_to_stop_gives_one_last_poll() {
+        let (sender, mut polls) = poll_loop();
+        let mut recorder = Recorder::default();
+        sender.send(()).unwrap();
+        while !polls.is_over() {
+            polls.run(&mut recorder);
+        }
+        let is_last: Vec<bool> = recorder.polls.iter().map(|(.., is_last)| *is_last).collect();
+        assert_eq!(is_last, [false, true]);
+    }
+
+    #[test]
+    fn a_program_that_drops_the_sender_stops_the_loop() {
+        let (sender, mut polls) = poll_loop();
+        drop(sender);
+        let mut recorder = Recorder::default();
+        polls.run(&mut recorder);
+        polls.abandon_poll(
+            &mut recorder,
+            Fault { call: crate::gpu::Call::Init, code: crate::gpu::Code::LibraryMissing },
+        );
+        assert!(polls.is_over());
+    }
+
+    #[test]
+    fn intervals_are_jittered_by_a_tenth() {
+        let interval = Duration::from_secs(15);
+        let all: Vec<Duration> = (0..100).map(|_| jittered(interval)).collect();
+        assert!(all.iter().all(|one| (interval.mul_f64(0.9)..=interval.mul_f64(1.1)).contains(one)));
+        assert!(all.iter().any(|one| *one != all[0]), "all intervals are equal");
+    }
+}

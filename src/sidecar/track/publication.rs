@@ -1,0 +1,92 @@
+//! What is published about the session's devices after a poll.
+
+use super::{
+    absence,
+    state::{DeviceState, DeviceStates},
+};
+use crate::{
+    gpu::ReopenReason,
+    sidecar::{
+        attribution::{NotApplicable, Strategy, UnavailableReason},
+        observation::DeviceView,
+        snapshot::{AttributionInfo, Gpu},
+    },
+};
+
+/// The session's devices after a poll.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::sidecar) struct Publication {
+    /// How the devices were attributed, or why no device could be read.
+    pub(in crate::sidecar) attribution: Result<AttributionInfo, UnavailableReason>,
+    /// The strategies tried before, each with the reason why it does not apply.
+    pub(in crate::sidecar) not_applicable: Vec<(Strategy, NotApplicable)>,
+    /// The devices that were read.
+    pub(in crate::sidecar) gpus: Vec<Gpu>,
+    /// The devices that could not be read while others could, by UUID.
+    pub(in crate::sidecar) lost: Vec<(String, UnavailableReason)>,
+    /// Whether every device of the session was read with all values that it supports.
+    pub(in crate::sidecar) is_complete: bool,
+    /// Why another opening of the library may show more devices.
+    pub(in crate::sidecar) reopen: Option<ReopenReason>,
+}
+
+// === impl Publication ===
+
+impl Publication {
+    /// No device, for one reason.
+    pub(in crate::sidecar) fn unavailable(reason: UnavailableReason) -> Self {
+        Self {
+            attribution: Err(reason),
+            not_applicable: vec![],
+            gpus: vec![],
+            lost: vec![],
+            is_complete: false,
+            reopen: None,
+        }
+    }
+
+    /// The devices that were read, and those that could not be. If none could be read, the first reason is the session's.
+    pub(super) fn attributed(
+        attribution: AttributionInfo,
+        not_applicable: Vec<(Strategy, NotApplicable)>,
+        states: &DeviceStates,
+        gpus: Vec<Gpu>,
+        has_all_values: bool,
+    ) -> Self {
+        let lost: Vec<_> = states
+            .iter()
+            .filter_map(|(uuid, state)| Some((uuid.clone(), state.unavailable_reason()?)))
+            .collect();
+        let is_complete = lost.is_empty() && !gpus.is_empty() && has_all_values;
+        let reopen = reopen_reason(states);
+        match lost.first() {
+            Some((_, reason)) if gpus.is_empty() => {
+                Self { not_applicable, reopen, ..Self::unavailable(*reason) }
+            }
+            _ => Self { attribution: Ok(attribution), not_applicable, gpus, lost, is_complete, reopen },
+        }
+    }
+
+    /// No strategy applies.
+    pub(super) fn not_attributed(
+        reason: UnavailableReason,
+        states: &DeviceStates,
+        not_applicable: Vec<(Strategy, NotApplicable)>,
+        view: DeviceView<'_>,
+    ) -> Self {
+        let has_named = !view.expected.named.is_empty();
+        let reopen = reopen_reason(states).or_else(|| has_named.then_some(ReopenReason::NotVisible));
+        if let Some((_, DeviceState::Missing(reason))) = states.first() {
+            // A device of the session is missing for now: publish why it is missing, not why attribution failed.
+            return Self { reopen, ..Self::unavailable(*reason) };
+        }
+        let is_not_shown = matches!(reason, UnavailableReason::NotVisible | UnavailableReason::NoDevice)
+            && !view.without_uuid.is_empty();
+        let reason = if is_not_shown { absence::why_not_visible(view) } else { reason };
+        Self { not_applicable, reopen, ..Self::unavailable(reason) }
+    }
+}
+
+fn reopen_reason(states: &DeviceStates) -> Option<ReopenReason> {
+    states.iter().any(|(_, state)| state.is_absent()).then_some(ReopenReason::NotVisible)
+}

@@ -1,0 +1,206 @@
+//! Devices that the session should have and the driver does not show.
+
+use super::*;
+
+/// No strategy applies, because no device is visible.
+fn nothing_visible() -> Poll {
+    visible(&[])
+}
+
+/// No device is visible, and the driver has one whose UUID it cannot give.
+fn without_uuid() -> Poll {
+    Poll { without_uuid: vec![NO_UUID], ..nothing_visible() }
+}
+
+#[test]
+fn a_lost_device_is_missing_until_it_is_back() {
+    let poll = attributed(Strategy::SingleDevice, &[A]);
+    let mut session = Session::after(std::slice::from_ref(&poll));
+    session.poll(&without_uuid());
+    let publication = session.poll(&without_uuid());
+    assert_eq!(session.state(A), Some(DeviceState::Missing(UnavailableReason::GpuLost)));
+    assert_eq!(session.seconds(A), (Some(30.0), 30.0));
+    assert_eq!(publication.attribution, Err(UnavailableReason::GpuLost));
+    assert_eq!(publication.not_applicable, [], "attribution did not fail, the device is missing");
+    assert_eq!((publication.lost, publication.reopen), (vec![], Some(ReopenReason::NotVisible)));
+
+    let back = session.poll(&poll);
+    assert_eq!((session.state(A), uuids(&back)), (Some(DeviceState::Read), vec![A]));
+    assert_eq!((session.seconds(A).0, back.reopen), (Some(45.0), None));
+}
+
+#[test]
+fn a_device_that_nothing_expects_is_released_when_it_is_not_visible() {
+    let mut session = Session::after(&[attributed(Strategy::SingleDevice, &[A])]);
+    let publication = session.poll(&nothing_visible());
+    assert_eq!(session.state(A), Some(DeviceState::Released));
+    assert_eq!(publication.attribution, Err(UnavailableReason::NoDevice));
+    assert_eq!((publication.reopen, session.seconds(A)), (None, (Some(0.0), 0.0)));
+}
+
+#[test]
+fn each_kind_of_evidence_keeps_a_device_that_is_not_visible() {
+    for poll in [
+        Poll { has_claim: true, ..nothing_visible() },
+        Poll { named: A.to_owned(), ..nothing_visible() },
+        Poll { named: A.to_lowercase().replace("gpu", "GPU"), ..nothing_visible() },
+        Poll { named: "nvidia0".to_owned(), ..nothing_visible() },
+        Poll { with_processes: vec![A.to_owned()], ..nothing_visible() },
+        without_uuid(),
+    ] {
+        let mut session = Session::after(&[attributed(Strategy::Processes, &[A])]);
+        session.poll(&poll);
+        assert!(matches!(session.state(A), Some(DeviceState::Missing(_))), "{poll:?}");
+        assert_eq!(session.seconds(A), (Some(15.0), 15.0), "{poll:?}");
+    }
+}
+
+#[test]
+fn a_missing_device_is_released_when_another_device_is_named() {
+    let named = |name: &str| Poll { named: name.to_owned(), ..nothing_visible() };
+    for (name, is_kept) in [(B.to_owned(), false), (format!("{A},{B}"), true)] {
+        let mut session = Session::after(&[attributed(Strategy::Annotation, &[A]), named(A)]);
+        session.poll(&Poll { without_uuid: vec![NO_UUID], ..named(&name) });
+        let expected =
+            if is_kept { DeviceState::Missing(UnavailableReason::GpuLost) } else { DeviceState::Released };
+        assert_eq!(session.state(A), Some(expected), "{name}");
+    }
+}
+
+/// GKE names devices by the number of the device file.
+#[test]
+fn a_number_of_a_visible_device_does_not_keep_a_missing_one() {
+    let other =
+        Poll { named: "nvidia0".to_owned(), without_uuid: vec![NO_UUID], ..visible(&[]) }.also_shows(B);
+    let other = Poll { outcome: Ok((Strategy::Annotation, Scope::Session, vec![B])), ..other };
+    let mut session = Session::after(&[attributed(Strategy::Annotation, &[A])]);
+    let publication = session.poll(&other);
+    assert_eq!((session.state(A), session.state(B)), (Some(DeviceState::Released), Some(DeviceState::Read)));
+    assert_eq!((publication.lost, publication.reopen, publication.is_complete), (vec![], None, true));
+}
+
+#[test]
+fn a_missing_device_is_published_next_to_one_that_is_read() {
+    let both = attributed(Strategy::Claim, &[A, B]);
+    let one = Poll { has_claim: true, without_uuid: vec![NO_UUID], ..attributed(Strategy::Claim, &[A]) };
+    let mut session = Session::after(&[both]);
+    let publication = session.poll(&one);
+    assert_eq!(uuids(&publication), [A]);
+    assert_eq!(publication.lost, [(B.to_owned(), UnavailableReason::GpuLost)]);
+    assert_eq!(publication.reopen, Some(ReopenReason::NotVisible));
+    assert!(!publication.is_complete && publication.attribution.is_ok());
+}
+
+#[test]
+fn a_neighbours_lost_device_changes_nothing_for_the_session() {
+    let own = attributed(Strategy::Annotation, &[A]);
+    let neighbour_lost = Poll { named: A.to_owned(), without_uuid: vec![NO_UUID], ..own.clone() };
+    let mut session = Session::after(&[own.also_shows(B)]);
+    let publication = session.poll(&neighbour_lost);
+    assert_eq!((session.state(A), session.state(B)), (Some(DeviceState::Read), None));
+    assert!(publication.is_complete && publication.lost.is_empty());
+}
+
+#[test]
+fn a_neighbours_visible_device_does_not_replace_the_missing_one() {
+    let mut session = Session::after(&[attributed(Strategy::Processes, &[A]).also_shows(B)]);
+    let only_neighbour = Poll {
+        with_processes: vec![A.to_owned()],
+        outcome: Err(UnavailableReason::SeveralDevices),
+        ..visible(&[B])
+    };
+    let publication = session.poll(&only_neighbour);
+    assert_eq!(session.state(A), Some(DeviceState::Missing(UnavailableReason::NotVisible)));
+    assert_eq!(publication.attribution, Err(UnavailableReason::NotVisible));
+    assert_eq!(session.state(B), None);
+}
+
+#[test]
+fn a_named_device_that_was_never_visible_is_published_next_to_one_that_is_read() {
+    for strategy in [Strategy::Claim, Strategy::Annotation] {
+        // The same UUID in two spellings is one device.
+        let named = format!("{A},{B},{}", B.replace("bbbbbbbb", "BBBBBBBB"));
+        let mut session = Session::new();
+        let publication = session.poll(&Poll { named: named.clone(), ..attributed(strategy, &[A]) });
+        assert_eq!(session.state(B), Some(DeviceState::NeverVisible(UnavailableReason::NotVisible)));
+        assert_eq!(publication.lost, [(B.to_owned(), UnavailableReason::NotVisible)]);
+        assert_eq!((publication.reopen, publication.is_complete), (Some(ReopenReason::NotVisible), false));
+        assert_eq!(session.track.accounts().len(), 1, "no time counts for it");
+
+        session.poll(&Poll { named: A.to_owned(), ..attributed(strategy, &[A]) });
+        assert_eq!(session.state(B), None, "it is not named any more");
+        session.poll(&Poll { named, ..attributed(strategy, &[A, B]) });
+        assert_eq!((session.state(B), session.seconds(B).0), (Some(DeviceState::Read), Some(0.0)));
+    }
+}
+
+#[test]
+fn a_named_device_that_is_missing_is_published_once() {
+    let named = Poll { named: format!("{A},{B}"), ..attributed(Strategy::Annotation, &[A]) };
+    let mut session = Session::after(&[attributed(Strategy::Annotation, &[A, B])]);
+    let publication = session.poll(&named);
+    assert_eq!(publication.lost, [(B.to_owned(), UnavailableReason::NotVisible)]);
+    assert_eq!(session.state(B), Some(DeviceState::Missing(UnavailableReason::NotVisible)));
+}
+
+#[test]
+fn only_named_devices_that_are_not_visible_are_looked_for_again() {
+    let named = Poll { outcome: Err(UnavailableReason::NotVisible), named: A.to_owned(), ..visible(&[B]) };
+    let publication = Session::new().poll(&named);
+    assert_eq!(publication.attribution, Err(UnavailableReason::NotVisible));
+    assert_eq!(publication.reopen, Some(ReopenReason::NotVisible));
+    let lost = Session::new().poll(&Poll { without_uuid: vec![NO_UUID], ..named });
+    assert_eq!(lost.attribution, Err(UnavailableReason::GpuLost), "it may be the device without a UUID");
+}
+
+#[test]
+fn a_claim_without_metadata_expects_the_device_without_a_uuid() {
+    let claim = Poll { has_claim: true, without_uuid: vec![NO_UUID], ..attributed(Strategy::Claim, &[A]) };
+    let mut session = Session::new();
+    let publication = session.poll(&claim);
+    assert_eq!(session.state(""), Some(DeviceState::NeverVisible(UnavailableReason::GpuLost)));
+    assert_eq!(publication.lost, [(String::new(), UnavailableReason::GpuLost)]);
+    for strategy in [Strategy::SingleDevice, Strategy::Processes, Strategy::Annotation] {
+        let other =
+            Poll { has_claim: false, outcome: Ok((strategy, Scope::Session, vec![A])), ..claim.clone() };
+        assert_eq!(Session::new().poll(&other).lost, [], "{strategy:?}");
+    }
+}
+
+#[test]
+fn a_reason_of_missing_devices_comes_before_that_of_unread_ones() {
+    let both = attributed(Strategy::Claim, &[A, B]);
+    let mut session = Session::after(&[both]);
+    let poll = Poll { has_claim: true, unreadable: vec![A], ..attributed(Strategy::Claim, &[A]) };
+    let publication = session.poll(&poll);
+    assert_eq!(publication.attribution, Err(UnavailableReason::NotVisible));
+    assert_eq!(session.state(A), Some(DeviceState::Unread(UnavailableReason::GpuLost)));
+}
+
+#[test]
+fn a_missing_device_stays_allocated_while_the_driver_does_not_answer() {
+    let poll = attributed(Strategy::SingleDevice, &[A]);
+    let mut session = Session::after(&[poll, without_uuid()]);
+    session.driver_unavailable();
+    session.poll(&without_uuid());
+    assert_eq!(session.state(A), Some(DeviceState::Missing(UnavailableReason::GpuLost)));
+    assert_eq!(session.seconds(A), (Some(45.0), 45.0));
+}
+
+#[test]
+fn a_slice_that_is_deleted_is_missing_until_it_is_created_again() {
+    let mut cut = visible(&[A, SLICE]);
+    cut.visible[0].mig_enabled = true;
+    cut.visible[1].slice = Some(Slice { card: A.into(), ..Slice::default() });
+    cut.named = SLICE.to_owned();
+    cut.outcome = Ok((Strategy::Annotation, Scope::Session, vec![SLICE]));
+    let mut reset = cut.clone();
+    reset.visible.pop();
+    reset.outcome = Err(UnavailableReason::NotVisible);
+    let mut session = Session::after(&[cut.clone(), reset.clone()]);
+    let publication = session.poll(&reset);
+    assert_eq!(session.state(SLICE), Some(DeviceState::Missing(UnavailableReason::NotVisible)));
+    assert_eq!(publication.reopen, Some(ReopenReason::NotVisible));
+    session.poll(&cut);
+    assert_eq!((session.state(SLICE), session.seconds(SLICE).0), (Some(DeviceState::Read), Some(45.0)));
+}

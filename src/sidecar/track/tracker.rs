@@ -1,0 +1,221 @@
+//! The state machine: states of all devices, and their accounts.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    absence,
+    publication::Publication,
+    state::{DeviceState, DeviceStates},
+};
+use crate::{
+    gpu::{Device, Fault, ProcessKind, XidEvent},
+    sampling::{
+        counters::{Account, DeviceReading, DeviceScopes, NewestSamples, Totals},
+        observation::{DeviceObservation, DeviceValues},
+        processes::OwnUsage,
+        scope::Scope,
+    },
+    sidecar::{
+        attribution::{Attribution, AttributionResult, SessionDevice, UnavailableReason},
+        observation::{DeviceView, Observation},
+        snapshot::{AttributionInfo, Gpu},
+    },
+};
+
+/// The session's devices and their counters.
+#[derive(Debug)]
+pub(in crate::sidecar) struct Track {
+    max_gap: Duration,
+    states: DeviceStates,
+    accounts: Vec<Account>,
+    totals: Totals,
+}
+
+/// Limit for the devices with an account, so that the driver cannot fill the memory.
+pub(super) const MAX_ACCOUNTS: usize = 32;
+
+// === impl Track ===
+
+impl Track {
+    /// A track without devices. If the driver keeps no samples, a reading more than two `interval`s after the last one does
+    /// not represent the time between.
+    pub(in crate::sidecar) fn new(interval: Duration) -> Self {
+        Self { max_gap: interval * 2, states: vec![], accounts: vec![], totals: Totals::default() }
+    }
+
+    /// What each device did for the session since the sidecar started.
+    pub(in crate::sidecar) fn accounts(&self) -> &[Account] {
+        &self.accounts
+    }
+
+    /// The states of all devices.
+    #[cfg(test)]
+    pub(super) fn states(&self) -> &DeviceStates {
+        &self.states
+    }
+
+    /// Calls, failed calls and clamped values since the sidecar started.
+    pub(in crate::sidecar) fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Newest samples of a device that this poll attributes with `scope`. Samples from the time before an allocation are
+    /// not the session's.
+    pub(in crate::sidecar) fn newest_samples(&self, uuid: &str, scope: Scope) -> NewestSamples {
+        let account = self.accounts.iter().find(|account| account.gpu == uuid);
+        let is_continued = |account: &&Account| account.is_allocated() || scope == Scope::Node;
+        account.filter(is_continued).map(Account::newest_samples).unwrap_or_default()
+    }
+
+    /// The driver answered: moves all devices to their next states and adds the readings.
+    pub(in crate::sidecar) fn observe(&mut self, observation: Observation<'_>) -> Publication {
+        let Observation { at, view, attribution, readings } = observation;
+        let AttributionResult { outcome, not_applicable } = attribution;
+        let mut states = absence::missing(&self.states, view);
+        if let Ok(attribution) = &outcome {
+            let never_visible = absence::never_visible(attribution.strategy, &states, view);
+            states.extend(attributed(attribution, view, &readings));
+            states.extend(never_visible);
+        }
+        states.extend(self.released(&states));
+        self.enter(states, at);
+        match outcome {
+            Ok(attribution) => {
+                let (gpus, has_all_values) = self.add_readings(&attribution, view, readings);
+                let info = AttributionInfo::of(&attribution);
+                Publication::attributed(info, not_applicable, &self.states, gpus, has_all_values)
+            }
+            Err(reason) => Publication::not_attributed(reason, &self.states, not_applicable, view),
+        }
+    }
+
+    /// The driver did not answer: the session keeps its devices, and their time is unsampled.
+    pub(in crate::sidecar) fn driver_unavailable(
+        &mut self,
+        reason: UnavailableReason,
+        now: Instant,
+    ) -> Publication {
+        self.accounts.iter_mut().for_each(|account| account.carry_over(now));
+        self.states.iter_mut().for_each(|(_, state)| *state = state.without_driver(reason));
+        Publication::unavailable(reason)
+    }
+
+    /// A card has reported a fault. It counts for those of its devices that are allocated.
+    pub(in crate::sidecar) fn add_xid(&mut self, event: &XidEvent) {
+        let accounts = self.accounts.iter_mut().filter(|account| account.is_allocated());
+        for account in accounts.filter(|account| event.devices.contains(&account.gpu)) {
+            account.add_xid(event.code);
+        }
+    }
+
+    /// Adds the calls of a poll.
+    pub(in crate::sidecar) fn add_calls(&mut self, calls: u64, faults: &[Fault]) {
+        self.totals.add_calls(calls, faults);
+    }
+
+    /// The devices with an account that are in none of the next states.
+    fn released(&self, next: &DeviceStates) -> DeviceStates {
+        let uuids = self.accounts.iter().map(|account| &account.gpu);
+        let released = uuids.filter(|uuid| next.iter().all(|(other, _)| other != *uuid));
+        released.map(|uuid| (uuid.clone(), DeviceState::Released)).collect()
+    }
+
+    fn enter(&mut self, states: DeviceStates, now: Instant) {
+        for (uuid, state) in &states {
+            let Some(account) = self.account(uuid, *state) else { continue };
+            match state {
+                DeviceState::Read => account.allocate(now),
+                DeviceState::Unread(_) | DeviceState::Missing(_) => {
+                    account.allocate(now);
+                    account.mark_unsampled();
+                }
+                DeviceState::ShownOnly { .. } => account.show_only(),
+                DeviceState::Released | DeviceState::NeverVisible(_) => account.release(),
+            }
+        }
+        self.states = states;
+    }
+
+    /// The account of a device; a new one if time or work is counted for the first time.
+    fn account(&mut self, uuid: &str, state: DeviceState) -> Option<&mut Account> {
+        let index = self.accounts.iter().position(|account| account.gpu == uuid);
+        let is_counted = state.is_allocated() || matches!(state, DeviceState::ShownOnly { .. });
+        if index.is_none() && is_counted && self.accounts.len() < MAX_ACCOUNTS {
+            self.accounts.push(Account::new(uuid));
+            return self.accounts.last_mut();
+        }
+        self.accounts.get_mut(index?)
+    }
+
+    /// Adds the readings to the accounts. The second value is whether no value is missing.
+    fn add_readings(
+        &mut self,
+        attribution: &Attribution,
+        view: DeviceView<'_>,
+        readings: Vec<DeviceObservation>,
+    ) -> (Vec<Gpu>, bool) {
+        let mut has_all_values = true;
+        let mut gpus = vec![];
+        for observed in readings {
+            let is_same = |device: &&SessionDevice| view.visible[device.index].uuid == observed.uuid;
+            let Some(device) = attribution.devices.iter().find(is_same) else { continue };
+            if let Ok(values) = observed.values {
+                has_all_values &= !values.is_incomplete;
+                let visible = view.visible[device.index].clone();
+                gpus.push(self.add(visible, device, values, observed.at));
+            }
+        }
+        (gpus, has_all_values)
+    }
+
+    /// Adds the values of a device to its account.
+    fn add(&mut self, device: Device, session: &SessionDevice, observed: DeviceValues, at: Instant) -> Gpu {
+        let DeviceValues { mut reading, own, .. } = observed;
+        let scopes = DeviceScopes { device: session.scope, card: session.card_scope(&device) };
+        let account = self.accounts.iter_mut().find(|account| account.gpu == device.uuid);
+        let (values, clamps) = account
+            .map(|account| {
+                account.add(DeviceReading { scopes, reading: &reading, own: own.as_ref(), at }, self.max_gap)
+            })
+            .unwrap_or_default();
+        self.totals.add_clamps(&clamps);
+        // The account has added the samples; no series shows them.
+        reading.samples = vec![];
+        Gpu {
+            device,
+            sharing: session.sharing,
+            scopes,
+            reading,
+            values,
+            processes: own.as_ref().map(count_processes),
+        }
+    }
+}
+
+/// The states of the attributed devices, by the results of their readings.
+fn attributed(
+    attribution: &Attribution,
+    view: DeviceView<'_>,
+    readings: &[DeviceObservation],
+) -> DeviceStates {
+    let is_node = attribution.scope() == Scope::Node;
+    let state = |device: &SessionDevice| {
+        let uuid = &view.visible[device.index].uuid;
+        let observed = readings.iter().find(|observed| observed.uuid == *uuid);
+        let fault = observed.and_then(|observed| observed.values.as_ref().err());
+        let unread = fault.map(|fault| UnavailableReason::from(*fault));
+        let state = match unread {
+            _ if is_node => DeviceState::ShownOnly { unread },
+            None => DeviceState::Read,
+            Some(reason) => DeviceState::Unread(reason),
+        };
+        (uuid.clone(), state)
+    };
+    attribution.devices.iter().map(state).collect()
+}
+
+/// Number of processes by kind.
+fn count_processes(own: &OwnUsage) -> [(ProcessKind, usize); 2] {
+    [ProcessKind::Compute, ProcessKind::Graphics]
+        .map(|kind| (kind, own.processes.iter().filter(|(_, other)| *other == kind).count()))
+}
