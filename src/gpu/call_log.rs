@@ -22,19 +22,23 @@ pub struct PollCalls {
     pub reopen: Option<ReopenReason>,
 }
 
-type Answer<T> = Result<T, NvmlError>;
+type CallResult<T> = Result<T, NvmlError>;
 
 // === impl CallLog ===
 
 impl CallLog {
     /// Records a call and its failure.
-    pub(super) fn record<T>(&mut self, call: Call, answer: Answer<T>) -> Result<T, Fault> {
+    pub(super) fn record<T>(&mut self, call: Call, answer: CallResult<T>) -> Result<T, Fault> {
         self.calls += 1;
         answer.or_else(|error| self.failed(fault(call, &error)))
     }
 
     /// Records a call for a property that only some cards have. A card without the property is not a failure.
-    pub(super) fn record_optional<T>(&mut self, call: Call, answer: Answer<T>) -> Result<Option<T>, Fault> {
+    pub(super) fn record_optional<T>(
+        &mut self,
+        call: Call,
+        answer: CallResult<T>,
+    ) -> Result<Option<T>, Fault> {
         match answer {
             Err(error) if is_unsupported(&error) => {
                 self.calls += 1;

@@ -43,18 +43,18 @@ struct SidecarEnvironment(Option<Vec<Variable>>);
 struct Variable {
     name: String,
     value: Option<String>,
-    value_from: Option<ValueFrom>,
+    value_from: Option<EnvVarSource>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ValueFrom {
-    field_ref: Option<FieldRef>,
+struct EnvVarSource {
+    field_ref: Option<ObjectFieldSelector>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct FieldRef {
+struct ObjectFieldSelector {
     field_path: String,
 }
 
