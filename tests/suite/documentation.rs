@@ -1,4 +1,4 @@
-//! Pages that explain a closed vocabulary explain all of it.
+//! The README and the GPU page agree with the code.
 
 use std::{fs, path::Path};
 
@@ -32,6 +32,24 @@ fn the_gpu_page_explains_every_label_value() {
     for scope in Scope::ALL {
         assert!(page.contains(&format!("`scope=\"{}\"`", scope.as_str())), "{}", scope.as_str());
     }
+}
+
+/// Compares with `docs/metrics.md`, which is generated from the catalogues.
+#[test]
+fn the_readme_shows_only_metrics_and_labels_that_exist() {
+    let (readme, page) = (read("README.md"), read("docs/metrics.md"));
+    let mut series = 0;
+    for line in readme.lines().filter(|line| line.starts_with("vdi_")) {
+        let (metric, labels) = line.split_once('{').unwrap_or_else(|| panic!("{line}: no labels"));
+        let row = page.lines().find(|row| row.starts_with(&format!("| `{metric}` |")));
+        let row = row.unwrap_or_else(|| panic!("docs/metrics.md has no row for {metric}"));
+        for label in labels.split('}').next().unwrap_or_default().split(',') {
+            let label = label.split('=').next().unwrap_or_default();
+            assert!(row.contains(&format!("`{label}`")), "{metric} has no label {label}");
+        }
+        series += 1;
+    }
+    assert!(series > 4, "the README shows {series} series");
 }
 
 fn read(page: &str) -> String {
