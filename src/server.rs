@@ -3,11 +3,19 @@
 mod supervisor;
 mod watches;
 
-use std::{net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use axum::{Router, http::HeaderMap, routing::get};
 use kube::Client;
+use rustls::ServerConfig;
 
 use crate::{
     admission::Namespaces,
@@ -52,7 +60,7 @@ pub struct ServerOptions {
     pub tls_key: PathBuf,
     /// Configuration file; `None` means the defaults.
     pub config: Option<PathBuf>,
-    /// Time to go on serving after a shutdown was requested.
+    /// Time to continue serving after the request to shut down.
     pub lame_duck: Duration,
 }
 
@@ -83,17 +91,9 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let exposition = move |headers: HeaderMap| async move { admin::exposition(&headers, &registry.gather()) };
     let exposition = Router::new().route(METRICS_PATH, get(exposition));
 
-    for (server, task, listener, router) in
-        [("webhook", "webhook server", webhook, mutate), ("metrics", "metrics server", metrics, exposition)]
-    {
-        listen::announce(server, &listener)?;
-        let serving = https::serve(listener, Arc::clone(&tls), &stop, router)?;
-        servers.spawn(task, async { Ok(serving.await?) });
-    }
-    listen::announce("health", &health)?;
-    let health = tokio::net::TcpListener::from_std(health)?;
-    let probes = admin::health(readiness.clone());
-    tasks.spawn("health server", async { match http::serve(health, probes).await? {} });
+    start_server(&mut servers, "webhook", webhook, &tls, &stop, mutate)?;
+    start_server(&mut servers, "metrics", metrics, &tls, &stop, exposition)?;
+    start_probes(&mut tasks, health, readiness.clone())?;
     if let Some(path) = config {
         tasks.spawn("configuration reload", async {
             configuration.follow(path).await;
@@ -107,6 +107,30 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     stop.stop(DRAIN_TIMEOUT);
     servers.stopped().await?;
     tracing::info!("Shutdown complete");
+    Ok(())
+}
+
+/// Starts an HTTPS server.
+fn start_server(
+    servers: &mut Supervisor,
+    name: &'static str,
+    listener: TcpListener,
+    tls: &Arc<ServerConfig>,
+    stop: &StopHandle,
+    router: Router,
+) -> io::Result<()> {
+    listen::announce(name, &listener)?;
+    let serving = https::serve(listener, Arc::clone(tls), stop, router)?;
+    servers.spawn(name, async { Ok(serving.await?) });
+    Ok(())
+}
+
+/// Starts the HTTP server of the kubelet's probes.
+fn start_probes(tasks: &mut Supervisor, listener: TcpListener, readiness: Readiness) -> io::Result<()> {
+    listen::announce("health", &listener)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let probes = admin::health(readiness);
+    tasks.spawn("health", async { match http::serve(listener, probes).await? {} });
     Ok(())
 }
 
@@ -144,7 +168,7 @@ mod tests {
     use super::*;
     use crate::runtime::readiness::ProbeResult;
 
-    /// Supervises a task next to others that do not end.
+    /// The error of the run, and its readiness, if `task` ends next to tasks that do not end.
     async fn supervised(
         task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) -> (String, ProbeResult) {
@@ -152,8 +176,8 @@ mod tests {
         let sessions = Sessions::register(&admin::registry().unwrap()).unwrap();
         let watches = Watches::new(sessions, Arc::default(), readiness.latch("limits"));
         let (mut servers, mut tasks) = (Supervisor::default(), Supervisor::default());
-        servers.spawn("webhook server", pending());
-        tasks.spawn("health server", pending());
+        servers.spawn("webhook", pending());
+        tasks.spawn("health", pending());
         tasks.spawn("limits watch", task);
         let result = supervise(pending(), pending(), watches, &mut servers, &mut tasks).await;
         (result.unwrap_err().to_string(), readiness.probe())

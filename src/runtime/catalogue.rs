@@ -1,6 +1,6 @@
 //! Metric catalogues: a table of [`Row`]s declares every metric of one source of values.
 //!
-//! The series are computed from plain values at each scrape, so a value that is gone leaves no stale series.
+//! The series are computed from plain values at each scrape, so a value that no longer exists leaves no stale series.
 
 use std::borrow::Cow;
 
@@ -22,7 +22,7 @@ pub struct Row<S: ?Sized> {
     pub kind: MetricType,
     /// Names of the labels.
     pub labels: &'static [&'static str],
-    /// Computes the series; none for a value that is not known, because absent is not zero.
+    /// Computes the series. An unknown value has no series, because it is not zero.
     pub series: for<'s> fn(&'s S) -> Vec<Series<'s>>,
 }
 
@@ -69,7 +69,7 @@ pub fn families<S: ?Sized>(rows: &[Row<S>], source: &S) -> Vec<MetricFamily> {
     families.filter(|family| !family.get_metric().is_empty()).collect()
 }
 
-/// Builds a histogram from buckets that each hold only their own observations: `(upper bound, observations)`.
+/// Builds a histogram from buckets that are not cumulative: `(upper bound, observations)`.
 #[must_use]
 pub fn histogram(buckets: impl IntoIterator<Item = (f64, u64)>, count: u64, sum: f64) -> Histogram {
     let cumulative = buckets.into_iter().scan(0, |total, (bound, count)| {
@@ -151,7 +151,7 @@ impl<S: Source> Catalogue<S> {
     /// Joins rows and source.
     ///
     /// # Errors
-    /// Fails where a name or label of a row is not valid in Prometheus.
+    /// Fails if the name or a label of a row is not valid in Prometheus.
     pub fn new(rows: &'static [Row<S::Values>], source: S) -> prometheus::Result<Self> {
         let descriptions = rows.iter().map(Row::description).collect::<Result<_, _>>()?;
         Ok(Self { rows, source, descriptions })
@@ -194,7 +194,7 @@ mod tests {
         },
         Row {
             name: "unknown",
-            help: "Never known.",
+            help: "A value that is never known.",
             kind: MetricType::GAUGE,
             labels: &[],
             series: |_| vec![],

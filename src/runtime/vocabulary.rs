@@ -1,13 +1,13 @@
-//! Closed vocabularies: enums whose variants are the values of a label or the words of an annotation.
+//! Closed vocabularies: enums whose variants are the values of a label or an annotation.
 
-/// Declares a vocabulary: an enum with one word for each variant.
+/// Declares a vocabulary: an enum with one text for each variant.
 ///
-/// Generates `ALL` (every variant, in order), `as_str` (the word) and `parse` (the variant of a word). A variant cannot be
-/// missing from `ALL`, so every word has a series before its first event and a row in the documentation.
+/// Generates `ALL` (every variant, in order), `as_str` (the text) and `parse` (the variant of a text). A variant cannot be
+/// missing from `ALL`, so every value has a series before its first event and a row in the documentation.
 macro_rules! vocabulary {
     (
         $(#[$attribute:meta])*
-        $visibility:vis enum $name:ident { $($(#[$variant_attribute:meta])* $variant:ident = $word:literal,)+ }
+        $visibility:vis enum $name:ident { $($(#[$variant_attribute:meta])* $variant:ident = $text:literal,)+ }
     ) => {
         $(#[$attribute])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,18 +20,18 @@ macro_rules! vocabulary {
             /// Every variant, in the order of declaration.
             pub const ALL: [Self; [$(Self::$variant),+].len()] = [$(Self::$variant),+];
 
-            /// The word: the value of a label or an annotation.
+            /// The value of the label or annotation.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
-                    $(Self::$variant => $word,)+
+                    $(Self::$variant => $text,)+
                 }
             }
 
-            /// The variant with this word.
+            /// The variant with this text.
             #[must_use]
-            pub fn parse(word: &str) -> Option<Self> {
-                Self::ALL.into_iter().find(|variant| variant.as_str() == word)
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|variant| variant.as_str() == text)
             }
         }
     };
@@ -42,7 +42,7 @@ pub(crate) use vocabulary;
 #[cfg(test)]
 mod tests {
     vocabulary! {
-        /// Two words.
+        /// Two values.
         enum Answer {
             /// Agrees.
             Yes = "yes",

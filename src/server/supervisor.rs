@@ -115,7 +115,7 @@ mod tests {
 
     async fn failure(task: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> String {
         let mut supervisor = Supervisor::default();
-        supervisor.spawn("metrics server", pending());
+        supervisor.spawn("metrics", pending());
         supervisor.spawn("session watch", task);
         Chain(&supervisor.failure().await).to_string()
     }
@@ -148,11 +148,11 @@ mod tests {
     #[tokio::test]
     async fn tasks_that_were_requested_to_stop_may_return() {
         let mut supervisor = Supervisor::default();
-        supervisor.spawn("webhook server", async { Ok(()) });
+        supervisor.spawn("webhook", async { Ok(()) });
         supervisor.stopped().await.unwrap();
         let mut supervisor = Supervisor::default();
-        supervisor.spawn("webhook server", async { bail!("broken pipe") });
+        supervisor.spawn("webhook", async { bail!("broken pipe") });
         let error = supervisor.stopped().await.unwrap_err();
-        assert_eq!(error.to_string(), "the task `webhook server` failed");
+        assert_eq!(error.to_string(), "the task `webhook` failed");
     }
 }

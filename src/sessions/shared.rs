@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::ledger::{Ledger, UnixTime};
 use crate::runtime::catalogue::Source;
 
-/// A ledger behind a lock. Clones share one ledger.
+/// A ledger behind a lock. Clones refer to the same ledger.
 #[derive(Debug, Clone)]
 pub(super) struct SharedLedger(Arc<Mutex<Ledger>>);
 

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use prometheus::{
@@ -16,7 +16,10 @@ use prometheus::{
 use super::refusal::RefusalReason;
 use crate::{
     admission::{Outcome, RepairedField, SkipReason},
-    runtime::catalogue::{Catalogue, MetricType, Row, Series, Source},
+    runtime::{
+        catalogue::{Catalogue, MetricType, Row, Series, Source},
+        clock,
+    },
 };
 
 /// Every metric of the webhook.
@@ -219,7 +222,7 @@ fn number(count: &AtomicU64) -> f64 {
 }
 
 fn now() -> f64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    clock::unix_now().as_secs_f64()
 }
 
 // === impl InFlight ===
