@@ -31,7 +31,7 @@ main() {
     say "kept the certificate in the Secret $namespace/$secret"
     return
   fi
-  [[ ! -s $folder/tls.crt ]] || ours "$folder/tls.crt" ||
+  [[ ! -s $folder/tls.crt ]] || is_own "$folder/tls.crt" ||
     fail "the Secret $namespace/$secret has a certificate that this script did not create and that cannot be used: not for this service, not signed by its ca.crt, or about to expire; replace it"
   make
   # The API server trusts both CAs while the server changes from the old certificate to the new one.
@@ -55,7 +55,7 @@ good() {
     openssl verify -CAfile "$folder/old-ca.crt" -untrusted "$1" -verify_hostname "$service.$namespace.svc" "$1" >/dev/null 2>&1
 }
 
-ours() { [[ $(openssl x509 -in "$1" -noout -issuer -nameopt RFC2253) == "issuer=CN=$service CA" ]]; }
+is_own() { [[ $(openssl x509 -in "$1" -noout -issuer -nameopt RFC2253) == "issuer=CN=$service CA" ]]; }
 
 make() {
   (
