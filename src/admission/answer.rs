@@ -10,16 +10,16 @@ use super::{
 
 /// The answer to a review.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ReviewAnswer {
     pub(super) outcome: Outcome,
     pub(super) notices: Vec<Notice>,
     pub(super) repaired: Vec<RepairedField>,
     pub(super) added: Additions,
 }
 
-// === impl Answer ===
+// === impl ReviewAnswer ===
 
-impl Answer {
+impl ReviewAnswer {
     /// An answer that changes nothing.
     pub(super) fn skip(reason: SkipReason) -> Self {
         Self {
@@ -50,8 +50,9 @@ mod tests {
     fn a_patch_that_does_not_apply_is_discarded_and_the_client_is_warned() {
         let mut added = Additions::default();
         added.add("/metadata/labels/a", "b");
-        let answer = Answer { outcome: Outcome::Injected, added, ..Answer::skip(SkipReason::OptedOut) }
-            .tested_by(|added| added.test_apply(serde_json::json!({"spec": {}})));
+        let answer =
+            ReviewAnswer { outcome: Outcome::Injected, added, ..ReviewAnswer::skip(SkipReason::OptedOut) }
+                .tested_by(|added| added.test_apply(serde_json::json!({"spec": {}})));
         assert_eq!(answer.outcome, Outcome::Skipped(SkipReason::PatchRejected));
         assert!(answer.added.is_empty() && answer.outcome.warning().is_some(), "{answer:?}");
     }

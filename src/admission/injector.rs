@@ -4,7 +4,7 @@ use json_patch::Patch;
 use serde::Deserialize;
 
 use super::{
-    answer::Answer,
+    answer::ReviewAnswer,
     container::SidecarContainer,
     decide::{self, Decision, Notice, Plan},
     namespaces::Namespaces,
@@ -83,14 +83,14 @@ impl Injector {
     pub fn admit<'a>(&self, body: &'a [u8], namespaces: &Namespaces) -> Result<Admission<'a>, Malformed> {
         let review = Review::read(body)?;
         let answer = if !review.creates_a_pod() {
-            Answer::skip(SkipReason::NotAPod)
+            ReviewAnswer::skip(SkipReason::NotAPod)
         } else if let Some(pod) = review.pod() {
             self.answer(pod, review.namespace(), namespaces, || review::object(body))
         } else {
-            Answer::skip(SkipReason::Undecodable)
+            ReviewAnswer::skip(SkipReason::Undecodable)
         };
         let reply = review.reply(&answer);
-        let Answer { outcome, notices, repaired, added: _ } = answer;
+        let ReviewAnswer { outcome, notices, repaired, added: _ } = answer;
         Ok(Admission { review, outcome, notices, repaired, reply })
     }
 
@@ -101,7 +101,7 @@ impl Injector {
         let mut deserializer = serde_json::Deserializer::from_slice(pod);
         let answer = match StrictObject::<PodView<'_>>::deserialize(&mut deserializer) {
             Ok(pod) => self.answer(&pod, namespace, namespaces, read_raw),
-            Err(_) => Answer::skip(SkipReason::Undecodable),
+            Err(_) => ReviewAnswer::skip(SkipReason::Undecodable),
         };
         PodDecision { outcome: answer.outcome, notices: answer.notices, patch: answer.added.to_patch() }
     }
@@ -113,31 +113,38 @@ impl Injector {
         namespace: &str,
         namespaces: &Namespaces,
         read_raw: impl FnOnce() -> Option<RawPod<'a>>,
-    ) -> Answer {
+    ) -> ReviewAnswer {
         let mut notices = vec![];
         match decide::decide(pod, namespace, namespaces.of(namespace), &self.ruleset, &mut notices) {
             Decision::Inject(plan) => {
                 let added = Additions::inject(pod, &plan, &self.ruleset);
-                Answer { outcome: Outcome::Injected, notices, repaired: vec![], added }
+                ReviewAnswer { outcome: Outcome::Injected, notices, repaired: vec![], added }
                     .tested_by(|added| self.tested.test(added, pod))
             }
             Decision::Inspect(plan) => match read_raw().and_then(|raw| InjectedContainer::find(pod, &raw)) {
                 Some(container) => self.inspect(pod, plan.as_ref(), container),
-                None => Answer::skip(SkipReason::AlreadyInjected),
+                None => ReviewAnswer::skip(SkipReason::AlreadyInjected),
             },
-            Decision::Skip(reason) => Answer { added: Additions::skip(pod, reason), ..Answer::skip(reason) }
-                .tested_by(|added| self.tested.test(added, pod)),
+            Decision::Skip(reason) => {
+                ReviewAnswer { added: Additions::skip(pod, reason), ..ReviewAnswer::skip(reason) }
+                    .tested_by(|added| self.tested.test(added, pod))
+            }
         }
     }
 
-    fn inspect(&self, pod: &PodView<'_>, plan: Option<&Plan<'_>>, container: InjectedContainer) -> Answer {
+    fn inspect(
+        &self,
+        pod: &PodView<'_>,
+        plan: Option<&Plan<'_>>,
+        container: InjectedContainer,
+    ) -> ReviewAnswer {
         let policy = self.ruleset.settings.sidecar.image_pull_policy;
         let expected = plan.map(|plan| SidecarContainer::new(plan, policy));
         let (repaired, added) = container.repairs(pod, expected.as_ref());
         if repaired.is_empty() {
-            return Answer::skip(SkipReason::AlreadyInjected);
+            return ReviewAnswer::skip(SkipReason::AlreadyInjected);
         }
-        Answer { outcome: Outcome::Repaired, notices: vec![], repaired, added }
+        ReviewAnswer { outcome: Outcome::Repaired, notices: vec![], repaired, added }
             .tested_by(|added| added.test_apply(container.stub(pod)))
     }
 }

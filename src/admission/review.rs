@@ -14,7 +14,7 @@ use serde::{
 use serde_json::json;
 
 use super::{
-    answer::Answer,
+    answer::ReviewAnswer,
     pod::{PodView, StrictObject},
 };
 
@@ -134,7 +134,7 @@ impl<'a> Review<'a> {
     /// The AdmissionReview to send back: always allowed, with the patch if there is one, and with warnings if something is wrong.
     ///
     /// The JSON is written by hand around the patch, because a serialiser would check each of its 3,000 characters for escapes.
-    pub(super) fn reply(&self, answer: &Answer) -> Vec<u8> {
+    pub(super) fn reply(&self, answer: &ReviewAnswer) -> Vec<u8> {
         let mut reply = String::with_capacity(REPLY_SIZE);
         reply.push_str(r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"allowed":true,"uid":"#);
         reply.push_str(&serde_json::to_string(self.uid()).unwrap_or_default());

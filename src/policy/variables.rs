@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::cel::{literal, text};
 use crate::{
     admission::{
         SkipReason,
         quantity::Quantity,
-        settings::{MIN_MEMORY, Profile, ScrapeAnnotations, Settings},
+        settings::{GpuAccess, MIN_MEMORY, Mode, Profile, ScrapeAnnotations, Settings},
     },
     contract::{ALLOWED_INTERVAL_SECONDS, CONTAINER, MAX_NAME_BYTES, key},
 };
@@ -29,7 +29,7 @@ pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str
         ("all", "variables.containers + variables.initContainers".into()),
         ("volumes", "object.spec.?volumes.orValue([])".into()),
         ("pullSecrets", "object.spec.?imagePullSecrets.orValue([])".into()),
-        ("native", native(&json!(sidecar.mode))),
+        ("native", native(sidecar.mode)),
         ("at", AT.into()),
         ("declared", DECLARED.into()),
         (
@@ -59,7 +59,7 @@ pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str
         ("cpuRequest", request("cpu", &amount(requests.cpu))),
         ("memoryLimit", limit("memory", &amount(limits.memory))),
         ("memoryRequest", request("memory", &amount(requests.memory))),
-        ("gpuAccess", choice(key::GPU_ACCESS, ACCESSES, &json!(gpu_access))),
+        ("gpuAccess", choice(key::GPU_ACCESS, &GpuAccess::ALL.map(GpuAccess::as_str), gpu_access.as_str())),
         ("claims", CLAIMS.into()),
         ("claimAccess", CLAIM_ACCESS.into()),
         (
@@ -88,8 +88,9 @@ fn overridden(key: &str, is_valid: &str, value: &str, default: &str) -> String {
     format!("variables.annotations[?{key}].optMap(v, {is_valid} ? {value} : {default}).orValue({default})")
 }
 
-fn choice(key: &str, choices: &str, default: &Value) -> String {
-    overridden(key, &format!("v in {choices}"), "string(v)", &literal(default, &[]))
+fn choice(key: &str, choices: &[&str], default: &str) -> String {
+    let choices = literal(&json!(choices), &[]);
+    overridden(key, &format!("v in {choices}"), "string(v)", &text(default))
 }
 
 fn number(min: u64, max: u64) -> String {
@@ -102,8 +103,6 @@ fn is_at_least(min: &str) -> String {
 
 const IS_POSITIVE: &str = "isQuantity(v) && quantity(v).isGreaterThan(quantity(\"0\"))";
 const IS_IMAGE: &str = "v.matches(\"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$\")";
-const MODES: &str = "[\"native\", \"container\"]";
-const ACCESSES: &str = "[\"auto\", \"claims\", \"runtime\", \"none\"]";
 
 fn amount(quantity: Quantity) -> String {
     text(&quantity.to_string())
@@ -121,8 +120,8 @@ fn request(resource: &str, default: &str) -> String {
 
 /// A regular container would keep a pod whose `restartPolicy` is not `Always` from completing, and make a pod without containers
 /// valid.
-fn native(default: &Value) -> String {
-    let wanted = choice(key::MODE, MODES, default);
+fn native(default: Mode) -> String {
+    let wanted = choice(key::MODE, &Mode::ALL.map(Mode::as_str), default.as_str());
     format!(
         "{wanted} == \"native\"\n|| object.spec.?restartPolicy.orValue(\"Always\") != \"Always\" || size(variables.containers) == 0"
     )

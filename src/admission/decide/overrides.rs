@@ -38,15 +38,6 @@ const OTHER_KEYS: [&str; 11] = [
     key::POOL,
 ];
 
-const MODES: [(&str, Mode); 2] = [("native", Mode::Native), ("container", Mode::Container)];
-
-const GPU_ACCESSES: [(&str, GpuAccess); 4] = [
-    ("auto", GpuAccess::Auto),
-    ("claims", GpuAccess::Claims),
-    ("runtime", GpuAccess::Runtime),
-    ("none", GpuAccess::None),
-];
-
 /// Maximum number of notices for one pod. The API server truncates warnings once they exceed 4,096 characters.
 const MAX_NOTICES: usize = 8;
 
@@ -91,11 +82,11 @@ impl<'p> Overrides<'p> {
                 (self.image.is_some(), "name an image")
             }
             key::MODE => {
-                self.mode = parse_choice(value, &MODES);
+                self.mode = Mode::parse(value);
                 (self.mode.is_some(), "use native or container")
             }
             key::GPU_ACCESS => {
-                self.gpu_access = parse_choice(value, &GPU_ACCESSES);
+                self.gpu_access = GpuAccess::parse(value);
                 (self.gpu_access.is_some(), "use auto, claims, runtime or none")
             }
             key::INJECT => return check_inject(key, value),
@@ -135,8 +126,4 @@ fn check_label(key: &str, value: &str) -> Option<Notice> {
 fn check_inject(key: &str, value: &str) -> Option<Notice> {
     let is_valid = [key::ENABLED, key::DISABLED].contains(&value);
     (!is_valid).then(|| Notice::invalid_value(key, value, "use enabled or disabled"))
-}
-
-fn parse_choice<T: Copy>(value: &str, choices: &[(&str, T)]) -> Option<T> {
-    choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice)
 }

@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::profiles::{self, Profile};
-use crate::{admission::quantity::Quantity, contract, runtime};
+use crate::{
+    admission::quantity::Quantity,
+    contract,
+    runtime::{self, vocabulary::vocabulary},
+};
 
 /// The content of the configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -55,32 +59,36 @@ pub enum PullPolicy {
     Never,
 }
 
-/// The kind of container that the sidecar is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// An init container with `restartPolicy: Always`. It starts before the desktop, ends after it and never keeps a pod from
-    /// completing.
-    #[default]
-    Native,
-    /// A regular container: the desktop does not wait for it. Only for pods with `restartPolicy: Always`. Other pods get a
-    /// native sidecar, because a regular container would keep them from completing.
-    Container,
+vocabulary! {
+    /// The kind of container that the sidecar is.
+    #[derive(Default, Deserialize, Serialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Mode {
+        /// An init container with `restartPolicy: Always`. It starts before the desktop, ends after it and never keeps a pod from
+        /// completing.
+        #[default]
+        Native = "native",
+        /// A regular container: the desktop does not wait for it. Only for pods with `restartPolicy: Always`. Other pods get a
+        /// native sidecar, because a regular container would keep them from completing.
+        Container = "container",
+    }
 }
 
-/// How the sidecar gets access to the desktop's GPU. The sidecar never requests a GPU of its own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GpuAccess {
-    /// Through the desktop's resource claims if it has any; otherwise the sidecar gets no access.
-    #[default]
-    Auto,
-    /// Through the desktop's resource claims.
-    Claims,
-    /// Through the vendor's container runtime: the sidecar's environment requests every GPU of the node.
-    Runtime,
-    /// No access.
-    None,
+vocabulary! {
+    /// How the sidecar gets access to the desktop's GPU. The sidecar never requests a GPU of its own.
+    #[derive(Default, Deserialize, Serialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum GpuAccess {
+        /// Through the desktop's resource claims if it has any; otherwise the sidecar gets no access.
+        #[default]
+        Auto = "auto",
+        /// Through the desktop's resource claims.
+        Claims = "claims",
+        /// Through the vendor's container runtime: the sidecar's environment requests every GPU of the node.
+        Runtime = "runtime",
+        /// No access.
+        None = "none",
+    }
 }
 
 /// Whether pods get `prometheus.io/*` annotations.
