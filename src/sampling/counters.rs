@@ -11,7 +11,7 @@ mod values;
 pub use self::{
     account::{Account, NewestSamples},
     reading::DeviceReading,
-    totals::Totals,
+    totals::CallTotals,
     values::{Clamp, DeviceScopes, ScopedValues},
 };
 

@@ -14,7 +14,7 @@ const SESSION: DeviceScopes = DeviceScopes { device: Scope::Session, card: Scope
 /// One device and the time of the test.
 struct Fixture {
     account: Account,
-    totals: Totals,
+    totals: CallTotals,
     values: ScopedValues,
     interval: Duration,
     start: Instant,
@@ -24,7 +24,7 @@ impl Fixture {
     fn new() -> Self {
         Self {
             account: Account::new("GPU-1"),
-            totals: Totals::default(),
+            totals: CallTotals::default(),
             values: ScopedValues::default(),
             interval: Duration::from_secs(15),
             start: Instant::now(),
@@ -242,7 +242,7 @@ fn kinds_of_faults_of_a_card_are_limited() {
 
 #[test]
 fn failed_calls_are_counted_by_call_and_code() {
-    let mut totals = Totals::default();
+    let mut totals = CallTotals::default();
     let lost = Fault { call: Call::Memory, code: Code::GpuLost };
     let missing = Fault { call: Call::Init, code: Code::LibraryMissing };
     totals.add_calls(7, &[lost, missing, lost]);

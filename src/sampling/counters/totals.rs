@@ -5,7 +5,7 @@ use crate::gpu::Fault;
 
 /// Totals since the program started.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Totals {
+pub struct CallTotals {
     /// Calls of the library, failed ones included.
     pub calls: u64,
     /// Failed calls by kind; at most as many kinds as there are pairs of a call and a code.
@@ -14,9 +14,9 @@ pub struct Totals {
     pub clamped: Vec<(Clamp, u64)>,
 }
 
-// === impl Totals ===
+// === impl CallTotals ===
 
-impl Totals {
+impl CallTotals {
     /// Adds the calls of one poll.
     pub fn add_calls(&mut self, calls: u64, faults: &[Fault]) {
         self.calls += calls;

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     gpu::{Device, Fault, ProcessKind, XidEvent},
     sampling::{
-        counters::{Account, DeviceReading, DeviceScopes, NewestSamples, Totals},
+        counters::{Account, CallTotals, DeviceReading, DeviceScopes, NewestSamples},
         observation::{DeviceObservation, DeviceValues},
         processes::OwnUsage,
         scope::Scope,
@@ -28,7 +28,7 @@ pub(in crate::sidecar) struct Track {
     max_gap: Duration,
     states: DeviceStates,
     accounts: Vec<Account>,
-    totals: Totals,
+    totals: CallTotals,
 }
 
 /// Limit for the devices with an account, so that the driver cannot fill the memory.
@@ -40,7 +40,7 @@ impl Track {
     /// A track without devices. If the driver keeps no samples, a reading more than two `interval`s after the last one does
     /// not represent the time between.
     pub(in crate::sidecar) fn new(interval: Duration) -> Self {
-        Self { max_gap: interval * 2, states: vec![], accounts: vec![], totals: Totals::default() }
+        Self { max_gap: interval * 2, states: vec![], accounts: vec![], totals: CallTotals::default() }
     }
 
     /// What each device did for the session since the sidecar started.
@@ -55,7 +55,7 @@ impl Track {
     }
 
     /// Calls, failed calls and clamped values since the sidecar started.
-    pub(in crate::sidecar) fn totals(&self) -> &Totals {
+    pub(in crate::sidecar) fn totals(&self) -> &CallTotals {
         &self.totals
     }
 

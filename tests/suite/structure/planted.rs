@@ -197,6 +197,20 @@ fn long_files_and_full_folders_are_reported() {
     );
 }
 
+#[test]
+fn an_exempt_file_is_not_reported() {
+    let mut files = files(CLEAN);
+    files.push(SourceFile { path: "src/cli/a.rs".into(), text: "use super::b::B; pub struct A(B);".into() });
+    files.push(SourceFile {
+        path: "src/cli/b.rs".into(),
+        text: "use super::a::A; pub struct B(A); struct Pod;".into(),
+    });
+    let exempt = [(Rule::Cycle, "src/cli/a"), (Rule::TypeName, "src/cli/")];
+    assert_eq!(check(&files, &exempt).len(), 0);
+    assert_eq!(check(&files, &exempt[..1]).len(), 1);
+    assert_eq!(check(&files, &[]).len(), 2);
+}
+
 fn files(of: &[(&str, &str)]) -> Vec<SourceFile> {
     of.iter().map(|(path, text)| SourceFile { path: (*path).into(), text: (*text).into() }).collect()
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::Violation;
+use super::{Violation, is_exempt};
 use crate::structure::{
     names::{Crate, Target},
     rules::Rule,
@@ -14,11 +14,9 @@ use crate::structure::{
 /// Per file: the files that it imports, each with one name and its line.
 pub(in crate::structure) type Graph<'a> = BTreeMap<&'a str, BTreeMap<&'a str, (String, usize)>>;
 
-pub(super) fn check(tree: &Crate, ignored: &[(Rule, &str)], violations: &mut BTreeSet<Violation>) {
+pub(super) fn check(tree: &Crate, exempt: &[(Rule, &str)], violations: &mut BTreeSet<Violation>) {
     let mut graph = graph(tree);
-    let is_ignored =
-        |file: &str| ignored.iter().any(|(rule, prefix)| *rule == Rule::Cycle && file.starts_with(prefix));
-    graph.retain(|file, _| !is_ignored(file));
+    graph.retain(|file, _| !is_exempt(exempt, Rule::Cycle, file));
     while let Some(cycle) = shortest_cycle(&graph) {
         let steps = cycle.iter().zip(cycle.iter().cycle().skip(1));
         let steps: Vec<_> = steps.map(|(from, to)| format!("{from} -[{}]-> ", graph[from][to].0)).collect();
