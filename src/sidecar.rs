@@ -1,6 +1,6 @@
 //! The sidecar of a desktop: one thread polls the GPU and publishes immutable snapshots; a scrape encodes the latest
-//! snapshot. Only `config` reads the environment, only `pod_files` reads files; `attribution`, `snapshot` and `catalogue` are
-//! pure.
+//! snapshot. Only `config` reads the environment, only `pod_files` reads files; `attribution`, `track`, `snapshot` and
+//! `catalogue` are pure.
 
 pub mod attribution;
 pub mod catalogue;
