@@ -194,4 +194,12 @@ impl fmt::Display for Malformed {
     }
 }
 
-impl std::error::Error for Malformed {}
+impl std::error::Error for Malformed {
+    /// The message contains the cause, so the source is that of the cause.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Json(error) => error.source(),
+            Self::Kind(_) | Self::Request => None,
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! compared every few seconds.
 
 use std::{
+    error::Error,
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,7 +14,10 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::metrics::WebhookMetrics;
-use crate::admission::{Injector, Settings, SettingsError};
+use crate::{
+    admission::{Injector, Settings, SettingsError},
+    runtime::log::Chain,
+};
 
 /// Time between two checks of the file. The kubelet itself takes up to a minute to replace a mounted one.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -74,7 +78,7 @@ impl ActiveConfiguration {
         let mut last = Ok(self.injector.load().settings().clone());
         loop {
             tokio::time::sleep(CHECK_INTERVAL).await;
-            let now = read(&path).map_err(|error| error.to_string());
+            let now = read(&path).map_err(|error| Chain(&error).to_string());
             if now == last {
                 continue;
             }
@@ -105,10 +109,17 @@ impl ActiveConfiguration {
 impl fmt::Display for ConfigurationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable(path, error) => write!(f, "cannot read {}: {error}", path.display()),
+            Self::Unreadable(path, _) => write!(f, "cannot read {}", path.display()),
             Self::Invalid(error) => error.fmt(f),
         }
     }
 }
 
-impl std::error::Error for ConfigurationError {}
+impl Error for ConfigurationError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Unreadable(_, error) => Some(error),
+            Self::Invalid(error) => error.source(),
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Errors of a configuration file's content.
 
 use std::{
+    error::Error,
     fmt,
     path::{Path, PathBuf},
 };
@@ -40,4 +41,12 @@ impl fmt::Display for SettingsError {
     }
 }
 
-impl std::error::Error for SettingsError {}
+impl Error for SettingsError {
+    /// The message contains the cause, so the source is that of the cause.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.cause {
+            InvalidContent::Syntax(error) => error.source(),
+            InvalidContent::Value(_) => None,
+        }
+    }
+}
