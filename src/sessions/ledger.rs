@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 pub use ending::{Ending, Failure};
 pub use phase::Phase;
 pub use session::{SessionPod, UnixTime};
-pub use totals::{BUCKETS, Durations, Totals};
+pub use totals::{BUCKETS, Durations, SessionTotals};
 
 use departed::Departed;
 use totals::TemplateTotals;
@@ -109,9 +109,9 @@ impl Ledger {
         self.is_complete.then(|| self.sessions.values().filter(|session| session.pod.phase == phase).count())
     }
 
-    /// Totals of every template that the watch has shown.
+    /// SessionTotals of every template that the watch has shown.
     #[must_use]
-    pub fn totals(&self) -> &BTreeMap<String, Totals> {
+    pub fn totals(&self) -> &BTreeMap<String, SessionTotals> {
         self.totals.all()
     }
 

@@ -1,4 +1,4 @@
-//! Totals of the sessions that have ended, by template.
+//! SessionTotals of the sessions that have ended, by template.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ pub(super) const NO_TEMPLATE: &str = "none";
 pub(super) const OTHER_TEMPLATE: &str = "other";
 pub(super) const MAX_TEMPLATES: usize = 200;
 
-/// Totals by template.
+/// SessionTotals by template.
 #[derive(Debug, Default)]
-pub(super) struct TemplateTotals(BTreeMap<String, Totals>);
+pub(super) struct TemplateTotals(BTreeMap<String, SessionTotals>);
 
-/// Totals of one template.
+/// SessionTotals of one template.
 #[derive(Debug, Default, Clone, PartialEq)]
-pub struct Totals {
+pub struct SessionTotals {
     /// How long the sessions lasted.
     pub durations: Durations,
     /// Number of failed sessions by reason.
@@ -42,12 +42,12 @@ pub struct Durations {
 // === impl TemplateTotals ===
 
 impl TemplateTotals {
-    pub(super) fn all(&self) -> &BTreeMap<String, Totals> {
+    pub(super) fn all(&self) -> &BTreeMap<String, SessionTotals> {
         &self.0
     }
 
     /// The totals of a template; creates them with the value 0.
-    pub(super) fn of(&mut self, template: Option<&str>) -> &mut Totals {
+    pub(super) fn of(&mut self, template: Option<&str>) -> &mut SessionTotals {
         let template = template.filter(|template| !template.is_empty()).unwrap_or(NO_TEMPLATE);
         let fits = self.0.contains_key(template) || self.0.len() < MAX_TEMPLATES;
         self.0.entry(if fits { template } else { OTHER_TEMPLATE }.to_owned()).or_default()
