@@ -1,4 +1,4 @@
-//! The README and the GPU page agree with the code.
+//! The README, the architecture page and the GPU page agree with the code.
 
 use std::{fs, path::Path};
 
@@ -50,6 +50,37 @@ fn the_readme_shows_only_metrics_and_labels_that_exist() {
         series += 1;
     }
     assert!(series > 4, "the README shows {series} series");
+}
+
+/// Paths are relative to the repository or to `src/`. Names with `*`, `{}`, `<>` or `NAME` are patterns.
+#[test]
+fn every_file_that_the_architecture_page_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = read("ARCHITECTURE.md");
+    let names = page.split('`').skip(1).step_by(2).map(|code| code.split("::").next().unwrap_or_default());
+    let is_path = |name: &&str| {
+        name.contains('/')
+            && name.contains('.')
+            && !name.contains(['*', '{', '<', ' ', ':'])
+            && !name.contains("NAME")
+            || name.ends_with(".rs") && !name.contains(['<', '*'])
+    };
+    let is_key = |name: &str| name.starts_with("vdi-metrics.io/") || name.starts_with("openshift.io/");
+    let paths: Vec<&str> = names.filter(is_path).filter(|name| !is_key(name)).collect();
+    for path in &paths {
+        let exists = [root.join(path), root.join("src").join(path)].iter().any(|path| path.exists());
+        assert!(exists, "ARCHITECTURE.md names {path}");
+    }
+    assert!(paths.len() > 40, "{} paths", paths.len());
+}
+
+#[test]
+fn the_architecture_page_has_a_row_for_every_module() {
+    let page = read("ARCHITECTURE.md");
+    let modules = read("src/lib.rs");
+    for module in modules.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')) {
+        assert!(page.contains(&format!("\n| `{module}` |")), "{module} has no row");
+    }
 }
 
 fn read(page: &str) -> String {

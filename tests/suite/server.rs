@@ -111,6 +111,20 @@ pub(crate) fn review() -> String {
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).to_string()
 }
 
+/// A catalogue that is registered in the server and is not listed in `reference.rs` would have no row.
+#[test]
+fn every_metric_of_the_server_is_in_the_metric_reference() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md")).unwrap();
+    let server = Server::start();
+    let response = server.certificate.get(server.metrics, "/metrics").unwrap();
+    let metrics: Vec<&str> =
+        response.body.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert!(metrics.len() > 5, "{metrics:?}");
+    for metric in metrics {
+        assert!(page.contains(&format!("\n| `{metric}` |")), "docs/metrics.md has no row for {metric}");
+    }
+}
+
 #[test]
 fn a_review_is_answered_and_counted() {
     let server = Server::start();
