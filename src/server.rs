@@ -45,7 +45,7 @@ use watches::Watches;
 /// for slow clients.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the server needs to know at its start.
+/// The addresses, files and times that the server starts with.
 #[derive(Debug)]
 pub struct ServerOptions {
     /// Address of the webhook, with TLS.
