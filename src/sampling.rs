@@ -1,4 +1,4 @@
-//! Sampling of GPUs: what the sidecar and a node agent share. Nothing here knows a session or a pod.
+//! Sampling of GPUs, for the sidecar and for a node agent. Nothing here depends on a session or a pod.
 //!
 //! `poll` runs the loop and leaves to its caller what is read at a poll. `counters` and `processes` are pure.
 

@@ -21,7 +21,7 @@ pub struct DeviceObservation {
 pub struct DeviceValues {
     /// Values of the device.
     pub reading: Reading,
-    /// Use of the device by the session's own processes, if it is known.
+    /// Use of the device by the session's own processes, if the process lists give it.
     pub own: Option<OwnUsage>,
     /// Whether a value that the device supports could not be read.
     pub is_incomplete: bool,

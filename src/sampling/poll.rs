@@ -25,7 +25,7 @@ pub trait PollTask {
     /// Polls the driver. The second value is why another opening of the library may show more devices.
     fn poll(&mut self, driver: &mut Driver<'_>) -> (Self::Output, Option<ReopenReason>);
 
-    /// Takes the place of [`Self::poll`] while the library cannot be opened.
+    /// Called instead of [`Self::poll`] while the library cannot be opened.
     fn unavailable(&mut self, fault: Fault) -> Self::Output;
 
     /// Publishes the result of the poll.
@@ -97,7 +97,7 @@ impl PollLoop {
         self.wait();
     }
 
-    /// Ends a poll that could not be finished: publishes `output` in its place, and waits.
+    /// Ends a poll that could not be finished: publishes `output` instead of its result, and waits.
     pub fn abandon_poll<T: PollTask>(&mut self, task: &mut T, output: T::Output) {
         self.publish(task, output, PollCalls::default(), Instant::now());
         self.wait();

@@ -35,7 +35,7 @@ pub fn are_lists_reliable(driver: Option<&str>) -> bool {
 /// Whether every listed process exists in this pod. If one does not, the numbers belong to another PID namespace, and a number
 /// that exists here is a coincidence; or the process has just ended.
 #[must_use]
-pub fn do_all_exist(listed: &[Process], exists: impl Fn(u32) -> bool) -> bool {
+pub fn all_exist(listed: &[Process], exists: impl Fn(u32) -> bool) -> bool {
     listed.iter().all(|process| exists(process.pid))
 }
 
@@ -117,7 +117,7 @@ mod tests {
     fn a_listed_process_outside_the_pod_makes_the_list_unreliable() {
         let listed =
             [process(7, ProcessKind::Compute, Some(5)), process(4711, ProcessKind::Compute, Some(5))];
-        assert!(do_all_exist(&listed[..1], |pid| pid == 7) && !do_all_exist(&listed, |pid| pid == 7));
+        assert!(all_exist(&listed[..1], |pid| pid == 7) && !all_exist(&listed, |pid| pid == 7));
     }
 
     #[test]

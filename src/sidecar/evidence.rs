@@ -104,7 +104,7 @@ impl EvidenceCollector {
         }
     }
 
-    /// Use of the device at `index` by the session's own processes; none if they cannot be told from other pods'. Their
+    /// Use of the device at `index` by the session's own processes; none if they cannot be distinguished from other pods' processes. Their
     /// utilisation is read only from a device that is `shared`, and only after `since`, the time of their newest sample so
     /// far, because earlier samples are counted already.
     ///
@@ -189,8 +189,7 @@ impl EvidenceCollector {
         index: usize,
         listed: Vec<Process>,
     ) -> Option<Vec<Process>> {
-        let are_own =
-            |listed: &Vec<Process>| processes::do_all_exist(listed, |pid| self.files.has_process(pid));
+        let are_own = |listed: &Vec<Process>| processes::all_exist(listed, |pid| self.files.has_process(pid));
         if are_own(&listed) {
             return Some(listed);
         }

@@ -39,7 +39,7 @@ impl LocalDriver {
         self.evidence.read_files();
         let attribution = self.attribute(driver);
         let at = Instant::now();
-        let devices = attribution.outcome.as_ref().map_or(&[][..], |found| &found.devices);
+        let devices = attribution.outcome.as_ref().map_or(&[][..], |attribution| &attribution.devices);
         let readings = devices.iter().map(|device| self.read(driver, device, &newest)).collect();
         Observation {
             at,

@@ -22,7 +22,7 @@ pub struct DeviceReading<'r> {
     pub scopes: DeviceScopes,
     /// The values.
     pub reading: &'r Reading,
-    /// Use of the device by the session's own processes, if it is known.
+    /// Use of the device by the session's own processes, if the process lists give it.
     pub own: Option<&'r OwnUsage>,
     /// When the device was read.
     pub at: Instant,
@@ -44,7 +44,7 @@ struct Intake<'r> {
 struct Activity {
     /// Seconds in which the device was busy.
     busy: f64,
-    /// Busy part of the time; none if it is not known.
+    /// Busy part of the time; none if neither samples nor a window give it.
     ratio: Option<f64>,
     /// Seconds that no sample covers.
     unsampled: f64,

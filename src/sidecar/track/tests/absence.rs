@@ -189,18 +189,18 @@ fn a_missing_device_stays_allocated_while_the_driver_does_not_answer() {
 
 #[test]
 fn a_slice_that_is_deleted_is_missing_until_it_is_created_again() {
-    let mut cut = visible(&[A, SLICE]);
-    cut.visible[0].mig_enabled = true;
-    cut.visible[1].slice = Some(Slice { card: A.into(), ..Slice::default() });
-    cut.named = SLICE.to_owned();
-    cut.outcome = Ok((Strategy::Annotation, Scope::Session, vec![SLICE]));
-    let mut reset = cut.clone();
+    let mut sliced = visible(&[A, SLICE]);
+    sliced.visible[0].mig_enabled = true;
+    sliced.visible[1].slice = Some(Slice { card: A.into(), ..Slice::default() });
+    sliced.named = SLICE.to_owned();
+    sliced.outcome = Ok((Strategy::Annotation, Scope::Session, vec![SLICE]));
+    let mut reset = sliced.clone();
     reset.visible.pop();
     reset.outcome = Err(UnavailableReason::NotVisible);
-    let mut session = Session::after(&[cut.clone(), reset.clone()]);
+    let mut session = Session::after(&[sliced.clone(), reset.clone()]);
     let publication = session.poll(&reset);
     assert_eq!(session.state(SLICE), Some(DeviceState::Missing(UnavailableReason::NotVisible)));
     assert_eq!(publication.reopen, Some(ReopenReason::NotVisible));
-    session.poll(&cut);
+    session.poll(&sliced);
     assert_eq!((session.state(SLICE), session.seconds(SLICE).0), (Some(DeviceState::Read), Some(45.0)));
 }

@@ -91,16 +91,16 @@ fn attribution_to_another_device_releases_the_first_one() {
 
 #[test]
 fn a_released_device_is_counted_again_only_from_its_next_allocation() {
-    let held = attributed(Strategy::Processes, &[A]);
-    let none = Poll { outcome: Err(UnavailableReason::SeveralDevices), ..held.clone() };
-    let mut session = Session::after(&[held.clone(), held.clone(), none.clone(), none]);
+    let allocated = attributed(Strategy::Processes, &[A]);
+    let none = Poll { outcome: Err(UnavailableReason::SeveralDevices), ..allocated.clone() };
+    let mut session = Session::after(&[allocated.clone(), allocated.clone(), none.clone(), none]);
     assert_eq!(session.state(A), Some(DeviceState::Released));
     assert_eq!(session.track.newest_samples(A, Scope::Session), Default::default());
     session.driver_unavailable();
     assert_eq!(session.state(A), Some(DeviceState::Released), "the driver's absence changes nothing");
-    session.poll(&held);
+    session.poll(&allocated);
     assert_eq!(session.seconds(A).0, Some(15.0));
-    session.poll(&held);
+    session.poll(&allocated);
     assert_eq!(session.seconds(A).0, Some(30.0));
     assert_eq!(session.account(A).busy.get(Scope::Session), Some(30.0), "15 s before and 15 s after");
 }
