@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::{
     attribution::UnavailableReason,
-    config::Config,
+    config::{Config, SessionNames},
     evidence::EvidenceCollector,
     pod_files::PodFiles,
     snapshot::{Collection, Snapshot},
@@ -94,12 +94,19 @@ impl Handle {
         let _ = self.stop.send(());
         let last = self.snapshots.wait_for(|snapshot| snapshot.ended);
         if !matches!(tokio::time::timeout(MAX_END, last).await, Ok(Ok(_))) {
-            let mut snapshot = Snapshot { ended: true, ..Snapshot::clone(&self.snapshots.borrow()) };
-            snapshot.accounts.iter_mut().for_each(|account| account.carry_over(Instant::now()));
+            let snapshot = end_without_poll(&self.snapshots.borrow());
             let mut termination_log = self.termination_log.lock().unwrap_or_else(PoisonError::into_inner);
             termination_log.write(&snapshot, SystemTime::now());
         }
     }
+}
+
+/// The parts of a snapshot that the termination message needs, with the allocated time counted up to now.
+fn end_without_poll(latest: &Snapshot) -> Snapshot {
+    let mut accounts = latest.accounts.clone();
+    accounts.iter_mut().for_each(|account| account.carry_over(Instant::now()));
+    let first = Snapshot::before_the_first_poll(SessionNames::default(), latest.started, latest.run_started);
+    Snapshot { attribution: latest.attribution, accounts, ended: true, ..first }
 }
 
 // === impl SessionPoller ===
