@@ -87,7 +87,7 @@ impl<'n> Driver<'n> {
         }
     }
 
-    /// The same as [`Self::processes`], but always read from the driver.
+    /// Reads the lists of [`Self::processes`] again, even if this poll has read them.
     ///
     /// # Errors
     /// As [`Self::read`].

@@ -1,4 +1,4 @@
-//! Which calls a device does not support. Such a call is made once after each opening of the library: cards and drivers
+//! Calls that a device does not support. Such a call is made once after each opening of the library: cards and drivers
 //! lack many values, and each call takes the driver's locks.
 
 use super::fault::{Call, Fault};

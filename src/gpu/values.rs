@@ -13,7 +13,7 @@ pub struct Device {
     pub minor: Option<u32>,
     /// Marketing name; the name of a slice includes its profile (`nvmlDeviceGetName`).
     pub model: Option<String>,
-    /// Where a slice comes from; none for a card.
+    /// Origin of a slice; none for a card.
     pub slice: Option<Slice>,
     /// Whether MIG is enabled on the card; other pods may use its slices (`nvmlDeviceGetMigMode`).
     pub mig_enabled: bool,
@@ -22,7 +22,7 @@ pub struct Device {
     pub exclusive_process: bool,
 }
 
-/// Where a MIG slice comes from.
+/// Origin of a MIG slice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slice {
     /// UUID of the card.
@@ -66,7 +66,7 @@ pub struct Reading {
     pub capturing: Option<StreamStats>,
 }
 
-/// One of the driver's own utilisation samples.
+/// Utilisation sample of the driver.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     /// Microseconds of the node's wall clock.

@@ -1,11 +1,11 @@
-//! What one poll gives for one device: plain data.
+//! Result of one poll for one device, as plain data.
 
 use std::time::Instant;
 
 use super::processes::OwnUsage;
 use crate::gpu::{Fault, Reading};
 
-/// One device of a poll.
+/// Result of one poll for one device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceObservation {
     /// UUID of the device.

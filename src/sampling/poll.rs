@@ -14,7 +14,7 @@ use crate::gpu::{
     XidEvent,
 };
 
-/// What a program does at each poll.
+/// The work of a program at each poll.
 pub trait PollTask {
     /// Result of one poll.
     type Output;

@@ -14,7 +14,7 @@ vocabulary! {
     }
 }
 
-/// One value for each scope in which it was measured.
+/// Values by the scope in which they were measured.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ByScope<T>(Vec<(Scope, T)>);
 

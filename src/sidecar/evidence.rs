@@ -95,7 +95,7 @@ impl EvidenceCollector {
         ProcessEvidence { processes: self.processes(driver), environment: self.environment() }
     }
 
-    /// Which devices the pod should have, visible or not.
+    /// Evidence of the devices that the pod should have, visible or not.
     pub(super) fn expected(&self) -> ExpectedDevices<'_> {
         ExpectedDevices {
             has_claim: self.claim.is_some(),

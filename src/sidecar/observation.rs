@@ -8,7 +8,7 @@ use crate::{
     sampling::observation::DeviceObservation,
 };
 
-/// One poll of a driver that answers.
+/// Result of one poll of a driver that answers.
 #[derive(Clone, Debug)]
 pub(super) struct Observation<'o> {
     /// When the devices were attributed, before they were read: allocated time is counted up to here.
@@ -28,7 +28,7 @@ pub(super) struct DeviceView<'o> {
     pub(super) visible: &'o [Device],
     /// Devices that the driver counts and whose UUID it cannot give: the failure of each.
     pub(super) without_uuid: &'o [Fault],
-    /// Which devices the pod should have.
+    /// Evidence of the devices that the pod should have.
     pub(super) expected: ExpectedDevices<'o>,
 }
 

@@ -1,4 +1,4 @@
-//! The one thread that calls NVML. A call can hang in the driver for ever: then only the snapshot gets old.
+//! The only thread that calls NVML. If a call hangs in the driver, only the snapshot gets old.
 
 use std::{
     io,
@@ -35,14 +35,14 @@ pub(super) struct Handle {
 }
 
 /// Keeps the poller from loading a library. Loading stops every other thread that uses a thread-local value for the first time
-/// (glibc's `dl_load_lock`), and a library can take for ever. So the rest of the program starts first and then drops the gate,
+/// (glibc's `dl_load_lock`), and loading can hang. So the rest of the program starts first and then drops the gate,
 /// which lets the poller begin.
 #[derive(Debug)]
 pub(super) struct StartGate {
     _open: mpsc::Sender<()>,
 }
 
-/// What the poller does at each poll.
+/// The sidecar's work at each poll.
 struct SessionPoller {
     source: LocalDriver,
     track: Track,
@@ -51,7 +51,7 @@ struct SessionPoller {
     snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
-/// A read takes milliseconds, or for ever if the driver hangs. Then the message from the poll before stays.
+/// A poll takes milliseconds. If the driver hangs, the message is written from the latest snapshot.
 const MAX_END: Duration = Duration::from_millis(500);
 
 /// Starts the thread. The first poll begins when the gate is dropped; then one follows at every interval until the end.
@@ -87,8 +87,8 @@ pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
 // === impl Handle ===
 
 impl Handle {
-    /// Requests a last poll and the termination message, and waits for both as long as that can help: the kubelet waits for
-    /// the sidecar to end the pod.
+    /// Requests a last poll and the termination message, and waits for both, but not longer than [`MAX_END`]: the kubelet
+    /// waits for the sidecar before the pod can end.
     pub(super) async fn end(mut self) {
         // Fails only if the thread has ended.
         let _ = self.stop.send(());

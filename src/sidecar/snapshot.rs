@@ -31,7 +31,7 @@ pub struct Snapshot {
     pub gpus: Vec<Gpu>,
     /// The session's devices that could not be read, by UUID; the UUID is empty if the driver has never given it.
     pub lost: Vec<(String, UnavailableReason)>,
-    /// What each device did that was the session's since the sidecar started, released devices included.
+    /// Sums for each device that was allocated or shown since the sidecar started, released devices included.
     pub accounts: Vec<Account>,
     /// The last poll; none before the first one has ended.
     pub collection: Option<Collection>,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::tally::count;
 use crate::sampling::scope::{ByScope, Scope};
 
-/// What one device did for the session. `reading` adds the readings.
+/// Sums for one device. `reading` adds the readings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Account {
     /// UUID of the device.
@@ -37,7 +37,7 @@ pub struct Account {
     pub(super) last: Option<LastReading>,
 }
 
-/// What an account keeps of the last reading.
+/// The parts of the last reading that the next one needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct LastReading {
     pub(super) at: Instant,

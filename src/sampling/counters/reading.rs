@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// One reading of a device.
+/// Reading of a device.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceReading<'r> {
     /// Scopes of the values.

@@ -11,7 +11,7 @@ use crate::{
 
 const SESSION: DeviceScopes = DeviceScopes { device: Scope::Session, card: Scope::Session };
 
-/// One device and the time of the test.
+/// Device and time of a test.
 struct Fixture {
     account: Account,
     totals: CallTotals,

@@ -1,4 +1,4 @@
-//! What is published about the session's devices after a poll.
+//! The publication of the session's devices after a poll.
 
 use super::{
     absence,

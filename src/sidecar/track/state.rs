@@ -11,7 +11,7 @@ use crate::sidecar::attribution::UnavailableReason;
 /// | `Missing` | The session had the device, should still have it, and the driver does not show it. | counters; its reason | allocated, all of them unsampled |
 /// | `ShownOnly` | Nothing says whose the device is; it is shown for the totals of the node. | all values, counters with the scope `node`; its reason if it could not be read | busy, none allocated |
 /// | `Released` | The device was in one of the states above and is not the session's any more. | counters, which stay as they are | none |
-/// | `NeverVisible` | The claim or the annotation names the device, the driver does not show it, and the session did not have it. | its reason | none |
+/// | `NeverVisible` | The claim or the annotation names the device, or the claim names none and the driver has a device without a UUID; the driver does not show it, and the session did not have it. | its reason | none |
 ///
 /// A reason is the series `vdi_session_gpu_unavailable_info{reason,gpu}`. If no device could be read, one reason is published
 /// for the session, without `gpu`. Counters of a released device go on from their values when the device is allocated again.

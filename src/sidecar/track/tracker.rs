@@ -43,7 +43,7 @@ impl Track {
         Self { max_gap: interval * 2, states: vec![], accounts: vec![], totals: CallTotals::default() }
     }
 
-    /// What each device did for the session since the sidecar started.
+    /// Sums for each device since the sidecar started.
     pub(in crate::sidecar) fn accounts(&self) -> &[Account] {
         &self.accounts
     }
