@@ -8,7 +8,7 @@ use super::{
     tracker::{MAX_ACCOUNTS, Track},
 };
 use crate::{
-    gpu::{Call, Code, Device, Fault, Reading, ReopenReason, Slice, XidEvent, id},
+    gpu::{Call, Code, Device, Fault, Reading, ReopenReason, Sample, Slice, XidEvent, id},
     sampling::{
         counters::Account,
         observation::{DeviceObservation, DeviceValues},
@@ -100,7 +100,9 @@ impl Poll {
     }
 
     fn reading(&self, uuid: &'static str, at: Instant) -> DeviceObservation {
-        let reading = Reading { utilization: Some(1.0), energy: Some(1), ..Reading::default() };
+        // Never newer than the last reading, so the window counts.
+        let samples = vec![Sample { at: 7, ratio: 1.0 }];
+        let reading = Reading { samples, utilization: Some(1.0), energy: Some(1), ..Reading::default() };
         let values = DeviceValues { reading, own: None, is_incomplete: self.is_incomplete };
         let values = if self.unreadable.contains(&uuid) { Err(LOST) } else { Ok(values) };
         DeviceObservation { uuid: uuid.into(), at, values }

@@ -75,3 +75,13 @@ fn a_shown_device_that_is_named_and_not_visible_starts_again_when_it_is_back() {
     let account = session.account(B);
     assert_eq!((account.allocated, account.busy.get(Scope::Session)), (Some(15.0), Some(15.0)));
 }
+
+#[test]
+fn samples_from_before_an_allocation_are_not_the_sessions() {
+    let mut session = Session::after(&[node(&[A])]);
+    let newest = |session: &Session, scope| session.track.newest_samples(A, scope).device;
+    assert_eq!((newest(&session, Scope::Node), newest(&session, Scope::Session)), (7, 0));
+    session.poll(&attributed(Strategy::Processes, &[A]));
+    assert_eq!(newest(&session, Scope::Session), 7);
+    assert_eq!(session.track.newest_samples(B, Scope::Node).device, 0);
+}
