@@ -63,7 +63,7 @@ pub(crate) fn measure() -> Result<Vec<Target>> {
                 let name = &contenders[index];
                 round(&cluster, name, &mut results[index]).await.with_context(|| name.clone())?;
             }
-            // With the reverse order a contender does not always follow the same other one.
+            // In reverse order, so that a contender does not always follow the same other contender.
             order.reverse();
         }
         let calls =

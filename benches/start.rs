@@ -60,7 +60,7 @@ pub(crate) fn inside() -> Result<()> {
         )?)?;
         let pods: Api<Pod> = Api::default_namespaced(cluster.client.clone());
         let accounts: Api<ServiceAccount> = Api::default_namespaced(cluster.client.clone());
-        // Without this account the API server rejects pods.
+        // The API server rejects pods without this account.
         eventually("the default ServiceAccount", LIMIT, || async { Ok(accounts.get("default").await?) })
             .await?;
         let contenders = contenders()?;

@@ -28,7 +28,7 @@ main() {
   fetch tls.crt >"$folder/tls.crt"
   if [[ -z $renew ]] && good "$folder/tls.crt"; then
     trust "$folder/old-ca.crt"
-    say "kept the certificate in the Secret $namespace/$secret"
+    log "kept the certificate in the Secret $namespace/$secret"
     return
   fi
   [[ ! -s $folder/tls.crt ]] || is_own "$folder/tls.crt" ||
@@ -40,7 +40,7 @@ main() {
   store
   # The server reads the files only when it starts. Without an old Secret its pod still waits for the Secret.
   [[ ! -s $folder/old-ca.crt ]] || "${kubectl[@]}" -n "$namespace" rollout restart "deployment/$service" >/dev/null
-  say "created a certificate for $days days in the Secret $namespace/$secret"
+  log "created a certificate for $days days in the Secret $namespace/$secret"
 }
 
 # Prints one entry of the Secret; nothing if it does not exist.
@@ -98,10 +98,10 @@ trust() {
     fail 'cannot write the CA into the webhook configuration; run first: kubectl apply -k manifests'
 }
 
-say() { printf '%s: %s\n' "${0##*/}" "$1" >&2; }
+log() { printf '%s: %s\n' "${0##*/}" "$1" >&2; }
 
 fail() {
-  say "$1"
+  log "$1"
   exit 1
 }
 

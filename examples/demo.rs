@@ -61,7 +61,7 @@ fn main() -> Result<()> {
     let pod: Value = serde_saphyr::from_str(include_str!("desktop.yaml"))?;
 
     println!(
-        "\n1. A desktop pod is created: the webhook gets the request of an API server. Lines with + are what it adds.\n"
+        "\n1. A desktop pod is created: the webhook gets the request of an API server. It adds the lines with +.\n"
     );
     let certificate = Certificate::for_loopback()?;
     let server = Process::spawn(&mut serve(&certificate)?);
@@ -107,7 +107,7 @@ fn serve(certificate: &Certificate) -> Result<Command> {
     for listen in ["--listen", "--metrics-listen", "--health-listen"] {
         command.args([listen, "127.0.0.1:0"]);
     }
-    // Not the cluster that this machine may have configured.
+    // The demo must not use a cluster that this machine has configured.
     command.env_clear().env("KUBECONFIG", "/nonexistent");
     Ok(command)
 }

@@ -59,7 +59,7 @@ pub enum Verb {
     /// Remove the sidecar from pods and pod templates in files
     #[command(after_help = uninject::AFTER_HELP)]
     Uninject(uninject::UninjectArgs),
-    /// Tell whether pods in files would be injected, which rule decides, and what would be added
+    /// Show whether pods in files would be injected, which rule decides, and what would be added
     #[command(after_help = explain::AFTER_HELP)]
     Explain(explain::ExplainArgs),
     /// Print the active configuration, or the same injection as a MutatingAdmissionPolicy

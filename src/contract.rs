@@ -88,7 +88,7 @@ pub mod key {
 
 /// Environment variables of the sidecar: the webhook writes them, the sidecar's configuration reads them.
 pub mod env {
-    /// Socket address of the exposition; `[::]:PORT` listens on IPv4 too, unless the node's `bindv6only` says otherwise.
+    /// Socket address of the exposition; `[::]:PORT` listens on IPv4 too, unless the node's `bindv6only` is set.
     pub const LISTEN: &str = "VDI_METRICS_LISTEN";
     /// Seconds between two polls.
     pub const INTERVAL: &str = "VDI_METRICS_INTERVAL";

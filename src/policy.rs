@@ -4,8 +4,8 @@
 //! the shipped webhook configuration. Only the skip conditions are written twice, here and in `admission::decide`; a cluster test
 //! sends the same pods to both and compares.
 //!
-//! The API server decodes a policy's patch as strictly as a webhook's: it rejects the pod if the patch does not apply, whatever
-//! the failure policy is. So missing parents are created first, and only `add` operations are used. API servers before 1.37 panic
+//! The API server decodes a policy's patch as strictly as a webhook's: it rejects the pod if the patch does not apply, under
+//! any failure policy. So missing parents are created first, and only `add` operations are used. API servers before 1.37 panic
 //! on a list of `Object` initialisers (kubernetes#142181). So every object is a map here; CEL requires the values of a map to
 //! have one type, hence `dyn`.
 
@@ -30,7 +30,7 @@ pub fn render(injector: &Injector) -> Vec<Value> {
     policy.into_iter().chain(entries.iter().map(binding)).collect()
 }
 
-/// What an operator must know before applying the documents, as YAML comments.
+/// Notes for the operator, as YAML comments: limits of the policy to check before applying the documents.
 pub const NOTICE: &str = "\
 # Injects the sidecar without a webhook; requires Kubernetes 1.36 or newer. Delete the webhook configuration before you apply
 # this: the two must never be active together.
@@ -83,7 +83,7 @@ fn binding(entry: &Value) -> Value {
     })
 }
 
-/// The patch: the status annotation of a skipped pod, otherwise what the webhook would add.
+/// The patch: the status annotation of a skipped pod, otherwise the additions of the webhook.
 fn mutation(injector: &Injector) -> String {
     let status = text(&format!("/metadata/annotations/{}", additions::escaped(key::STATUS)));
     let skip = [parents(&PARENTS[..1]), vec![add(&status, "\"skipped: \" + variables.reason")]].concat();

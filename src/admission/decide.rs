@@ -13,12 +13,12 @@ pub(super) use identity::IdentityField;
 pub use notice::Notice;
 pub(super) use plan::Plan;
 
-/// What to do with a pod.
+/// Decision for a pod.
 #[derive(Debug)]
 pub(super) enum Decision<'p> {
     /// Add the sidecar.
     Inject(Plan<'p>),
-    /// Check the sidecar, which the pod has already: another webhook may have changed it. The plan is known only if the sidecar
+    /// Check the sidecar, which the pod has already: another webhook may have changed it. The plan exists only if the sidecar
     /// was injected with the active configuration.
     Inspect(Option<Plan<'p>>),
     /// Add no sidecar.

@@ -28,7 +28,7 @@ pub struct Injector {
 pub struct Admission<'a> {
     /// The review.
     pub review: Review<'a>,
-    /// What the server did with the pod.
+    /// Result of the admission of the pod.
     pub outcome: Outcome,
     /// Warnings for the client that creates the pod, in addition to the outcome's own.
     pub notices: Vec<Notice>,
@@ -41,7 +41,7 @@ pub struct Admission<'a> {
 /// The decision on a pod outside of a cluster.
 #[derive(Debug)]
 pub struct PodDecision {
-    /// What the server would do with the pod.
+    /// Result that admission would have for the pod.
     pub outcome: Outcome,
     /// Warnings in addition to the outcome's own.
     pub notices: Vec<Notice>,

@@ -1,5 +1,5 @@
 //! The limits of namespaces: their LimitRanges and ResourceQuotas, as one immutable value that the watch replaces and
-//! admission reads. A namespace without a known limit allows everything, so an incomplete watch never blocks a desktop.
+//! admission reads. A namespace without limits in this model allows everything, so an incomplete watch never blocks a desktop.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 pub use skip_reason::SkipReason;
 
-/// What the server did with a pod.
+/// Result of the admission of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The pod gets the sidecar.

@@ -31,7 +31,7 @@ const REPLY_SIZE: usize = 4 << 10;
 /// Why a body is not an AdmissionReview that can be answered.
 #[derive(Debug)]
 pub enum Malformed {
-    /// The body is not JSON or has not the fields of the envelope.
+    /// The body is not JSON or does not have the fields of the envelope.
     Json(serde_json::Error),
     /// The body is not an AdmissionReview of `admission.k8s.io/v1`; contains its version and kind.
     Kind(String),

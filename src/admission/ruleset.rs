@@ -24,8 +24,8 @@ impl Ruleset {
     }
 }
 
-/// 64-bit FNV-1a hash of everything that determines what is injected, the version of the server included. The hash tells
-/// configurations apart and has no security purpose.
+/// 64-bit FNV-1a hash of everything that determines the injected fields, the version of the server included. The hash
+/// distinguishes configurations and has no security purpose.
 fn fingerprint(settings: &Settings, profiles: &[Profile]) -> String {
     let inputs = serde_json::json!([crate::runtime::VERSION, settings, profiles, volume()]);
     let hash = inputs.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

@@ -31,7 +31,7 @@ pub fn shipped_webhooks() -> serde_json::Result<Vec<WebhookEntry>> {
     shipped_entries().iter().map(WebhookEntry::deserialize).collect()
 }
 
-/// One entry of a webhook configuration.
+/// Entry of a webhook configuration.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WebhookEntry {
@@ -48,7 +48,7 @@ pub struct WebhookEntry {
 /// Returns the value of a key.
 pub type Lookup<'c> = &'c dyn Fn(&str) -> Option<&'c str>;
 
-/// What the selectors and conditions of an entry read.
+/// Pod and namespace, as far as selectors and conditions read them.
 #[derive(Clone, Copy)]
 pub struct Candidate<'c> {
     /// Labels of the pod.
@@ -89,10 +89,10 @@ struct MatchCondition {
 }
 
 /// Name of a match condition, and whether a pod meets it.
-type KnownCondition = (&'static str, fn(&Candidate<'_>) -> bool);
+type EvaluatedCondition = (&'static str, fn(&Candidate<'_>) -> bool);
 
 /// The conditions are CEL, which this program does not evaluate.
-const CONDITIONS: [KnownCondition; 2] = [
+const CONDITIONS: [EvaluatedCondition; 2] = [
     ("not-opted-out-by-annotation", |pod| (pod.annotations)(key::INJECT) != Some(key::DISABLED)),
     ("not-a-mirror-pod", |pod| (pod.annotations)("kubernetes.io/config.mirror").is_none()),
 ];
@@ -116,7 +116,7 @@ impl WebhookEntry {
 impl MatchCondition {
     fn obstacle(&self, pod: &Candidate<'_>) -> Option<String> {
         let Self { name } = self;
-        match CONDITIONS.iter().find(|(known, _)| known == name) {
+        match CONDITIONS.iter().find(|(evaluated, _)| evaluated == name) {
             Some((_, is_met)) => {
                 (!is_met(pod)).then(|| format!("matchCondition {name}: the pod does not meet it"))
             }
@@ -177,11 +177,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_match_condition_of_the_shipped_configuration_is_known() {
+    fn every_match_condition_of_the_shipped_configuration_is_evaluated() {
         let webhooks = shipped_webhooks().unwrap();
         assert_eq!(webhooks.len(), 2);
         for MatchCondition { name } in webhooks.iter().flat_map(|webhook| &webhook.match_conditions) {
-            assert!(CONDITIONS.iter().any(|(known, _)| known == name), "{name}");
+            assert!(CONDITIONS.iter().any(|(evaluated, _)| evaluated == name), "{name}");
         }
     }
 

@@ -47,7 +47,7 @@ fn run(options: ServerOptions) -> anyhow::Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_THREADS));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let result = runtime.block_on(server::run(options));
-    // Does not wait for a program of the kubeconfig that provides credentials and hangs.
+    // The exit does not wait for a program of the kubeconfig that provides credentials and hangs.
     runtime.shutdown_background();
     result
 }

@@ -1,4 +1,4 @@
-//! `vdi-metrics explain`: tells whether pods would be injected, which rule decides, and what would be added.
+//! `vdi-metrics explain`: shows whether pods would be injected, which rule decides, and what would be added.
 
 mod advice;
 mod explainer;

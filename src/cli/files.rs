@@ -36,7 +36,7 @@ impl ManifestFiles {
     }
 }
 
-/// Written by hand, because the order of `FILE` and `-f` is only in clap's argument matches.
+/// Implemented by hand, because the order of `FILE` and `-f` is only in clap's argument matches.
 impl Args for ManifestFiles {
     fn augment_args(command: clap::Command) -> clap::Command {
         let file =

@@ -36,7 +36,7 @@ pub(super) struct Manifest {
     pub(super) documents: Vec<Document>,
 }
 
-/// One document of a manifest.
+/// Document of a manifest.
 #[derive(Debug)]
 pub(super) struct Document {
     /// Range in the text, with the `---` line before the document and the comments after it.

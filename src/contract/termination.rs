@@ -21,7 +21,7 @@ pub struct TerminationMessage<'m> {
     pub start: u64,
     /// Time of the last poll; the totals end here.
     pub end: u64,
-    /// `true` if the run was asked to end; `false` if it was killed, or if it still runs.
+    /// `true` if the run ended after a request to stop; `false` if it was killed, or if it still runs.
     pub ended: bool,
     /// Strategy and confidence of the last attribution, or `none` and the reason why no device could be read.
     #[serde(borrow)]

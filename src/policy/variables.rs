@@ -1,4 +1,4 @@
-//! What `admission::decide` evaluates about a pod, as variables of the policy. No expression can fail, whatever the pod is:
+//! Variables of the policy: the facts about a pod that `admission::decide` evaluates. No expression can fail for any pod:
 //! fields that may be absent are read with optional chaining.
 
 use std::collections::BTreeSet;
@@ -33,7 +33,7 @@ pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str
         ("at", AT.into()),
         ("declared", DECLARED.into()),
         (
-            "wantedPort",
+            "firstPort",
             overridden(key::PORT, &number(1024, u16::MAX.into()), "int(v)", &sidecar.port.to_string()),
         ),
         ("freePorts", FREE_PORTS.into()),
@@ -121,9 +121,9 @@ fn request(resource: &str, default: &str) -> String {
 /// A regular container would keep a pod whose `restartPolicy` is not `Always` from completing, and make a pod without containers
 /// valid.
 fn native(default: Mode) -> String {
-    let wanted = choice(key::MODE, &Mode::ALL.map(Mode::as_str), default.as_str());
+    let mode = choice(key::MODE, &Mode::ALL.map(Mode::as_str), default.as_str());
     format!(
-        "{wanted} == \"native\"\n|| object.spec.?restartPolicy.orValue(\"Always\") != \"Always\" || size(variables.containers) == 0"
+        "{mode} == \"native\"\n|| object.spec.?restartPolicy.orValue(\"Always\") != \"Always\" || size(variables.containers) == 0"
     )
 }
 
@@ -134,10 +134,10 @@ variables.native ? \"/spec/initContainers/\" + string(size(variables.initContain
 const DECLARED: &str =
     "variables.all.map(c, c.?ports.orValue([]).map(p, int(p.?containerPort.orValue(0)))).flatten()";
 
-/// The first free port is the wanted port or the successor of a declared port.
+/// The first free port is `firstPort` or the successor of a declared port.
 const FREE_PORTS: &str = "\
-([variables.wantedPort] + variables.declared.map(p, p + 1))
-.filter(p, p >= variables.wantedPort && p <= 65535 && !(p in variables.declared))";
+([variables.firstPort] + variables.declared.map(p, p + 1))
+.filter(p, p >= variables.firstPort && p <= 65535 && !(p in variables.declared))";
 
 const BOUNDED: &str = "\
 size(object.spec.?resources.?requests.orValue({})) == 0

@@ -11,7 +11,7 @@ use prometheus::{
     proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily},
 };
 
-/// One metric of a source `S`.
+/// Metric of a source `S`.
 #[derive(Debug)]
 pub struct Row<S: ?Sized> {
     /// Name of the metric family.
@@ -26,7 +26,7 @@ pub struct Row<S: ?Sized> {
     pub series: for<'s> fn(&'s S) -> Vec<Series<'s>>,
 }
 
-/// One series of a [`Row`].
+/// Series of a [`Row`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series<'s> {
     /// Label values, in the order of [`Row::labels`]. A label with an empty value is not exposed; Prometheus treats both
@@ -194,7 +194,7 @@ mod tests {
         },
         Row {
             name: "unknown",
-            help: "A value that is never known.",
+            help: "A value that is always absent.",
             kind: MetricType::GAUGE,
             labels: &[],
             series: |_| vec![],

@@ -29,7 +29,7 @@ const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// timeout here could close a connection on which the API server is sending a review.
 const NEXT_REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Stops the servers that were started with it.
+/// Stops the servers that were started with this handle.
 #[derive(Clone, Debug, Default)]
 pub struct StopHandle(Handle<SocketAddr>);
 

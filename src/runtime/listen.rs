@@ -34,7 +34,7 @@ fn fallback(address: SocketAddr, cause: &io::Error) -> Option<SocketAddr> {
 /// Logs the address of a listener.
 ///
 /// # Errors
-/// Fails if the system does not know the address of the socket.
+/// Fails if the system does not return the address of the socket.
 pub fn announce(server: &str, listener: &TcpListener) -> io::Result<()> {
     tracing::info!(server, address = %listener.local_addr()?, "Listening");
     Ok(())

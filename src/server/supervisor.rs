@@ -38,7 +38,7 @@ impl Supervisor {
         self.names.insert(id, name);
     }
 
-    /// Waits until a task ends, for whatever reason. Waits forever without tasks.
+    /// Waits until a task ends, for any reason. Waits forever without tasks.
     pub(super) async fn failure(&mut self) -> TaskError {
         match self.tasks.join_next_with_id().await {
             Some(joined) => {

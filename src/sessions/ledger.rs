@@ -109,13 +109,13 @@ impl Ledger {
         self.is_complete.then(|| self.sessions.values().filter(|session| session.pod.phase == phase).count())
     }
 
-    /// SessionTotals of every template that the watch has shown.
+    /// Totals of every template that the watch has shown.
     #[must_use]
     pub fn totals(&self) -> &BTreeMap<String, SessionTotals> {
         self.totals.all()
     }
 
-    /// Removes a session; whether it was counted.
+    /// Removes a session. Returns whether it was counted.
     fn remove(&mut self, uid: &str) -> bool {
         let session = self.sessions.remove(uid);
         self.departed.remove(uid) || session.is_some_and(|session| session.is_counted)

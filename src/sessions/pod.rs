@@ -1,4 +1,4 @@
-//! From the API's pod to the ledger's. Only the fields that the ledger needs are decoded: the watch carries every change of
+//! Converts a pod of the API into a session pod of the ledger. Only the fields that the ledger needs are decoded: the watch carries every change of
 //! every session, and a fully typed pod is many times as large.
 
 mod ending;

@@ -75,7 +75,7 @@ struct EnvironmentReader<L> {
 impl Config {
     /// Reads the environment.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
+    #[expect(clippy::disallowed_methods, reason = "the only function that reads the environment")]
     pub fn from_env() -> (Self, Vec<InvalidVariable>) {
         Self::read(|variable| std::env::var_os(variable).map(|value| value.to_string_lossy().into_owned()))
     }

@@ -14,12 +14,12 @@ use crate::{
     },
 };
 
-/// Everything that the sidecar knows after one poll.
+/// Result of one poll: everything that the sidecar publishes.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Names of the session.
     pub session: SessionNames,
-    /// When the pod started, by its files; when the sidecar started, if the files do not tell.
+    /// When the pod started, by its files; when the sidecar started, if the files do not contain it.
     pub started: SystemTime,
     /// When this run of the sidecar started.
     pub run_started: SystemTime,

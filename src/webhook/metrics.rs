@@ -100,7 +100,7 @@ pub const ROWS: &[Row<WebhookValues>] = &[
 
 const DURATION: &str = "vdi_metrics_admission_duration_seconds";
 
-/// From below the cost of a review to 2 s, after which the API server stops waiting.
+/// Buckets from below the duration of a review to 2 s, after which the API server stops waiting.
 const BUCKETS: [f64; 11] = [5e-6, 10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 1e-3, 5e-3, 25e-3, 0.5, 2.0];
 
 /// Counts what the webhook does; all clones share the same values.

@@ -1,4 +1,4 @@
-//! What several subjects share: manifests of desktops, the installed product, servers, and readers of what they produce.
+//! Common code of several subjects: manifests of desktops, the installed product, servers, and readers of what they produce.
 
 pub(crate) mod audit_log;
 pub(crate) mod common;

@@ -1,4 +1,4 @@
-//! Which crates each program links, and how many.
+//! Crates that each program links, and their number.
 
 use std::process::Command;
 

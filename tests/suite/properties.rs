@@ -1,7 +1,7 @@
 //! Properties of injection that hold for every pod and every configuration, tested with random pods (`kit::random_pods`). Each
 //! property is tested with 256 pods; `PROPTEST_CASES` changes that number.
 
-mod damage;
+mod modifications;
 mod sidecar;
 mod uninject;
 
@@ -24,7 +24,7 @@ use vdi_metrics::{
     contract::{CONTAINER, key},
 };
 
-use damage::{DAMAGE, damage_field, may_stay_unrepaired, without_sidecar};
+use modifications::{MODIFICATIONS, may_stay_unrepaired, modify_field, without_sidecar};
 use sidecar::{check_sidecar, index_of_sidecar};
 
 /// Configurations that change what is injected.
@@ -196,20 +196,20 @@ proptest! {
     }
 
     #[test]
-    fn damage_by_other_webhooks_is_repaired(
+    fn unsafe_changes_by_other_webhooks_are_repaired(
         pod in random_pods::valid(),
         injector in any_injector(),
-        damage in subsequence(&DAMAGE[..], 1..4),
+        modifications in subsequence(&MODIFICATIONS[..], 1..4),
         reinvoked in any::<bool>(),
     ) {
         let once = admit(&pod, injector);
         if once.decision == "injected" {
             let mut broken = once.pod.clone();
-            damage.iter().for_each(|(path, value)| damage_field(&mut broken, path, value));
+            modifications.iter().for_each(|(path, value)| modify_field(&mut broken, path, value));
             // The API server's own plugins run again between the two calls.
             let broken = if reinvoked { stored(&broken) } else { broken };
             let twice = admit(&broken, injector);
-            prop_assert!(twice.decision == "repaired" || damage.iter().all(|(path, _)| may_stay_unrepaired(path, reinvoked)), "{}", twice.decision);
+            prop_assert!(twice.decision == "repaired" || modifications.iter().all(|(path, _)| may_stay_unrepaired(path, reinvoked)), "{}", twice.decision);
             prop_assert_eq!(without_sidecar(&twice.pod), without_sidecar(&broken));
             let thrice = admit(&twice.pod, injector);
             prop_assert_eq!(thrice.decision, "skipped: already_injected");

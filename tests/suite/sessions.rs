@@ -88,7 +88,7 @@ fn status(phase: &str, state: &Value) -> Value {
 #[test]
 fn a_session_has_the_template_of_the_profile_and_is_counted_once_when_its_label_comes_and_goes() {
     let started = json!({"startedAt": "2026-01-01T00:00:01Z"});
-    // In the future, so that the session ends after the start of the server.
+    // This time is in the future, so that the session ends after the start of the server.
     let ended = json!({"exitCode": 3, "reason": "Error", "startedAt": "2026-01-01T00:00:01Z",
         "finishedAt": "2100-01-01T00:00:00Z"});
     let running = pod("a", &status("Running", &json!({"running": started})));

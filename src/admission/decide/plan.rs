@@ -59,8 +59,8 @@ impl<'p> Plan<'p> {
         let Settings { sidecar, gpu_access, node_totals, scrape_annotations, show_user, profiles: _ } =
             &ruleset.settings;
         let overrides = Overrides::read(pod, notices);
-        let wanted = override_resources(sidecar.resources, &overrides);
-        let resources = resources::fit(pod, wanted, limits)?;
+        let configured = override_resources(sidecar.resources, &overrides);
+        let resources = resources::fit(pod, configured, limits)?;
         let first_port = overrides.port.unwrap_or(sidecar.port);
         let access = overrides.gpu_access.unwrap_or(*gpu_access);
         let claims = claims(pod, access);
@@ -96,13 +96,13 @@ fn override_resources(mut resources: ConfiguredResources, overrides: &Overrides<
     resources
 }
 
-/// Native in two kinds of pods even if a regular container is configured. A regular container would keep a pod whose
+/// The mode: native in two kinds of pods even if a regular container is configured. A regular container would keep a pod whose
 /// `restartPolicy` is not `Always` from completing. It would also make a pod without containers valid.
 fn mode(pod: &PodView<'_>, overridden: Option<Mode>, configured: Mode, notices: &mut Vec<Notice>) -> Mode {
-    let wanted = overridden.unwrap_or(configured);
+    let mode = overridden.unwrap_or(configured);
     let always_restarts = pod.spec.restart_policy.as_deref().is_none_or(|policy| policy == "Always");
     let has_no_container = pod.spec.containers.as_ref().is_none_or(Vec::is_empty);
-    if wanted == Mode::Container && (has_no_container || !always_restarts) {
+    if mode == Mode::Container && (has_no_container || !always_restarts) {
         if overridden.is_some() {
             notices.push(Notice::new(format_args!(
                 "{} is native here: a container would keep this pod from completing",
@@ -111,7 +111,7 @@ fn mode(pod: &PodView<'_>, overridden: Option<Mode>, configured: Mode, notices: 
         }
         return Mode::Native;
     }
-    wanted
+    mode
 }
 
 fn free_port(pod: &PodView<'_>, first: u16) -> Option<u16> {
@@ -138,9 +138,9 @@ fn is_named(pod: &PodView<'_>, claim: &ClaimReference<'_>) -> bool {
     claims.any(|of_pod| of_pod.name == claim.name && of_pod.resource_claim_name.is_some())
 }
 
-/// Whether the sidecar sets its user. Not on OpenShift, where admission assigns each namespace a range of users and rejects all
-/// others, and not if the operator disables it. Always under a pod-level user 0: the sidecar would inherit it and, because of
-/// `runAsNonRoot`, never start.
+/// Whether the sidecar sets its user. On OpenShift it does not, because admission there assigns each namespace a range of users
+/// and rejects all others. It also does not if the operator disables it. Under a pod-level user 0 it always does: otherwise the
+/// sidecar would inherit this user and, because of `runAsNonRoot`, never start.
 fn sets_user(pod: &PodView<'_>, is_configured: bool) -> bool {
     let is_openshift = pod.annotation("openshift.io/scc").is_some();
     let pod_user = pod.spec.security_context.as_ref().and_then(|context| context.run_as_user);

@@ -36,7 +36,7 @@ const STORAGE: Quantity = Quantity::mebibytes(16);
 /// Fits the sidecar's resources into the pod and its namespace.
 pub(crate) fn fit(
     pod: &PodView<'_>,
-    wanted: ConfiguredResources,
+    configured: ConfiguredResources,
     limits: Option<&NamespaceLimits>,
 ) -> Result<SidecarResources, SkipReason> {
     let unlimited = NamespaceLimits::default();
@@ -68,7 +68,7 @@ pub(crate) fn fit(
                 || bounds.ratio.is_some()
                 || limits.pod.of(resource).ratio.is_some();
             let reserves_limit = requests_limit || limits.sums_limits(pod, resource);
-            let (request, limit) = fit_one(resource, wanted, bounds, requests_limit, reserves_limit)?;
+            let (request, limit) = fit_one(resource, configured, bounds, requests_limit, reserves_limit)?;
             fitted.requests[resource as usize] = Some(request);
             fitted.limits[resource as usize] = Some(limit);
         }
@@ -82,15 +82,15 @@ pub(crate) fn fit(
 /// capacity, as a request or in a sum of limits.
 fn fit_one(
     resource: Resource,
-    wanted: ConfiguredResources,
+    configured: ConfiguredResources,
     bounds: Bounds,
     requests_limit: bool,
     reserves_limit: bool,
 ) -> Result<(Quantity, Quantity), SkipReason> {
-    let cpu = if reserves_limit { wanted.reserved_cpu() } else { wanted.limits.cpu };
+    let cpu = if reserves_limit { configured.reserved_cpu() } else { configured.limits.cpu };
     let (request, limit, minimum) = match resource {
-        Resource::Cpu => (wanted.requests.cpu, cpu, Quantity::thousandths(1)),
-        Resource::Memory => (wanted.requests.memory, wanted.limits.memory, MIN_MEMORY),
+        Resource::Cpu => (configured.requests.cpu, cpu, Quantity::thousandths(1)),
+        Resource::Memory => (configured.requests.memory, configured.limits.memory, MIN_MEMORY),
         Resource::Storage => (STORAGE, STORAGE, Quantity::thousandths(1)),
     };
     let limit = bounds.clamp(limit);
@@ -202,8 +202,8 @@ impl Quota {
     fn counts(&self, pod: &PodView<'_>) -> bool {
         let class = pod.spec.priority_class_name.as_deref().filter(|class| !class.is_empty());
         self.scopes.iter().all(|scope| match scope {
-            QuotaScope::Terminating(wanted) => pod.spec.active_deadline_seconds.is_some() == *wanted,
-            QuotaScope::BestEffort(wanted) => !wanted,
+            QuotaScope::Terminating(expected) => pod.spec.active_deadline_seconds.is_some() == *expected,
+            QuotaScope::BestEffort(expected) => !expected,
             QuotaScope::PriorityClass(None) => class.is_some(),
             QuotaScope::PriorityClass(Some(names)) => {
                 class.is_some_and(|class| names.iter().any(|name| name == class))

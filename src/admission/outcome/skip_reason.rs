@@ -41,7 +41,7 @@ vocabulary! {
 impl SkipReason {
     /// Whether the pod gets the status annotation with this reason.
     ///
-    /// Not if the pod has the sidecar, and not after an internal failure, which leaves a pod as it came. Pods of system
+    /// A pod that has the sidecar gets none. After an internal failure the server does not change the pod. Pods of system
     /// namespaces and mirror pods belong to the control plane and to the kubelet, and are never changed.
     #[must_use]
     pub const fn is_annotated(self) -> bool {

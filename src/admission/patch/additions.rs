@@ -1,4 +1,4 @@
-//! What the server adds to a pod.
+//! Additions: the fields that the server adds to a pod.
 
 use std::borrow::Cow;
 

@@ -93,7 +93,7 @@ impl InjectedContainer {
         Some(Self { list, index, container })
     }
 
-    /// The additions that restore the `expected` container. Without it, in a pod that was injected with another configuration,
+    /// The additions that restore the `expected` container. Without an expected container, in a pod that was injected with another configuration,
     /// for example a copied pod, only a missing `restartPolicy` is restored: without that the pod would never start.
     pub(crate) fn repairs(
         &self,

@@ -68,7 +68,7 @@ vocabulary! {
         /// completing.
         #[default]
         Native = "native",
-        /// A regular container: the desktop does not wait for it. Only for pods with `restartPolicy: Always`. Other pods get a
+        /// A regular container: the desktop does not wait for it. Possible only for pods with `restartPolicy: Always`. Other pods get a
         /// native sidecar, because a regular container would keep them from completing.
         Container = "container",
     }
@@ -98,7 +98,7 @@ pub enum ScrapeAnnotations {
     /// Never: a ServiceMonitor or PodMonitor selects the sidecar.
     #[default]
     Never,
-    /// Only if the pod has no such annotation, in any notation.
+    /// Annotations are added only if the pod has none of them, in any notation.
     Auto,
 }
 

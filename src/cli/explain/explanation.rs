@@ -48,7 +48,7 @@ pub(super) struct SidecarPreview {
     pub(super) resources: Option<Node>,
     /// Environment variables of the session's identity, each with the field that gives its value.
     pub(super) identity: Vec<(String, String)>,
-    /// Added by the server only; `inject` leaves them out.
+    /// Pull secrets, which only the server adds; `inject` leaves them out.
     pub(super) pull_secrets: Vec<String>,
     pub(super) container: Node,
     pub(super) volume: Option<Node>,

@@ -99,7 +99,7 @@ fn literal(text: &str, indent: usize) -> Option<String> {
     Some(format!("|{}{lines}", if text.len() == body.len() { "-" } else { "" }))
 }
 
-/// Without quotes if every YAML reader reads this string; older readers also know dates and numbers to base 60.
+/// Writes the string without quotes if every YAML reader then reads this string; older readers also parse dates and numbers to base 60.
 fn scalar(text: &str) -> String {
     let inner = |c: char| c.is_ascii_alphanumeric() || "_./@%+-$()<>=;".contains(c);
     let option = ["--", "-"].iter().find_map(|dashes| text.strip_prefix(dashes));
@@ -120,13 +120,13 @@ fn scalar(text: &str) -> String {
     }
 }
 
-/// In single quotes if that avoids backslashes, otherwise in double quotes.
+/// Writes the string in single quotes if that avoids backslashes, otherwise in double quotes.
 fn in_quotes(text: &str) -> String {
     let avoids_backslashes = text.contains(['"', '\\']) && !text.contains(is_hidden);
     if avoids_backslashes { format!("'{}'", text.replace('\'', "''")) } else { quoted(text) }
 }
 
-/// In double quotes, with invisible characters escaped; valid in JSON and in YAML.
+/// Writes the string in double quotes, with invisible characters escaped; valid in JSON and in YAML.
 fn quoted(text: &str) -> String {
     let quoted = serde_json::Value::from(text).to_string();
     if !quoted.contains(is_hidden) {

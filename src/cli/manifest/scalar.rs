@@ -15,7 +15,7 @@ fn number(plain: &str) -> Option<String> {
     if !plain.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) {
         return None;
     }
-    // A valid JSON number keeps its text, whatever its size.
+    // A valid JSON number keeps its text, also a very large number.
     if plain.parse::<serde_json::Number>().is_ok() {
         return Some(plain.to_owned());
     }

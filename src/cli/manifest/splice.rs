@@ -13,7 +13,7 @@ pub(super) fn splice(source: &str, at: usize, read: &Node, target: &Node) -> Opt
     let json = source[read.source.as_ref()?.span.start - at..]
         .strip_prefix('{')
         .is_some_and(|rest| rest.trim_start().starts_with('"'));
-    // With it every line of a block ends in a newline.
+    // With this newline every line of a block ends in a newline.
     let lacks_newline = !source.ends_with('\n');
     let padded = if lacks_newline { format!("{source}\n") } else { source.to_owned() };
     let mut splicer = Splicer { source: &padded, at, json, edits: vec![] };

@@ -1,4 +1,4 @@
-//! For generated documents in every formatting and generated changes: the written text parses as the changed tree.
+//! Generated documents in every formatting, and generated changes: the written text parses as the changed tree.
 
 use super::{
     Manifest, emit,

@@ -6,7 +6,7 @@ use crate::{cli::manifest::Node, contract::key};
 /// `uninject` would remove them.
 pub(in crate::cli) struct EmptyFields(Vec<(&'static str, Node)>);
 
-/// Fields to which the sidecar may be the first addition. An inner field stands after the field that contains it.
+/// Fields to which the sidecar may be the first addition. An inner field comes after the field that contains it.
 const FIELDS: [&str; 6] = [
     "/metadata",
     "/metadata/labels",
@@ -37,7 +37,7 @@ impl EmptyFields {
         Self(fields.filter(|(_, node)| node.is_null_or_empty()).collect())
     }
 
-    /// Writes those fields into the annotation that are not empty any more.
+    /// Writes the fields that are not empty any more into the annotation.
     pub(in crate::cli) fn annotate(self, pod: &mut Node) {
         let mut filled = Node::map();
         for (field, was) in self.0 {

@@ -26,7 +26,7 @@ impl Departed {
         self.recent.insert(uid);
     }
 
-    /// Forgets a UID; whether it was remembered.
+    /// Forgets a UID. Returns whether it was remembered.
     pub(super) fn remove(&mut self, uid: &str) -> bool {
         self.recent.remove(uid) || self.older.remove(uid)
     }

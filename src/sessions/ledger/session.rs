@@ -1,4 +1,4 @@
-//! What the ledger needs to know of a session pod.
+//! Session pods, with the fields that the ledger needs.
 
 use super::{ending::Ending, phase::Phase};
 

@@ -1,4 +1,4 @@
-//! SessionTotals of the sessions that have ended, by template.
+//! Totals of the sessions that have ended, by template.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +15,14 @@ pub(super) const NO_TEMPLATE: &str = "none";
 pub(super) const OTHER_TEMPLATE: &str = "other";
 pub(super) const MAX_TEMPLATES: usize = 200;
 
-/// SessionTotals by template.
+/// Totals by template.
 #[derive(Debug, Default)]
 pub(super) struct TemplateTotals(BTreeMap<String, SessionTotals>);
 
-/// SessionTotals of one template.
+/// Totals of one template.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct SessionTotals {
-    /// How long the sessions lasted.
+    /// Durations of the sessions.
     pub durations: Durations,
     /// Number of failed sessions by reason.
     pub failures: BTreeMap<Failure, u64>,

@@ -14,7 +14,7 @@ use serde::{
 
 use crate::contract::{self, CONTAINER, env, key};
 
-/// One name of a session.
+/// Name of a session.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SessionName {
     /// Environment variable of the sidecar.

@@ -96,7 +96,7 @@ fn a_pod_without_status_has_the_phase_unknown_and_has_not_ended() {
 }
 
 #[test]
-fn init_containers_and_a_native_sidecar_say_nothing_about_the_desktop() {
+fn init_containers_and_a_native_sidecar_do_not_change_the_state_of_the_desktop() {
     let running = json!([{"name": "desktop", "state": {"running": {"startedAt": "2026-01-01T00:00:05Z"}}}]);
     let killed = json!({"exitCode": 137, "reason": "OOMKilled", "startedAt": "2026-01-01T00:00:01Z",
         "finishedAt": "2026-01-01T00:00:02Z"});

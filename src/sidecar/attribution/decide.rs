@@ -72,7 +72,7 @@ fn unavailable(evidence: &Evidence<'_>) -> UnavailableReason {
     }
 }
 
-/// How a device is shared: by the annotation, else by the evidence. If neither says it, a strategy that cannot see sharing
+/// How a device is shared: by the annotation, else by the evidence. If neither shows it, a strategy that cannot see sharing
 /// gives `Unknown`.
 fn sharing(evidence: &Evidence<'_>, strategy: Strategy, index: usize, is_replica: bool) -> Sharing {
     let device = evidence.visible.get(index);

@@ -42,7 +42,7 @@ fn claim(evidence: &Evidence<'_>) -> Result<Match, NotApplicable> {
 
 fn annotation(evidence: &Evidence<'_>) -> Result<Match, NotApplicable> {
     let text = evidence.annotation.ok_or(NotApplicable::NotGiven)?.trim();
-    // The writer of the annotation does not know the device yet.
+    // The device is not assigned yet.
     if text.is_empty() || text == "pending" {
         return Err(NotApplicable::Pending);
     }

@@ -18,7 +18,7 @@ vocabulary! {
         Processes = "processes",
         /// The desktop's environment names the device.
         Environment = "environment",
-        /// Every visible device, of whichever pod.
+        /// Every visible device, of any pod.
         Node = "node",
     }
 }
@@ -100,7 +100,7 @@ vocabulary! {
         NoDevice = "no_device",
         /// MIG is enabled on every visible card, and no slice is visible.
         InSlices = "in_slices",
-        /// More than one device is visible, and no evidence says which is the session's.
+        /// More than one device is visible, and no evidence identifies the session's.
         SeveralDevices = "several_devices",
         /// The device that the claim, the annotation or an earlier poll names is not visible.
         NotVisible = "not_visible",

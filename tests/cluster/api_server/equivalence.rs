@@ -248,7 +248,7 @@ fn with_fixed_token_name(pod: &Value) -> Value {
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-/// The pod without empty lists and maps. They remain if the only item was one that the webhook added.
+/// The pod without empty lists and maps. They remain if the webhook had added the only item.
 fn without_empty(mut pod: Value) -> Value {
     for part in ["metadata", "spec"] {
         if let Some(fields) = pod[part].as_object_mut() {

@@ -19,7 +19,7 @@ use crate::support::common::{MINUTE, RESTRICTED};
 use crate::support::desktops::{desktop, sidecar_in_json};
 use crate::support::out_of_cluster_server::{WebhookServer, client_config, dry_run, registered};
 
-tests![damage_by_other_webhooks_is_repaired_and_intended_changes_are_kept];
+tests![unsafe_changes_by_other_webhooks_are_repaired_and_other_changes_are_kept];
 
 /// The change that another webhook makes to a pod with the sidecar: JSON Patch operations, from the pod and the sidecar's path.
 type Change = fn(&Value, &str) -> Vec<Value>;
@@ -63,9 +63,9 @@ const CHANGES: [(&str, Change); 12] = [
 
 const MIRROR: &str = "mirror.example.com/";
 
-/// Names of configurations before and after the product's: the API server calls webhooks in alphabetical order. The first asks to
-/// be called again after a change, because otherwise it never sees the sidecar. The second does not ask for that: a webhook that
-/// is called after the product's and asks to be called again makes the final change, and nothing repairs that.
+/// Names of configurations before and after the product's: the API server calls webhooks in alphabetical order. The first requests
+/// reinvocation, because otherwise it never sees the sidecar. The second does not: a webhook that is called after the product's
+/// and requests reinvocation makes the final change, and nothing repairs that.
 const BEFORE: &str = "a-others";
 const AFTER: &str = "z-others";
 
@@ -88,7 +88,7 @@ const ROWS: [Row; 12] = [
     ("has-a-sidecar", [&[], &["port"]], |pod| is_intact(pod) && sidecar_has_another_port(pod)),
 ];
 
-async fn damage_by_other_webhooks_is_repaired_and_intended_changes_are_kept(
+async fn unsafe_changes_by_other_webhooks_are_repaired_and_other_changes_are_kept(
     cluster: &TestCluster,
 ) -> Result<()> {
     let server = registered(cluster).await?;

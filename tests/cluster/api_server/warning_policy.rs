@@ -102,7 +102,7 @@ async fn only_opted_in_pods_are_checked(_: &TestCluster) -> Result<()> {
     Ok(())
 }
 
-/// The API server drops an expression with a runtime error silently, so type errors must be found here.
+/// The API server drops an expression with a runtime error without a message, so this test must detect type errors.
 async fn the_expressions_have_no_type_errors(_: &TestCluster) -> Result<()> {
     let cluster = control_plane(Parts::Controllers).await?;
     cluster.kubectl.apply(&policy()?)?;

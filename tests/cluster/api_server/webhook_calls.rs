@@ -1,4 +1,4 @@
-//! When the API server calls the webhook, and what the webhook's answer depends on. It depends on the current labels, but not
+//! Calls of the webhook by the API server, and the webhook's answer. The answer depends on the current labels, but not
 //! on the pod's creator, on later changes of the pod, or on the server's access to the cluster.
 
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! Injected pods on a node. Pods of every kind of creator are injected and run, a desktop ends as it would without the sidecar,
-//! and pods are created whatever the state of the webhook.
+//! and pods are created in any state of the webhook.
 
 use std::time::Instant;
 
@@ -143,7 +143,7 @@ async fn a_pod_on_the_host_network_is_skipped_with_the_reason(cluster: &TestClus
     Ok(())
 }
 
-/// If the API server had to add defaults to the sidecar, that would be a change by a later plugin, and it would call the webhook
+/// An API server that had to add defaults to the sidecar would count this as a change by a later plugin, and call the webhook
 /// again.
 async fn one_pod_is_one_call(cluster: &TestCluster) -> Result<()> {
     let _server = installed(cluster).await?;

@@ -1,5 +1,5 @@
 //! The shipped alert rule, every query of the shipped dashboard and every query of the documentation, run in the real Prometheus
-//! about sessions with a known result.
+//! about sessions with an expected result.
 
 use std::{
     fs,
@@ -96,7 +96,7 @@ async fn every_dashboard_panel_shows_the_session(cluster: &TestCluster) -> Resul
         ("Sessions by Template", 0, Some(("template", namespace.as_str())), Box::new(|count| count >= 1.0)),
         ("GPU Utilization", 0, Some(("pod", "running")), Box::new(is(UTILIZATION))),
         ("GPU Utilization", 1, Some(("pod", "running")), Box::new(is(DCGM_PERCENT / 100.0))),
-        // One session of slightly more than 20 s: its P95 is in the bucket up to one minute.
+        // A session of slightly more than 20 s: its P95 is in the bucket up to one minute.
         (
             "Session P95 Duration",
             0,

@@ -138,7 +138,7 @@ async fn message_after(
     let events = pods.watch(&WatchParams::default().fields("metadata.name=desktop"), "0").await?;
     end.await?;
     let mut events = pin!(events);
-    let found = async {
+    let first_message = async {
         while let Some(event) = events.try_next().await? {
             if let WatchEvent::Modified(pod) | WatchEvent::Deleted(pod) = event
                 && let Some(message) = message(&pod)
@@ -148,7 +148,7 @@ async fn message_after(
         }
         anyhow::bail!("the watch ended without a termination message")
     };
-    tokio::time::timeout(MINUTE, found).await.context("no termination message within a minute")?
+    tokio::time::timeout(MINUTE, first_message).await.context("no termination message within a minute")?
 }
 
 /// Checks the message of a session that has ended.

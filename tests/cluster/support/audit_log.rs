@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::common::MINUTE;
 
-/// One request to create a pod, with the audit annotations of its webhooks.
+/// Request to create a pod, with the audit annotations of its webhooks.
 #[derive(Debug)]
 pub(crate) struct Creation {
     pub(crate) accepted: bool,
@@ -25,9 +25,9 @@ pub(crate) async fn creations(cluster: &TestCluster, namespace: &str, count: usi
         // Only the lines with the namespace's name are parsed, which is much faster.
         let lines = log.lines().filter(|line| line.contains(namespace));
         let events = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let found: Vec<_> = events.filter_map(|event| Creation::parse(&event, namespace)).collect();
-        ensure!(found.len() >= count, "{} of {count}", found.len());
-        Ok(found)
+        let creations: Vec<_> = events.filter_map(|event| Creation::parse(&event, namespace)).collect();
+        ensure!(creations.len() >= count, "{} of {count}", creations.len());
+        Ok(creations)
     })
     .await
 }

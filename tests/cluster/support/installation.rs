@@ -96,7 +96,7 @@ async fn wait_until_serving(cluster: &TestCluster) -> Result<()> {
     .await
 }
 
-/// What installing the product needs and this machine does not have, in one sentence.
+/// Requirement of the installation that this machine does not meet, in one sentence.
 pub(crate) fn missing_requirement() -> Option<String> {
     let tools = [("make", "make"), ("openssl", "openssl"), ("readelf", "binutils")];
     let has = |tool: &str| Command::new(tool).arg("--version").output().is_ok();

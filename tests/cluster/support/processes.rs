@@ -18,8 +18,8 @@ pub(crate) fn processes(program: &str) -> Result<Vec<NodeProcess>> {
         let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         arguments.split(|byte| *byte == 0).next() == Some(format!("/{program}").as_bytes())
     };
-    let found = fs::read_dir("/proc")?.filter_map(Result::ok).filter(runs);
-    Ok(found.map(|entry| NodeProcess { id: entry.file_name().to_string_lossy().into_owned() }).collect())
+    let processes = fs::read_dir("/proc")?.filter_map(Result::ok).filter(runs);
+    Ok(processes.map(|entry| NodeProcess { id: entry.file_name().to_string_lossy().into_owned() }).collect())
 }
 
 /// Stops the server's process, as on a node under pressure: the kernel accepts connections, and the server does not answer.

@@ -34,7 +34,7 @@ macro_rules! library {
             #[unsafe(no_mangle)]
             #[allow(unused_unsafe, reason = "some functions take no pointer")]
             pub unsafe extern "C" fn $symbol($($argument: $type),*) -> nvmlReturn_t {
-                // SAFETY: the caller's promise is the one that the functions of `answers` need.
+                // SAFETY: the caller's guarantee is what the functions of `answers` need.
                 play(Symbol::$symbol, |$scenario| unsafe { $body })
             }
         )*

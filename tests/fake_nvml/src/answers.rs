@@ -107,7 +107,7 @@ pub(crate) unsafe fn put_process_utilization(
     unsafe { put_newer(&mut request.processSamplesCount, request.procUtilArray, samples) }
 }
 
-/// As [`put_list`], but an empty list is `NOT_FOUND`.
+/// Like [`put_list`], but an empty list is `NOT_FOUND`.
 pub(crate) unsafe fn put_newer<T: Copy>(count: *mut c_uint, out: *mut T, list: Option<Vec<T>>) -> Answer {
     if list.as_ref().is_some_and(Vec::is_empty) {
         return Err(nvml::nvmlReturn_enum_NVML_ERROR_NOT_FOUND);

@@ -22,7 +22,7 @@ pub struct Scenario {
     pub calls: BTreeMap<Symbol, Behaviour>,
 }
 
-/// One visible device.
+/// A visible device.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Device {

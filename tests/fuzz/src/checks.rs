@@ -78,7 +78,7 @@ impl Checks {
     /// must have the same answer, the patch must apply to the pod, and a second call must not change the patched pod again.
     ///
     /// # Panics
-    /// When one of this does not hold.
+    /// When one of these checks fails.
     pub(crate) fn check_patch(&self, body: &[u8]) {
         let injector = self.injector(body);
         let answer = self.answer(injector, body).filter(|answer| answer.patch.is_some());

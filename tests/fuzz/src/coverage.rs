@@ -23,7 +23,7 @@ const STRIDE: usize = 64;
 /// The coverage of all inputs so far.
 #[derive(Debug)]
 pub(crate) struct Coverage {
-    /// For each counter, the orders of magnitude that it has reached.
+    /// Orders of magnitude that each counter has reached.
     seen: Vec<u8>,
 }
 

@@ -106,11 +106,11 @@ impl Answer {
     /// # Panics
     /// When the patch does not apply, when an operation is not an addition, and when it changes what the webhook does not own.
     #[must_use]
-    pub fn applied(&self, pod: &Value, ours: &OwnedFields<'_>) -> Value {
+    pub fn applied(&self, pod: &Value, owned: &OwnedFields<'_>) -> Value {
         self.patch
             .iter()
             .flat_map(|patch| patch.iter())
-            .for_each(|operation| ours.check_addition(operation, pod));
+            .for_each(|operation| owned.check_addition(operation, pod));
         self.patched(pod)
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 /// The size of a desktop pod. Its review differs from [`Size::bytes`] by at most 5 %.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// One container with a few fields.
+    /// A container with a few fields.
     Small,
     /// A desktop with a home folder, shared memory, a GPU and probes.
     Medium,
@@ -14,7 +14,7 @@ pub enum Size {
     Large,
 }
 
-/// What a pod of one size contains.
+/// Contents of a pod of one size.
 struct Contents {
     helpers: usize,
     variables: usize,

@@ -21,7 +21,7 @@ pub struct Family {
     pub kind: String,
 }
 
-/// One sample line.
+/// Sample line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
     /// The name with its suffix, such as `_bucket`.

@@ -1,4 +1,4 @@
-//! What the test suites and the benchmarks share.
+//! Common code of the test suites and the benchmarks.
 #![allow(clippy::disallowed_methods, reason = "tests have environment variables of their own")]
 
 pub mod answer;

@@ -43,10 +43,10 @@ pub fn valid() -> BoxedStrategy<Value> {
 
 /// A pod in which one value may have a wrong type.
 pub fn possibly_invalid() -> BoxedStrategy<Value> {
-    let damage = (any::<prop::sample::Index>(), select(VALUES_OF_EVERY_TYPE));
-    (valid(), option::weighted(0.3, damage))
-        .prop_map(|(mut pod, damage)| {
-            if let Some((index, (_, json))) = damage {
+    let invalid = (any::<prop::sample::Index>(), select(VALUES_OF_EVERY_TYPE));
+    (valid(), option::weighted(0.3, invalid))
+        .prop_map(|(mut pod, invalid)| {
+            if let Some((index, (_, json))) = invalid {
                 let mut paths = vec![];
                 pointers(&pod, "", &mut paths);
                 let path: &String = index.get(&paths);
@@ -125,7 +125,7 @@ fn json_value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Labels or annotations, in 3 of 10 cases with one that decides whether the pod is injected.
+/// Labels or annotations, in 3 of 10 cases with a key that decides whether the pod is injected.
 fn map(plain: &'static [Row], deciding: &'static [Row]) -> BoxedStrategy<Value> {
     let pair = |rows| select(rows).prop_map(|(key, value): Row| (key.to_owned(), Value::from(value)));
     let plain = vec(pair(plain), 0..5).boxed();
@@ -155,7 +155,7 @@ fn field(chance: f64, name: &'static str, value: BoxedStrategy<Value>) -> Field 
     option::weighted(chance, value.prop_map(move |value| (name.to_owned(), value))).boxed()
 }
 
-/// One row of a table as a field.
+/// A row of a table as a field.
 fn any_field(chance: f64, rows: &'static [Row]) -> Field {
     option::weighted(chance, select(rows).prop_map(|(name, json)| (name.to_owned(), read(json)))).boxed()
 }

@@ -1,4 +1,4 @@
-//! Which requests are answered, patched, skipped or rejected.
+//! Requests that are answered, patched, skipped or rejected.
 
 use std::path::Path;
 

@@ -17,7 +17,7 @@ fn a_copied_pod_with_the_sidecar_is_reported_as_already_injected() {
 fn in_a_copied_pod_only_the_restart_policy_is_restored() {
     let case = Case::named("bare");
     let mut pod = case.inject(&case.pod);
-    // Injected with another configuration, or now skipped: the server does not know what the rest should be.
+    // The pod was injected with another configuration, or is skipped now: the server has no plan for the rest.
     pod["metadata"]["annotations"][key::CONFIG] = json!("0123456789abcdef");
     pod["spec"]["hostNetwork"] = json!(true);
     let intact = pod.clone();
@@ -64,12 +64,12 @@ fn parts_that_another_webhook_removed_are_restored() {
         ("metadata/labels", false),
     ] {
         let path = if in_the_container { format!("{container}/{field}") } else { format!("/{field}") };
-        let mut damaged = intact.clone();
+        let mut modified = intact.clone();
         let operation = json_patch::RemoveOperation { path: path.parse().unwrap() };
-        json_patch::patch(&mut damaged, &[json_patch::PatchOperation::Remove(operation)]).unwrap();
-        let response = case.response(&damaged);
+        json_patch::patch(&mut modified, &[json_patch::PatchOperation::Remove(operation)]).unwrap();
+        let response = case.response(&modified);
         assert_eq!(response["auditAnnotations"]["decision"], "repaired", "{path}");
-        assert_eq!(patched(&damaged, &response), intact, "{path}");
+        assert_eq!(patched(&modified, &response), intact, "{path}");
     }
 }
 
@@ -77,9 +77,9 @@ fn parts_that_another_webhook_removed_are_restored() {
 fn removed_claims_are_restored_without_other_changes() {
     let case = Case::named("claims");
     let intact = case.inject(&case.pod);
-    let mut damaged = intact.clone();
-    damaged["spec"]["initContainers"][0]["resources"].as_object_mut().unwrap().remove("claims");
-    let repaired = case.inject(&damaged);
+    let mut modified = intact.clone();
+    modified["spec"]["initContainers"][0]["resources"].as_object_mut().unwrap().remove("claims");
+    let repaired = case.inject(&modified);
     assert_eq!(repaired["spec"]["initContainers"], intact["spec"]["initContainers"]);
 }
 

@@ -1,4 +1,4 @@
-//! `docs/cli.md` names all that the program offers.
+//! `docs/cli.md` names every verb, option and exit code of the program.
 
 use vdi_metrics::admission::SkipReason;
 

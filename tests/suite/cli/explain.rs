@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::program::run;
 
 #[test]
-fn the_exit_code_of_explain_tells_whether_every_pod_is_injected() {
+fn the_exit_code_of_explain_shows_whether_every_pod_is_injected() {
     let pod = |labels: Value| {
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "labels": labels}, "spec": {"containers": []}}).to_string()
     };

@@ -1,4 +1,4 @@
-//! Which files are read, and that types and order are kept.
+//! Input files of the command line: which files are read; types and order are kept.
 
 use serde_json::{Value, json};
 

@@ -58,7 +58,7 @@ fn inject_gives_the_same_pod_and_warnings_as_the_webhook() {
             .filter(|line| !line.starts_with("pull secrets"));
         let decision = golden.lines().next().unwrap().strip_prefix("# decision: ").unwrap();
         assert_eq!(report.next(), Some(decision), "{path}");
-        // Compared as a set: the webhook's pod had its keys sorted, which changes the order of warnings.
+        // The warnings are compared as a set: the webhook's pod had its keys sorted, which changes their order.
         let warnings: BTreeSet<_> =
             golden.lines().filter_map(|line| line.strip_prefix("# warning: ")).collect();
         assert_eq!(report.collect::<BTreeSet<_>>(), warnings, "{path}");

@@ -11,7 +11,7 @@ fn selectors_and_groupings_are_read_from_promql() {
 
 /// The selectors of a PromQL expression: metric and the labels in its braces.
 pub(super) fn selectors(query: &str) -> Vec<(String, Vec<String>)> {
-    // Without the quoted strings: their content is not PromQL.
+    // Quoted strings are removed: their content is not PromQL.
     let query: String = query.split('"').step_by(2).collect();
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let (mut rest, mut selectors) = (query.as_str(), vec![]);

@@ -41,7 +41,7 @@ proptest! {
         pod["apiVersion"] = json!("v1");
         pod["kind"] = json!("Pod");
         let manifest = if yaml { serde_saphyr::to_string(&pod).unwrap() } else { random_pods::text(&pod) };
-        // This character may not occur unescaped in YAML, but it may in JSON.
+        // YAML does not allow this character unescaped; JSON does.
         let manifest = manifest.replace('\u{7f}', "");
         let config = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(config.path(), CONFIGURATIONS[configuration]).unwrap();

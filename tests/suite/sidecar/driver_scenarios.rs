@@ -7,7 +7,7 @@ use fake_nvml::{Behaviour, Device, Memory, ProcessUtilization, Scenario, Symbol,
 pub(super) const UUID: &str = "GPU-5fd8e2b1-0c3a-4f6e-9b7d-21a4c8e6f035";
 pub(super) const OTHER_UUID: &str = "GPU-00000000-0c3a-4f6e-9b7d-21a4c8e6f035";
 
-/// One card that is busy all the time.
+/// A card that is busy all the time.
 pub(super) fn busy_gpu() -> Scenario {
     Scenario {
         driver_version: Some("580.95.05".into()),

@@ -61,11 +61,11 @@ fn a_gzip_response_has_the_same_content_in_fewer_bytes() {
     assert!((answer.len() - end) * 3 < plain.len(), "{} of {}", answer.len() - end, plain.len());
 }
 
-/// Silent connections time out: 32 at a time, after 7 s each.
+/// Idle connections time out: 32 at a time, after 7 s each.
 #[test]
-fn a_scrape_is_answered_after_silent_clients_time_out() {
+fn a_scrape_is_answered_after_idle_clients_time_out() {
     let sidecar = RunningSidecar::start(&busy_gpu(), &[]);
-    let silent: Vec<_> = (0..40).map(|_| http::connect(sidecar.address).unwrap()).collect();
+    let idle: Vec<_> = (0..40).map(|_| http::connect(sidecar.address).unwrap()).collect();
     let mut slow = http::connect(sidecar.address).unwrap();
     slow.write_all(b"GET /metrics HTT").unwrap();
     let start = Instant::now();
@@ -74,5 +74,5 @@ fn a_scrape_is_answered_after_silent_clients_time_out() {
     let request = format!("GET {METRICS_PATH} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     assert_eq!(http::exchange(stream, &request).unwrap().status, 200);
     assert!(start.elapsed() < Duration::from_secs(16), "{:?}", start.elapsed());
-    drop(silent);
+    drop(idle);
 }

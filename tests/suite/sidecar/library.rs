@@ -154,7 +154,7 @@ fn sigterm_stops_the_sidecar_within_a_second_even_if_the_driver_hangs() {
 #[test]
 fn the_fake_driver_reports_an_invalid_scenario_by_file_and_field() {
     let sidecar = RunningSidecar::start(&busy_gpu(), &[FAST]);
-    // In one step, because a file that is being written is empty for a moment.
+    // The file is replaced in one step, because a file that is being written is empty for a moment.
     let next = sidecar.scenario.with_extension("next");
     fs::write(&next, r#"{"devcies": []}"#).unwrap();
     fs::rename(next, &sidecar.scenario).unwrap();

@@ -101,7 +101,7 @@ fn a_lost_gpu_is_released_when_the_annotation_names_another() {
     two.devices[1].lost = true;
     sidecar.play(&two);
     sidecar.scrape_until("the second attempt", |seen| attempts(seen) >= 2.0);
-    // By the number of the device file, as GKE does.
+    // The annotation names the device file by its number, as on GKE.
     sidecar.annotate("nvidia0");
     let other = sidecar.scrape_until("the other", |seen| total(seen, "busy", OTHER_UUID) > 0.0);
     let later = sidecar.scrape_until("more allocated time", |seen| {

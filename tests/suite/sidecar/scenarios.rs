@@ -78,7 +78,7 @@ fn a_session_has_at_most_40_series_and_46_on_a_shared_card() {
         let golden = fs::read_to_string(folder.join(format!("{name}.prom"))).unwrap();
         golden.lines().filter(|line| !line.starts_with('#')).count()
     };
-    // A card that is not shared, supports every value, has captures, and has visible processes.
+    // This card is not shared, supports every value, has captures, and has visible processes.
     assert!(series("everything_supported") <= 40, "{}", series("everything_supported"));
     // A shared card has a second scope for the session's own processes, and three strategies that do not apply.
     assert!(series("processes") <= 46, "{}", series("processes"));

@@ -1,4 +1,4 @@
-//! Finds what breaks the rules.
+//! Finds violations of the rules.
 
 mod cycles;
 mod imports;
@@ -16,7 +16,7 @@ use super::{
     syntax::SourceFile,
 };
 
-/// One place that breaks a rule.
+/// A line that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Violation {
     pub rule: Rule,
@@ -31,7 +31,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Everything in these files that breaks a rule and is not exempt, in order. Files outside of `src` are checked for their size
+/// The violations in these files that are not exempt, in order. Files outside of `src` are checked for their size
 /// only.
 pub(super) fn check(files: &[SourceFile], exempt: &[(Rule, &str)]) -> BTreeSet<Violation> {
     let tree = Crate::read(files);
@@ -54,7 +54,7 @@ fn covers(rule: &str, path: &[String]) -> bool {
     rule.split("::").all(|segment| path.next().is_some_and(|name| name == segment))
 }
 
-/// What a file shows without its imports: unsafe code, NVML, types, vocabularies.
+/// Checks a file apart from its imports: unsafe code, NVML, types, vocabularies.
 fn facts(tree: &Crate, violations: &mut BTreeSet<Violation>) {
     let mut types: BTreeMap<&str, &str> = BTreeMap::new();
     for (file, facts) in &tree.facts {

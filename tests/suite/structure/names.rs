@@ -1,4 +1,4 @@
-//! The crate as a tree of modules, and what a path in one of them names.
+//! The crate as a tree of modules, and the targets of the paths in it.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub(super) struct Crate {
     index: BTreeMap<Vec<String>, usize>,
 }
 
-/// What a path names.
+/// Target of a path.
 #[derive(Clone, Debug)]
 pub(super) enum Target {
     /// A module of the crate.
@@ -23,7 +23,7 @@ pub(super) enum Target {
     External(Vec<String>),
 }
 
-/// What a path names, and the names in the crate that lead to it: as written, of each re-export, of the definition.
+/// Target of a path, and the names in the crate that lead to it: as written, of each re-export, of the definition.
 #[derive(Clone, Debug)]
 pub(super) struct Resolved {
     pub target: Target,
@@ -73,7 +73,7 @@ impl Crate {
         }
     }
 
-    /// What `path` names in module `from`.
+    /// Resolves `path` in module `from`.
     pub(super) fn resolve(&self, from: usize, path: &[String]) -> Resolved {
         self.follow(from, path, MAX_DEPTH)
     }
@@ -96,7 +96,8 @@ impl Crate {
         self.walk(from, start, rest, depth).unwrap_or_else(external)
     }
 
-    /// Goes from module `at` along the segments. None if module `from`, where the path stands, does not know the first one.
+    /// Goes from module `at` along the segments. None if the first segment is not a
+    /// name in module `from`, which contains the path.
     fn walk(&self, from: usize, mut at: usize, path: &[String], depth: usize) -> Option<Resolved> {
         let mut names = vec![];
         let mut segments = path.iter().enumerate();
@@ -107,7 +108,7 @@ impl Crate {
                 _ => {
                     let is_last = position + 1 == path.len();
                     let Some(meaning) = self.lookup(at, name, is_last, depth) else {
-                        // Such a name is defined by a macro, if it is the module of another file that must know it.
+                        // In the module of another file, a macro must define such a name.
                         let full = self.full(at, name);
                         let target = Target::Item(at, name.clone());
                         return (at != from)
@@ -130,7 +131,7 @@ impl Crate {
         Some(Resolved { target: Target::Module(at), names })
     }
 
-    /// What a name means in a module. A module, a value and a macro can have one name: more segments need the module.
+    /// Meaning of a name in a module. A module, a value and a macro can have the same name: more segments need the module.
     fn lookup(&self, at: usize, name: &str, is_last: bool, depth: usize) -> Option<Resolved> {
         let depth = depth.checked_sub(1)?;
         let module = &self.modules[at];

@@ -1,4 +1,4 @@
-//! The checker itself: each kind of violation is added to a small crate, and the checker must report it.
+//! Tests the checker: each kind of violation is added to a small crate, and the checker must report it.
 
 use super::{
     check::check,
@@ -6,7 +6,7 @@ use super::{
     syntax::SourceFile,
 };
 
-/// A crate that keeps every rule, and shows what is allowed: imports along the table, re-exports by a parent, clocks in
+/// A crate that keeps every rule, with examples of allowed code: imports along the table, re-exports by a parent, clocks in
 /// unit tests, names in several forms.
 const CLEAN: &[(&str, &str)] = &[
     ("src/lib.rs", "pub mod admission; pub mod contract; pub mod gpu; pub mod runtime; pub mod cli;"),
@@ -40,7 +40,7 @@ const CLEAN: &[(&str, &str)] = &[
     ("src/bin/vdi-metrics.rs", "fn main() { vdi_metrics::cli::run() }"),
 ];
 
-/// What is added to a file of [`CLEAN`], or a file that is added to it; the rule that it breaks, and what the report names.
+/// Code that is added to a file of [`CLEAN`], or a new file; the rule that the code breaks, and the text that the report contains.
 const PLANTED: &[(&str, &str, Rule, &str)] = &[
     // Imports, in every form that they have.
     ("src/gpu.rs", "use crate::cli::run;", Rule::Imports, "cli::run"),

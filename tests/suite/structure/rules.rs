@@ -1,10 +1,10 @@
 //! The rules as tables. A path in a table covers everything below it.
 
-/// A module, and what it may import.
+/// A module, and the modules that it may import.
 pub(super) type ImportRow = (&'static str, &'static [&'static str]);
 
-/// Which modules a module may import, besides itself. Every top-level module needs a row; a module below one may have a
-/// row of its own, which holds in addition.
+/// Allowed imports: a module may import itself and the modules of its row. Every top-level module needs a row. A module
+/// below may have a row too; then both rows apply.
 pub(super) const IMPORTS: &[ImportRow] = &[
     ("contract", &[]),
     ("runtime", &[]),
@@ -53,13 +53,13 @@ pub(super) const IMPORTS: &[ImportRow] = &[
     ("sidecar::attribution", &["contract", "gpu", "runtime::vocabulary", "sampling::scope"]),
 ];
 
-/// What unit tests may import besides: the module of the tests, and what they compare it with.
+/// Additional imports that unit tests may have: the module of the tests, and the module that they compare it with.
 pub(super) const TEST_IMPORTS: &[(&str, &str)] = &[
     // Admission and the server must read the same identity from a pod.
     ("sessions::pod::identity", "admission"),
 ];
 
-/// Modules that do nothing but compute: time and input are arguments. Their unit tests are exempt.
+/// Modules that only compute: time and input are arguments. Their unit tests are exempt.
 pub(super) const PURE: &[&str] = &[
     "admission",
     "policy",
@@ -77,7 +77,7 @@ pub(super) const PURE: &[&str] = &[
     "gpu::backoff",
 ];
 
-/// What a pure module may import besides other pure modules: declarations and plain data.
+/// Modules that a pure module may import in addition to pure modules: declarations and plain data.
 pub(super) const PLAIN_DATA: &[&str] = &[
     "gpu::fault",
     "gpu::values",
@@ -124,7 +124,7 @@ pub(super) const MAX_LINES: usize = 400;
 /// Source files of a folder, without its subfolders and the files that are the entry to them.
 pub(super) const MAX_FILES: usize = 14;
 
-/// Which rule a file breaks.
+/// The rule that a file breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rule {
     Imports,
@@ -138,6 +138,6 @@ pub(super) enum Rule {
     Vocabulary,
 }
 
-/// Files that may break a rule until they are repaired: the rule, and the beginning of the path. An entry that nothing needs is
-/// an error.
+/// Files that may break a rule until they are repaired: the rule, and the beginning of the path. An entry without a
+/// violation is an error.
 pub(super) const NOT_YET: &[(Rule, &str)] = &[];

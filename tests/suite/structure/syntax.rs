@@ -17,7 +17,7 @@ pub(super) struct SourceFile {
     pub text: String,
 }
 
-/// One module: a file, or a `mod name { ... }` in a file.
+/// A module: a file, or a `mod name { ... }` in a file.
 #[derive(Debug, Default)]
 pub(super) struct Module {
     /// Path from the root of the crate, without `crate`.
@@ -34,7 +34,7 @@ pub(super) struct Module {
     pub references: Vec<Reference>,
 }
 
-/// One name of a `use` declaration.
+/// A name of a `use` declaration.
 #[derive(Debug)]
 pub(super) struct Import {
     /// The name in this module; `*` for all names.
@@ -44,7 +44,7 @@ pub(super) struct Import {
     pub test: bool,
 }
 
-/// One path that code names.
+/// A path in the code.
 #[derive(Debug)]
 pub(super) struct Reference {
     pub path: Vec<String>,
@@ -52,7 +52,7 @@ pub(super) struct Reference {
     pub test: bool,
 }
 
-/// What the rules need to know of one file besides its modules.
+/// Facts about one file for the rules, in addition to its modules.
 #[derive(Debug, Default)]
 pub(super) struct FileFacts {
     /// Names and lines of the types that are not for tests.
@@ -79,22 +79,22 @@ pub(super) fn read(file: &SourceFile, module: Vec<String>) -> (Vec<Module>, File
     let mut reader = Reader { modules: vec![top], ..Reader::default() };
     reader.visit_file(&syntax);
     let tokens = file.text.parse::<TokenStream>().unwrap();
-    identifiers(tokens, &mut |word| {
-        let lines = match word.to_string().as_str() {
+    identifiers(tokens, &mut |identifier| {
+        let lines = match identifier.to_string().as_str() {
             "unsafe" | "unsafe_code" => &mut reader.facts.unsafe_lines,
             "nvml_wrapper" | "nvml_wrapper_sys" => &mut reader.facts.nvml_lines,
             _ => return,
         };
-        lines.push(word.span().start().line);
+        lines.push(identifier.span().start().line);
     });
     (reader.modules, reader.facts)
 }
 
-fn identifiers(tokens: TokenStream, seen: &mut impl FnMut(&Ident)) {
+fn identifiers(tokens: TokenStream, visit: &mut impl FnMut(&Ident)) {
     for token in tokens {
         match token {
-            TokenTree::Ident(word) => seen(&word),
-            TokenTree::Group(group) => identifiers(group.stream(), seen),
+            TokenTree::Ident(identifier) => visit(&identifier),
+            TokenTree::Group(group) => identifiers(group.stream(), visit),
             TokenTree::Punct(_) | TokenTree::Literal(_) => {}
         }
     }
@@ -105,9 +105,9 @@ struct Reader {
     modules: Vec<Module>,
     /// Index of the module that is read.
     current: usize,
-    /// How many enclosing items are for tests only.
+    /// Number of enclosing items that are for tests only.
     test: usize,
-    /// How many functions enclose what is read.
+    /// Number of enclosing functions.
     functions: usize,
     facts: FileFacts,
 }
@@ -160,20 +160,20 @@ impl Reader {
             let after_dot = std::mem::take(&mut dot);
             match token {
                 TokenTree::Punct(punct) if punct.as_char() == ':' && !path.is_empty() => colons += 1,
-                TokenTree::Ident(word) if after_dot && word == "elapsed" => {
-                    self.reference(vec![ELAPSED.into()], word.span());
+                TokenTree::Ident(identifier) if after_dot && identifier == "elapsed" => {
+                    self.reference(vec![ELAPSED.into()], identifier.span());
                 }
-                TokenTree::Ident(word) if colons == 2 => {
-                    path.push(word.to_string());
+                TokenTree::Ident(identifier) if colons == 2 => {
+                    path.push(identifier.to_string());
                     colons = 0;
                 }
                 other => {
                     self.end_of_path(&mut path, span);
                     colons = 0;
                     match other {
-                        TokenTree::Ident(word) => {
-                            span = word.span();
-                            path.push(word.to_string());
+                        TokenTree::Ident(identifier) => {
+                            span = identifier.span();
+                            path.push(identifier.to_string());
                         }
                         TokenTree::Group(group) => self.scan(group.stream()),
                         TokenTree::Punct(punct) => dot = punct.as_char() == '.',
@@ -196,12 +196,12 @@ impl Reader {
     fn defined_by_macro(&mut self, tokens: TokenStream) {
         let mut keyword = String::new();
         for token in tokens {
-            let TokenTree::Ident(word) = token else { continue };
+            let TokenTree::Ident(identifier) = token else { continue };
             let is_type = ["struct", "enum", "union", "trait", "type"].contains(&keyword.as_str());
             if is_type || ["fn", "const", "static"].contains(&keyword.as_str()) {
-                self.define(&word, is_type);
+                self.define(&identifier, is_type);
             }
-            keyword = word.to_string();
+            keyword = identifier.to_string();
         }
     }
 

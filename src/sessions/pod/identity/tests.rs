@@ -139,7 +139,7 @@ fn without_a_sidecar_in_the_spec_the_own_keys_are_read() {
 }
 
 #[test]
-fn a_literal_value_in_a_regular_container_is_read_whatever_the_order_of_the_fields() {
+fn a_literal_value_in_a_regular_container_is_read_in_any_order_of_the_fields() {
     let read = |spec: &str| {
         let spec: Spec = serde_json::from_str(spec).unwrap();
         TEMPLATE.of(&spec, &ObjectMeta::default()).map(str::to_owned)

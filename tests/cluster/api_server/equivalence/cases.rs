@@ -6,7 +6,7 @@ use crate::support::desktops::desktop;
 
 /// A namespace, and the pods that are created in it.
 pub(super) struct NamespaceCases {
-    /// What distinguishes the namespace, as in "in a namespace with NAME".
+    /// Distinguishing property of the namespace, as in "in a namespace with NAME".
     pub(super) name: &'static str,
     pub(super) labels: &'static [(&'static str, &'static str)],
     /// Further objects in the namespace, with `kind`, `metadata.name` and `spec`.
@@ -16,7 +16,7 @@ pub(super) struct NamespaceCases {
 
 /// A pod, and the expected response in an opted-in namespace.
 pub(super) struct Case {
-    /// What distinguishes the pod, as in "a pod NAME".
+    /// Distinguishing property of the pod, as in "a pod NAME".
     pub(super) name: &'static str,
     pub(super) pod: Value,
     pub(super) expected: Expected,

@@ -1,4 +1,4 @@
-//! What the cluster uses of the machine: binaries, child processes, folders, control groups and namespaces.
+//! Resources of the machine that the cluster uses: binaries, child processes, folders, control groups and namespaces.
 
 mod assets;
 mod isolation;

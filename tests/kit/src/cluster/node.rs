@@ -1,4 +1,4 @@
-//! One node: containerd, a kubelet and fake GPUs. A node needs root and the namespaces of [`isolated`](super::isolated).
+//! A node: containerd, a kubelet and fake GPUs. A node needs root and the namespaces of [`isolated`](super::isolated).
 
 mod containerd;
 mod devices;

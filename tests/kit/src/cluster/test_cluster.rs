@@ -1,4 +1,4 @@
-//! One test's view of a shared cluster: the test's namespaces, and a report about them when the test fails.
+//! View of a shared cluster for one test: the test's namespaces, and a report about them when the test fails.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -79,7 +79,7 @@ impl TestCluster {
         let name = created.metadata.name.context("a namespace without a name")?;
         self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
         let accounts = Api::<ServiceAccount>::namespaced(self.client.clone(), &name);
-        // Without this account the API server rejects pods.
+        // The API server rejects pods without this account.
         let what = format!("the default ServiceAccount of {name}");
         eventually(what, Duration::from_secs(30), || async { Ok(accounts.get("default").await?) }).await?;
         Ok(name)

@@ -23,14 +23,14 @@ pub(super) fn check(tree: &Crate, exempt: &[(Rule, &str)], violations: &mut BTre
         let what = format!("import cycle {}{}", steps.concat(), cycle[0]);
         let line = graph[cycle[0]][cycle[1 % cycle.len()]].1;
         violations.insert(Violation { rule: Rule::Cycle, file: cycle[0].to_owned(), line, what });
-        // One report for each group of files that import each other in a circle, not one for each way around.
+        // Each group of files that import each other gives one report, however many cycles it contains.
         for file in cycle {
             graph.remove(file);
         }
     }
 }
 
-/// Which file imports which, without what is for tests only.
+/// The imports of each file, without imports for tests only.
 pub(in crate::structure) fn graph(tree: &Crate) -> Graph<'_> {
     let mut graph = Graph::new();
     for (index, module) in tree.modules.iter().enumerate().filter(|(_, module)| !module.test) {
@@ -58,7 +58,7 @@ fn shortest_cycle<'a>(graph: &Graph<'a>) -> Option<Vec<&'a str>> {
     graph.keys().filter_map(|file| cycle_through(graph, file)).min_by_key(Vec::len)
 }
 
-/// Breadth first, so the cycle is the shortest through this file.
+/// The search is breadth first, so the cycle is the shortest through this file.
 fn cycle_through<'a>(graph: &Graph<'a>, start: &'a str) -> Option<Vec<&'a str>> {
     let mut came_from: BTreeMap<&str, &str> = BTreeMap::new();
     let mut queue = VecDeque::from([start]);

@@ -1,4 +1,4 @@
-//! Who imports whom, and what pure modules do without.
+//! Imports between modules, and the imports that pure modules must not have.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ fn forbidding_row(module: &Module, test: bool, name: &[String]) -> Option<&'stat
         let row: Vec<_> = row.split("::").collect();
         name.len() < row.len() && name.iter().zip(&row).all(|(name, segment)| name == segment)
     };
-    // A module above what is allowed is only a step on the way: what is named in it is checked by itself.
+    // A module above an allowed module is only a part of the path. The names in it are checked separately.
     let allows = |row: &str| covers(row, name) || is_above(row);
     let for_test = |(tests, allowed): &(&str, &str)| covers(tests, &module.path) && allows(allowed);
     if test && TEST_IMPORTS.iter().any(for_test) {

@@ -1,6 +1,6 @@
 //! Linux namespaces for a test run. Its ports, mounts and processes do not collide with others and end with the run.
 //!
-//! The test binary starts itself twice. The first process is the one that the user starts; it only waits. The second is
+//! The test binary starts itself twice. The user starts the first process, which only waits. The second is
 //! the supervisor: it creates the folder and the control groups and removes them. The third is process 1 of new mount, PID
 //! and network namespaces and runs the tests. When it ends or is killed, the kernel ends every process in the namespaces.
 
@@ -42,7 +42,7 @@ pub fn isolated(inside: impl FnOnce() -> ExitCode) -> Result<ExitCode> {
     }
 }
 
-/// What [`isolated`] needs and this machine does not have, in one sentence.
+/// Requirement of [`isolated`] that this machine does not meet, in one sentence.
 #[must_use]
 pub fn missing_requirement() -> Option<String> {
     let runs = |command: &str, args: &[&str]| {

@@ -20,7 +20,7 @@ pub(in crate::cluster) struct Server {
     log: PathBuf,
 }
 
-/// A command whose process is killed when the process that started it ends, for whatever reason.
+/// A command whose process is killed when the process that started it ends, for any reason.
 pub(in crate::cluster) fn killed_with_parent(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);

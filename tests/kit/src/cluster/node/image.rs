@@ -23,7 +23,7 @@ pub struct Image {
     pub env: Vec<String>,
 }
 
-/// One file of an image.
+/// File of an image.
 #[derive(Clone, Debug)]
 pub struct File {
     /// The absolute path in the image.

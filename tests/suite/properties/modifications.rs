@@ -1,4 +1,4 @@
-//! Changes to the sidecar that other webhooks are known to make.
+//! Changes that other webhooks can make to the sidecar.
 
 use serde_json::Value;
 use vdi_metrics::contract::{CONTAINER, key};
@@ -6,7 +6,7 @@ use vdi_metrics::contract::{CONTAINER, key};
 use super::sidecar::index_of_sidecar;
 
 /// A field of an injected pod, and the value that it gets; without a value the field is removed.
-pub(super) const DAMAGE: [(&str, Option<&str>); 21] = [
+pub(super) const MODIFICATIONS: [(&str, Option<&str>); 21] = [
     ("container/restartPolicy", None),
     ("container/securityContext", None),
     ("container/securityContext/allowPrivilegeEscalation", None),
@@ -30,7 +30,7 @@ pub(super) const DAMAGE: [(&str, Option<&str>); 21] = [
     ("metadata/labels/vdi-metrics.io~1injected", None),
 ];
 
-pub(super) fn damage_field(pod: &mut Value, path: &str, value: &Option<&str>) {
+pub(super) fn modify_field(pod: &mut Value, path: &str, value: &Option<&str>) {
     let (list, index) = index_of_sidecar(pod).unwrap();
     let path = path.replacen("container", &format!("spec/{list}/{index}"), 1);
     let (parent, field) = path.rsplit_once('/').unwrap();
@@ -47,7 +47,7 @@ pub(super) fn damage_field(pod: &mut Value, path: &str, value: &Option<&str>) {
     }
 }
 
-/// Whether the field may stay as it is. The mount is not restored when the API server has mounted its token in the container,
+/// Whether the field may stay as modified. The mount is not restored when the API server has mounted its token in the container,
 /// and not every sidecar has a restart policy, a user or resources.
 pub(super) fn may_stay_unrepaired(path: &str, reinvoked: bool) -> bool {
     let optional = ["restartPolicy", "runAsUser", "resources"].iter().any(|part| path.ends_with(part));
