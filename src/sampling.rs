@@ -1,6 +1,6 @@
 //! Sampling of GPUs, for the sidecar and for a node agent. Nothing here depends on a session or a pod.
 //!
-//! `poll` runs the loop and leaves to its caller what is read at a poll. `counters` and `processes` are pure.
+//! `poll` runs the loop; its caller reads the driver. `counters` and `processes` are pure.
 
 pub mod counters;
 pub mod observation;

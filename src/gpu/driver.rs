@@ -25,7 +25,7 @@ pub struct Driver<'n> {
     cards: u32,
     events: EventListener<'n>,
     /// Whether a device returned no value at all in this poll.
-    pub(super) has_silent_device: bool,
+    pub(super) has_device_without_values: bool,
     /// The process lists of this poll by device index. They are the slowest of all calls.
     pub(super) process_lists: Vec<(usize, Option<Vec<Process>>)>,
     pub(super) support: Support,
@@ -58,7 +58,7 @@ impl<'n> Driver<'n> {
             without_uuid: vec![],
             cards,
             events: EventListener::default(),
-            has_silent_device: false,
+            has_device_without_values: false,
             process_lists: vec![],
             support: Support::default(),
             log,
@@ -96,7 +96,7 @@ impl<'n> Driver<'n> {
     /// Fails if it does not.
     pub fn begin_poll(&mut self) -> Result<(), Fault> {
         self.process_lists.clear();
-        self.has_silent_device = false;
+        self.has_device_without_values = false;
         if self.events.must_retry() {
             self.listen();
         }
@@ -104,11 +104,11 @@ impl<'n> Driver<'n> {
         if cards == self.cards {
             return Ok(());
         }
-        // Recorded as a failure of `DeviceCount`, which makes the library be opened again.
+        // A recorded failure of `DeviceCount` makes the caller open the library again.
         self.log.failed(Fault { call: Call::DeviceCount, code: Code::Other })
     }
 
-    /// Failures since the last poll ended, those of opening the library included; first to last.
+    /// Failures since the last poll ended, failures of opening the library included; first to last.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.log.faults
@@ -119,7 +119,7 @@ impl<'n> Driver<'n> {
         let CallLog { calls, faults } = std::mem::take(&mut self.log);
         let reopen = if faults.iter().any(|fault| fault.is_device_lost()) {
             Some(ReopenReason::DeviceLost)
-        } else if self.has_silent_device {
+        } else if self.has_device_without_values {
             Some(ReopenReason::NoValues)
         } else {
             self.without_uuid.first().map(|_| ReopenReason::NoUuid)

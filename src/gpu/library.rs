@@ -46,7 +46,7 @@ pub enum LibraryState {
 // === impl Library ===
 
 impl Library {
-    /// The library at `path`, or the one that the loader finds.
+    /// The library at `path`, or the library that the loader finds.
     #[must_use]
     pub fn new(path: Option<PathBuf>) -> Self {
         Self { path, opening: Backoff::default(), reopening: Backoff::default() }

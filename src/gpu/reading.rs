@@ -30,7 +30,7 @@ impl<'n> Driver<'n> {
         match faults.next().copied() {
             // Opening the library again may help.
             Some(fault) if reading == Reading::default() => {
-                self.has_silent_device = true;
+                self.has_device_without_values = true;
                 Err(fault)
             }
             _ => Ok(reading),
@@ -79,7 +79,7 @@ impl<'n> Driver<'n> {
     /// cannot be read, because one list alone is not complete.
     ///
     /// # Errors
-    /// As [`Self::read`].
+    /// Fails in the cases of [`Self::read`].
     pub fn processes(&mut self, index: usize) -> Result<Option<Vec<Process>>, Fault> {
         match self.process_lists.iter().find(|(listed, _)| *listed == index) {
             Some((_, processes)) => Ok(processes.clone()),
@@ -90,7 +90,7 @@ impl<'n> Driver<'n> {
     /// Reads the lists of [`Self::processes`] again, even if this poll has read them.
     ///
     /// # Errors
-    /// As [`Self::read`].
+    /// Fails in the cases of [`Self::read`].
     pub fn reread_processes(&mut self, index: usize) -> Result<Option<Vec<Process>>, Fault> {
         let compute =
             self.call(index, Call::ComputeProcesses, |device| raw::processes(device, ProcessKind::Compute))?;
@@ -105,7 +105,7 @@ impl<'n> Driver<'n> {
     /// Utilisation of the device at `index` by each process since a time in microseconds; none if it cannot be read.
     ///
     /// # Errors
-    /// As [`Self::read`].
+    /// Fails in the cases of [`Self::read`].
     pub fn process_utilization(
         &mut self,
         index: usize,

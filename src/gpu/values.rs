@@ -140,7 +140,7 @@ vocabulary! {
 /// Utilisation of a device by one process: the newest sample, 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ProcessUtilization {
-    /// As in [`Process`]. A process of another PID namespace has the number that the host uses.
+    /// Number as in [`Process`]; for a process of another PID namespace, its number on the host.
     pub pid: u32,
     /// Microseconds of the node's wall clock.
     pub at: u64,

@@ -1,5 +1,5 @@
 //! Counters that only grow while the program runs: what each device did, and which calls failed. Pure: time is an argument.
-//! No counter falls or jumps, whatever the driver returns.
+//! No counter falls or jumps, even if the driver returns wrong values.
 
 mod account;
 mod integral;

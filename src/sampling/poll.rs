@@ -1,5 +1,5 @@
-//! The poll loop: opens the library, polls at every interval and waits between two polls. Generic over what is done with the
-//! driver.
+//! The poll loop: opens the library, polls at every interval and waits between two polls. Generic over the work that is done
+//! with the driver.
 
 use std::{
     collections::hash_map::RandomState,
@@ -66,7 +66,7 @@ fn jittered(interval: Duration) -> Duration {
 // === impl PollLoop ===
 
 impl PollLoop {
-    /// A loop over the library at `path`, or the one that the loader finds. A message on `stop`, or its closing, requests one
+    /// A loop over the library at `path`, or the library that the loader finds. A message on `stop`, or its closing, requests one
     /// last poll.
     #[must_use]
     pub fn new(path: Option<PathBuf>, interval: Duration, stop: mpsc::Receiver<()>) -> Self {

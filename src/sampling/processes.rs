@@ -8,7 +8,7 @@ pub struct OwnUsage {
     /// Each process once, in the order of the driver's lists. A process with both kinds of context belongs to a desktop, so
     /// its kind is graphics.
     pub processes: Vec<(u32, ProcessKind)>,
-    /// Bytes of the frame buffer; none if the driver does not know the bytes of one process.
+    /// Bytes of the frame buffer; none if the driver does not report the bytes of one process.
     pub memory: Option<u64>,
     /// Part of the multiprocessors' time. Can be more than 1 if processes ran at the same time.
     pub sm: Option<f64>,

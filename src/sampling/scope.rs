@@ -1,11 +1,11 @@
-//! Whose use a value measures.
+//! The scope of a value.
 
 use crate::runtime::vocabulary::vocabulary;
 
 vocabulary! {
-    /// Whose use a value measures, narrowest first; values of the label `scope`.
+    /// The scope of a value: whose use it measures, narrowest first. Values of the label `scope`.
     pub enum Scope {
-        /// This session's alone. A sum over sessions is correct.
+        /// The use of this session alone. A sum over sessions is correct.
         Session = "session",
         /// The use of an entire device that is or may be shared. A sum over sessions counts it several times.
         Device = "device",

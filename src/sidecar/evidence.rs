@@ -1,4 +1,4 @@
-//! Collects evidence: which devices the pod's files and processes name, and what the session's own processes use of a device.
+//! Collects evidence: which devices the pod's files and processes name, and how much of a device the session's own processes use.
 //! `attribution` draws the conclusions.
 
 use std::time::{Duration, SystemTime};
@@ -109,7 +109,7 @@ impl EvidenceCollector {
     /// far, because earlier samples are counted already.
     ///
     /// # Errors
-    /// As [`Driver::read`].
+    /// Fails in the cases of [`Driver::read`].
     pub(super) fn own_usage(
         &self,
         driver: &mut Driver<'_>,
@@ -145,7 +145,7 @@ impl EvidenceCollector {
         current.map(|devices| EnvironmentDevices { devices, now: true })
     }
 
-    /// On which devices processes of this pod are or have been.
+    /// Devices on which processes of this pod are or have been.
     fn processes(&mut self, driver: &mut Driver<'_>) -> Processes {
         if let Err(reason) = self.are_processes_visible(driver) {
             return Processes::Unknown(reason);

@@ -13,7 +13,7 @@ use crate::{
 pub(super) struct Observation<'o> {
     /// When the devices were attributed, before they were read: allocated time is counted up to here.
     pub(super) at: Instant,
-    /// The devices that the driver shows and those that it should show.
+    /// The devices that the driver shows and the devices that it should show.
     pub(super) view: DeviceView<'o>,
     /// The session's devices among the visible ones, or why there are none.
     pub(super) attribution: AttributionResult,
@@ -21,7 +21,7 @@ pub(super) struct Observation<'o> {
     pub(super) readings: Vec<DeviceObservation>,
 }
 
-/// The devices that the driver shows and those that it should show.
+/// The devices that the driver shows and the devices that it should show.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DeviceView<'o> {
     /// The devices that the driver shows.

@@ -164,7 +164,7 @@ fn uuids(file: &[u8]) -> Vec<String> {
     devices.filter_map(uuid).collect()
 }
 
-/// One annotation in lines of `key="value"`. No valid value of these annotations needs an escape, so a value with one is
+/// An annotation in lines of `key="value"`. No valid value of these annotations needs an escape, so a value with one is
 /// ignored.
 fn annotation<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix("=\""))?;

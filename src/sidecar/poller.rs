@@ -54,7 +54,7 @@ struct SessionPoller {
 /// A poll takes milliseconds. If the driver hangs, the message is written from the latest snapshot.
 const MAX_END: Duration = Duration::from_millis(500);
 
-/// Starts the thread. The first poll begins when the gate is dropped; then one follows at every interval until the end.
+/// Starts the thread. The first poll begins when the gate is dropped; then a poll follows at every interval until the end.
 ///
 /// # Errors
 /// Fails if the thread cannot be started.

@@ -75,12 +75,12 @@ pub struct Gpu {
     pub processes: Option<[(ProcessKind, usize); 2]>,
 }
 
-/// How one poll went.
+/// Course of the last poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Collection {
-    /// When the poll ended.
+    /// Time at which the poll ended.
     pub at: SystemTime,
-    /// How long the calls took.
+    /// Duration of the calls.
     pub duration: Duration,
     /// Whether all devices of the session were read, with every value that they support.
     pub success: bool,

@@ -30,7 +30,7 @@ impl LocalDriver {
         Self { evidence }
     }
 
-    /// Attributes the visible devices and reads those of the session. `newest` gives the newest samples of a device so far.
+    /// Attributes the visible devices and reads the session's devices. `newest` gives the newest samples of a device so far.
     pub(super) fn observe<'o>(
         &'o mut self,
         driver: &'o mut Driver<'_>,

@@ -70,7 +70,7 @@ fn limit(containers: usize) -> usize {
 /// The message with as many devices as fit.
 fn message(snapshot: &Snapshot, end: SystemTime, limit: usize) -> Vec<u8> {
     let mut gpus: Vec<DeviceTotal<'_>> = snapshot.accounts.iter().filter_map(total).collect();
-    // If not all devices fit, those with the least allocated time are left out.
+    // If not all devices fit, the devices with the least allocated time are left out.
     gpus.sort_by_key(|total| std::cmp::Reverse(total.allocated));
     let by = match &snapshot.attribution {
         Ok(attribution) => [attribution.strategy.as_str(), attribution.confidence.as_str()],

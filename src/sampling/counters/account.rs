@@ -126,8 +126,8 @@ impl Account {
 
     /// Counts a fault of the card.
     pub fn add_xid(&mut self, code: Option<u64>) {
-        let is_known = self.xids.iter().any(|(other, _)| *other == code);
+        let is_counted = self.xids.iter().any(|(other, _)| *other == code);
         let is_new_allowed = self.xids.len() < MAX_XIDS;
-        count(&mut self.xids, code.filter(|_| is_known || is_new_allowed));
+        count(&mut self.xids, code.filter(|_| is_counted || is_new_allowed));
     }
 }

@@ -56,7 +56,7 @@ const MAX_WATTS: f64 = 3000.0;
 // === impl Account ===
 
 impl Account {
-    /// Adds a reading: the values to publish, and those that were clamped. If the driver keeps no samples, a reading more
+    /// Adds a reading. Returns the values to publish and the clamped values. If the driver keeps no samples, a reading more
     /// than `max_gap` after the last one does not represent the time between.
     #[must_use]
     pub fn add(&mut self, reading: DeviceReading<'_>, max_gap: Duration) -> (ScopedValues, Vec<Clamp>) {

@@ -125,7 +125,7 @@ fn a_clock_that_is_set_back_affects_one_reading() {
 
 #[test]
 fn no_busy_time_is_lost_or_doubled_between_two_readings() {
-    // One fully busy sample a second; the readings are at any time between two samples.
+    // A fully busy sample a second; the readings are at any time between two samples.
     let reading = |microseconds: u64| {
         let samples = (0..=microseconds / 1_000_000)
             .map(|second| Sample { at: 3_000_000 + second * 1_000_000, ratio: 1.0 })

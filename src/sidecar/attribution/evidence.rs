@@ -1,4 +1,4 @@
-//! Everything that the strategies look at.
+//! The evidence that the strategies use.
 
 use super::vocabulary::{NotApplicable, Sharing};
 use crate::gpu::Device;
@@ -8,7 +8,7 @@ use crate::gpu::Device;
 pub struct Evidence<'a> {
     /// Devices that the driver shows in this container.
     pub visible: &'a [Device],
-    /// Number of devices without a name: those that the driver counts but cannot name, and those that had processes of the
+    /// Number of devices without a name: devices that the driver counts but cannot name, and devices that had processes of the
     /// session and are not visible now.
     pub unnamed: usize,
     /// Kind of the desktop's resource claims; `None` if this container does not have them. With a claim, the visible

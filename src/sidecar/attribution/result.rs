@@ -23,7 +23,7 @@ pub struct Attribution {
     pub devices: Vec<SessionDevice>,
 }
 
-/// One device of the session.
+/// A device of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionDevice {
     /// Index in the visible devices.

@@ -28,7 +28,7 @@ pub(super) const WITH_PROCESSES: [(Strategy, ProcessStrategyFn); 3] = [
     (Strategy::Node, |evidence, _| node(evidence)),
 ];
 
-/// With a claim the visible devices are the session's; if there are metadata files, only those that they name.
+/// With a claim the visible devices are the session's; if there are metadata files, only the devices that they name.
 fn claim(evidence: &Evidence<'_>) -> Result<Match, NotApplicable> {
     if evidence.claim.is_none() {
         return Err(NotApplicable::NotGiven);

@@ -13,7 +13,7 @@ fn cards(count: usize) -> Vec<Device> {
         .collect()
 }
 
-/// One card with MIG enabled, and a slice of it.
+/// A card with MIG enabled, and a slice of it.
 fn card_and_slice() -> Vec<Device> {
     let mut devices = cards(1);
     devices[0].mig_enabled = true;

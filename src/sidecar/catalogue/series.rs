@@ -66,7 +66,7 @@ pub(super) fn faults(snapshot: &Snapshot) -> Vec<Series<'_>> {
         .collect()
 }
 
-/// One series for each device that was read.
+/// A series for each device that was read.
 pub(super) fn per_gpu<'s>(
     snapshot: &'s Snapshot,
     number: impl Fn(&'s Gpu) -> Option<f64>,
@@ -75,7 +75,7 @@ pub(super) fn per_gpu<'s>(
     gpus.filter_map(|gpu| Some(Series::number([&gpu.device.uuid], number(gpu)?))).collect()
 }
 
-/// One series for each device that was read and each value of a second label.
+/// A series for each device that was read and each value of a second label.
 pub(super) fn per_gpu_and_label<'s>(
     snapshot: &'s Snapshot,
     numbers: impl Fn(&'s Gpu) -> Vec<(&'s str, f64)>,
@@ -87,7 +87,7 @@ pub(super) fn per_gpu_and_label<'s>(
     snapshot.gpus.iter().flat_map(series).collect()
 }
 
-/// One series for each device that was read and each scope of a value.
+/// A series for each device that was read and each scope of a value.
 pub(super) fn per_gpu_and_scope<'s, T: Copy + 's>(
     snapshot: &'s Snapshot,
     values: impl Fn(&'s Gpu) -> &'s ByScope<T>,
@@ -97,7 +97,7 @@ pub(super) fn per_gpu_and_scope<'s, T: Copy + 's>(
     snapshot.gpus.iter().flat_map(series).collect()
 }
 
-/// One series for each device that was read. The value belongs to the entire card, so a slice has the scope of its card:
+/// A series for each device that was read. The value belongs to the entire card, so a slice has the scope of its card:
 /// other slices contribute to the value.
 pub(super) fn per_card<'s>(
     snapshot: &'s Snapshot,
@@ -109,7 +109,7 @@ pub(super) fn per_card<'s>(
     snapshot.gpus.iter().filter_map(series).collect()
 }
 
-/// As [`per_card`], only for devices with frame-buffer captures.
+/// Like [`per_card`], only for devices with frame-buffer captures.
 pub(super) fn per_capturing_card<'s>(
     snapshot: &'s Snapshot,
     number: impl Fn(StreamStats) -> f64,
@@ -117,7 +117,7 @@ pub(super) fn per_capturing_card<'s>(
     per_card(snapshot, |reading| reading.capturing.filter(|captures| captures.sessions > 0).map(&number))
 }
 
-/// One series for each device that was allocated since the start.
+/// A series for each device that was allocated since the start.
 pub(super) fn per_account<'s>(
     snapshot: &'s Snapshot,
     total: impl Fn(&'s Account) -> Option<f64>,
@@ -126,7 +126,7 @@ pub(super) fn per_account<'s>(
     accounts.filter_map(|account| Some(Series::number([&account.gpu], total(account)?))).collect()
 }
 
-/// One series for each device that was allocated since the start and each scope of a value.
+/// A series for each device that was allocated since the start and each scope of a value.
 pub(super) fn per_account_and_scope<'s, T: Copy + 's>(
     snapshot: &'s Snapshot,
     totals: impl Fn(&'s Account) -> &'s ByScope<T>,
@@ -144,7 +144,7 @@ fn by_scope<'s, T>(
     values.map(|(scope, value)| Series::number([gpu, scope.as_str()], number(value))).collect()
 }
 
-/// One series about the last poll; none before the first poll has ended.
+/// A series about the last poll; none before the first poll has ended.
 pub(super) fn last_poll(snapshot: &Snapshot, number: impl FnOnce(&Collection) -> f64) -> Vec<Series<'_>> {
     snapshot.collection.as_ref().map(|poll| Series::number([], number(poll))).into_iter().collect()
 }

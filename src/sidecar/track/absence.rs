@@ -17,7 +17,7 @@ pub(super) fn missing(earlier: &DeviceStates, view: DeviceView<'_>) -> DeviceSta
 }
 
 /// Whether a device that was the session's and is not visible is still the session's. Both must be true: nothing names only
-/// other devices; and something says that the pod has the device (a claim, a name, a process seen on it earlier), or the
+/// other devices; and some evidence shows that the pod has the device (a claim, a name, a process seen on it earlier), or the
 /// driver has a device whose UUID it cannot give.
 fn is_still_expected(uuid: &str, view: DeviceView<'_>) -> bool {
     let expected = view.expected;
@@ -33,7 +33,7 @@ fn is_still_expected(uuid: &str, view: DeviceView<'_>) -> bool {
         && (is_expected || !view.without_uuid.is_empty())
 }
 
-/// Devices of the session that were never visible: those named by the claim's metadata or the annotation; and, for a claim
+/// Devices of the session that were never visible: devices named by the claim's metadata or the annotation; and, for a claim
 /// that names none, one device whose UUID the driver cannot give (every device visible through a claim is the session's).
 pub(super) fn never_visible(
     strategy: Strategy,

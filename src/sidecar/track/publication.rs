@@ -45,7 +45,8 @@ impl Publication {
         }
     }
 
-    /// The devices that were read, and those that could not be. If none could be read, the first reason is the session's.
+    /// The devices that were read, and the devices that could not be read. If none could be read, the first reason is the
+    /// session's.
     pub(super) fn attributed(
         attribution: AttributionInfo,
         not_applicable: Vec<(Strategy, NotApplicable)>,

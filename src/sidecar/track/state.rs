@@ -9,7 +9,7 @@ use crate::sidecar::attribution::UnavailableReason;
 /// | `Read` | The device is the session's and was read. | all values, all counters | allocated; busy by its samples |
 /// | `Unread` | The device is the session's and could not be read: the call failed, or the driver does not answer. | counters; its reason | allocated, all of them unsampled |
 /// | `Missing` | The session had the device, should still have it, and the driver does not show it. | counters; its reason | allocated, all of them unsampled |
-/// | `ShownOnly` | Nothing says whose the device is; it is shown for the totals of the node. | all values, counters with the scope `node`; its reason if it could not be read | busy, none allocated |
+/// | `ShownOnly` | No evidence shows whose the device is; it is shown for the totals of the node. | all values, counters with the scope `node`; its reason if it could not be read | busy, none allocated |
 /// | `Released` | The device was in one of the states above and is not the session's any more. | counters, which stay as they are | none |
 /// | `NeverVisible` | The claim or the annotation names the device, or the claim names none and the driver has a device without a UUID; the driver does not show it, and the session did not have it. | its reason | none |
 ///
@@ -25,7 +25,7 @@ pub(super) enum DeviceState {
     NeverVisible(UnavailableReason),
 }
 
-/// Devices with their states, by UUID: missing ones, attributed ones in the driver's order, those that were never visible, and
+/// Devices with their states, by UUID: missing ones, attributed ones in the driver's order, never visible ones, and
 /// released ones. A device whose UUID the driver cannot give has an empty UUID.
 pub(super) type DeviceStates = Vec<(String, DeviceState)>;
 

@@ -100,7 +100,7 @@ impl Track {
         Publication::unavailable(reason)
     }
 
-    /// A card has reported a fault. It counts for those of its devices that are allocated.
+    /// A card has reported a fault. The fault counts for each allocated device of the card.
     pub(in crate::sidecar) fn add_xid(&mut self, event: &XidEvent) {
         let accounts = self.accounts.iter_mut().filter(|account| account.is_allocated());
         for account in accounts.filter(|account| event.devices.contains(&account.gpu)) {

@@ -118,7 +118,7 @@ fn a_neighbours_visible_device_does_not_replace_the_missing_one() {
 #[test]
 fn a_named_device_that_was_never_visible_is_published_next_to_one_that_is_read() {
     for strategy in [Strategy::Claim, Strategy::Annotation] {
-        // The same UUID in two spellings is one device.
+        // The same UUID in two notations is one device.
         let named = format!("{A},{B},{}", B.replace("bbbbbbbb", "BBBBBBBB"));
         let mut session = Session::new();
         let publication = session.poll(&Poll { named: named.clone(), ..attributed(strategy, &[A]) });

@@ -124,7 +124,7 @@ fn a_slice_has_its_own_scope_and_its_card_has_the_scope_of_a_device() {
 fn the_end_of_a_session_counts_the_time_of_an_unread_device() {
     let poll = attributed(Strategy::SingleDevice, &[A]);
     let session = Session::after(&[poll.clone(), Poll { unreadable: vec![A], ..poll }]);
-    // What the handle of the poller does when the last poll does not come in time.
+    // The handle of the poller does this when the last poll does not end in time.
     let mut account = session.account(A).clone();
     account.carry_over(session.now + Duration::from_secs(5));
     assert_eq!((account.allocated, account.unsampled), (Some(20.0), 20.0));

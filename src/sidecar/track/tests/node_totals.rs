@@ -1,4 +1,4 @@
-//! Devices that are shown for the totals of the node; nothing says that they are the session's.
+//! Devices that are shown for the totals of the node; no evidence attributes them to the session.
 
 use super::*;
 
