@@ -31,7 +31,7 @@ pub(in crate::sidecar) struct Track {
     totals: CallTotals,
 }
 
-/// Limit for the devices with an account, so that the driver cannot fill the memory.
+/// Limit for the devices with an account and for the missing devices, so that the driver cannot fill the memory.
 pub(super) const MAX_ACCOUNTS: usize = 32;
 
 // === impl Track ===
@@ -72,6 +72,8 @@ impl Track {
         let Observation { at, view, attribution, readings } = observation;
         let AttributionResult { outcome, not_applicable } = attribution;
         let mut states = absence::missing(&self.states, view);
+        // A driver that gives other UUIDs at each opening must not fill the memory with missing devices.
+        states.truncate(MAX_ACCOUNTS);
         if let Ok(attribution) = &outcome {
             let never_visible = absence::never_visible(attribution.strategy, &states, view);
             states.extend(attributed(attribution, view, &readings));

@@ -204,3 +204,15 @@ fn a_slice_that_is_deleted_is_missing_until_it_is_created_again() {
     session.poll(&sliced);
     assert_eq!((session.state(SLICE), session.seconds(SLICE).0), (Some(DeviceState::Read), Some(45.0)));
 }
+
+#[test]
+fn a_driver_with_new_uuids_at_every_opening_does_not_add_missing_devices_without_limit() {
+    let mut session = Session::new();
+    for number in 0..100 {
+        let uuid: &'static str = Box::leak(format!("GPU-{number}").into_boxed_str());
+        let poll = Poll { has_claim: true, ..attributed(Strategy::Claim, &[uuid]) };
+        let publication = session.poll(&poll);
+        assert!(publication.lost.len() <= MAX_ACCOUNTS, "{} missing devices", publication.lost.len());
+    }
+    assert_eq!(session.track.states().len(), MAX_ACCOUNTS + 1, "missing devices and the visible one");
+}
