@@ -87,6 +87,19 @@ const PLANTED: &[(&str, &str, Rule, &str)] = &[
         ".elapsed()",
     ),
     ("src/admission/pod.rs", "fn f() { dbg!(since.elapsed()); }", Rule::Purity, ".elapsed()"),
+    (
+        "src/admission/pod.rs",
+        "use std::time::Instant; fn f(since: Option<&Instant>) { since.map(Instant::elapsed); }",
+        Rule::Purity,
+        "std::time::Instant::elapsed",
+    ),
+    (
+        "src/admission/pod.rs",
+        "fn f(path: &std::path::Path) -> bool { path.exists() }",
+        Rule::Purity,
+        ".exists()",
+    ),
+    ("src/admission/pod.rs", "fn f() { std::io::stdin(); }", Rule::Purity, "std::io::stdin"),
     ("src/admission/pod.rs", "fn f() { tokio::select!{} }", Rule::Purity, "tokio::select"),
     (
         "src/admission/pod.rs",

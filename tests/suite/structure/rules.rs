@@ -91,6 +91,8 @@ pub(super) const PLAIN_DATA: &[&str] = &[
 pub(super) const IMPURE: &[&str] = &[
     "axum",
     "axum_server",
+    "futures_util",
+    "http_body_util",
     "hyper",
     "hyper_util",
     "k8s_openapi",
@@ -101,13 +103,19 @@ pub(super) const IMPURE: &[&str] = &[
     "rustls",
     "std::env",
     "std::fs",
+    "std::io::stderr",
+    "std::io::stdin",
+    "std::io::stdout",
     "std::net",
+    "std::os",
     "std::process",
     "std::thread",
+    "std::time::Instant::elapsed",
     "std::time::Instant::now",
+    "std::time::SystemTime::elapsed",
     "std::time::SystemTime::now",
     "tokio",
-    super::syntax::ELAPSED,
+    "tracing_subscriber",
 ];
 
 /// The only modules with unsafe code: calls of NVML that the wrapper lacks, and two functions of the C library.

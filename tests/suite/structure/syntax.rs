@@ -69,8 +69,9 @@ pub(super) struct FileFacts {
 
 /// The first segment of a path that starts with `::`.
 pub(super) const EXTERNAL: &str = "::";
-/// The reference that a call of the method `elapsed` leaves, which reads a clock.
-pub(super) const ELAPSED: &str = ".elapsed()";
+/// Methods of the standard library that read a clock or the file system. A call leaves the reference `.elapsed()`.
+const IMPURE_METHODS: [&str; 7] =
+    ["canonicalize", "elapsed", "exists", "is_dir", "is_file", "read_dir", "try_exists"];
 
 /// Reads a file whose module has this path.
 pub(super) fn read(file: &SourceFile, module: Vec<String>) -> (Vec<Module>, FileFacts) {
@@ -122,6 +123,10 @@ impl Reader {
         self.module().references.push(Reference { path, line, test });
     }
 
+    fn method(&mut self, name: &Ident) {
+        self.reference(vec![format!(".{name}()")], name.span());
+    }
+
     /// Names inside a function are not names of the module, but their types count as types of the crate.
     fn define(&mut self, name: &Ident, is_type: bool) {
         if self.functions == 0 {
@@ -160,8 +165,8 @@ impl Reader {
             let after_dot = std::mem::take(&mut dot);
             match token {
                 TokenTree::Punct(punct) if punct.as_char() == ':' && !path.is_empty() => colons += 1,
-                TokenTree::Ident(identifier) if after_dot && identifier == "elapsed" => {
-                    self.reference(vec![ELAPSED.into()], identifier.span());
+                TokenTree::Ident(identifier) if after_dot && is_impure_method(&identifier) => {
+                    self.method(&identifier);
                 }
                 TokenTree::Ident(identifier) if colons == 2 => {
                     path.push(identifier.to_string());
@@ -312,8 +317,8 @@ impl<'ast> Visit<'ast> for Reader {
     }
 
     fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
-        if call.method == "elapsed" {
-            self.reference(vec![ELAPSED.into()], call.method.span());
+        if is_impure_method(&call.method) {
+            self.method(&call.method);
         }
         visit::visit_expr_method_call(self, call);
     }
@@ -346,6 +351,10 @@ impl<'ast> Visit<'ast> for Reader {
         }
         visit::visit_attribute(self, attribute);
     }
+}
+
+fn is_impure_method(name: &Ident) -> bool {
+    IMPURE_METHODS.iter().any(|method| name == method)
 }
 
 /// `#[test]`, `#[cfg(test)]` or `#[cfg(all(test, ...))]`.

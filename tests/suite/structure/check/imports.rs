@@ -70,7 +70,8 @@ fn is_pure(path: &[String]) -> bool {
 fn impurity(tree: &Crate, resolved: &Resolved) -> Option<String> {
     match &resolved.target {
         Target::External(path) => {
-            let is_impure = IMPURE.iter().any(|impure| covers(impure, path));
+            // A call of an impure method is a path of one segment that starts with a dot.
+            let is_impure = path[0].starts_with('.') || IMPURE.iter().any(|impure| covers(impure, path));
             is_impure.then(|| format!("names {}", path.join("::")))
         }
         Target::Item(module, name) => {
