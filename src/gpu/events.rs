@@ -48,7 +48,7 @@ const EVENT_PAUSE: Duration = Duration::from_millis(10);
 // === impl EventListener ===
 
 impl<'n> EventListener<'n> {
-    /// Listens to the cards that report Xid events. After a refused registration the library needs a new set.
+    /// Listens to the cards that report Xid events. After a failed registration the library needs a new set.
     pub(super) fn new(nvml: &'n Nvml, cards: &[&nvml_wrapper::Device<'n>], log: &mut CallLog) -> Self {
         // nvml-wrapper panics if the library cannot free a set.
         if nvml.lib().nvmlEventSetFree.is_err() {

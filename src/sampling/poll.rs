@@ -56,7 +56,8 @@ pub struct PollLoop {
     is_over: bool,
 }
 
-/// 90 to 110 % of the interval, so that the sidecars of one card drift apart. The driver serialises their calls.
+/// 90 to 110 % of the interval, so that the sidecars of one card do not always poll at the same time. The driver
+/// serialises their calls.
 fn jittered(interval: Duration) -> Duration {
     // The standard library's only source of randomness; each call gives a new value.
     let random = RandomState::new().hash_one(()) % 1000;

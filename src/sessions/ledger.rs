@@ -40,7 +40,7 @@ struct Session {
 // === impl Ledger ===
 
 impl Ledger {
-    /// An empty ledger. A session that ended before `since` and that this ledger never saw alive is not counted: the server
+    /// An empty ledger. A session that ended before `since` and that this ledger never saw running is not counted: the server
     /// that ran at that time counted it.
     #[must_use]
     pub fn since(since: UnixTime) -> Self {

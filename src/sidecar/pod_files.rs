@@ -1,5 +1,5 @@
 //! Reads attribution evidence from the container's files; no other file of the sidecar reads files. All files are read again
-//! at each poll, because annotations change while the pod lives. Every read is limited in size.
+//! at each poll, because annotations change while the pod runs. Every read is limited in size.
 
 use std::{
     fs::{self, File},

@@ -221,7 +221,7 @@ proptest! {
     }
 }
 
-/// The properties are only as good as the random pods. About half of the pods must be injected, and every decision must occur that
+/// The properties test nothing if the random pods are too similar. About half of the pods must be injected, and every decision must occur that
 /// depends only on the pod. The decision that needs a pod with all ports is left out.
 #[test]
 fn the_random_pods_lead_to_every_decision() {

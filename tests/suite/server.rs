@@ -194,8 +194,8 @@ fn unfinished_bodies_use_bounded_memory() {
     let kibibytes = server.peak_kibibytes();
     // Two bodies fit, the other 18 are rejected. The memory limit of the Deployment is 64 MiB.
     assert!(kibibytes < 64 << 10, "{kibibytes} KiB");
-    let refused = [("reason", "busy")];
-    let busy = server.exposition().value("vdi_metrics_admission_refusals_total", &refused).unwrap();
+    let rejected = [("reason", "busy")];
+    let busy = server.exposition().value("vdi_metrics_admission_refusals_total", &rejected).unwrap();
     assert!(busy >= 18.0, "{busy}");
     drop(unfinished);
 }

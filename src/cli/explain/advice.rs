@@ -43,7 +43,7 @@ fn opting_in(pod: &Node) -> Vec<String> {
     }
     if of("labels").is_some_and(|label| label.as_str().is_none()) {
         advice.push(
-            "the label vdi-metrics.io/inject is not a string, so the API server refuses the pod; use enabled or disabled"
+            "the label vdi-metrics.io/inject is not a string, so the API server rejects the pod; use enabled or disabled"
                 .to_owned(),
         );
     }

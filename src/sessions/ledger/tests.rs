@@ -94,7 +94,7 @@ fn a_session_that_ended_before_the_server_started_is_not_counted() {
 }
 
 #[test]
-fn a_session_that_was_seen_alive_is_counted_with_any_clock_of_its_node() {
+fn a_session_that_was_seen_running_is_counted_with_any_clock_of_its_node() {
     let mut ledger = Ledger::since(at(500));
     ledger.seen(running("a"), at(501));
     ledger.gone(&SessionPod { deleted: Some(at(499)), ..running("a") }, at(502));

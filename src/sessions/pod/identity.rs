@@ -1,7 +1,7 @@
 //! Names of the session, read as the sidecar reads them: from the environment of the sidecar in the pod's spec.
 //!
 //! Admission writes where each name is, by the configuration that was active when the pod was created. So the names are
-//! those of the sidecar under every profile and after every change of the configuration, and the configuration is not
+//! the same as the sidecar's under every profile and after every change of the configuration, and the configuration is not
 //! needed here.
 
 use std::fmt;

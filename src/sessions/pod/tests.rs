@@ -21,7 +21,7 @@ fn exited(code: i32, reason: &str) -> Value {
 }
 
 #[test]
-fn start_and_end_are_those_of_the_desktop_containers() {
+fn start_and_end_come_from_the_desktop_containers() {
     let status = json!({
         "phase": "Succeeded", "startTime": "2026-01-01T00:00:00Z", "containerStatuses": exited(0, "Completed"),
     });

@@ -65,7 +65,7 @@ fn names(values: [&str; 4]) -> [Option<String>; 4] {
 }
 
 #[test]
-fn names_are_those_of_the_sidecar_under_every_profile() {
+fn names_match_the_sidecar_under_every_profile() {
     let injector = injector(OPERATOR);
     for (labels, annotations, expected) in [
         (json!({key::TEMPLATE: "cad"}), json!({key::POOL: "berlin"}), names(["cad", "berlin", "", ""])),
@@ -105,7 +105,7 @@ fn names_are_those_of_the_sidecar_under_every_profile() {
 }
 
 #[test]
-fn every_ready_made_profile_is_tested() {
+fn every_built_in_profile_is_tested() {
     let names: Vec<_> = Settings::default().all_profiles().into_iter().map(|profile| profile.name).collect();
     assert_eq!(names, ["coder", "kvdi"], "add the new profile to the test above");
 }

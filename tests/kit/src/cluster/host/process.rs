@@ -97,7 +97,7 @@ impl Drop for Server {
     }
 }
 
-/// Spawns from one thread that lives as long as the process. The kernel sends the death signal of [`killed_with_parent`]
+/// Spawns from one thread that runs as long as the process. The kernel sends the death signal of [`killed_with_parent`]
 /// when the spawning *thread* ends, and a test's thread ends with the test.
 fn spawn(command: Command) -> io::Result<Child> {
     static SPAWNER: LazyLock<Sender<(Command, Sender<io::Result<Child>>)>> = LazyLock::new(|| {
