@@ -12,7 +12,7 @@ use crate::admission::{
     namespaces::{NamespaceLimits, Quota},
 };
 
-/// One event of either watch.
+/// An event of one of the two watches.
 #[derive(Debug)]
 pub(super) enum LimitEvent {
     Range(Event<LimitRange>),

@@ -30,7 +30,7 @@ pub struct SessionDevice {
     pub index: usize,
     /// How the device is shared.
     pub sharing: Sharing,
-    /// Whose use the device's values measure.
+    /// Scope of the device's values.
     pub scope: Scope,
 }
 
