@@ -69,7 +69,7 @@ async fn each_run_of_a_killed_sidecar_has_its_own_message(cluster: &TestCluster)
     let pod = running(cluster, &namespace).await?;
     let uid = pod.uid().context("no uid")?;
     let sidecar = processes("vdi-metrics-sidecar")?.into_iter().find(|process| process.is_of(&uid));
-    // Start times are in whole seconds; the wait makes those of the two runs differ.
+    // Start times are in whole seconds; the wait makes the start times of the two runs differ.
     tokio::time::sleep(Duration::from_secs(1)).await;
     sidecar.context("no sidecar of this pod runs")?.signal("KILL")?;
     let killed = eventually("the sidecar runs again", MINUTE, || async {

@@ -21,7 +21,7 @@ fn the_warning_policy_selects_the_pods_of_the_webhook() {
         format!("!object.metadata.?annotations[?'{}'].orValue('').startsWith('skipped: ')", key::STATUS);
     assert_eq!(skipped, [json!({"name": "not-skipped", "expression": not_skipped})]);
 
-    // The API server applies the selectors of the policy and those of the binding together.
+    // The API server applies the selectors of the policy and of the binding together.
     for (binding, entry) in [("vdi-metrics-by-namespace", by_namespace), ("vdi-metrics-by-pod", by_pod)] {
         let binding = &object("ValidatingAdmissionPolicyBinding", binding)["spec"];
         assert_eq!(binding["policyName"], "vdi-metrics");

@@ -43,7 +43,7 @@ impl PodSum {
     }
 
     /// The containers that run at the same time. The value of an init container counts instead if it is larger, together with
-    /// the native sidecars that are started before it. The injected sidecar is started after all of those.
+    /// the native sidecars that are started before it. The injected sidecar is started after all these native sidecars.
     pub(super) fn of_containers(
         pod: &PodView<'_>,
         added: Option<Quantity>,

@@ -154,7 +154,7 @@ fn start_controllers(assets: &Assets, dir: &Path, access: &Access) -> Result<Vec
     let start = |name: &'static str, user: &str, flags: &[String]| {
         let mut command: Command = killed_with_parent(&assets.binary(name));
         command.arg(format!("--kubeconfig={}", access.kubeconfig(user).display()));
-        // Both servers open no port, because no client calls them.
+        // Neither server opens a port, because no client calls them.
         command.args(["--leader-elect=false", "--secure-port=0"]).args(flags);
         Server::start(name, command, &dir.join("log"))
     };
