@@ -29,6 +29,7 @@ pub(super) fn read(pod: &WatchedPod) -> Option<SessionPod> {
         started: start::started(status),
         finished: start::finished(status),
         deleted,
+        has_finalizers: metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()),
         ending: ending::ending(status, deleted.is_some()),
     })
 }

@@ -21,6 +21,8 @@ pub struct SessionPod {
     pub finished: Option<UnixTime>,
     /// The deletion timestamp, which includes the grace period; `None` unless a client deleted the pod.
     pub deleted: Option<UnixTime>,
+    /// Whether a finalizer keeps a deleted pod until another program removes it.
+    pub has_finalizers: bool,
     /// Why the session ended; meaningless before the end.
     pub ending: Ending,
 }
@@ -34,9 +36,9 @@ impl SessionPod {
 
     /// Whether a watch that no longer shows this pod means that the pod no longer exists. The API server sets the deletion
     /// timestamp before it removes a pod, for a forced deletion too, and the kubelet removes a pod after its containers
-    /// ended. In every other state the pod may have lost its label.
+    /// ended. A finalizer can keep such a pod for any time. In every other state the pod may have lost its label.
     pub(super) fn is_removed(&self) -> bool {
-        self.deleted.is_some() && (self.has_ended() || self.finished.is_some())
+        self.deleted.is_some() && !self.has_finalizers && (self.has_ended() || self.finished.is_some())
     }
 
     /// End of a session that has ended: when the last container ended, else the deletion timestamp, else `now`. The deletion

@@ -17,6 +17,7 @@ fn running(uid: &str) -> SessionPod {
         started: Some(START),
         finished: None,
         deleted: None,
+        has_finalizers: false,
         ending: Ending::Orderly,
     }
 }
@@ -179,6 +180,16 @@ fn a_session_that_loses_its_label_while_terminating_and_regains_it_is_counted_on
     lose_label(&mut ledger, &terminating, 32);
     ledger.seen(terminating, at(33));
     ledger.gone(&SessionPod { deleted: Some(at(60)), ..ended("a", 50) }, at(51));
+    assert_eq!(durations(&ledger).count, 1);
+}
+
+#[test]
+fn a_deleted_session_that_a_finalizer_keeps_is_counted_once_when_its_label_comes_and_goes() {
+    let mut ledger = Ledger::since(START);
+    let kept = SessionPod { deleted: Some(at(130)), has_finalizers: true, ..ended("a", 100) };
+    ledger.seen(kept.clone(), at(101));
+    lose_label(&mut ledger, &kept, 110);
+    ledger.seen(kept, at(120));
     assert_eq!(durations(&ledger).count, 1);
 }
 

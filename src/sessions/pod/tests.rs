@@ -31,6 +31,15 @@ fn start_and_end_come_from_the_desktop_containers() {
 }
 
 #[test]
+fn finalizers_are_read() {
+    for (finalizers, expected) in [(json!(null), false), (json!([]), false), (json!(["example.com/x"]), true)]
+    {
+        let pod = pod(&json!({"uid": "u", "finalizers": finalizers}), &json!({}));
+        assert_eq!(pod.has_finalizers, expected);
+    }
+}
+
+#[test]
 fn the_ending_follows_from_pod_reason_disruption_deletion_and_containers() {
     let deleted = json!({"uid": "u", "deletionTimestamp": "2026-01-01T00:10:30Z"});
     let existing = json!({"uid": "u"});
