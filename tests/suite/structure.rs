@@ -42,9 +42,13 @@ fn every_module_of_the_rules_exists() {
 
 /// A file that no parent declares is not compiled, so its tests do not run.
 #[test]
-fn every_test_file_is_a_module() {
+fn every_source_and_test_file_is_a_module() {
     let files = sources();
-    for file in files.iter().filter(|file| file.path.starts_with("tests/")) {
+    let is_module = |file: &&SourceFile| {
+        let path = &file.path;
+        path.starts_with("tests/") || path.starts_with("src/") && !path.starts_with("src/bin/")
+    };
+    for file in files.iter().filter(is_module) {
         let (folder, name) = file.path.rsplit_once('/').unwrap();
         let name = name.trim_end_matches(".rs");
         // Roots of crates. The build script of kit compiles the probe as a program.
