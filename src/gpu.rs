@@ -1,7 +1,7 @@
 //! Reads GPUs through the driver's library (NVML). Other modules see plain values and closed vocabularies.
 //!
-//! Only this folder may name nvml_wrapper, and only `raw` may contain unsafe code. All calls block, and a call hangs for
-//! as long as the driver hangs, so everything here belongs to the polling thread.
+//! Only this folder may use `nvml_wrapper`, and only `raw` may contain unsafe code. All calls block: if the driver hangs, the
+//! call hangs. So only the polling thread uses this module.
 
 mod backoff;
 mod call_log;

@@ -1,4 +1,4 @@
-//! Infrastructure of all programs: logs, listeners, HTTP, readiness, shutdown, metric catalogues. Contains nothing about
+//! Infrastructure of all programs: logs, listeners, HTTP, readiness, shutdown, metric catalogues. This module does not depend on
 //! pods or GPUs.
 
 pub mod admin;

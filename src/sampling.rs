@@ -1,6 +1,6 @@
-//! Sampling of GPUs, for the sidecar and for a node agent. Nothing here depends on a session or a pod.
+//! Polls GPUs and adds up what they do, for the sidecar and for a node agent. This module does not depend on sessions or pods.
 //!
-//! `poll` runs the loop; its caller reads the driver. `counters` and `processes` are pure.
+//! `poll` contains the loop; the program that uses the loop reads the driver. `counters` and `processes` are pure.
 
 pub mod counters;
 pub mod observation;

@@ -47,8 +47,9 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Serves until SIGTERM, then has the termination message written and exits. Exiting does not wait for the poller, which
-/// may hang in a driver call, nor for open connections: a response of a few kilobytes is already in the socket's buffer.
+/// Serves until SIGTERM. Then the poller writes the termination message, and the process exits. The exit does not wait for a
+/// poller that hangs in a driver call, nor for open connections: a response of a few kilobytes is already in the socket's
+/// buffer.
 async fn serve(config: &Config) -> io::Result<()> {
     let shutdown = shutdown::on_signal()?;
     let (start, poller) = poller::spawn(config)?;
@@ -62,6 +63,7 @@ async fn serve(config: &Config) -> io::Result<()> {
     }
 }
 
+/// Serves the metrics and the health endpoints. Returns only if serving fails.
 async fn serve_metrics(
     listen: SocketAddr,
     snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -72,13 +74,14 @@ async fn serve_metrics(
         admin::exposition(&headers, &families(CATALOGUE, &snapshot))
     });
     let app = Router::new().route(contract::METRICS_PATH, metrics).merge(admin::health(Readiness::default()));
-    http::rehearse(app.clone(), contract::METRICS_PATH).await;
-    match http::serve(bound(listen, start).await?, app).await? {}
+    http::warm_up(app.clone(), contract::METRICS_PATH).await;
+    match http::serve(bind_when_free(listen, start).await?, app).await? {}
 }
 
-/// Listens as soon as the address is free. If the sidecar exited instead, the kubelet would restart it again and again, and
-/// the pod would never be Ready.
-async fn bound(listen: SocketAddr, start: poller::StartGate) -> io::Result<tokio::net::TcpListener> {
+/// Listens as soon as the address is free. The first attempt opens the poller's gate, whether it succeeds or fails. The
+/// sidecar does not exit if the address is in use: the kubelet would restart it again and again, and the pod would never be
+/// Ready.
+async fn bind_when_free(listen: SocketAddr, start: poller::StartGate) -> io::Result<tokio::net::TcpListener> {
     let mut start = Some(start);
     loop {
         match listen::bind(listen) {
@@ -88,7 +91,7 @@ async fn bound(listen: SocketAddr, start: poller::StartGate) -> io::Result<tokio
                 return tokio::net::TcpListener::from_std(listener);
             }
             Err(error) if start.is_some() => {
-                tracing::warn!(error = %Chain(&error), "Cannot serve metrics yet, trying again")
+                tracing::warn!(error = %Chain(&error), "Cannot serve metrics yet; trying again every second")
             }
             Err(_) => {}
         }
@@ -97,5 +100,6 @@ async fn bound(listen: SocketAddr, start: poller::StartGate) -> io::Result<tokio
     }
 }
 
-/// Pause between two attempts to listen: at most a twentieth of a scrape interval, and no measurable CPU time.
+/// Pause between two attempts to listen. The pause is at most a twentieth of a scrape interval; the attempts cost no measurable
+/// CPU time.
 const BIND_RETRY: Duration = Duration::from_secs(1);

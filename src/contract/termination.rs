@@ -1,40 +1,40 @@
-//! The termination message: the totals of one run of the sidecar as one line of JSON. The sidecar writes it, and the
-//! server reads it from the pod's status.
+//! The termination message: the totals of one run of the sidecar as one line of JSON. The sidecar writes it, and the kubelet
+//! copies it into the pod's status. The server will read it there; this version does not.
 //!
-//! A new field does not change [`VERSION`]: a reader ignores fields that it does not know.
+//! A new field does not change [`VERSION`], because a reader ignores unknown fields.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// Version of the format. A change of the meaning of a field, or its removal, needs a new version.
+/// Version of the format. If the meaning of a field changes or a field is removed, the version must change.
 pub const VERSION: u8 = 1;
 
-/// The message. All times are Unix seconds. The most important fields come first.
+/// The message. All times are Unix times in seconds. The most important fields come first.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct TerminationMessage<'m> {
-    /// [`VERSION`] of the sidecar.
+    /// The [`VERSION`] that the sidecar writes.
     pub v: u8,
     /// Start of the session; the same in each run of the sidecar.
     pub session: u64,
     /// Start of this run of the sidecar. The totals begin here.
     pub start: u64,
-    /// Time of the last poll; the totals end here.
+    /// Time of the last poll. The totals end here.
     pub end: u64,
-    /// `true` if the run ended after a request to stop; `false` if it was killed, or if it still runs.
+    /// `true` if the run ended after a request to stop. `false` if the sidecar was killed or still runs.
     pub ended: bool,
     /// Strategy and confidence of the last attribution, or `none` and the reason why no device could be read.
     #[serde(borrow)]
     pub by: [Cow<'m, str>; 2],
-    /// Totals of the devices, the longest allocated first.
+    /// Totals of the devices. The device that was allocated for the longest time comes first.
     #[serde(borrow)]
     pub gpus: Vec<DeviceTotal<'m>>,
-    /// Number of devices that are left out of [`Self::gpus`], because the message has a maximum length.
+    /// Number of devices that are missing in [`Self::gpus`], because the message has a maximum length.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more: usize,
 }
 
-/// Totals of one device for the session in this run. A total that the driver did not give is absent.
+/// Totals of one device in this run of the sidecar. A total that the driver did not give is absent.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct DeviceTotal<'m> {
     /// UUID of the device.
@@ -45,10 +45,10 @@ pub struct DeviceTotal<'m> {
     pub scope: Cow<'m, str>,
     /// Seconds for which the device was allocated to the session.
     pub allocated: u64,
-    /// Seconds in which the device was busy, in tenths.
+    /// Seconds in which the device was busy, rounded to tenths.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub busy: Option<f64>,
-    /// Energy in joules that the session itself used.
+    /// Energy in joules that is attributed to the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub joules: Option<u64>,
     /// Maximum number of bytes of the frame buffer in use at a poll.

@@ -4,7 +4,7 @@ use nvml_wrapper::error::NvmlError;
 
 use super::fault::{Call, Code, Fault, ReopenReason};
 
-/// The calls since the last poll ended.
+/// Calls and failures since the end of the last poll.
 #[derive(Debug, Default)]
 pub(super) struct CallLog {
     pub(super) calls: u64,
@@ -18,7 +18,7 @@ pub struct PollCalls {
     pub calls: u64,
     /// Failures, first to last.
     pub faults: Vec<Fault>,
-    /// Why another opening of the library may show more devices.
+    /// Reason to reopen the library; none if no device is lost or without values or UUID.
     pub reopen: Option<ReopenReason>,
 }
 
@@ -27,13 +27,13 @@ type CallResult<T> = Result<T, NvmlError>;
 // === impl CallLog ===
 
 impl CallLog {
-    /// Records a call and its failure.
+    /// Counts a call and records its failure.
     pub(super) fn record<T>(&mut self, call: Call, answer: CallResult<T>) -> Result<T, Fault> {
         self.calls += 1;
-        answer.or_else(|error| self.failed(fault(call, &error)))
+        answer.or_else(|error| self.record_failure(fault(call, &error)))
     }
 
-    /// Records a call for a property that only some cards have. A card without the property is not a failure.
+    /// Counts a call for a property that only some cards have. Returns `Ok(None)` if the card does not have the property.
     pub(super) fn record_optional<T>(
         &mut self,
         call: Call,
@@ -48,21 +48,21 @@ impl CallLog {
         }
     }
 
-    /// Records a failure without a call of its own.
-    pub(super) fn failed<T>(&mut self, fault: Fault) -> Result<T, Fault> {
+    /// Records a failure without counting a call.
+    pub(super) fn record_failure<T>(&mut self, fault: Fault) -> Result<T, Fault> {
         self.faults.push(fault);
         Err(fault)
     }
 }
 
-/// Whether the card does not have the property, or the library does not have the call.
+/// Whether the error means that the card does not have the property, or that the library does not have the call.
 fn is_unsupported(error: &NvmlError) -> bool {
     use NvmlError::{FailedToLoadSymbol, FunctionNotFound, InvalidArg, NotSupported};
 
     matches!(error, NotSupported | InvalidArg | FunctionNotFound | FailedToLoadSymbol(_))
 }
 
-/// Translates an error of the wrapper.
+/// Translates an error of `nvml_wrapper` and logs it.
 pub(super) fn fault(call: Call, error: &NvmlError) -> Fault {
     let fault = Fault { call, code: code(error) };
     tracing::debug!(%fault, %error, "An NVML call failed");

@@ -13,12 +13,13 @@ use super::{
     values::{Device, Process, Slice, Versions, XidEvent},
 };
 
-/// The devices that this process sees through the open library. `reading` reads them.
+/// The devices that this process sees through the open library. The methods that read values are in `reading.rs`.
 #[derive(Debug)]
 pub struct Driver<'n> {
     nvml: &'n Nvml,
     versions: Versions,
     devices: Vec<Device>,
+    /// Handles of `devices`, in the same order.
     pub(super) handles: Vec<nvml_wrapper::Device<'n>>,
     without_uuid: Vec<Fault>,
     /// Number of cards when the library was opened.
@@ -26,7 +27,8 @@ pub struct Driver<'n> {
     events: EventListener<'n>,
     /// Whether a device returned no value at all in this poll.
     pub(super) has_device_without_values: bool,
-    /// The process lists of this poll by device index. They are the slowest of all calls.
+    /// Process lists that this poll has read, with the index of the device; none if a list could not be read. They are cached,
+    /// because these calls are the slowest of all.
     pub(super) process_lists: Vec<(usize, Option<Vec<Process>>)>,
     pub(super) support: Support,
     pub(super) log: CallLog,
@@ -35,8 +37,10 @@ pub struct Driver<'n> {
 /// `NVML_DEVICE_MIG_ENABLE`.
 const MIG_ENABLED: u32 = 1;
 
-/// Limits for the cards and for the slices of a card; no machine has more.
+/// Maximum number of cards; no machine has more.
 const MAX_CARDS: u32 = 64;
+
+/// Maximum number of slices of one card; no card has more.
 const MAX_SLICES: u32 = 16;
 
 // === impl Driver ===
@@ -84,7 +88,7 @@ impl<'n> Driver<'n> {
         &self.devices
     }
 
-    /// Devices that exist and have no UUID: the failure of each.
+    /// The fault for each card or slice whose UUID the driver cannot give.
     #[must_use]
     pub fn without_uuid(&self) -> &[Fault] {
         &self.without_uuid
@@ -93,7 +97,7 @@ impl<'n> Driver<'n> {
     /// Begins a poll: checks that the driver still works and has the same number of cards.
     ///
     /// # Errors
-    /// Fails if it does not.
+    /// Fails if the driver does not answer, or if the number of cards has changed.
     pub fn begin_poll(&mut self) -> Result<(), Fault> {
         self.process_lists.clear();
         self.has_device_without_values = false;
@@ -104,17 +108,17 @@ impl<'n> Driver<'n> {
         if cards == self.cards {
             return Ok(());
         }
-        // A recorded failure of `DeviceCount` makes the caller open the library again.
-        self.log.failed(Fault { call: Call::DeviceCount, code: Code::Other })
+        // A fault of `DeviceCount` counts as a lost driver, so the library is reopened.
+        self.log.record_failure(Fault { call: Call::DeviceCount, code: Code::Other })
     }
 
-    /// Failures since the last poll ended, failures of opening the library included; first to last.
+    /// Failures since the end of the last poll, in the order of the calls. Includes the failures at the opening of the library.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
         &self.log.faults
     }
 
-    /// Ends a poll: its calls, and why another opening of the library may show more.
+    /// Ends a poll. Returns its calls and, if there is one, the reason to reopen the library.
     pub fn end_poll(&mut self) -> PollCalls {
         let CallLog { calls, faults } = std::mem::take(&mut self.log);
         let reopen = if faults.iter().any(|fault| fault.is_device_lost()) {
@@ -127,14 +131,14 @@ impl<'n> Driver<'n> {
         PollCalls { calls, faults, reopen }
     }
 
-    /// Waits for the next Xid event, for at most `limit` and at most 0.2 s, so that the caller can check
-    /// whether the session has ended.
+    /// Waits for the next Xid event. Returns after `limit` or 0.2 s at the latest, so that the caller can check whether the
+    /// session has ended.
     pub fn wait_for_event(&mut self, limit: Duration) -> DriverEvent {
         match self.events.wait(limit, &mut self.log) {
             ReceivedEvent::Xid { card, code } => {
                 match self.handles.iter().position(|handle| raw::is_same(handle, &card)) {
                     Some(index) => DriverEvent::Xid(XidEvent { devices: self.uuids_of_card(index), code }),
-                    // The event belongs to a card without a UUID, so no session can be named.
+                    // The card has no UUID, so no account can count the fault.
                     None => DriverEvent::None,
                 }
             }
@@ -143,13 +147,14 @@ impl<'n> Driver<'n> {
         }
     }
 
+    /// UUIDs of the card at `index` and of its visible slices.
     fn uuids_of_card(&self, index: usize) -> Vec<String> {
         let Some(card) = self.devices.get(index) else { return vec![] };
         let devices = self.devices.iter().filter(|device| device.card() == card.uuid);
         devices.map(|device| device.uuid.clone()).collect()
     }
 
-    /// Index of the card that the device at `index` belongs to.
+    /// Index in [`Self::devices`] of the card that the device at `index` belongs to; `index` itself for a card.
     pub(super) fn card_index(&self, index: usize) -> usize {
         let card = self.devices.get(index).map(|device| device.index);
         self.devices.iter().position(|device| Some(device.index) == card).unwrap_or(index)
@@ -161,14 +166,15 @@ impl<'n> Driver<'n> {
         self.events = EventListener::new(self.nvml, &cards, &mut self.log);
     }
 
+    /// Adds the card and its slices. Fails if a call that attribution depends on fails.
     fn add_card(&mut self, index: u32) -> Result<(), Fault> {
         let card = self.log.record(Call::DeviceHandle, self.nvml.device_by_index(index))?;
         let uuid = self.unique_uuid(&card)?;
         let mig_mode = self.log.record_optional(Call::MigMode, card.mig_mode())?;
-        // None: the card has no MIG, or the driver is older than MIG.
+        // `mig_mode` is none if the card has no MIG, or if the driver is older than MIG.
         let mig_enabled = mig_mode.is_some_and(|mode| mode.current == MIG_ENABLED);
         let compute_mode = self.log.record_optional(Call::ComputeMode, card.compute_mode())?;
-        // Without this number, or the numbers of a slice, only some forms of IDs do not match.
+        // A failure is ignored: only the IDs `nvidia<n>` and `nvidia<n>/gi<m>` need this number.
         let minor = self.log.record_optional(Call::MinorNumber, card.minor_number()).ok().flatten();
         let slices = if mig_enabled { self.slices(&card)? } else { vec![] };
         let device = Device {
@@ -192,6 +198,7 @@ impl<'n> Driver<'n> {
 
     fn add_slice(&mut self, card: &Device, handle: nvml_wrapper::Device<'n>) -> Result<(), Fault> {
         let uuid = self.unique_uuid(&handle)?;
+        // A failure is ignored: only the IDs `MIG-GPU-<uuid>/<gi>/<ci>` and `nvidia<n>/gi<m>` need these numbers.
         let slice = Slice {
             card: card.uuid.clone(),
             gpu_instance: self.log.record(Call::GpuInstance, raw::gpu_instance(&handle)).ok(),
@@ -204,7 +211,8 @@ impl<'n> Driver<'n> {
         Ok(())
     }
 
-    /// The visible slices of a card. An index without a slice, or with a slice of another pod, returns `NOT_FOUND`.
+    /// Handles of the visible slices of a card. For an index without a slice, and for a slice of another pod, the driver returns
+    /// `NOT_FOUND`.
     fn slices(&mut self, card: &nvml_wrapper::Device<'n>) -> Result<Vec<nvml_wrapper::Device<'n>>, Fault> {
         let count = self.log.record(Call::Slices, card.mig_device_count())?.min(MAX_SLICES);
         let mut slices = vec![];
@@ -220,11 +228,11 @@ impl<'n> Driver<'n> {
         Ok(slices)
     }
 
-    /// A UUID that no other device has: two devices with one UUID would give the same series twice.
+    /// The UUID of a device. Fails if another device has the same UUID, because the same series would be exposed twice.
     fn unique_uuid(&mut self, device: &nvml_wrapper::Device<'n>) -> Result<String, Fault> {
         let uuid = self.log.record(Call::Uuid, device.uuid())?;
         if uuid.is_empty() || self.devices.iter().any(|other| other.uuid == uuid) {
-            return self.log.failed(Fault { call: Call::Uuid, code: Code::Other });
+            return self.log.record_failure(Fault { call: Call::Uuid, code: Code::Other });
         }
         Ok(uuid)
     }

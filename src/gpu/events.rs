@@ -1,4 +1,4 @@
-//! Receives Xid events: faults of a card that the driver reports when they happen.
+//! Receives Xid events: the driver reports a fault of a card when the fault happens.
 
 use std::{
     thread,
@@ -18,39 +18,41 @@ use super::{
 pub enum DriverEvent {
     /// A card has reported a fault.
     Xid(XidEvent),
-    /// No card has reported a fault.
+    /// No card has reported a fault in this time.
     None,
-    /// The driver reports no events, and the call returned at once.
+    /// No card is registered: no card reports events, or registering has failed. The call has returned at once.
     NotListening,
 }
 
-/// An event as the library returns it.
+/// The result of one wait, with the card's handle instead of UUIDs.
 pub(super) enum ReceivedEvent<'n> {
     Xid { card: nvml_wrapper::Device<'n>, code: Option<u64> },
     None,
     NotListening,
 }
 
-/// The event set of all cards that report Xid events.
+/// Receives the Xid events of all cards that report them.
 #[derive(Debug, Default)]
 pub(super) struct EventListener<'n> {
+    /// The set of registered cards; none if no card is registered.
     set: Option<EventSet<'n>>,
-    /// Whether listening has failed and may work at the next attempt.
+    /// Whether registering has failed and may succeed at the next attempt.
     retry: bool,
 }
 
-/// Longest wait inside the driver. After it the caller can check whether the session has ended.
+/// Maximum duration of one wait inside the driver. Between two waits the caller checks whether the session has ended.
 const EVENT_POLL: Duration = Duration::from_millis(200);
 
-/// Pause after each event, because a failing card can report faults without a stop.
+/// Pause after each event, because a failing card can report faults continuously.
 const EVENT_PAUSE: Duration = Duration::from_millis(10);
 
 // === impl EventListener ===
 
 impl<'n> EventListener<'n> {
-    /// Listens to the cards that report Xid events. After a failed registration the library needs a new set.
+    /// Registers the cards that report Xid events. If the driver rejects a card, the set is unusable, and no event is received
+    /// until the next attempt creates a new set.
     pub(super) fn new(nvml: &'n Nvml, cards: &[&nvml_wrapper::Device<'n>], log: &mut CallLog) -> Self {
-        // nvml-wrapper panics if the library cannot free a set.
+        // nvml_wrapper panics if the library does not have the call that frees a set.
         if nvml.lib().nvmlEventSetFree.is_err() {
             return Self::default();
         }
@@ -70,15 +72,16 @@ impl<'n> EventListener<'n> {
         });
         match set {
             Ok(set) => Self { set: Some(set), retry: false },
-            Err(fault) => Self::failed(fault),
+            Err(fault) => Self::after_failure(fault),
         }
     }
 
-    fn failed(fault: Fault) -> Self {
+    /// A listener without a set. The next poll tries again unless the fault is permanent.
+    fn after_failure(fault: Fault) -> Self {
         Self { set: None, retry: !fault.is_permanent() }
     }
 
-    /// Whether listening has failed and should be tried again.
+    /// Whether registering has failed and must be tried again.
     pub(super) fn must_retry(&self) -> bool {
         self.retry
     }
@@ -99,12 +102,12 @@ impl<'n> EventListener<'n> {
                 };
                 return ReceivedEvent::Xid { card: event.device, code };
             }
-            // A driver that returns early must not make the caller's loop busy.
+            // If the driver returns early, the rest of the time is waited here, so that the caller's loop uses no CPU.
             Err(NvmlError::Timeout) => thread::sleep(wait.saturating_sub(start.elapsed())),
             Err(error) => {
                 let fault = fault(Call::Events, &error);
                 log.faults.push(fault);
-                *self = Self::failed(fault);
+                *self = Self::after_failure(fault);
             }
         }
         ReceivedEvent::None

@@ -9,12 +9,12 @@ use crate::runtime::vocabulary::vocabulary;
 pub struct Fault {
     /// The call that failed.
     pub call: Call,
-    /// How the call failed.
+    /// The kind of failure.
     pub code: Code,
 }
 
 vocabulary! {
-    /// The calls of the library, and the value of the label `call`.
+    /// The calls of the library; values of the label `call`.
     #[expect(missing_docs, reason = "each is one NVML call, named after the value that it returns")]
     pub enum Call {
         Init = "init",
@@ -52,12 +52,12 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// How a call fails, and the value of the label `code`: the NVML return codes that an operator can act on, and two
+    /// The kinds of failure; values of the label `code`. They are the NVML return codes that an operator can act on, and two
     /// failures that happen before NVML returns a code.
     pub enum Code {
         /// The library does not exist or cannot be loaded.
         LibraryMissing = "library_missing",
-        /// The library is older than the call.
+        /// The library is too old: it does not have the call.
         SymbolMissing = "symbol_missing",
         /// `NVML_ERROR_UNINITIALIZED`.
         Uninitialized = "uninitialized",
@@ -73,21 +73,21 @@ vocabulary! {
         DriverNotLoaded = "driver_not_loaded",
         /// `NVML_ERROR_TIMEOUT`.
         Timeout = "timeout",
-        /// `NVML_ERROR_GPU_IS_LOST`: the card fell off the bus.
+        /// `NVML_ERROR_GPU_IS_LOST`: the card has fallen off the bus.
         GpuLost = "gpu_lost",
         /// `NVML_ERROR_RESET_REQUIRED`.
         ResetRequired = "reset_required",
-        /// `NVML_ERROR_LIB_RM_VERSION_MISMATCH`: the driver was updated under a running system.
+        /// `NVML_ERROR_LIB_RM_VERSION_MISMATCH`: the driver was updated while the node was running.
         VersionMismatch = "version_mismatch",
         /// `NVML_ERROR_UNKNOWN`.
         Unknown = "unknown",
-        /// Any other code, or an answer that breaks the interface's contract.
+        /// Any other code, or an answer that NVML's documentation does not allow.
         Other = "other",
     }
 }
 
 vocabulary! {
-    /// Why the library is closed and opened again although it still works: another opening may show more devices.
+    /// Reasons to reopen a library that still works. A reopened library may show more devices.
     pub enum ReopenReason {
         /// A device is lost and may come back.
         DeviceLost = "device_lost",
@@ -103,7 +103,7 @@ vocabulary! {
 // === impl Fault ===
 
 impl Fault {
-    /// Whether the library must be closed and opened again at once, because it has lost the driver.
+    /// Whether the library has lost the driver. The library must then be reopened at once.
     pub(super) fn is_driver_lost(self) -> bool {
         use {
             Call::{DeviceCount, Init},
@@ -114,12 +114,12 @@ impl Fault {
             || matches!(self.code, DriverNotLoaded | Uninitialized | VersionMismatch)
     }
 
-    /// Whether the device is lost. Any other failure loses only one value.
+    /// Whether the device is lost. After any other failure, only one value of the device is missing.
     pub(super) fn is_device_lost(self) -> bool {
         matches!(self.code, Code::GpuLost | Code::ResetRequired) || self.call == Call::DeviceHandle
     }
 
-    /// Whether the same call will fail in the same way on this device as long as this driver is loaded.
+    /// Whether this call fails on this device as long as this driver is loaded.
     #[must_use]
     pub fn is_permanent(self) -> bool {
         matches!(self.code, Code::NotSupported | Code::SymbolMissing)

@@ -6,31 +6,32 @@ use super::values::Device;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Id {
     form: Form,
-    /// Whether the ID names one of several replicas of a device that is shared by time slicing or MPS.
+    /// Whether the ID names a replica of a device. A device with replicas is shared by time slicing or MPS.
     pub is_replica: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Form {
-    /// `GPU-` or `MIG-` and a UUID.
+    /// A card or slice by its UUID with the prefix `GPU-` or `MIG-`.
     Uuid(String),
     /// A card by its index in the driver's order.
     Index(u32),
-    /// A card by its device file: GKE.
+    /// A card by the number of its device file (GKE).
     Minor(u32),
-    /// A slice by its card's UUID, GPU instance and compute instance: drivers before 470.
+    /// A slice by its card's UUID, GPU instance and compute instance (drivers before 470).
     SliceOfUuid(String, u32, u32),
-    /// A slice by its card's device file and its GPU instance: GKE.
+    /// A slice by the number of its card's device file and by its GPU instance (GKE).
     SliceOfMinor(u32, u32),
 }
 
-/// Limit for the IDs in one list: no node has more devices, and the list comes from a pod's annotation.
+/// Maximum number of IDs that are read from one list. No node has more devices. The limit is necessary because the list
+/// comes from a pod's annotation.
 const MAX_IDS: usize = 64;
 
 /// Parses a list of IDs, separated by commas or white space.
 ///
 /// # Errors
-/// Returns the first name that is not an ID.
+/// Fails with the first name that is not an ID.
 pub fn list(text: &str) -> Result<Vec<Id>, &str> {
     let names = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|name| !name.is_empty());
     names.take(MAX_IDS).map(|name| Id::parse(name).ok_or(name)).collect()
@@ -39,8 +40,12 @@ pub fn list(text: &str) -> Result<Vec<Id>, &str> {
 // === impl Id ===
 
 impl Id {
-    /// Parses one ID, in any of these forms: `GPU-<uuid>`, `MIG-<uuid>`, each with `::<n>` for a replica;
-    /// `MIG-GPU-<uuid>/<gi>/<ci>` (drivers before 470); `nvidia<n>`, `nvidia<n>/gi<m>`, each with `/vgpu<k>` (GKE); `<n>`.
+    /// Parses one ID. Returns none if the text has none of these forms:
+    ///
+    /// * `GPU-<uuid>` and `MIG-<uuid>`; a replica has `::<n>` at the end
+    /// * `MIG-GPU-<uuid>/<gi>/<ci>` (drivers before 470)
+    /// * `nvidia<n>` and `nvidia<n>/gi<m>` (GKE); a replica has `/vgpu<k>` at the end
+    /// * `<n>`
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         let (name, replica) =
@@ -57,13 +62,13 @@ impl Id {
         Some(Self { form: Form::parse(name)?, is_replica: replica.is_some() || is_gke_replica })
     }
 
-    /// Parses a UUID and rejects the other forms.
+    /// Parses an ID that is a UUID; returns none for the other forms.
     #[must_use]
     pub fn uuid(name: &str) -> Option<Self> {
         Self::parse(name).filter(|id| id.as_uuid().is_some())
     }
 
-    /// The UUID, if the ID has that form.
+    /// The UUID with its prefix; none if the ID has another form.
     #[must_use]
     pub fn as_uuid(&self) -> Option<&str> {
         match &self.form {
@@ -180,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_rejected() {
+    fn texts_of_other_forms_are_rejected() {
         let bad = [
             "",
             "all",

@@ -11,17 +11,19 @@ use super::{
     fault::{Call, Fault, ReopenReason},
 };
 
-/// `libnvidia-ml.so.1`, opened at the first poll and, with back-off, again after it was missing or lost.
+/// `libnvidia-ml.so.1`. The first poll opens it. If that fails, or if the driver or a device is lost, later polls open it
+/// again, with growing pauses.
 #[derive(Debug)]
 pub struct Library {
+    /// Path of the library; none if the loader chooses it.
     path: Option<PathBuf>,
     /// Pauses between attempts to open a library that cannot be opened.
     opening: Backoff<Fault>,
-    /// Pauses between attempts to see more devices, while others can be read.
+    /// Pauses between two reopenings of a working library that lacks a device.
     reopening: Backoff<ReopenReason>,
 }
 
-/// The open library. Dropping it closes the library and releases the driver.
+/// The open library; always `Some` until it is dropped. Dropping it closes the library and releases the driver.
 #[derive(Debug)]
 pub struct OpenLibrary(Option<Nvml>);
 
@@ -30,23 +32,24 @@ pub struct OpenLibrary(Option<Nvml>);
 pub struct OpenFailure {
     /// The failure of the last attempt.
     pub fault: Fault,
-    /// `true` if the library was really opened now; `false` if the back-off only repeats the last failure.
+    /// `true` if this poll has tried to open the library; `false` if the back-off skipped the attempt and `fault` is from an
+    /// earlier poll.
     pub is_new: bool,
 }
 
 /// Whether the open library can be used for the next poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LibraryState {
-    /// Use it.
+    /// The library can be used.
     Usable,
-    /// Close it and open it again: the driver was lost, or another opening may show more devices.
+    /// The library must be closed and opened again: the driver is lost, or a reopened library may show more devices.
     MustReopen,
 }
 
 // === impl Library ===
 
 impl Library {
-    /// The library at `path`, or the library that the loader finds.
+    /// The library at `path`, or the library that the loader finds if `path` is none. It is not opened yet.
     #[must_use]
     pub fn new(path: Option<PathBuf>) -> Self {
         Self { path, opening: Backoff::default(), reopening: Backoff::default() }
@@ -55,9 +58,9 @@ impl Library {
     /// Opens the library, unless the back-off skips this poll.
     ///
     /// # Errors
-    /// Fails if the library cannot be opened, or could not at the last attempt.
+    /// Fails if the library cannot be opened. During a pause it fails with the fault of the last attempt.
     pub fn open(&mut self) -> Result<OpenLibrary, OpenFailure> {
-        if let Some(fault) = self.opening.pause() {
+        if let Some(fault) = self.opening.skip_poll() {
             return Err(OpenFailure { fault, is_new: false });
         }
         let mut builder = Nvml::builder();
@@ -66,22 +69,22 @@ impl Library {
         }
         builder.init().map(|nvml| OpenLibrary(Some(nvml))).map_err(|error| {
             let fault = fault(Call::Init, &error);
-            self.opening.failed(fault);
+            self.opening.record_failure(fault);
             OpenFailure { fault, is_new: true }
         })
     }
 
-    /// Ends a poll. If the driver was lost, the library must be opened again at once. A device that is missing must not
-    /// interrupt the reading of the others, so for `reopen` the library is opened again only as often as the back-off
-    /// allows, until no device is missing.
+    /// Ends a poll and decides whether the library must be reopened. If the driver is lost, the library must be reopened at once.
+    /// If a device is missing (`reopen` or `calls.reopen`), the library is reopened with growing pauses, because reopening
+    /// interrupts the reading of the other devices.
     pub fn end_poll(&mut self, calls: &PollCalls, reopen: Option<ReopenReason>) -> LibraryState {
         if let Some(fault) = calls.faults.iter().find(|fault| fault.is_driver_lost()) {
-            self.opening.failed(*fault);
+            self.opening.record_failure(*fault);
             return LibraryState::MustReopen;
         }
-        self.opening.succeeded();
+        self.opening.record_success();
         let Some(reason) = reopen.or(calls.reopen) else {
-            self.reopening.succeeded();
+            self.reopening.record_success();
             return LibraryState::Usable;
         };
         if !self.reopening.is_due(reason) {
@@ -95,7 +98,7 @@ impl Library {
 // === impl OpenLibrary ===
 
 impl OpenLibrary {
-    /// Lists the devices that this process can see; none after the library was closed.
+    /// Lists the devices that this process can see. Returns none if the library is closed.
     #[must_use]
     pub fn driver(&self) -> Option<Driver<'_>> {
         self.0.as_ref().map(Driver::new)
@@ -103,7 +106,7 @@ impl OpenLibrary {
 }
 
 impl Drop for OpenLibrary {
-    /// nvml-wrapper panics if the library does not have the call that closes it.
+    /// Closes the library. nvml_wrapper panics if the library does not have the call for this; the library then stays open.
     fn drop(&mut self) {
         if self.0.as_ref().is_some_and(|nvml| nvml.lib().nvmlShutdown.is_err()) {
             std::mem::forget(self.0.take());

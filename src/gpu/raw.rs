@@ -1,8 +1,8 @@
 //! Makes the NVML calls that nvml_wrapper does not have or cannot make safely.
 //!
-//! The wrapper has no newer per-process utilisation, no older memory call and no instance IDs. It fails on a card on
-//! which another pod encodes AV1. It allocates as many entries as the driver reports; here no list is longer than
-//! [`MAX_ENTRIES`].
+//! The wrapper has no call for the newer per-process utilisation, the older memory information and the instance IDs. Its
+//! encoder call fails on a card on which another pod encodes AV1. It allocates as many entries as the driver reports; in
+//! this file no list is longer than [`MAX_ENTRIES`].
 #![expect(unsafe_code, reason = "calls into the driver's library")]
 
 use std::ptr;
@@ -15,17 +15,16 @@ use nvml_wrapper_sys::bindings::{self as sys, NvmlLib};
 
 use super::values::{Codec, Memory, Process, ProcessKind, ProcessUtilization, Sample};
 
-/// Limit for the entries of one list. The driver keeps about 100 samples, and a card with more processes than this is not
-/// used by one desktop.
+/// Maximum number of entries in one list. The driver keeps about 100 samples, and no desktop starts so many processes.
 const MAX_ENTRIES: u32 = 1024;
 
-/// Additional entries in the buffer, because entries can be added after the driver has returned their number.
+/// Additional entries in a buffer, because the driver can add entries after it has returned their number.
 const EXTRA_ENTRIES: u32 = 8;
 
 type Result<T> = std::result::Result<T, NvmlError>;
 type ReturnCode = sys::nvmlReturn_t;
 
-/// The utilisation samples after `since`, a time in microseconds; all samples if it is 0.
+/// The utilisation samples after `since`, in microseconds of the node's wall clock. `since` 0 returns all samples.
 pub(super) fn samples(device: &Device<'_>, since: u64) -> Result<Vec<Sample>> {
     let call = symbol(&lib(device).nvmlDeviceGetSamples)?;
     let kind = sys::nvmlSamplingType_enum_NVML_GPU_UTILIZATION_SAMPLES;
@@ -52,7 +51,7 @@ pub(super) fn samples(device: &Device<'_>, since: u64) -> Result<Vec<Sample>> {
     Ok(samples.into_iter().map(sample).collect())
 }
 
-/// The processes with a context of this kind.
+/// The processes that have a context of this kind on the device.
 pub(super) fn processes(device: &Device<'_>, kind: ProcessKind) -> Result<Vec<Process>> {
     let call = match kind {
         ProcessKind::Compute => symbol(&lib(device).nvmlDeviceGetComputeRunningProcesses_v3)?,
@@ -68,14 +67,14 @@ pub(super) fn processes(device: &Device<'_>, kind: ProcessKind) -> Result<Vec<Pr
         .map(|process| Process {
             pid: process.pid,
             kind,
-            // `NVML_VALUE_NOT_AVAILABLE`: all bits set.
+            // `NVML_VALUE_NOT_AVAILABLE` has all bits set.
             memory: Some(process.usedGpuMemory).filter(|bytes| *bytes != u64::MAX),
         })
         .collect())
 }
 
-/// Utilisation by each process since `since`. The older call, which always returns 0 on Blackwell, is made only if the newer
-/// one fails.
+/// Utilisation samples of each process after `since`, in microseconds of the node's wall clock. The older call is made only
+/// if the newer call fails, because the older call always returns 0 on Blackwell.
 pub(super) fn process_utilization(device: &Device<'_>, since: u64) -> Result<Vec<ProcessUtilization>> {
     match newer_process_utilization(device, since) {
         Ok(utilization) => Ok(utilization),
@@ -86,7 +85,7 @@ pub(super) fn process_utilization(device: &Device<'_>, since: u64) -> Result<Vec
 
 fn newer_process_utilization(device: &Device<'_>, since: u64) -> Result<Vec<ProcessUtilization>> {
     let call = symbol(&lib(device).nvmlDeviceGetProcessesUtilizationInfo)?;
-    // The structure's size and, from bit 24, its version 1.
+    // The low bits contain the size of the structure, the bits from 24 its version 1.
     let version = size_of::<sys::nvmlProcessesUtilizationInfo_v1_t>() as u32 | 1 << 24;
     let empty = sys::nvmlProcessUtilizationInfo_v1_t {
         timeStamp: 0,
@@ -142,7 +141,8 @@ fn older_process_utilization(device: &Device<'_>, since: u64) -> Result<Vec<Proc
         .collect())
 }
 
-/// Encoder sessions by codec. Their process IDs are the host's, so they cannot be mapped to a pod.
+/// Number of encoder sessions by codec, without codecs that have none. The driver gives PIDs of the host, so the sessions
+/// cannot be attributed to a pod.
 pub(super) fn codecs(device: &Device<'_>) -> Result<Vec<(Codec, u32)>> {
     let call = symbol(&lib(device).nvmlDeviceGetEncoderSessions)?;
     let empty = sys::nvmlEncoderSessionInfo_t {
@@ -165,21 +165,21 @@ pub(super) fn codecs(device: &Device<'_>) -> Result<Vec<(Codec, u32)>> {
     Ok(counts.into_iter().filter(|(_, count)| *count > 0).collect())
 }
 
-/// The GPU instance of a slice on its card.
+/// ID of the GPU instance of a slice.
 pub(super) fn gpu_instance(device: &Device<'_>) -> Result<u32> {
     let call = symbol(&lib(device).nvmlDeviceGetGpuInstanceId)?;
     // SAFETY: the reference outlives the call.
     number(|id| unsafe { call(handle(device), id) })
 }
 
-/// The compute instance of a slice on its GPU instance.
+/// ID of the compute instance of a slice within its GPU instance.
 pub(super) fn compute_instance(device: &Device<'_>) -> Result<u32> {
     let call = symbol(&lib(device).nvmlDeviceGetComputeInstanceId)?;
     // SAFETY: the reference outlives the call.
     number(|id| unsafe { call(handle(device), id) })
 }
 
-/// The frame buffer as libraries before 510 report it: the used bytes include the driver's reserve.
+/// The frame buffer in bytes, for libraries before 510. `used` includes the driver's reserve.
 pub(super) fn older_memory(device: &Device<'_>) -> Result<Memory> {
     let call = symbol(&lib(device).nvmlDeviceGetMemoryInfo)?;
     let mut bytes = sys::nvmlMemory_t { total: 0, free: 0, used: 0 };
@@ -188,7 +188,7 @@ pub(super) fn older_memory(device: &Device<'_>) -> Result<Memory> {
     Ok(Memory { used: bytes.used, total: bytes.total })
 }
 
-/// Whether both handles belong to one device. Unlike the UUID, handles can be compared when the card is lost.
+/// Whether both handles belong to the same device. Handles can be compared even if the card is lost; UUIDs cannot be read then.
 pub(super) fn is_same(device: &Device<'_>, other: &Device<'_>) -> bool {
     handle(device) == handle(other)
 }
@@ -199,8 +199,8 @@ fn number(call: impl FnOnce(&mut u32) -> ReturnCode) -> Result<u32> {
     Ok(number)
 }
 
-/// Requests the number of entries, then the entries. An empty list has three forms: a count of 0 with success, a count of
-/// 0 with `INSUFFICIENT_SIZE`, and `NOT_FOUND`.
+/// Reads a list: requests the number of entries, then the entries. Drivers report an empty list in three forms: a count of 0
+/// with success, a count of 0 with `INSUFFICIENT_SIZE`, and `NOT_FOUND`.
 fn list<T: Copy>(empty: T, mut call: impl FnMut(&mut u32, *mut T) -> ReturnCode) -> Result<Vec<T>> {
     let mut count = 0;
     match call(&mut count, ptr::null_mut()) {
@@ -208,7 +208,7 @@ fn list<T: Copy>(empty: T, mut call: impl FnMut(&mut u32, *mut T) -> ReturnCode)
         sys::nvmlReturn_enum_NVML_SUCCESS | sys::nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE => {}
         failed => nvml_try(failed)?,
     }
-    // Entries can be added between two calls, so a buffer that is too small is enlarged once.
+    // The driver can add entries between two calls, so a buffer that is too small is enlarged once.
     for _ in 0..2 {
         if count == 0 {
             return Ok(vec![]);
@@ -232,15 +232,17 @@ fn ratio(percent: u32) -> f64 {
     f64::from(percent) / 100.0
 }
 
+/// The functions of the open library.
 fn lib<'n>(device: &Device<'n>) -> &'n NvmlLib {
     device.nvml().lib()
 }
 
 fn handle(device: &Device<'_>) -> sys::nvmlDevice_t {
-    // SAFETY: the handle is only passed to the library that gave it, while that is open.
+    // SAFETY: the handle is passed only to the library that returned it, and that library is open.
     unsafe { device.handle() }
 }
 
+/// The function, or an error if the library does not have it.
 fn symbol<F: Copy, E: std::fmt::Display>(loaded: &std::result::Result<F, E>) -> Result<F> {
     loaded.as_ref().copied().map_err(|error| NvmlError::FailedToLoadSymbol(error.to_string()))
 }

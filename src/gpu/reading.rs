@@ -18,17 +18,18 @@ use super::{
 // === impl Driver ===
 
 impl<'n> Driver<'n> {
-    /// Reads the device at `index` of [`Self::devices`]. `since` is the time of the newest sample of the last poll.
+    /// Reads the values of the device at `index` of [`Self::devices`]. The reading contains only samples after `since`, in
+    /// microseconds of the node's wall clock.
     ///
     /// # Errors
-    /// Fails if the device or the driver is lost, or if the device returns no value at all. A single value that fails is
-    /// left out.
+    /// Fails if the device or the driver is lost. Also fails if no value can be read and one of the failures is not permanent.
+    /// If only some values fail, these are none.
     pub fn read(&mut self, index: usize, since: u64) -> Result<Reading, Fault> {
         let earlier_faults = self.log.faults.len();
         let reading = self.values(index, since)?;
         let mut faults = self.log.faults[earlier_faults..].iter().filter(|fault| !fault.is_permanent());
         match faults.next().copied() {
-            // Opening the library again may help.
+            // The device may return values after the library is reopened.
             Some(fault) if reading == Reading::default() => {
                 self.has_device_without_values = true;
                 Err(fault)
@@ -68,6 +69,7 @@ impl<'n> Driver<'n> {
         })
     }
 
+    /// Encoder sessions by codec. The call is made only if the device has encoder sessions.
     fn codecs(&mut self, index: usize, encoding: Option<&EncoderStats>) -> Result<Vec<(Codec, u32)>, Fault> {
         if encoding.is_none_or(|stats| stats.session_count == 0) {
             return Ok(vec![]);
@@ -75,11 +77,11 @@ impl<'n> Driver<'n> {
         Ok(self.call(index, Call::EncoderSessions, raw::codecs)?.unwrap_or_default())
     }
 
-    /// The processes of both kinds on the device at `index`; the lists are read once in a poll. None if one of the two lists
-    /// cannot be read, because one list alone is not complete.
+    /// The compute and graphics processes on the device at `index`. The driver is called once in a poll. Returns none if one of
+    /// the two lists cannot be read, because the other list alone is not complete.
     ///
     /// # Errors
-    /// Fails in the cases of [`Self::read`].
+    /// Fails if the device or the driver is lost.
     pub fn processes(&mut self, index: usize) -> Result<Option<Vec<Process>>, Fault> {
         match self.process_lists.iter().find(|(listed, _)| *listed == index) {
             Some((_, processes)) => Ok(processes.clone()),
@@ -87,10 +89,10 @@ impl<'n> Driver<'n> {
         }
     }
 
-    /// Reads the lists of [`Self::processes`] again, even if this poll has read them.
+    /// Like [`Self::processes`], but calls the driver again even if this poll has read the lists.
     ///
     /// # Errors
-    /// Fails in the cases of [`Self::read`].
+    /// Fails if the device or the driver is lost.
     pub fn reread_processes(&mut self, index: usize) -> Result<Option<Vec<Process>>, Fault> {
         let compute =
             self.call(index, Call::ComputeProcesses, |device| raw::processes(device, ProcessKind::Compute))?;
@@ -102,10 +104,11 @@ impl<'n> Driver<'n> {
         Ok(processes)
     }
 
-    /// Utilisation of the device at `index` by each process since a time in microseconds; none if it cannot be read.
+    /// Utilisation samples of each process on the device at `index`, after `since` in microseconds of the node's wall clock.
+    /// Returns none if the driver does not support them.
     ///
     /// # Errors
-    /// Fails in the cases of [`Self::read`].
+    /// Fails if the device or the driver is lost.
     pub fn process_utilization(
         &mut self,
         index: usize,
@@ -114,7 +117,8 @@ impl<'n> Driver<'n> {
         self.call(index, Call::ProcessUtilization, |device| raw::process_utilization(device, since))
     }
 
-    /// Makes a call of the device at `index`, unless the device already answered `NOT_SUPPORTED`.
+    /// Makes a call for the device at `index`. Returns none if the call fails or if the device does not support it. Fails if
+    /// the device or the driver is lost.
     fn call<T>(
         &mut self,
         index: usize,
@@ -135,7 +139,7 @@ impl<'n> Driver<'n> {
     }
 }
 
-/// The frame buffer. The older call is made only if the library does not have the newer one.
+/// The frame buffer in bytes. The older call is made only if the library does not have the newer call.
 fn memory(device: &nvml_wrapper::Device<'_>) -> Result<Memory, NvmlError> {
     match device.memory_info() {
         Ok(bytes) => Ok(Memory { used: bytes.used, total: bytes.total }),

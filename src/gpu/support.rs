@@ -1,5 +1,5 @@
-//! Calls that a device does not support. Such a call is made once after each opening of the library: cards and drivers
-//! lack many values, and each call takes the driver's locks.
+//! Remembers the calls that a device does not support. Such a call is made only once after each opening of the library, because
+//! many cards and drivers lack several values, and each call takes locks of the driver.
 
 use super::fault::{Call, Fault};
 
@@ -10,12 +10,12 @@ pub(super) struct Support(Vec<(usize, Call)>);
 // === impl Support ===
 
 impl Support {
-    /// Whether the device at `index` may support the call.
+    /// Whether the call must be made: the device at `index` has not rejected it as unsupported.
     pub(super) fn may_support(&self, index: usize, call: Call) -> bool {
         !self.0.contains(&(index, call))
     }
 
-    /// Remembers a failure that will be the same at every poll.
+    /// Remembers the call if its failure is permanent.
     pub(super) fn record(&mut self, index: usize, fault: Fault) {
         if fault.is_permanent() && self.may_support(index, fault.call) {
             self.0.push((index, fault.call));
@@ -29,7 +29,7 @@ mod tests {
     use crate::gpu::fault::Code;
 
     #[test]
-    fn only_permanent_failures_are_remembered_and_only_for_their_device() {
+    fn permanent_failures_are_remembered_for_their_device_only() {
         let mut support = Support::default();
         support.record(0, Fault { call: Call::Energy, code: Code::NotSupported });
         support.record(0, Fault { call: Call::Power, code: Code::Timeout });

@@ -2,65 +2,67 @@
 
 use crate::runtime::vocabulary::vocabulary;
 
-/// A device that this process can see: an entire card or a MIG slice of one.
+/// A device that this process can see: an entire card or a MIG slice of a card.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Device {
     /// `GPU-` or `MIG-` and 36 characters (`nvmlDeviceGetUUID`).
     pub uuid: String,
-    /// Index of the card in the driver's order.
+    /// Index of the card in the driver's order; a slice has the index of its card.
     pub index: u32,
-    /// Number of the card's device file, `/dev/nvidia<n>` (`nvmlDeviceGetMinorNumber`).
+    /// Number of the card's device file, `/dev/nvidia<n>`; none if the driver does not give it (`nvmlDeviceGetMinorNumber`).
     pub minor: Option<u32>,
-    /// Marketing name; the name of a slice includes its profile (`nvmlDeviceGetName`).
+    /// Marketing name; none if the driver does not give it. The name of a slice includes its profile (`nvmlDeviceGetName`).
     pub model: Option<String>,
-    /// Origin of a slice; none for a card.
+    /// Card and instances of a slice; none for a card.
     pub slice: Option<Slice>,
-    /// Whether MIG is enabled on the card; other pods may use its slices (`nvmlDeviceGetMigMode`).
+    /// Whether MIG is enabled on this card; other pods may use its slices. False for a slice (`nvmlDeviceGetMigMode`).
     pub mig_enabled: bool,
-    /// Whether only one process at a time may use the card. The device plugin sets a card up for MPS this way
-    /// (`nvmlDeviceGetComputeMode`).
+    /// Whether the driver allows only one process at a time on this card. The device plugin sets this mode on a card for MPS.
+    /// False for a slice (`nvmlDeviceGetComputeMode`).
     pub exclusive_process: bool,
 }
 
-/// Origin of a MIG slice.
+/// Card and instances of a MIG slice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slice {
-    /// UUID of the card.
+    /// UUID of the card that the slice belongs to.
     pub card: String,
-    /// GPU instance on the card (`nvmlDeviceGetGpuInstanceId`).
+    /// ID of the GPU instance on the card; none if the driver does not give it (`nvmlDeviceGetGpuInstanceId`).
     pub gpu_instance: Option<u32>,
-    /// Compute instance on the GPU instance (`nvmlDeviceGetComputeInstanceId`).
+    /// ID of the compute instance within the GPU instance; none if the driver does not give it
+    /// (`nvmlDeviceGetComputeInstanceId`).
     pub compute_instance: Option<u32>,
 }
 
 /// Values of one device from one poll. A value that the driver does not support or failed to return is `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
-    /// The driver's own samples since the last poll, in any order (`nvmlDeviceGetSamples`); empty if it keeps none.
+    /// The driver's utilisation samples since the last poll, in any order; empty if there are none (`nvmlDeviceGetSamples`).
     pub samples: Vec<Sample>,
-    /// Part of the driver's last window (1/6 to 1 s) in which a kernel ran: 0 to 1 (`nvmlDeviceGetUtilizationRates`).
+    /// Utilisation, 0 to 1: the part of the driver's last measuring window in which a kernel ran. The window has 1/6 s to 1 s
+    /// (`nvmlDeviceGetUtilizationRates`).
     pub utilization: Option<f64>,
     /// Frame buffer in bytes (`nvmlDeviceGetMemoryInfo_v2`).
     pub memory: Option<Memory>,
-    /// Millijoules of the card since the driver was loaded (`nvmlDeviceGetTotalEnergyConsumption`).
+    /// Energy of the card since the driver was loaded, in millijoules (`nvmlDeviceGetTotalEnergyConsumption`).
     pub energy: Option<u64>,
-    /// Milliwatts of the card (`nvmlDeviceGetPowerUsage`).
+    /// Power of the card in milliwatts (`nvmlDeviceGetPowerUsage`).
     pub power: Option<u32>,
-    /// Degrees Celsius of the card (`nvmlDeviceGetTemperature`).
+    /// Temperature of the card in degrees Celsius (`nvmlDeviceGetTemperature`).
     pub temperature: Option<u32>,
-    /// Megahertz of the multiprocessors (`nvmlDeviceGetClockInfo`).
+    /// Clock of the card's multiprocessors in megahertz (`nvmlDeviceGetClockInfo`).
     pub sm_clock: Option<u32>,
-    /// Megahertz of the frame buffer (`nvmlDeviceGetClockInfo`).
+    /// Clock of the card's frame buffer in megahertz (`nvmlDeviceGetClockInfo`).
     pub memory_clock: Option<u32>,
-    /// Why the clocks are lower than possible (`nvmlDeviceGetCurrentClocksThrottleReasons`).
+    /// Reasons why the card's clocks are reduced (`nvmlDeviceGetCurrentClocksThrottleReasons`).
     pub throttled: Option<Throttled>,
-    /// Part of the encoder's last window in which it was busy (`nvmlDeviceGetEncoderUtilization`).
+    /// Utilisation of the encoder in the driver's last measuring window, 0 to 1 (`nvmlDeviceGetEncoderUtilization`).
     pub encoder: Option<f64>,
-    /// Part of the decoder's last window in which it was busy (`nvmlDeviceGetDecoderUtilization`).
+    /// Utilisation of the decoder in the driver's last measuring window, 0 to 1 (`nvmlDeviceGetDecoderUtilization`).
     pub decoder: Option<f64>,
     /// Encoder sessions (`nvmlDeviceGetEncoderStats`).
     pub encoding: Option<StreamStats>,
-    /// Encoder sessions by codec; empty if there are none (`nvmlDeviceGetEncoderSessions`).
+    /// Number of encoder sessions by codec; empty if there are none (`nvmlDeviceGetEncoderSessions`).
     pub codecs: Vec<(Codec, u32)>,
     /// Frame-buffer captures (`nvmlDeviceGetFBCStats`).
     pub capturing: Option<StreamStats>,
@@ -69,18 +71,18 @@ pub struct Reading {
 /// Utilisation sample of the driver.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
-    /// Microseconds of the node's wall clock.
+    /// Time of the sample in microseconds of the node's wall clock.
     pub at: u64,
-    /// 0 to 1. The driver's value is not clamped here and can be higher.
+    /// Utilisation, 0 to 1. The driver's value is not clamped here and can be higher.
     pub ratio: f64,
 }
 
 /// Frame buffer of one device in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// Used by processes, without the driver's own reserve.
+    /// Bytes in use, without the driver's reserve. Libraries before 510 include the reserve.
     pub used: u64,
-    /// Total size, the driver's reserve included.
+    /// Total bytes, including the driver's reserve.
     pub total: u64,
 }
 
@@ -89,14 +91,14 @@ pub struct Memory {
 pub struct StreamStats {
     /// Number of sessions.
     pub sessions: u32,
-    /// Frames a second, the mean of all sessions.
+    /// Frames per second, mean of all sessions.
     pub frames: u32,
-    /// Microseconds for a frame, the mean of all sessions.
+    /// Microseconds per frame, mean of all sessions.
     pub latency: u32,
 }
 
 vocabulary! {
-    /// Codec of an encoder session (`nvmlEncoderType_t`), and the value of the label `codec`.
+    /// Codec of an encoder session (`nvmlEncoderType_t`); values of the label `codec`.
     #[expect(missing_docs, reason = "each is a codec's name")]
     pub enum Codec {
         H264 = "h264",
@@ -106,7 +108,7 @@ vocabulary! {
     }
 }
 
-/// The reasons for lower clocks on which an operator can act.
+/// Reasons for reduced clocks. Only reasons that an operator can act on are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Throttled {
     /// The board has reached its power limit.
@@ -120,16 +122,16 @@ pub struct Throttled {
 /// A process that has a context on a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// Number in the PID namespace of this process, from driver 570 on.
+    /// PID in the sidecar's PID namespace. Drivers before 570 can give other numbers.
     pub pid: u32,
-    /// Kind of its context.
+    /// Kind of the context.
     pub kind: ProcessKind,
-    /// Bytes of the frame buffer that it uses.
+    /// Bytes of the frame buffer that the process uses; none if the driver does not give them.
     pub memory: Option<u64>,
 }
 
 vocabulary! {
-    /// Kind of a process' context, and the value of the label `kind`.
+    /// Kind of a process' context on a device; values of the label `kind`.
     #[expect(missing_docs, reason = "NVML's own names")]
     pub enum ProcessKind {
         Compute = "compute",
@@ -137,12 +139,12 @@ vocabulary! {
     }
 }
 
-/// Utilisation of a device by one process: the newest sample, 0 to 1.
+/// Utilisation sample of one process on a device; ratios of 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ProcessUtilization {
-    /// Number as in [`Process`]; for a process of another PID namespace, its number on the host.
+    /// PID as in [`Process`]; for a process of another PID namespace, the PID on the host.
     pub pid: u32,
-    /// Microseconds of the node's wall clock.
+    /// Time of the sample in microseconds of the node's wall clock.
     pub at: u64,
     /// Part of the multiprocessors' time.
     pub sm: f64,
@@ -157,23 +159,23 @@ pub struct ProcessUtilization {
 pub struct XidEvent {
     /// UUIDs of the card and of its visible slices.
     pub devices: Vec<String>,
-    /// NVIDIA's number of the fault, if the driver gives one.
+    /// Xid number of the fault; none if the driver gives no number.
     pub code: Option<u64>,
 }
 
 /// Versions that the library returned when it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Versions {
-    /// Kernel driver (`nvmlSystemGetDriverVersion`).
+    /// Version of the kernel driver; none if the call failed (`nvmlSystemGetDriverVersion`).
     pub driver: Option<String>,
-    /// The library itself (`nvmlSystemGetNVMLVersion`).
+    /// Version of the library; none if the call failed (`nvmlSystemGetNVMLVersion`).
     pub nvml: Option<String>,
 }
 
 // === impl Device ===
 
 impl Device {
-    /// UUID of the card: of the device itself, or of the card that the slice belongs to.
+    /// UUID of the card: the device's own UUID for a card, the UUID of its card for a slice.
     #[must_use]
     pub fn card(&self) -> &str {
         self.slice.as_ref().map_or(&self.uuid, |slice| &slice.card)

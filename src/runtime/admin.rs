@@ -1,4 +1,4 @@
-//! The endpoints of every program: health, readiness and the encoding of metrics.
+//! The HTTP endpoints of both programs: health, readiness and the encoding of metrics.
 
 use std::io::Write;
 
@@ -17,7 +17,7 @@ use super::{
     readiness::{ProbeResult, Readiness},
 };
 
-/// The server's version as a metric.
+/// The metric with the server's version.
 pub const ROWS: &[Row<()>] = &[Row {
     name: "vdi_metrics_build_info",
     help: "Version and source revision of the server; always 1.",
@@ -26,11 +26,12 @@ pub const ROWS: &[Row<()>] = &[Row {
     series: |()| vec![Series::number([REVISION, VERSION], 1.0)],
 }];
 
-/// The source of [`ROWS`]: constants.
+/// The source of [`ROWS`]. It has no values, because the row uses constants.
 #[derive(Debug)]
 struct Build;
 
-/// `/healthz` answers 200 while the process runs. `/readyz` answers 200 while the process is ready, else 503 and the reason.
+/// Routes for probes. `/healthz` returns 200 while the process runs. `/readyz` returns 200 while the process is ready, otherwise
+/// 503 and the reason.
 pub fn health(readiness: Readiness) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -46,18 +47,18 @@ fn ready(readiness: &Readiness) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
 }
 
-/// A registry with the metric `vdi_metrics_build_info`.
+/// Creates a registry that contains the metric `vdi_metrics_build_info`.
 ///
 /// # Errors
-/// None in practice: the metric is valid and the first of the registry.
+/// Does not fail in practice: the metric is valid and is the first one in the registry.
 pub fn registry() -> prometheus::Result<Registry> {
     let registry = Registry::new();
     registry.register(Box::new(Catalogue::new(ROWS, Build)?))?;
     Ok(registry)
 }
 
-/// Encodes the families as text 0.0.4, compressed if the client accepts gzip. Prometheus 3 rejects an answer without an
-/// exact content type, so the content type is that of the encoder.
+/// Encodes the families in the text format 0.0.4. The response is compressed if the client accepts gzip. Its content type is that
+/// of the encoder, because Prometheus 3 rejects a response without an exact content type.
 pub fn exposition(request: &HeaderMap, families: &[MetricFamily]) -> Response {
     let encoder = TextEncoder::new();
     let mut body = Vec::new();

@@ -1,4 +1,4 @@
-//! The identity of this build.
+//! Version and source revision of this build.
 
 /// Version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,6 +1,6 @@
 //! Metric catalogues: a table of [`Row`]s declares every metric of one source of values.
 //!
-//! The series are computed from plain values at each scrape, so a value that no longer exists leaves no stale series.
+//! Each scrape computes the series from plain values. So a value that does not exist any more has no stale series.
 
 use std::borrow::Cow;
 
@@ -11,26 +11,26 @@ use prometheus::{
     proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily},
 };
 
-/// Metric of a source `S`.
+/// A metric family, computed from values of type `S`.
 #[derive(Debug)]
 pub struct Row<S: ?Sized> {
     /// Name of the metric family.
     pub name: &'static str,
-    /// Help text: one sentence, unit included.
+    /// Help text, with the unit.
     pub help: &'static str,
     /// `COUNTER`, `GAUGE` or `HISTOGRAM`.
     pub kind: MetricType,
     /// Names of the labels.
     pub labels: &'static [&'static str],
-    /// Computes the series. An unknown value has no series, because it is not zero.
+    /// Computes the series. An unknown value has no series, because a series with 0 would be wrong.
     pub series: for<'s> fn(&'s S) -> Vec<Series<'s>>,
 }
 
-/// Series of a [`Row`].
+/// One series of a [`Row`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series<'s> {
-    /// Label values, in the order of [`Row::labels`]. A label with an empty value is not exposed; Prometheus treats both
-    /// the same.
+    /// Label values, in the order of [`Row::labels`]. A label with an empty value is not exposed, because Prometheus treats an
+    /// empty label like an absent one.
     pub labels: Vec<Cow<'s, str>>,
     /// The current value.
     pub value: Value,
@@ -54,7 +54,7 @@ pub trait Source: Send + Sync {
     fn with<R>(&self, read: impl FnOnce(&Self::Values) -> R) -> R;
 }
 
-/// A table of rows together with the source of their values; can be registered in a `prometheus::Registry`.
+/// A table of rows together with the source of their values. It can be registered in a `prometheus::Registry`.
 #[derive(Debug)]
 pub struct Catalogue<S: Source> {
     rows: &'static [Row<S::Values>],
@@ -62,14 +62,16 @@ pub struct Catalogue<S: Source> {
     descriptions: Vec<Desc>,
 }
 
-/// Encodes every row that has at least one series. The text encoder rejects a family without series.
+/// The families of all rows that have at least one series. Other rows are left out, because the text encoder rejects a family
+/// without series.
 #[must_use]
 pub fn families<S: ?Sized>(rows: &[Row<S>], source: &S) -> Vec<MetricFamily> {
     let families = rows.iter().map(|row| row.family((row.series)(source)));
     families.filter(|family| !family.get_metric().is_empty()).collect()
 }
 
-/// Builds a histogram from buckets that are not cumulative: `(upper bound, observations)`.
+/// Builds a histogram. Each bucket is an upper bound and the number of observations in this bucket alone. `count` and `sum` are
+/// those of all observations.
 #[must_use]
 pub fn histogram(buckets: impl IntoIterator<Item = (f64, u64)>, count: u64, sum: f64) -> Histogram {
     let cumulative = buckets.into_iter().scan(0, |total, (bound, count)| {
@@ -148,7 +150,7 @@ impl<'s> Series<'s> {
 // === impl Catalogue ===
 
 impl<S: Source> Catalogue<S> {
-    /// Joins rows and source.
+    /// Creates a catalogue from rows and their source.
     ///
     /// # Errors
     /// Fails if the name or a label of a row is not valid in Prometheus.
@@ -174,6 +176,7 @@ mod tests {
 
     use super::*;
 
+    /// A source with two numbers of sold items.
     struct Shop;
 
     impl Source for Shop {

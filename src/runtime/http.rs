@@ -1,5 +1,5 @@
-//! Plain HTTP/1 for scrapers and probes: few clients with short requests. Every client that reaches the port can connect,
-//! so the number of connections, their idle time and their total time are bounded.
+//! Plain HTTP/1 for scrapers and probes: few clients with short requests. Every client that reaches the port can connect. So the
+//! number of connections, their idle time and their total time are limited.
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
@@ -16,43 +16,45 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// A scraper needs one connection. Further clients wait until a connection ends, at most [`IDLE_TIMEOUT`] if all are idle.
+/// Maximum number of connections; a scraper needs one. Further clients wait until a connection ends. If all connections are
+/// idle, they wait for at most [`IDLE_TIMEOUT`].
 const MAX_CONNECTIONS: usize = 32;
 
-/// Timeout for the head of a request, and between two requests. It is shorter than any usual scrape interval, so that a
-/// scrape never uses a connection that is being closed; a new connection costs a scraper less than a millisecond.
+/// Timeout for the headers of a request, and between two requests. It is shorter than usual scrape intervals, so that a scrape
+/// never uses a connection that is being closed. A new connection costs a scraper less than a millisecond.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// Timeout of a connection: for a client that reads the answer byte by byte or never stops sending requests.
+/// Timeout of a connection. It ends the connection of a client that reads the response byte by byte or never stops sending
+/// requests.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Size of the read buffer, in bytes: the minimum of hyper. The head of a scrape has some hundred bytes.
+/// Size of the read buffer in bytes: the minimum that hyper allows. The headers of a scrape have some hundred bytes.
 const BUFFER_BYTES: usize = 8192;
 
-/// Delay after a failed accept.
+/// Delay after a failure to accept a connection.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Serves requests; returns only if the semaphore is closed, which does not happen.
+/// Serves requests and does not return.
 ///
 /// # Errors
-/// None in practice.
+/// Does not fail in practice: only a closed semaphore is an error, and the semaphore is never closed.
 pub async fn serve(listener: TcpListener, app: Router) -> io::Result<Infallible> {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let permit = Arc::clone(&connections).acquire_owned().await.map_err(io::Error::other)?;
         match listener.accept().await {
             Ok((stream, _)) => {
-                // Without NoDelay a scrape on an open connection can wait 40 ms for a delayed acknowledgement. A failure
-                // costs only that time.
+                // Without NoDelay, a scrape on an open connection can wait 40 ms for a delayed acknowledgement. If the call
+                // fails, only this time is lost.
                 let _ = stream.set_nodelay(true);
                 let app = app.clone();
                 tokio::spawn(async move {
-                    // An error and a timeout both end the connection; there is nothing else to do.
+                    // An error or a timeout ends the connection; nothing else is necessary.
                     let _ = timeout(CONNECTION_TIMEOUT, serve_connection(stream, app)).await;
                     drop(permit);
                 });
             }
-            // Out of file descriptors, or the client closed the connection before it was accepted.
+            // The process has no free file descriptor, or the client closed the connection before it was accepted.
             Err(error) => {
                 tracing::debug!(%error, "Cannot accept a connection");
                 sleep(ACCEPT_RETRY).await;
@@ -61,9 +63,9 @@ pub async fn serve(listener: TcpListener, app: Router) -> io::Result<Infallible>
     }
 }
 
-/// Answers one internal request for `path`. Afterwards this thread has every thread-local value that an answer needs. The
-/// thread could not create these values while another thread loads a library (glibc's `dl_load_lock`).
-pub async fn rehearse(app: Router, path: &str) {
+/// Answers one internal request for `path`, so that this thread creates every thread-local value that a response needs. Later
+/// the thread may be unable to create them: it must wait while another thread loads a library (glibc's `dl_load_lock`).
+pub async fn warm_up(app: Router, path: &str) {
     let (mut client, server) = tokio::io::duplex(BUFFER_BYTES);
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n"

@@ -1,4 +1,4 @@
-//! Binds listeners before any task starts, so that an address in use fails the start.
+//! Binds listeners. The server binds them before it starts any task, so that an address in use is an error of the start.
 
 use std::{
     error::Error,
@@ -13,7 +13,8 @@ pub struct ListenError {
     cause: io::Error,
 }
 
-/// Binds a non-blocking listener. `[::]` means every address of the machine; without IPv6 it falls back to `0.0.0.0`.
+/// Binds a non-blocking listener. `[::]` listens on all addresses of the machine. If the machine has no IPv6, `[::]` falls back
+/// to `0.0.0.0`.
 pub fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     let listener = TcpListener::bind(address).or_else(|cause| match fallback(address, &cause) {
         Some(ipv4) => TcpListener::bind(ipv4),
@@ -24,8 +25,9 @@ pub fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
         .map_err(|cause| ListenError { address, cause })
 }
 
+/// The IPv4 address to bind instead; none if the cause is not a missing IPv6.
 fn fallback(address: SocketAddr, cause: &io::Error) -> Option<SocketAddr> {
-    // EAFNOSUPPORT if the kernel has no IPv6, EADDRNOTAVAIL if a sysctl disables it.
+    // The error is EAFNOSUPPORT (97) if the kernel has no IPv6, EADDRNOTAVAIL if a sysctl disables IPv6.
     let no_ipv6 = cause.kind() == io::ErrorKind::AddrNotAvailable || cause.raw_os_error() == Some(97);
     (no_ipv6 && address.is_ipv6() && address.ip().is_unspecified())
         .then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into())

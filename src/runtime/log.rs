@@ -8,8 +8,8 @@ pub use tracing::Level;
 #[derive(Debug)]
 pub struct Chain<'e>(pub &'e (dyn Error + 'static));
 
-/// Sends events of `level` and above to standard error. Libraries log from `warn` upwards unless `level` is `debug` or
-/// lower, because a client that retries logs the same event every second.
+/// Writes log events of `level` and above to standard error. Events of libraries are written from `warn` upwards; if `level` is
+/// `debug` or `trace`, from `level` upwards. The reason: a client library that retries logs the same event every second.
 pub fn init(level: Level) {
     use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 

@@ -1,4 +1,4 @@
-//! Readiness of the process: ready once every latch is released, until the shutdown begins.
+//! Readiness of the process. The process is ready when every latch is released, until the shutdown begins.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Mutex<State>>);
 
-/// The report of the readiness probe.
+/// The result of the readiness probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeResult {
     /// Every latch is released.
@@ -34,18 +34,18 @@ struct State {
 // === impl Readiness ===
 
 impl Readiness {
-    /// Makes the process unready until the latch is released. The probe's answer contains `name`.
+    /// Makes the process unready until the latch is released. Until then the probe's response contains `name`.
     pub fn latch(&self, name: &'static str) -> Latch {
         self.state().pending.push(name);
         Latch { readiness: self.clone(), name }
     }
 
-    /// Makes the process unready for the rest of its life.
+    /// Makes the process unready until it ends.
     pub fn shut_down(&self) {
         self.state().is_shutting_down = true;
     }
 
-    /// Whether the process is ready, and if not why.
+    /// Whether the process is ready; if it is not, the result contains the reason.
     #[must_use]
     pub fn probe(&self) -> ProbeResult {
         let state = self.state();
@@ -57,7 +57,8 @@ impl Readiness {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change is one push, one removal or one assignment, so a panic cannot leave the state half changed.
+        // A poisoned lock is usable: every change is one push, one removal or one assignment, so a panic cannot leave a partial
+        // change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! The request to shut down, as a value that is passed to every task.
+//! The request to shut down. Every task receives it as a value.
 
 use std::io;
 
@@ -9,12 +9,12 @@ use tokio::{
 
 use super::libc;
 
-/// Resolves once the process has received a signal to shut down. Cheap to clone.
+/// The request to shut down. [`Self::requested`] waits for it. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Receiver<bool>);
 
-/// Listens for SIGTERM and SIGINT. A second signal ends the process at once with status 130, because its sender does not
-/// want to wait.
+/// Waits for SIGTERM or SIGINT in the background and then requests the shutdown. A second signal ends the process at once with
+/// status 130, because its sender does not want to wait.
 ///
 /// # Errors
 /// Fails if the signal handlers cannot be installed.
@@ -38,7 +38,7 @@ impl Shutdown {
     /// Waits for the request to shut down.
     pub async fn requested(&self) {
         let mut requested = self.0.clone();
-        // An error means that the signal task has ended, which happens only when the runtime ends.
+        // An error means that the signal task has ended. That happens only when the runtime ends.
         let _ = requested.wait_for(|requested| *requested).await;
     }
 }

@@ -1,9 +1,10 @@
-//! Closed vocabularies: enums whose variants are the values of a label or an annotation.
+//! Closed vocabularies: enums whose variants are all the values that a label or an annotation can have.
 
 /// Declares a vocabulary: an enum with one text for each variant.
 ///
-/// Generates `ALL` (every variant, in order), `as_str` (the text) and `parse` (the variant of a text). A variant cannot be
-/// missing from `ALL`, so every value has a series before its first event and a row in the documentation.
+/// Generates `ALL` (all variants, in order), `as_str` (the text of a variant) and `parse` (the variant of a text; none for
+/// another text). No variant can be missing in `ALL`. So every value has a series before its first event, and tests can require a row
+/// in the documentation for every value.
 macro_rules! vocabulary {
     (
         $(#[$attribute:meta])*

@@ -1,5 +1,5 @@
-//! Counters that only grow while the program runs: what each device did, and which calls failed. Pure: time is an argument.
-//! No counter falls or jumps, even if the driver returns wrong values.
+//! Counters for the work of each device and for failed calls, since the start of the program. Pure: time is an argument. No
+//! counter falls or jumps, even if the driver returns wrong values.
 
 mod account;
 mod integral;
@@ -9,7 +9,7 @@ mod totals;
 mod values;
 
 pub use self::{
-    account::{Account, NewestSamples},
+    account::{Account, SampleTimes},
     reading::DeviceReading,
     totals::CallTotals,
     values::{Clamp, DeviceScopes, ScopedValues},

@@ -10,18 +10,18 @@ use crate::gpu::{Fault, Reading};
 pub struct DeviceObservation {
     /// UUID of the device.
     pub uuid: String,
-    /// When the device was read.
+    /// Time at which the device was read.
     pub at: Instant,
-    /// The values, or why the device could not be read.
+    /// The values, or the fault because of which the device could not be read.
     pub values: Result<DeviceValues, Fault>,
 }
 
 /// Values of one device.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeviceValues {
-    /// Values of the device.
+    /// Values from the driver.
     pub reading: Reading,
-    /// Use of the device by the session's own processes, if the process lists give it.
+    /// Use of the device by the session's own processes; none if it cannot be read.
     pub own: Option<OwnUsage>,
     /// Whether a value that the device supports could not be read.
     pub is_incomplete: bool,

@@ -1,5 +1,5 @@
-//! The poll loop: opens the library, polls at every interval and waits between two polls. Generic over the work that is done
-//! with the driver.
+//! The poll loop: opens the library, polls at every interval and waits between two polls. A [`PollTask`] does the program's
+//! work at each poll.
 
 use std::{
     collections::hash_map::RandomState,
@@ -14,33 +14,33 @@ use crate::gpu::{
     XidEvent,
 };
 
-/// The work of a program at each poll.
+/// The work of a program at each poll. The loop calls the methods.
 pub trait PollTask {
     /// Result of one poll.
     type Output;
 
-    /// The library was opened, for the first time or again.
+    /// Called after each opening of the library.
     fn opened(&mut self, driver: &Driver<'_>);
 
-    /// Polls the driver. The second value is why another opening of the library may show more devices.
+    /// Polls the driver. The second value is the reason to reopen the library; none if no device is missing.
     fn poll(&mut self, driver: &mut Driver<'_>) -> (Self::Output, Option<ReopenReason>);
 
     /// Called instead of [`Self::poll`] while the library cannot be opened.
     fn unavailable(&mut self, fault: Fault) -> Self::Output;
 
-    /// Publishes the result of the poll.
+    /// Publishes the result of a poll. Called once for each poll.
     fn publish(&mut self, output: Self::Output, poll: &FinishedPoll);
 
-    /// A card has reported a fault between two polls.
+    /// Called between two polls when a card has reported a fault.
     fn xid(&mut self, event: &XidEvent);
 }
 
 /// A poll that has ended.
 #[derive(Debug)]
 pub struct FinishedPoll {
-    /// Calls of the library in this poll.
+    /// Calls of the library in this poll, and their failures.
     pub calls: PollCalls,
-    /// When the poll started.
+    /// Time at which the poll started, before the library was opened.
     pub started: Instant,
     /// Whether the loop ends with this poll.
     pub is_last: bool,
@@ -52,14 +52,16 @@ pub struct PollLoop {
     library: Library,
     interval: Duration,
     stop: mpsc::Receiver<()>,
+    /// Whether a message on `stop` was received. The next poll is then the last one.
     stop_requested: bool,
+    /// Whether the last poll has been published.
     is_over: bool,
 }
 
-/// 90 to 110 % of the interval, so that the sidecars of one card do not always poll at the same time. The driver
-/// serialises their calls.
+/// A random time of 90 to 110 % of the interval. Otherwise the sidecars of one card could always poll at the same time and
+/// wait for each other, because the driver serialises calls.
 fn jittered(interval: Duration) -> Duration {
-    // The standard library's only source of randomness; each call gives a new value.
+    // The standard library has no other source of randomness. Each call of `new` gives another value.
     let random = RandomState::new().hash_one(()) % 1000;
     interval.mul_f64(0.9 + 0.2 * (random as f64 / 1000.0))
 }
@@ -67,8 +69,8 @@ fn jittered(interval: Duration) -> Duration {
 // === impl PollLoop ===
 
 impl PollLoop {
-    /// A loop over the library at `path`, or the library that the loader finds. A message on `stop`, or its closing, requests one
-    /// last poll.
+    /// Creates a loop for the library at `path`, or for the library that the loader finds if `path` is none. A message on `stop`
+    /// requests one last poll; a dropped sender does the same.
     #[must_use]
     pub fn new(path: Option<PathBuf>, interval: Duration, stop: mpsc::Receiver<()>) -> Self {
         Self { library: Library::new(path), interval, stop, stop_requested: false, is_over: false }
@@ -80,7 +82,8 @@ impl PollLoop {
         self.is_over
     }
 
-    /// Opens the library and polls until it must be opened again or the loop is over. Waits before it returns.
+    /// Opens the library and polls until the library must be reopened or the loop is over. Then waits for the time of the next
+    /// poll. Call this until [`Self::is_over`].
     pub fn run(&mut self, task: &mut impl PollTask) {
         let started = Instant::now();
         match self.library.open() {
@@ -98,7 +101,7 @@ impl PollLoop {
         self.wait();
     }
 
-    /// Ends a poll that could not be finished: publishes `output` instead of its result, and waits.
+    /// Ends a poll that panicked: publishes `output` instead of its result, and waits for the time of the next poll.
     pub fn abandon_poll<T: PollTask>(&mut self, task: &mut T, output: T::Output) {
         self.publish(task, output, PollCalls::default(), Instant::now());
         self.wait();
@@ -109,7 +112,7 @@ impl PollLoop {
         task.opened(&driver);
         self.poll_until_reopen(&mut driver, started, task);
         if self.is_over {
-            // The process is ending meanwhile, and closing a library can hang as any other call.
+            // The process is ending. Closing the library can hang like any other call, so the library stays open.
             std::mem::forget(driver);
             std::mem::forget(library);
         }
@@ -134,14 +137,14 @@ impl PollLoop {
         self.is_over = self.stop_requested;
     }
 
-    /// Waits until the next poll is due or the end is requested.
+    /// Waits until the next poll is due or a stop is requested.
     fn wait(&mut self) {
         if !self.is_over {
             self.stop_requested |= self.is_stop_requested_within(jittered(self.interval));
         }
     }
 
-    /// Waits inside the driver, which reports faults of the cards.
+    /// Like [`Self::wait`], but waits for events of the driver in the meantime: faults of the cards.
     fn wait_for_events(&mut self, driver: &mut Driver<'_>, task: &mut impl PollTask) {
         let next_poll = Instant::now() + jittered(self.interval);
         while !self.stop_requested {
@@ -162,7 +165,7 @@ impl PollLoop {
     }
 
     fn is_stop_requested_within(&self, time: Duration) -> bool {
-        // If all senders are gone the program is ending; treat this as a request to stop.
+        // If the sender is dropped, the program is ending, so this is a request to stop too.
         !matches!(self.stop.recv_timeout(time), Err(mpsc::RecvTimeoutError::Timeout))
     }
 }

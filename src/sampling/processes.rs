@@ -1,30 +1,30 @@
-//! The session's own processes on a device: the driver's process lists, checked against the pod's processes. Pure.
+//! Finds the session's own processes in the driver's process lists and adds up their use of a device. Pure.
 
 use crate::gpu::{Process, ProcessKind, ProcessUtilization};
 
 /// Use of a device by the session's own processes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OwnUsage {
-    /// Each process once, in the order of the driver's lists. A process with both kinds of context belongs to a desktop, so
-    /// its kind is graphics.
+    /// PID and kind of each process, in the order of the driver's lists. A process with both kinds of context is listed once, as
+    /// graphics, because it belongs to a desktop.
     pub processes: Vec<(u32, ProcessKind)>,
-    /// Bytes of the frame buffer; none if the driver does not report the bytes of one process.
+    /// Bytes of the frame buffer that the processes use; none if the driver does not give the bytes of one of them.
     pub memory: Option<u64>,
-    /// Part of the multiprocessors' time. Can be more than 1 if processes ran at the same time.
+    /// Part of the multiprocessors' time. The sum can be more than 1 if processes ran at the same time. None if it was not read.
     pub sm: Option<f64>,
-    /// Part of the encoder's time.
+    /// Part of the encoder's time; none if it was not read.
     pub encoder: Option<f64>,
-    /// Part of the decoder's time.
+    /// Part of the decoder's time; none if it was not read.
     pub decoder: Option<f64>,
-    /// Time of the newest sample of any of the processes, in the driver's microseconds; 0 if there is none.
-    pub newest: u64,
+    /// Time of the newest sample of these processes, in microseconds of the node's wall clock; 0 without a sample.
+    pub newest_sample: u64,
 }
 
-/// First driver that lists processes by the numbers of a container's PID namespace, with memory and utilisation
+/// First driver that gives PIDs of the container's PID namespace in its process lists, in memory and in utilisation
 /// (open-gpu-kernel-modules, `_gpuConvertPid` in 535.113 and `kern_perf_ctrl` in 570.86).
 const MIN_DRIVER: u32 = 570;
 
-/// Whether the process lists of this driver version are reliable inside a container.
+/// Whether the process lists of this driver version are reliable inside a container. False for an unknown version.
 #[must_use]
 pub fn are_lists_reliable(driver: Option<&str>) -> bool {
     let major =
@@ -32,14 +32,14 @@ pub fn are_lists_reliable(driver: Option<&str>) -> bool {
     major.is_some_and(|major| major >= MIN_DRIVER)
 }
 
-/// Whether every listed process exists in this pod. If one does not, the numbers belong to another PID namespace, and a number
-/// that exists here is a coincidence; or the process has just ended.
+/// Whether every listed PID exists in this pod. If a PID does not exist, either its process has just ended, or the PIDs belong to
+/// another PID namespace. In the second case, a PID that exists here is a coincidence.
 #[must_use]
 pub fn all_exist(listed: &[Process], exists: impl Fn(u32) -> bool) -> bool {
     listed.iter().all(|process| exists(process.pid))
 }
 
-/// Use of a device by `listed`, which are all processes of the pod.
+/// Use of a device by the processes in `listed`; all of them must be the pod's. `utilization` is none if it was not read.
 #[must_use]
 pub fn own_usage(listed: &[Process], utilization: Option<&[ProcessUtilization]>) -> OwnUsage {
     let mut own = OwnUsage::default();
@@ -63,6 +63,7 @@ pub fn own_usage(listed: &[Process], utilization: Option<&[ProcessUtilization]>)
     own
 }
 
+/// Whether `samples` has no newer sample of the same process.
 fn is_newest(sample: &ProcessUtilization, samples: &[ProcessUtilization]) -> bool {
     !samples.iter().any(|other| other.pid == sample.pid && other.at > sample.at)
 }
@@ -71,11 +72,11 @@ fn is_newest(sample: &ProcessUtilization, samples: &[ProcessUtilization]) -> boo
 
 impl OwnUsage {
     fn add_utilization(&mut self, samples: &[ProcessUtilization]) {
-        // The driver also returns samples of processes outside the pod, with their numbers on the host.
+        // The driver also returns samples of processes outside the pod, with their PIDs on the host.
         let is_own = |sample: &&ProcessUtilization| self.processes.iter().any(|(pid, _)| *pid == sample.pid);
         let newest: Vec<&ProcessUtilization> =
             samples.iter().filter(is_own).filter(|sample| is_newest(sample, samples)).collect();
-        self.newest = newest.iter().map(|sample| sample.at).max().unwrap_or_default();
+        self.newest_sample = newest.iter().map(|sample| sample.at).max().unwrap_or_default();
         let sum = |part: fn(&ProcessUtilization) -> f64| {
             Some(newest.iter().fold(0.0, |sum, sample| sum + part(sample)))
         };

@@ -3,7 +3,7 @@
 use crate::runtime::vocabulary::vocabulary;
 
 vocabulary! {
-    /// The scope of a value: whose use it measures, narrowest first. Values of the label `scope`.
+    /// The scope of a value says whose use of a device the value measures. Narrowest first; values of the label `scope`.
     pub enum Scope {
         /// The use of this session alone. A sum over sessions is correct.
         Session = "session",
@@ -21,7 +21,7 @@ pub struct ByScope<T>(Vec<(Scope, T)>);
 // === impl ByScope ===
 
 impl<T: Copy> ByScope<T> {
-    /// The value of this scope.
+    /// The value of this scope; none if it was not measured in this scope.
     #[must_use]
     pub fn get(&self, scope: Scope) -> Option<T> {
         self.0.iter().find(|(other, _)| *other == scope).map(|(_, value)| *value)
@@ -45,6 +45,7 @@ impl<T: Copy> ByScope<T> {
 }
 
 impl ByScope<f64> {
+    /// Adds to the value of this scope; a missing value counts as 0.
     pub(super) fn add(&mut self, scope: Scope, more: f64) {
         self.set(scope, self.get(scope).unwrap_or_default() + more);
     }

@@ -1,5 +1,5 @@
-//! Attribution: decides from evidence which devices are the session's, or why none is. Pure: `sidecar::evidence` collects
-//! the evidence.
+//! Attribution: decides from evidence which devices belong to the session, or why none does. Pure: `sidecar::evidence`
+//! collects the evidence.
 
 mod decide;
 mod evidence;

@@ -1,4 +1,4 @@
-//! The table of the sidecar's metrics, one row for each. Pure.
+//! The table of the sidecar's metrics, one row for each metric. Pure.
 
 mod series;
 
@@ -25,7 +25,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_start_time_seconds",
-        help: "Unix time in seconds at which the pod's sandbox was created, just before the desktop's containers; if that is unknown, the start of the sidecar.",
+        help: "Unix time in seconds at which the pod's sandbox was created, just before the first container. If this time cannot be read: the start of the sidecar.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |snapshot| vec![Series::number([], series::unix_seconds(snapshot.started))],
@@ -39,14 +39,14 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_unavailable_info",
-        help: "Why no GPU of this session can be read, or, with the label `gpu`, why this one of several cannot; always 1.",
+        help: "Reason why no GPU of the session can be read. With the label `gpu`: reason why this GPU cannot be read while others can. Always 1.",
         kind: MetricType::GAUGE,
         labels: &["reason", "gpu"],
         series: series::unavailable,
     },
     Row {
         name: "vdi_session_gpu_attribution_info",
-        help: "Strategy that identified the session's GPU, scope of its values, and confidence; always 1.",
+        help: "Strategy that identified the session's GPUs, widest scope of their values, and confidence of the strategy; always 1.",
         kind: MetricType::GAUGE,
         labels: &["strategy", "scope", "confidence"],
         series: |snapshot| {
@@ -58,7 +58,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_attribution_passed_info",
-        help: "Attribution strategies that were tried first, and why each of them did not apply; always 1.",
+        help: "Attribution strategies that were tried before and did not apply, each with the reason; always 1.",
         kind: MetricType::GAUGE,
         labels: &["strategy", "reason"],
         series: |snapshot| {
@@ -70,7 +70,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_info",
-        help: "The session's GPU by UUID, the card of a MIG slice, and how the GPU is shared; always 1.",
+        help: "Each GPU of the session with its UUID, its model and how it is shared; for a MIG slice also the UUID of its card. Always 1.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "card", "model", "mig_profile", "sharing", "driver_version"],
         series: series::gpu_info,
@@ -84,21 +84,21 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_busy_seconds_total",
-        help: "Seconds in which the GPU was busy since the sidecar started, from driver samples if the driver keeps them; the session's own part of a shared GPU is estimated from the newest sample at each poll.",
+        help: "Seconds since the sidecar started in which the GPU was busy, calculated from the driver's samples if it keeps them. On a shared GPU, the scope `session` is the session's own part, estimated from the newest sample at each poll.",
         kind: MetricType::COUNTER,
         labels: &["gpu", "scope"],
         series: |snapshot| series::per_account_and_scope(snapshot, |account| &account.busy, |total| total),
     },
     Row {
         name: "vdi_session_gpu_allocated_seconds_total",
-        help: "Seconds for which the GPU was allocated to the session since the sidecar started, busy or idle.",
+        help: "Seconds since the sidecar started for which the GPU was allocated to the session, busy or idle.",
         kind: MetricType::COUNTER,
         labels: &["gpu"],
         series: |snapshot| series::per_account(snapshot, |account| account.allocated),
     },
     Row {
         name: "vdi_session_gpu_unsampled_seconds_total",
-        help: "Allocated seconds that driver samples do not cover; extrapolated after a timely poll, otherwise counted as idle.",
+        help: "Allocated seconds that no driver sample covers. If the poll was on time, the busy time in these seconds is estimated; otherwise they count as idle.",
         kind: MetricType::COUNTER,
         labels: &["gpu"],
         series: |snapshot| {
@@ -107,7 +107,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_memory_used_bytes",
-        help: "Bytes of the frame buffer in use, without the driver's reserve.",
+        help: "Bytes of the frame buffer that are in use, without the driver's reserve.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
         series: |snapshot| {
@@ -132,21 +132,21 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_energy_joules_total",
-        help: "Joules that the card consumed since the sidecar started, while the card or a MIG slice of it was allocated to the session.",
+        help: "Energy in joules that the card consumed since the sidecar started, while the card or a MIG slice of it was allocated to the session.",
         kind: MetricType::COUNTER,
         labels: &["gpu", "scope"],
         series: |snapshot| series::per_account_and_scope(snapshot, |account| &account.energy, |total| total),
     },
     Row {
         name: "vdi_session_gpu_energy_attributed_joules_total",
-        help: "The session's own part of that energy in joules: all of it if the card is not shared, else an estimate from the session's part of the card's work.",
+        help: "Energy of the card in joules that is attributed to the session. If the card is not shared: all its energy. On a shared card: an estimate by the session's part of the card's busy time.",
         kind: MetricType::COUNTER,
         labels: &["gpu"],
         series: |snapshot| series::per_account(snapshot, |account| account.attributed),
     },
     Row {
         name: "vdi_session_gpu_power_watts",
-        help: "Power in watts that the card consumes.",
+        help: "Power of the card in watts.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
         series: |snapshot| series::per_card(snapshot, |reading| Some(f64::from(reading.power?) / 1000.0)),
@@ -160,7 +160,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_clock_hertz",
-        help: "Clock in hertz of the card's multiprocessors (`sm`) and of its frame buffer (`memory`).",
+        help: "Clock of the card's multiprocessors (`sm`) and of its frame buffer (`memory`) in hertz.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "domain"],
         series: |snapshot| {
@@ -190,14 +190,14 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_encoder_utilization_ratio",
-        help: "Fraction of the driver's last window in which the encoder was busy, 0 to 1.",
+        help: "Fraction of the driver's last measuring window in which the encoder was busy, 0 to 1.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
         series: |snapshot| series::per_gpu_and_scope(snapshot, |gpu| &gpu.values.encoder, |ratio| ratio),
     },
     Row {
         name: "vdi_session_gpu_decoder_utilization_ratio",
-        help: "Fraction of the driver's last window in which the decoder was busy, 0 to 1.",
+        help: "Fraction of the driver's last measuring window in which the decoder was busy, 0 to 1.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
         series: |snapshot| series::per_gpu_and_scope(snapshot, |gpu| &gpu.values.decoder, |ratio| ratio),
@@ -211,21 +211,21 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_encoder_codec_sessions",
-        help: "Number of encoder sessions on the GPU by codec; absent while there is none.",
+        help: "Number of encoder sessions on the GPU by codec; absent for a codec without sessions.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope", "codec"],
         series: series::codecs,
     },
     Row {
         name: "vdi_session_gpu_encoder_frames_per_second",
-        help: "Frames per second of an encoder session, mean of all encoder sessions.",
+        help: "Frames per second of one encoder session, mean of all encoder sessions on the GPU.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
         series: |snapshot| series::per_card(snapshot, |reading| Some(f64::from(reading.encoding?.frames))),
     },
     Row {
         name: "vdi_session_gpu_encoder_latency_seconds",
-        help: "Seconds that a frame waits for the encoder and is encoded, mean of all encoder sessions.",
+        help: "Seconds from the arrival of a frame at the encoder until it is encoded, mean of all encoder sessions on the GPU.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
         series: |snapshot| {
@@ -234,28 +234,28 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_fbc_sessions",
-        help: "Number of frame-buffer captures on the GPU; absent while there is none.",
+        help: "Number of frame-buffer captures on the GPU; absent if there is none.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
         series: |snapshot| series::per_capturing_card(snapshot, |streams| f64::from(streams.sessions)),
     },
     Row {
         name: "vdi_session_gpu_fbc_frames_per_second",
-        help: "Frames per second of a frame-buffer capture, mean of all captures; absent while there is none.",
+        help: "Frames per second of one frame-buffer capture, mean of all captures on the GPU; absent if there is none.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
         series: |snapshot| series::per_capturing_card(snapshot, |streams| f64::from(streams.frames)),
     },
     Row {
         name: "vdi_session_gpu_fbc_latency_seconds",
-        help: "Seconds that a frame-buffer capture takes for a frame, mean of all captures; absent while there is none.",
+        help: "Seconds that a frame-buffer capture takes for one frame, mean of all captures on the GPU; absent if there is none.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
         series: |snapshot| series::per_capturing_card(snapshot, |streams| f64::from(streams.latency) / 1e6),
     },
     Row {
         name: "vdi_session_gpu_processes",
-        help: "Number of the session's own processes on the GPU by kind of context; a process with both kinds counts as `graphics`.",
+        help: "Number of the session's own processes on the GPU by kind of context. A process with both kinds counts as `graphics`.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "kind"],
         series: |snapshot| {
@@ -267,35 +267,35 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_xid_errors_total",
-        help: "Faults of the card that the driver reported while the GPU was allocated to the session, by Xid number; `other` if there is no number or there are too many different ones.",
+        help: "Faults of the card that the driver reported while the GPU was allocated to the session, by Xid number. `other` counts faults without a number, and further numbers if there are already 16.",
         kind: MetricType::COUNTER,
         labels: &["gpu", "xid"],
         series: series::xids,
     },
     Row {
         name: "vdi_metrics_collect_success",
-        help: "1 if the last poll read every GPU of the session and every value that it supports, else 0.",
+        help: "1 if the last poll read all GPUs of the session, with every value that each GPU supports, else 0.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |snapshot| series::last_poll(snapshot, |collection| f64::from(collection.success)),
     },
     Row {
         name: "vdi_metrics_collect_duration_seconds",
-        help: "Seconds that the driver calls of the last poll took.",
+        help: "Duration of the last poll in seconds, including its driver calls.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |snapshot| series::last_poll(snapshot, |collection| collection.duration.as_secs_f64()),
     },
     Row {
         name: "vdi_metrics_last_collect_timestamp_seconds",
-        help: "Unix time in seconds at which the last poll ended; if it does not advance, the driver hangs.",
+        help: "Unix time in seconds at which the last poll ended. If this time does not advance, the driver hangs.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |snapshot| series::last_poll(snapshot, |collection| series::unix_seconds(collection.at)),
     },
     Row {
         name: "vdi_metrics_clamped_values_total",
-        help: "Out-of-range driver values that were clamped, by kind.",
+        help: "Values from the driver that were out of range and were clamped, by kind.",
         kind: MetricType::COUNTER,
         labels: &["value"],
         series: |snapshot| {
@@ -305,14 +305,14 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_metrics_nvml_calls_total",
-        help: "NVML calls, failed ones included.",
+        help: "Number of NVML calls, including failed calls.",
         kind: MetricType::COUNTER,
         labels: &[],
         series: |snapshot| vec![Series::number([], snapshot.calls as f64)],
     },
     Row {
         name: "vdi_metrics_nvml_errors_total",
-        help: "Failed NVML calls by call and error code; a call that a device does not support is tried once each time the library is opened.",
+        help: "Number of failed NVML calls by call and error code. A call that a device does not support fails once each time the library is opened.",
         kind: MetricType::COUNTER,
         labels: &["call", "code"],
         series: series::faults,

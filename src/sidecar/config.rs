@@ -1,5 +1,7 @@
-//! The sidecar's configuration, read from its environment; no other file of the sidecar reads the environment. The sidecar
-//! runs in a user's desktop pod, so an invalid value is logged and replaced by the default, and never stops the sidecar.
+//! The sidecar's configuration, read from its environment. No other file of the sidecar reads the environment.
+//!
+//! An invalid value is logged and replaced by the default. It never stops the sidecar, because the sidecar runs in a user's
+//! desktop pod.
 
 use std::{
     fmt,
@@ -17,27 +19,27 @@ use crate::{
 /// Configuration of the sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Address of `/metrics`.
+    /// Address and port of `/metrics`.
     pub listen: SocketAddr,
     /// Time between two polls.
     pub interval: Duration,
     /// Names of the session.
     pub session: SessionNames,
-    /// Kind of the desktop's resource claims; `None` if the sidecar does not share them.
+    /// Kind of the desktop's resource claims; none if the sidecar does not share them.
     pub claim: Option<ClaimKind>,
-    /// Whether all devices of the node are shown if none can be attributed to the session.
+    /// Whether the sidecar exposes all devices of the node if no device can be attributed to the session.
     pub node_totals: bool,
-    /// Number of the pod's containers of every kind.
+    /// Number of the pod's containers, including init and sidecar containers.
     pub containers: usize,
     /// Root folder of the container's files.
     pub root: PathBuf,
-    /// Path of the NVML library; `None` for the loader's choice.
+    /// Path of the NVML library; none if the loader chooses it.
     pub nvml_library: Option<PathBuf>,
-    /// Lowest level that is logged.
+    /// Events of this level and above are logged.
     pub log: Level,
 }
 
-/// Names of the session, as the pod gives them; empty if the pod gives none.
+/// Names of the session, from the pod's labels and annotations. A name is empty if the pod does not have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionNames {
     /// Name of the session.
@@ -46,11 +48,11 @@ pub struct SessionNames {
     pub template: String,
     /// Pool that the session belongs to.
     pub pool: String,
-    /// User of the session; also empty if `showUser` is off.
+    /// User of the session; also empty if `showUser` is false.
     pub user: String,
 }
 
-/// An invalid value, which was replaced by the default.
+/// A variable with an invalid value, which was replaced by the default.
 #[derive(Debug, PartialEq, Eq)]
 pub struct InvalidVariable {
     variable: &'static str,
@@ -61,8 +63,8 @@ pub struct InvalidVariable {
 /// Values of [`env::GPU_ACCESS`].
 const CLAIM_KINDS: [(&str, ClaimKind); 2] = [("claims", ClaimKind::Own), ("named-claims", ClaimKind::Named)];
 
-/// Shortest interval in seconds for a library that is named by path. Such a library is not the driver of a shared card, and
-/// tests need not wait 5 s for a poll.
+/// Minimum interval in seconds if [`env::NVML_LIBRARY`] is set. Such a library is not the driver of a shared card. It is the
+/// fake driver of a test, and a test must not wait 5 s for a poll.
 const MIN_INTERVAL_OF_NAMED_LIBRARY: f64 = 0.01;
 
 struct EnvironmentReader<L> {
@@ -134,22 +136,24 @@ fn interval(text: &str, shortest: f64) -> Option<Duration> {
 // === impl EnvironmentReader ===
 
 impl<L: Fn(&str) -> Option<String>> EnvironmentReader<L> {
-    /// The value of a variable. An empty value counts as absent: a downward-API reference to a missing label gives one.
+    /// The value of a variable; none if it is absent or empty. A downward-API reference to a missing label gives an empty value.
     fn text(&self, variable: &str) -> Option<String> {
         (self.lookup)(variable).filter(|value| !value.is_empty())
     }
 
+    /// A name as it is exposed; empty if the variable is absent.
     fn name(&self, variable: &str) -> String {
         let value = self.text(variable).unwrap_or_default();
         contract::shown_name(&value).unwrap_or_default().to_owned()
     }
 
-    /// Whether a variable is `all`, its only value.
+    /// Whether a variable is `all`. No other value is valid.
     fn flag(&mut self, variable: &'static str) -> bool {
         self.value(variable, "use `all`, or remove the variable", |text| (text == "all").then_some(()))
             .is_some()
     }
 
+    /// The parsed value of a variable; none if it is absent, empty or invalid. An invalid value is recorded.
     fn value<T>(
         &mut self,
         variable: &'static str,

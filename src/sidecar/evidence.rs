@@ -1,5 +1,5 @@
-//! Collects evidence: which devices the pod's files and processes name, and how much of a device the session's own processes use.
-//! `attribution` draws the conclusions.
+//! Collects the evidence from the pod's files and processes that [`super::attribution`] uses. Also reads the use of a device by
+//! the session's own processes.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,20 +19,20 @@ use crate::{
     sampling::processes::{self, OwnUsage},
 };
 
-/// Collects the evidence of one container, and remembers what it saw at earlier polls.
+/// Collects the evidence in one container, and remembers evidence of earlier polls.
 #[derive(Debug)]
 pub(super) struct EvidenceCollector {
     claim: Option<ClaimKind>,
     node_totals: bool,
     interval: Duration,
     files: PodFiles,
-    /// Contents of the files at this poll.
+    /// Evidence in the files at this poll.
     contents: FileEvidence,
-    /// The devices that `contents` names.
+    /// IDs in the claim's metadata; without a claim, IDs in the annotation.
     named: Vec<Id>,
-    /// UUIDs of the devices on which processes of the pod have been seen.
+    /// UUIDs of the devices that had processes of the pod at this or an earlier poll.
     with_processes: Vec<String>,
-    /// Last list of devices that the desktop's environment named.
+    /// The newest list of devices in the desktop's environment; none if no process has had one.
     environment: Option<String>,
 }
 
@@ -47,7 +47,7 @@ struct FileEvidence {
 // === impl EvidenceCollector ===
 
 impl EvidenceCollector {
-    /// Creates a collector for the container with these files.
+    /// Creates a collector for a container with these files. It reads nothing yet.
     pub(super) fn new(config: &Config, files: PodFiles) -> Self {
         let &Config { claim, node_totals, interval, .. } = config;
         Self {
@@ -74,14 +74,14 @@ impl EvidenceCollector {
         self.contents = FileEvidence { annotation, sharing, metadata };
     }
 
-    /// The evidence that needs no process lists.
+    /// The evidence of this poll that needs no process lists.
     pub(super) fn evidence<'e>(&'e self, driver: &'e Driver<'_>) -> Evidence<'e> {
         let visible = driver.devices();
         let is_visible = |uuid: &String| visible.iter().any(|device| device.uuid == *uuid);
         let not_visible = self.with_processes.iter().filter(|uuid| !is_visible(uuid)).count();
         Evidence {
             visible,
-            unnamed: driver.without_uuid().len() + not_visible,
+            unidentified: driver.without_uuid().len() + not_visible,
             claim: self.claim,
             metadata: &self.contents.metadata,
             annotation: self.contents.annotation.as_deref(),
@@ -90,7 +90,7 @@ impl EvidenceCollector {
         }
     }
 
-    /// The evidence of the pod's processes. The process lists are the slowest calls of the driver.
+    /// Collects the evidence of the pod's processes. Process lists are the slowest calls of the driver.
     pub(super) fn process_evidence(&mut self, driver: &mut Driver<'_>) -> ProcessEvidence {
         ProcessEvidence { processes: self.processes(driver), environment: self.environment() }
     }
@@ -104,50 +104,54 @@ impl EvidenceCollector {
         }
     }
 
-    /// Use of the device at `index` by the session's own processes; none if they cannot be distinguished from other pods' processes. Their
-    /// utilisation is read only from a device that is `shared`, and only after `since`, the time of their newest sample so
-    /// far, because earlier samples are counted already.
+    /// Reads the use of the device at `index` by the session's own processes. Returns none if the process lists cannot be read or
+    /// may contain processes of other pods.
+    ///
+    /// Utilisation is read only if the device `is_shared`. `since` is the time of the newest sample that is already counted, in
+    /// microseconds of the wall clock. Older samples are not read.
     ///
     /// # Errors
-    /// Fails in the cases of [`Driver::read`].
+    /// Fails if the device or the driver is lost.
     pub(super) fn own_usage(
         &self,
         driver: &mut Driver<'_>,
         index: usize,
-        shared: bool,
+        is_shared: bool,
         since: u64,
     ) -> Result<Option<OwnUsage>, Fault> {
-        if self.are_processes_visible(driver).is_err() {
+        if self.check_process_lists(driver).is_err() {
             return Ok(None);
         }
         let Some(listed) = driver.processes(index)? else { return Ok(None) };
         let Some(listed) = self.own_processes(driver, index, listed) else { return Ok(None) };
         let now = unix_microseconds();
-        // If the clock was set back, `since` is in the future and no sample would be newer.
+        // `since` is 0 if no sample is counted yet. If the clock was set back, `since` is in the future, and no sample would be newer. In
+        // both cases the samples of one interval are read.
         let since = match since {
             since if (1..=now).contains(&since) => since,
             _ => now.saturating_sub(self.interval.as_micros() as u64),
         };
-        let utilization = if shared { driver.process_utilization(index, since)? } else { None };
+        let utilization = if is_shared { driver.process_utilization(index, since)? } else { None };
         let own = processes::own_usage(&listed, utilization.as_deref());
-        Ok(Some(OwnUsage { newest: own.newest.max(since), ..own }))
+        Ok(Some(OwnUsage { newest_sample: own.newest_sample.max(since), ..own }))
     }
 
+    /// The list of devices in the desktop's environment; the list of an earlier poll if no process has one now.
     fn environment(&mut self) -> Result<EnvironmentDevices, NotApplicable> {
         let current = self.files.visible_devices();
         let is_list = |devices: &&String| id::list(devices).is_ok_and(|ids| !ids.is_empty());
         match (current.as_ref().ok().filter(is_list), self.environment.clone()) {
             (Some(devices), _) => self.environment = Some(devices.clone()),
-            // The process has ended, and no other process names devices.
+            // The process with the list has ended, and no other process has a list.
             (None, Some(devices)) => return Ok(EnvironmentDevices { devices, now: false }),
             (None, None) => {}
         }
         current.map(|devices| EnvironmentDevices { devices, now: true })
     }
 
-    /// Devices on which processes of this pod are or have been.
+    /// The devices that have or had processes of this pod.
     fn processes(&mut self, driver: &mut Driver<'_>) -> Processes {
-        if let Err(reason) = self.are_processes_visible(driver) {
+        if let Err(reason) = self.check_process_lists(driver) {
             return Processes::Unknown(reason);
         }
         let mut now = false;
@@ -155,7 +159,7 @@ impl EvidenceCollector {
             if driver.devices()[index].mig_enabled {
                 continue;
             }
-            // A device without a process list has no process that the sidecar can see.
+            // If the process list cannot be read, the device is treated as if it had no processes now.
             let Ok(Some(listed)) = driver.processes(index) else { continue };
             let Some(listed) = self.own_processes(driver, index, listed) else {
                 if self.with_processes.is_empty() {
@@ -175,14 +179,15 @@ impl EvidenceCollector {
         Processes::Seen { indices: (0..driver.devices().len()).filter(has_processes).collect(), now }
     }
 
-    fn are_processes_visible(&self, driver: &Driver<'_>) -> Result<(), NotApplicable> {
-        self.files.sees_the_pods_processes()?;
+    /// Checks that the driver's process lists can be compared with the pod's processes. Fails with the reason why not.
+    fn check_process_lists(&self, driver: &Driver<'_>) -> Result<(), NotApplicable> {
+        self.files.check_pid_namespace()?;
         let is_reliable = processes::are_lists_reliable(driver.versions().driver.as_deref());
         if is_reliable { Ok(()) } else { Err(NotApplicable::DriverTooOld) }
     }
 
-    /// The listed processes, if all of them are the pod's. A process can end after the driver has listed it: then the second
-    /// list does not contain it.
+    /// The listed processes, if all of them are the pod's; otherwise none. A process can end after the driver has listed it, so
+    /// the list is read once more; the second list does not contain such a process.
     fn own_processes(
         &self,
         driver: &mut Driver<'_>,
@@ -197,7 +202,7 @@ impl EvidenceCollector {
     }
 }
 
-/// The driver's times are times of the wall clock.
+/// The current time of the wall clock in microseconds since 1970, like the times of the driver.
 fn unix_microseconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros() as u64
 }

@@ -1,4 +1,4 @@
-//! Everything that one poll gives, as plain data: the input of [`super::track`].
+//! Result of one poll as plain data: the input of [`super::track`].
 
 use std::time::Instant;
 
@@ -11,11 +11,11 @@ use crate::{
 /// Result of one poll of a driver that answers.
 #[derive(Clone, Debug)]
 pub(super) struct Observation<'o> {
-    /// When the devices were attributed, before they were read: allocated time is counted up to here.
+    /// Time at which the devices were attributed, before they were read. Allocated time is counted up to this time.
     pub(super) at: Instant,
     /// The devices that the driver shows and the devices that it should show.
     pub(super) view: DeviceView<'o>,
-    /// The session's devices among the visible ones, or why there are none.
+    /// The visible devices that belong to the session, or why none does.
     pub(super) attribution: AttributionResult,
     /// Values of the session's devices, in the order of the attribution.
     pub(super) readings: Vec<DeviceObservation>,
@@ -26,7 +26,7 @@ pub(super) struct Observation<'o> {
 pub(super) struct DeviceView<'o> {
     /// The devices that the driver shows.
     pub(super) visible: &'o [Device],
-    /// Devices that the driver counts and whose UUID it cannot give: the failure of each.
+    /// The fault for each card or slice whose UUID the driver cannot give.
     pub(super) without_uuid: &'o [Fault],
     /// Evidence of the devices that the pod should have.
     pub(super) expected: ExpectedDevices<'o>,
@@ -37,10 +37,10 @@ pub(super) struct DeviceView<'o> {
 pub(super) struct ExpectedDevices<'o> {
     /// Whether the pod has a resource claim.
     pub(super) has_claim: bool,
-    /// The devices that the claim's metadata or, without a claim, the annotation names. If there are any, the session has no
-    /// others.
+    /// IDs of the devices in the claim's metadata; without a claim, in the annotation. If the list is not empty, the session has
+    /// only these devices.
     pub(super) named: &'o [Id],
-    /// UUIDs of the devices on which processes of the pod have been, at this or an earlier poll.
+    /// UUIDs of the devices that had processes of the pod at this or an earlier poll.
     pub(super) with_processes: &'o [String],
 }
 

@@ -1,5 +1,5 @@
-//! Reads attribution evidence from the container's files; no other file of the sidecar reads files. All files are read again
-//! at each poll, because annotations change while the pod runs. Every read is limited in size.
+//! Reads attribution evidence from the container's files. No other file of the sidecar reads files. All files are read again at
+//! each poll, because annotations change while the pod runs. Each read has a maximum size.
 
 use std::{
     fs::{self, File},
@@ -19,8 +19,8 @@ pub(super) struct PodFiles {
     root: PathBuf,
 }
 
-/// Metadata file of KEP-5304, with the fields that the sidecar needs. A file has the same object once for each version that
-/// the DRA driver supports, one after the other.
+/// Metadata file of a resource claim (KEP-5304), with the fields that the sidecar needs. The file contains the same object once
+/// for each format version that the DRA driver supports. The first one is read.
 #[derive(Debug, Deserialize)]
 struct ClaimMetadata {
     #[serde(default)]
@@ -44,12 +44,16 @@ struct DeviceAttribute {
     string: Option<String>,
 }
 
+/// Folder of the claims' metadata files.
 const CLAIM_METADATA: &str = "var/run/kubernetes.io/dra-device-attributes";
 const VISIBLE_DEVICES: &[u8] = b"NVIDIA_VISIBLE_DEVICES=";
 
-/// All annotations together can have 256 KiB, and the escapes of the downward API add up to a half.
+/// Maximum number of bytes that are read from one file. All annotations of a pod together can have 256 KiB, and the escapes of
+/// the downward API add up to half of that.
 const MAX_FILE_BYTES: u64 = 512 << 10;
+/// Maximum number of metadata files, and of entries of one folder.
 const MAX_FILES: usize = 32;
+/// Maximum number of processes whose environment is read.
 const MAX_PROCESSES: usize = 256;
 
 // === impl PodFiles ===
@@ -60,14 +64,14 @@ impl PodFiles {
         Self { root }
     }
 
-    /// UUIDs of the devices of the container's claims; empty if the DRA driver writes no metadata files.
+    /// UUIDs of the devices in the container's claims; empty if the DRA driver writes no metadata files.
     pub(super) fn claimed_devices(&self) -> Vec<String> {
         let mut files = vec![];
         collect(&self.root.join(CLAIM_METADATA), 3, &mut files);
         files.iter().flat_map(|file| uuids(&read(file).unwrap_or_default())).collect()
     }
 
-    /// The pod's annotations with its devices and with their sharing.
+    /// Values of the annotations `vdi-metrics.io/gpu` and `vdi-metrics.io/gpu-sharing`; none if absent or invalid.
     pub(super) fn gpu_annotations(&self) -> (Option<String>, Option<Sharing>) {
         let file = self.root.join(VOLUME_PATH.trim_start_matches('/')).join(ANNOTATIONS);
         let text = read(&file).unwrap_or_default();
@@ -76,14 +80,14 @@ impl PodFiles {
         (annotation(&text, key::GPU).map(str::to_owned), sharing)
     }
 
-    /// Checks that the processes visible here are all processes of the pod, and no others.
-    pub(super) fn sees_the_pods_processes(&self) -> Result<(), NotApplicable> {
+    /// Checks that the sidecar sees exactly the processes of the pod. Fails with the reason why not.
+    pub(super) fn check_pid_namespace(&self) -> Result<(), NotApplicable> {
         let proc = self.root.join("proc");
-        // Only the node's PID namespace has kernel threads; process 2 is the parent of all others.
+        // In the node's PID namespace, process 2 is `kthreadd`, the parent of all kernel threads. Other namespaces have none.
         if fs::read(proc.join("2/comm")).is_ok_and(|name| name.trim_ascii() == b"kthreadd") {
             return Err(NotApplicable::NodeProcesses);
         }
-        // In a PID namespace of the container alone, the sidecar is process 1.
+        // If the container has its own PID namespace, the sidecar is process 1.
         match fs::read_link(proc.join("self")) {
             Ok(own) if own == Path::new("1") => Err(NotApplicable::NotShared),
             Ok(_) => Ok(()),
@@ -91,15 +95,15 @@ impl PodFiles {
         }
     }
 
-    /// Whether a process with this number is visible here.
+    /// Whether the sidecar sees a process with this PID.
     pub(super) fn has_process(&self, pid: u32) -> bool {
         self.root.join("proc").join(pid.to_string()).exists()
     }
 
-    /// `NVIDIA_VISIBLE_DEVICES` of the first process of the desktop that has it. Environments contain secrets, so nothing
-    /// but this variable is kept.
+    /// Value of `NVIDIA_VISIBLE_DEVICES` in the first of the desktop's processes that has it. No other variable is kept, because
+    /// environments contain secrets.
     pub(super) fn visible_devices(&self) -> Result<String, NotApplicable> {
-        self.sees_the_pods_processes()?;
+        self.check_pid_namespace()?;
         let proc = self.root.join("proc");
         let own = fs::read_link(proc.join("self")).unwrap_or_default();
         let mut is_denied = false;
@@ -119,19 +123,22 @@ impl PodFiles {
         Err(if is_denied { NotApplicable::NoPermission } else { NotApplicable::NotGiven })
     }
 
-    /// Creation time of the pod's sandbox, just before the pod's first container. Container runtimes write this file then, and
-    /// mount it into every container. Root in the desktop container can write it again, which changes the time.
+    /// Creation time of the pod's sandbox, just before the first container; none if it cannot be read. It is the time of
+    /// `/etc/hostname`, because container runtimes write this file for the sandbox and mount it into every container. Root in
+    /// the desktop container can change the time by writing the file.
     pub(super) fn sandbox_created(&self) -> Option<SystemTime> {
         fs::metadata(self.root.join("etc/hostname")).and_then(|file| file.modified()).ok()
     }
 }
 
+/// The first [`MAX_FILE_BYTES`] of a file.
 fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = vec![];
     File::open(file)?.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
+/// Names of the entries of a folder; none if the folder cannot be read.
 fn names(folder: &Path) -> impl Iterator<Item = String> {
     fs::read_dir(folder)
         .into_iter()
@@ -140,7 +147,7 @@ fn names(folder: &Path) -> impl Iterator<Item = String> {
         .filter_map(|entry| entry.file_name().into_string().ok())
 }
 
-/// Lists the files `KIND/CLAIM/REQUEST/DRIVER-metadata.json`.
+/// Adds the files `KIND/CLAIM/REQUEST/DRIVER-metadata.json` to `files`.
 fn collect(folder: &Path, depth: u8, files: &mut Vec<PathBuf>) {
     for name in names(folder).take(MAX_FILES) {
         let path = folder.join(&name);
@@ -152,7 +159,7 @@ fn collect(folder: &Path, depth: u8, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Values of the attribute `uuid`. Drivers may add their name as a prefix.
+/// Values of the attribute `uuid` in a metadata file. A DRA driver may write its name before it: `gpu.nvidia.com/uuid`.
 fn uuids(file: &[u8]) -> Vec<String> {
     let first = serde_json::Deserializer::from_slice(file).into_iter::<ClaimMetadata>().next();
     let Some(Ok(metadata)) = first else { return vec![] };
@@ -164,14 +171,14 @@ fn uuids(file: &[u8]) -> Vec<String> {
     devices.filter_map(uuid).collect()
 }
 
-/// An annotation in lines of `key="value"`. No valid value of these annotations needs an escape, so a value with one is
-/// ignored.
+/// The value of an annotation in a text with lines of `key="value"`; none if it is absent. A value with an escape is ignored,
+/// because no valid value of these annotations needs an escape.
 fn annotation<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix("=\""))?;
     value.strip_suffix('"').filter(|value| !value.contains('\\'))
 }
 
-/// `NVIDIA_VISIBLE_DEVICES` in an environment.
+/// Value of `NVIDIA_VISIBLE_DEVICES` in the contents of `/proc/PID/environ`.
 fn variable(environment: &[u8]) -> Option<String> {
     let value = environment.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(VISIBLE_DEVICES))?;
     String::from_utf8(value.to_vec()).ok()

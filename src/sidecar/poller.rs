@@ -1,4 +1,5 @@
-//! The only thread that calls NVML. If a call hangs in the driver, only the snapshot gets old.
+//! The poller: the only thread that calls NVML. If a call hangs in the driver, the rest of the sidecar goes on and exposes the
+//! latest snapshot.
 
 use std::{
     io,
@@ -25,7 +26,7 @@ use crate::{
     sampling::poll::{FinishedPoll, PollLoop, PollTask},
 };
 
-/// Access to the poller for the rest of the program.
+/// Gives the rest of the program access to the poller.
 #[derive(Debug)]
 pub(super) struct Handle {
     /// The latest snapshot.
@@ -34,9 +35,9 @@ pub(super) struct Handle {
     termination_log: Arc<Mutex<TerminationLog>>,
 }
 
-/// Keeps the poller from loading a library. Loading stops every other thread that uses a thread-local value for the first time
-/// (glibc's `dl_load_lock`), and loading can hang. So the rest of the program starts first and then drops the gate,
-/// which lets the poller begin.
+/// Stops the poller from loading a library until the gate is dropped. The rest of the program starts first and then drops the
+/// gate. The reason: loading can hang, and meanwhile every other thread that uses a thread-local value for the first time
+/// waits (glibc's `dl_load_lock`).
 #[derive(Debug)]
 pub(super) struct StartGate {
     _open: mpsc::Sender<()>,
@@ -51,10 +52,12 @@ struct SessionPoller {
     snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
-/// A poll takes milliseconds. If the driver hangs, the message is written from the latest snapshot.
-const MAX_END: Duration = Duration::from_millis(500);
+/// Timeout of the last poll. A poll usually takes milliseconds. If the driver hangs, the termination message is written from
+/// the latest snapshot.
+const LAST_POLL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Starts the thread. The first poll begins when the gate is dropped; then a poll follows at every interval until the end.
+/// Starts the poller's thread. The first poll begins when the gate is dropped. Then a poll follows at every interval until
+/// [`Handle::end`].
 ///
 /// # Errors
 /// Fails if the thread cannot be started.
@@ -77,7 +80,7 @@ pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
         snapshots: sender,
     };
     thread::Builder::new().name("nvml-poller".to_owned()).spawn(move || {
-        // Nothing is ever sent: an error means that the gate is open.
+        // The gate sends no message. It is dropped when the rest of the program has started, and `recv` returns an error.
         let _: Result<(), _> = closed.recv();
         poller.run(&mut polls);
     })?;
@@ -87,13 +90,13 @@ pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
 // === impl Handle ===
 
 impl Handle {
-    /// Requests a last poll and the termination message, and waits for both, but not longer than [`MAX_END`]: the kubelet
-    /// waits for the sidecar before the pod can end.
+    /// Requests one last poll, which writes the termination message, and waits for it. The wait has a timeout, because the pod
+    /// cannot end before the sidecar: after [`LAST_POLL_TIMEOUT`] this function writes the message itself.
     pub(super) async fn end(mut self) {
-        // Fails only if the thread has ended.
+        // This fails only if the poller's thread has ended.
         let _ = self.stop.send(());
         let last = self.snapshots.wait_for(|snapshot| snapshot.ended);
-        if !matches!(tokio::time::timeout(MAX_END, last).await, Ok(Ok(_))) {
+        if !matches!(tokio::time::timeout(LAST_POLL_TIMEOUT, last).await, Ok(Ok(_))) {
             let snapshot = end_without_poll(&self.snapshots.borrow());
             let mut termination_log = self.termination_log.lock().unwrap_or_else(PoisonError::into_inner);
             termination_log.write(&snapshot, SystemTime::now());
@@ -101,7 +104,8 @@ impl Handle {
     }
 }
 
-/// The parts of a snapshot that the termination message needs, with the allocated time counted up to now.
+/// A snapshot for the termination message if the last poll hangs: the totals of the latest snapshot, with the allocated time
+/// counted up to now.
 fn end_without_poll(latest: &Snapshot) -> Snapshot {
     let mut accounts = latest.accounts.clone();
     accounts.iter_mut().for_each(|account| account.carry_over(Instant::now()));
@@ -114,9 +118,9 @@ fn end_without_poll(latest: &Snapshot) -> Snapshot {
 impl SessionPoller {
     fn run(&mut self, polls: &mut PollLoop) {
         while !polls.is_over() {
-            // An unexpected panic must not end the polling.
+            // A panic must not end the poller's thread.
             if catch_unwind(AssertUnwindSafe(|| polls.run(self))).is_err() {
-                tracing::error!("The poll of the GPU panicked; polling continues");
+                tracing::error!("A poll panicked; polling continues");
                 let failed = self.track.driver_unavailable(UnavailableReason::DriverError, Instant::now());
                 polls.abandon_poll(self, failed);
             }
@@ -158,7 +162,7 @@ impl PollTask for SessionPoller {
             return (self.unavailable(fault), None);
         }
         let Self { source, track, .. } = self;
-        let observation = source.observe(driver, |uuid, scope| track.newest_samples(uuid, scope));
+        let observation = source.observe(driver, |uuid, scope| track.newest_sample_times(uuid, scope));
         let publication = self.track.observe(observation);
         let reopen = publication.reopen;
         (publication, reopen)
@@ -182,6 +186,7 @@ impl PollTask for SessionPoller {
     }
 }
 
+/// Logs if the attribution or the reason has changed since the earlier snapshot.
 fn log_change(earlier: &Snapshot, snapshot: &Snapshot) {
     match &snapshot.attribution {
         attribution if *attribution == earlier.attribution => {}

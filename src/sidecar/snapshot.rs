@@ -1,4 +1,4 @@
-//! The publication of one poll: plain immutable data that a scrape encodes.
+//! The snapshot: the result of one poll as plain immutable data. A scrape encodes it.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,34 +14,35 @@ use crate::{
     },
 };
 
-/// Result of one poll: everything that the sidecar publishes.
+/// Everything that the sidecar exposes after one poll.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Names of the session.
     pub session: SessionNames,
-    /// When the pod started, by its files; when the sidecar started, if the files do not contain it.
+    /// Start of the session: the creation time of the pod's sandbox, or the start of the sidecar if that time cannot be read.
     pub started: SystemTime,
-    /// When this run of the sidecar started.
+    /// Start of this run of the sidecar.
     pub run_started: SystemTime,
-    /// How the session's devices were attributed, or why there are none.
+    /// How the session's devices were attributed, or why no device could be read.
     pub attribution: Result<AttributionInfo, UnavailableReason>,
-    /// The strategies tried before, each with the reason why it does not apply.
+    /// The strategies that were tried before, each with the reason why it does not apply.
     pub not_applicable: Vec<(Strategy, NotApplicable)>,
     /// The session's devices that were read.
     pub gpus: Vec<Gpu>,
-    /// The session's devices that could not be read, by UUID; the UUID is empty if the driver has never given it.
+    /// UUIDs of the session's devices that could not be read, with the reasons. Empty if no device could be read. A UUID is empty
+    /// if the driver has never given it.
     pub lost: Vec<(String, UnavailableReason)>,
-    /// Sums for each device that was allocated or shown since the sidecar started, released devices included.
+    /// One account for each device that was allocated or exposed since the sidecar started, including released devices.
     pub accounts: Vec<Account>,
-    /// The last poll; none before the first one has ended.
+    /// Time, duration and success of the last poll; none before the first poll has ended.
     pub collection: Option<Collection>,
-    /// Calls of the library since the sidecar started.
+    /// Number of NVML calls since the sidecar started, including failed calls.
     pub calls: u64,
-    /// Failed calls since the sidecar started, by kind.
+    /// Number of failed calls since the sidecar started, by call and code.
     pub faults: Vec<(Fault, u64)>,
-    /// Clamped values since the sidecar started, by kind.
+    /// Number of clamped values since the sidecar started, by kind.
     pub clamped: Vec<(Clamp, u64)>,
-    /// Versions of the library and the driver that were opened last.
+    /// Versions of the library that was opened last, and of its driver.
     pub versions: Versions,
     /// Whether this is the last snapshot, because the session has ended.
     pub ended: bool,
@@ -54,7 +55,7 @@ pub struct AttributionInfo {
     pub strategy: Strategy,
     /// Widest scope of the devices' values.
     pub scope: Scope,
-    /// How far the strategy can be trusted.
+    /// How reliable the attribution is.
     pub confidence: Confidence,
 }
 
@@ -65,31 +66,31 @@ pub struct Gpu {
     pub device: Device,
     /// How the device is shared.
     pub sharing: Sharing,
-    /// Scopes of its values.
+    /// Scopes of the device's values.
     pub scopes: DeviceScopes,
-    /// The driver's values, without its samples.
+    /// Values from the driver, without the samples.
     pub reading: Reading,
-    /// Values by scope.
+    /// Clamped values by scope.
     pub values: ScopedValues,
-    /// Number of the session's processes on the device by kind; none if the sidecar cannot see them.
+    /// Number of the session's own processes on the device by kind; none if the process lists cannot be used.
     pub processes: Option<[(ProcessKind, usize); 2]>,
 }
 
-/// Course of the last poll.
+/// Time, duration and success of a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Collection {
     /// Time at which the poll ended.
     pub at: SystemTime,
-    /// Duration of the calls.
+    /// Time from the start of the poll to its end. Contains the opening of the library if this poll opened it.
     pub duration: Duration,
-    /// Whether all devices of the session were read, with every value that they support.
+    /// Whether all devices of the session were read, with every value that the devices support.
     pub success: bool,
 }
 
 // === impl Snapshot ===
 
 impl Snapshot {
-    /// The snapshot before the first poll of a run that starts at `now`.
+    /// The snapshot before the first poll. `started` is the start of the session, `now` the start of this run of the sidecar.
     #[must_use]
     pub fn before_the_first_poll(session: SessionNames, started: SystemTime, now: SystemTime) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! The source of observations: the driver in this container.
+//! The source of observations: the NVIDIA driver, as this container sees it.
 
 use std::time::Instant;
 
@@ -10,13 +10,13 @@ use super::{
 use crate::{
     gpu::{Driver, Fault},
     sampling::{
-        counters::NewestSamples,
+        counters::SampleTimes,
         observation::{DeviceObservation, DeviceValues},
         scope::Scope,
     },
 };
 
-/// Observes the driver of this container.
+/// Makes observations from the driver and the evidence of this container.
 #[derive(Debug)]
 pub(super) struct LocalDriver {
     evidence: EvidenceCollector,
@@ -25,22 +25,23 @@ pub(super) struct LocalDriver {
 // === impl LocalDriver ===
 
 impl LocalDriver {
-    /// A source with this evidence.
+    /// A source that uses this evidence collector.
     pub(super) fn new(evidence: EvidenceCollector) -> Self {
         Self { evidence }
     }
 
-    /// Attributes the visible devices and reads the session's devices. `newest` gives the newest samples of a device so far.
+    /// Attributes the visible devices and reads the session's devices. `sample_times` takes a UUID and a scope, and returns the
+    /// times of the newest samples that are already counted for this device.
     pub(super) fn observe<'o>(
         &'o mut self,
         driver: &'o mut Driver<'_>,
-        newest: impl Fn(&str, Scope) -> NewestSamples,
+        sample_times: impl Fn(&str, Scope) -> SampleTimes,
     ) -> Observation<'o> {
         self.evidence.read_files();
         let attribution = self.attribute(driver);
         let at = Instant::now();
         let devices = attribution.outcome.as_ref().map_or(&[][..], |attribution| &attribution.devices);
-        let readings = devices.iter().map(|device| self.read(driver, device, &newest)).collect();
+        let readings = devices.iter().map(|device| self.read(driver, device, &sample_times)).collect();
         Observation {
             at,
             view: DeviceView {
@@ -67,10 +68,10 @@ impl LocalDriver {
         &self,
         driver: &mut Driver<'_>,
         device: &SessionDevice,
-        newest: impl Fn(&str, Scope) -> NewestSamples,
+        sample_times: impl Fn(&str, Scope) -> SampleTimes,
     ) -> DeviceObservation {
         let uuid = driver.devices()[device.index].uuid.clone();
-        let values = self.values(driver, device, newest(&uuid, device.scope));
+        let values = self.values(driver, device, sample_times(&uuid, device.scope));
         DeviceObservation { uuid, at: Instant::now(), values }
     }
 
@@ -78,12 +79,12 @@ impl LocalDriver {
         &self,
         driver: &mut Driver<'_>,
         device: &SessionDevice,
-        newest: NewestSamples,
+        since: SampleTimes,
     ) -> Result<DeviceValues, Fault> {
         let earlier_faults = driver.faults().len();
-        let reading = driver.read(device.index, newest.device)?;
+        let reading = driver.read(device.index, since.device)?;
         let is_shared = device.scope != Scope::Session;
-        let own = self.evidence.own_usage(driver, device.index, is_shared, newest.processes)?;
+        let own = self.evidence.own_usage(driver, device.index, is_shared, since.processes)?;
         let is_incomplete = driver.faults()[earlier_faults..].iter().any(|fault| !fault.is_permanent());
         Ok(DeviceValues { reading, own, is_incomplete })
     }

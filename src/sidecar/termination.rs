@@ -1,8 +1,9 @@
-//! Writes the termination message: the totals of this run, which reach the pod's status without network or credentials.
+//! Writes the termination message: the totals of this run. The kubelet copies the message into the pod's status, so the sidecar
+//! needs no network and no credentials for it.
 //!
-//! The message is written at every poll, because a kill leaves no time for it, and once more at the end. It is one line of
-//! JSON, so a truncated message is not valid. It is padded to the length of the previous one, so that one write replaces
-//! the previous message completely.
+//! The message is written after every poll, because a killed process cannot write it any more. It is written once more at the
+//! end. The message is one line of JSON, so a truncated message is not valid. A shorter message is padded to the length of the
+//! previous message, so that one write replaces the previous message completely.
 
 use std::{
     fs::{File, OpenOptions},
@@ -18,39 +19,41 @@ use crate::{
     sampling::{counters::Account, scope::Scope},
 };
 
-/// The kubelet's file for the termination message.
+/// The file for the termination message, which the kubelet creates and reads.
 #[derive(Debug)]
 pub(super) struct TerminationLog {
+    /// None if the file does not exist or a write has failed.
     file: Option<File>,
     /// Maximum length of a message in bytes.
     limit: usize,
-    /// Length of the longest message written so far.
+    /// Length of the longest message that was written, in bytes.
     written: usize,
 }
 
-/// Default of `terminationMessagePath`, which the webhook does not change.
+/// Default of `terminationMessagePath`, without the leading `/`. The webhook does not change it.
 pub(super) const TERMINATION_LOG: &str = "dev/termination-log";
 
-/// Maximum bytes of all termination messages of a pod; the kubelet truncates each container's to an equal part
-/// (`pkg/kubelet/kuberuntime`).
+/// Maximum bytes of all termination messages of a pod. Each container may use an equal part; the kubelet truncates longer
+/// messages (`pkg/kubelet/kuberuntime`).
 const MAX_POD_BYTES: usize = 12_288;
 
-/// Containers that other webhooks and `kubectl debug` may add after admission has counted.
-const MORE_CONTAINERS: usize = 4;
+/// Number of containers that other webhooks and `kubectl debug` may add after the webhook has counted the containers.
+const EXTRA_CONTAINERS: usize = 4;
 
-/// Maximum length of the message. No session needs more.
+/// Maximum length of the message in bytes. No session needs more.
 const MAX_BYTES: usize = 1024;
 
 // === impl TerminationLog ===
 
 impl TerminationLog {
-    /// Opens the file at `path` in a pod with this number of containers. The kubelet creates the file; outside a pod there
-    /// is none, and no message is written.
+    /// Opens the file at `path` in a pod with this number of containers. Outside a pod the file does not exist; then no message
+    /// is written.
     pub(super) fn open(path: &Path, containers: usize) -> Self {
         Self { file: OpenOptions::new().write(true).open(path).ok(), limit: limit(containers), written: 0 }
     }
 
-    /// Writes the totals at `end`. After a failure, which is logged, nothing more is written.
+    /// Writes the message with the totals of the snapshot. `end` is the time at which the totals end. A failure is logged, and
+    /// later calls write nothing.
     pub(super) fn write(&mut self, snapshot: &Snapshot, end: SystemTime) {
         let mut text = message(snapshot, end, self.limit);
         let length = text.len().max(self.written);
@@ -63,14 +66,15 @@ impl TerminationLog {
     }
 }
 
+/// Maximum length of the message in bytes, in a pod with this number of containers.
 fn limit(containers: usize) -> usize {
-    (MAX_POD_BYTES / containers.saturating_add(MORE_CONTAINERS)).min(MAX_BYTES)
+    (MAX_POD_BYTES / containers.saturating_add(EXTRA_CONTAINERS)).min(MAX_BYTES)
 }
 
-/// The message with as many devices as fit.
+/// The message as JSON of at most `limit` bytes, with as many devices as fit.
 fn message(snapshot: &Snapshot, end: SystemTime, limit: usize) -> Vec<u8> {
     let mut gpus: Vec<DeviceTotal<'_>> = snapshot.accounts.iter().filter_map(total).collect();
-    // If not all devices fit, the devices with the least allocated time are left out.
+    // The devices with the least allocated time come last, because the last ones are left out if not all fit.
     gpus.sort_by_key(|total| std::cmp::Reverse(total.allocated));
     let by = match &snapshot.attribution {
         Ok(attribution) => [attribution.strategy.as_str(), attribution.confidence.as_str()],
@@ -87,7 +91,7 @@ fn message(snapshot: &Snapshot, end: SystemTime, limit: usize) -> Vec<u8> {
         more: 0,
     };
     loop {
-        // Serializing plain data cannot fail.
+        // Plain data can always be serialized.
         let text = serde_json::to_vec(&message).unwrap_or_default();
         if text.len() <= limit || message.gpus.pop().is_none() {
             return text;
@@ -96,7 +100,7 @@ fn message(snapshot: &Snapshot, end: SystemTime, limit: usize) -> Vec<u8> {
     }
 }
 
-/// Totals with the narrowest scope that was measured last; none for a device that was never allocated to the session.
+/// Totals of a device, in the scope of the last reading. None if the device was never allocated to the session.
 fn total(account: &Account) -> Option<DeviceTotal<'_>> {
     let scope = account.scope.unwrap_or(Scope::Session);
     Some(DeviceTotal {

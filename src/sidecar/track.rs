@@ -1,5 +1,5 @@
-//! Tracks the session's devices from poll to poll: which are allocated, which are missing, and what is published. A pure state
-//! machine: observation and time in, publication out.
+//! Tracks the session's devices from poll to poll: which devices are allocated, which are missing, and what is published. A
+//! pure state machine: its input is an observation and the time, its output a publication.
 
 mod absence;
 mod publication;

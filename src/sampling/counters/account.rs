@@ -1,39 +1,42 @@
-//! The account of one device: how long the device is allocated, and the sums of its readings.
+//! The account of one device: its allocated seconds and the sums of its readings.
 
 use std::time::{Duration, Instant};
 
 use super::tally::count;
 use crate::sampling::scope::{ByScope, Scope};
 
-/// Sums for one device. `reading` adds the readings.
+/// Sums for one device since the program started. `Account::add` (in `reading.rs`) adds a reading.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Account {
     /// UUID of the device.
     pub gpu: String,
-    /// Seconds for which the device was allocated; none if it never was.
+    /// Seconds for which the device was allocated; none if it was never allocated.
     pub allocated: Option<f64>,
-    /// Part of the allocated seconds that no sample of the driver covers.
+    /// Seconds of `allocated` that no sample of the driver covers.
     pub unsampled: f64,
     /// Seconds in which the device was busy.
     pub busy: ByScope<f64>,
-    /// Joules that the card used.
+    /// Energy of the card in joules.
     pub energy: ByScope<f64>,
-    /// Joules attributed to the session, by its part of the card's work.
+    /// Energy in joules that is attributed to the session, by its part of the card's work; none if this part was never measured.
     pub attributed: Option<f64>,
-    /// Highest number of bytes of the frame buffer in use at a reading.
+    /// Maximum number of bytes of the frame buffer in use at a reading.
     pub peak: ByScope<u64>,
-    /// Faults of the card by number; none if the driver gives no number or there are too many different ones.
+    /// Number of faults of the card by Xid number. The Xid number is none if the driver gives none, and for a new Xid number if
+    /// the list already has 16 entries.
     pub xids: Vec<(Option<u64>, u64)>,
-    /// Narrowest scope that was measured at the last reading while the device was allocated.
+    /// `Session` if the work of the session's own processes was measured, now or earlier. Otherwise the same as `device_scope`.
+    /// None before the first reading of the allocated device.
     pub scope: Option<Scope>,
-    /// Scope of the device's own values at the last reading while the device was allocated.
+    /// Scope of the values of the device itself at the last reading while the device was allocated. None before it.
     pub(super) device_scope: Option<Scope>,
-    /// End of the counted allocated time; none while the device is not allocated.
+    /// Time up to which `allocated` is counted; none while the device is not allocated.
     counted_until: Option<Instant>,
-    /// Seconds allocated since the last reading.
+    /// Allocated seconds since the last reading.
     pub(super) since_reading: f64,
-    /// Part of `since_reading` that is already counted in `unsampled`.
+    /// Seconds of `since_reading` that `unsampled` already contains.
     pub(super) marked_unsampled: f64,
+    /// None if there was no reading since the last [`Self::release`].
     pub(super) last: Option<LastReading>,
 }
 
@@ -41,27 +44,27 @@ pub struct Account {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct LastReading {
     pub(super) at: Instant,
-    pub(super) newest: NewestSamples,
-    /// Energy counter of the card in millijoules, and when it was read.
+    pub(super) newest: SampleTimes,
+    /// Energy counter of the card in millijoules, and the time at which it was read; none if it was never read.
     pub(super) energy: Option<(u64, Instant)>,
 }
 
-/// Times of the newest samples at the last reading, in microseconds of the node's wall clock; 0 if there was none.
+/// Times of the newest samples that are already counted, in microseconds of the node's wall clock; 0 if no sample is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NewestSamples {
-    /// Newest sample of the device.
+pub struct SampleTimes {
+    /// Time of the newest sample of the device.
     pub device: u64,
-    /// Newest sample of the session's processes on the device.
+    /// Time of the newest sample of the session's own processes on the device.
     pub processes: u64,
 }
 
-/// Limit for different fault numbers of a card, so that the driver cannot fill the memory.
+/// Maximum number of different Xid numbers of one card, so that the driver cannot fill the memory.
 pub(super) const MAX_XIDS: usize = 16;
 
 // === impl Account ===
 
 impl Account {
-    /// An account of a device that is not allocated yet.
+    /// The account of a device that is not allocated yet.
     #[must_use]
     pub fn new(gpu: &str) -> Self {
         Self { gpu: gpu.to_owned(), ..Self::default() }
@@ -73,19 +76,19 @@ impl Account {
         self.counted_until.is_some()
     }
 
-    /// Newest samples at the last reading.
+    /// Times of the newest samples that are already counted.
     #[must_use]
-    pub fn newest_samples(&self) -> NewestSamples {
-        self.last.map_or_else(NewestSamples::default, |last| last.newest)
+    pub fn newest_sample_times(&self) -> SampleTimes {
+        self.last.map_or_else(SampleTimes::default, |last| last.newest)
     }
 
-    /// Time between the last reading and `now`.
+    /// Time between the last reading and `now`; none if there was no reading.
     pub(super) fn gap(&self, now: Instant) -> Option<Duration> {
         self.last.map(|last| now.saturating_duration_since(last.at))
     }
 
-    /// Allocates the device and counts the time up to `now`. If the device was not allocated before, counting starts now,
-    /// and the last reading, which was not for this session, is discarded.
+    /// Allocates the device. The first call starts to count at `now` and discards the last reading, because that reading was not
+    /// for this session. Each later call adds the time since the call before.
     pub fn allocate(&mut self, now: Instant) {
         if !self.is_allocated() {
             self.release();
@@ -98,7 +101,8 @@ impl Account {
         self.counted_until = Some(now);
     }
 
-    /// Counts the time up to `now` as allocated and unsampled, if the device is allocated: the driver did not answer.
+    /// Counts the time up to `now` as allocated and unsampled, for a poll in which the driver did not answer. Does nothing if the
+    /// device is not allocated.
     pub fn carry_over(&mut self, now: Instant) {
         if self.is_allocated() {
             self.allocate(now);
@@ -106,25 +110,25 @@ impl Account {
         }
     }
 
-    /// Ends the allocation; the device is read further for the totals of the node.
+    /// Ends the allocation. The last reading stays, because the device is still read for the totals of the node.
     pub fn show_only(&mut self) {
         self.counted_until = None;
     }
 
-    /// Ends the allocation. The sums stay.
+    /// Ends the allocation and discards the last reading. The sums stay.
     pub fn release(&mut self) {
         (self.counted_until, self.last) = (None, None);
         (self.since_reading, self.marked_unsampled) = (0.0, 0.0);
     }
 
-    /// Counts the allocated time since the last reading as unsampled. Later samples may cover this time too. `unsampled` is
-    /// not reduced then, because a counter must not fall.
+    /// Counts the allocated time since the last reading as unsampled. If later samples cover this time, `unsampled` is not
+    /// reduced, because a counter must not fall.
     pub fn mark_unsampled(&mut self) {
         self.unsampled += self.since_reading - self.marked_unsampled;
         self.marked_unsampled = self.since_reading;
     }
 
-    /// Counts a fault of the card.
+    /// Counts a fault of the card by its Xid number; none if the driver gave no number.
     pub fn add_xid(&mut self, code: Option<u64>) {
         let is_counted = self.xids.iter().any(|(other, _)| *other == code);
         let is_new_allowed = self.xids.len() < MAX_XIDS;

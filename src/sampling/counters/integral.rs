@@ -1,30 +1,32 @@
-//! Turns the driver's samples into seconds of work. Pure.
+//! Calculates busy seconds from the driver's samples. Pure.
 
 use std::time::Duration;
 
 use crate::gpu::Sample;
 
-/// Work that a batch of samples shows.
+/// Work of a device, from one batch of samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct SampledWork {
     /// Busy seconds.
     pub(super) busy: f64,
     /// Seconds that the samples cover.
     pub(super) covered: f64,
-    /// Seconds from the newest sample of the last batch to the newest of this one: the time that they could cover.
+    /// Seconds between the newest sample of the last batch and the newest sample of this batch. `covered` is less if samples
+    /// between them are missing.
     pub(super) span: f64,
-    /// Number of samples above 100 % (`HAMi#555`) or below 0.
+    /// Number of samples that were clamped: above 100 % (`HAMi#555`) or below 0.
     pub(super) clamped: u64,
 }
 
-/// A sample covers the time since the sample before it. If the spacing is more than so many times the median, samples are
-/// missing between the two, because the driver's buffer was full before it was read.
+/// Maximum spacing of two samples, as a multiple of the median spacing. With a larger spacing, samples between the two are
+/// missing, because the driver's buffer was full. The later sample then covers only the median spacing.
 const MAX_SPACINGS: u64 = 4;
 
 // === impl SampledWork ===
 
 impl SampledWork {
-    /// Scales the work down to `gap`, the real time, if the samples cover far more: the wall clock was set forward.
+    /// If the samples cover more than twice the real time `gap` plus 1 s, the wall clock was set forward: scales the work down
+    /// to `gap`.
     pub(super) fn within(self, gap: Duration) -> Self {
         let gap = gap.as_secs_f64();
         if self.covered <= 2.0 * gap + 1.0 {
@@ -34,8 +36,9 @@ impl SampledWork {
     }
 }
 
-/// Integrates the samples after `since`, the time of the newest sample that was integrated before, in microseconds. Returns
-/// the work and the time of the newest sample, or none if there are no newer samples.
+/// Adds up the samples after `since`, in microseconds of the node's wall clock. Each sample covers the time since the sample
+/// before it; the first one covers the time since `since`. Returns the work and the time of the newest sample, or none if no
+/// sample is after `since`.
 pub(super) fn integral(samples: &[Sample], since: u64) -> Option<(SampledWork, u64)> {
     let mut samples: Vec<Sample> =
         samples.iter().copied().filter(|sample| sample.at > since && sample.ratio.is_finite()).collect();
@@ -56,7 +59,8 @@ pub(super) fn integral(samples: &[Sample], since: u64) -> Option<(SampledWork, u
     Some((work, newest))
 }
 
-/// Median spacing. The first spacing is left out if there are others, because a full buffer makes only the first one long.
+/// Median of the spacings. The first spacing is left out if there are others: if the driver's buffer was full, the oldest
+/// samples are lost, so only the first spacing is too long.
 fn median(spacings: &[u64]) -> u64 {
     let mut inner = spacings[usize::from(spacings.len() > 1)..].to_vec();
     inner.sort_unstable();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    account::{Account, LastReading, NewestSamples},
+    account::{Account, LastReading, SampleTimes},
     integral::{SampledWork, integral},
     values::{Clamp, DeviceScopes, ScopedValues},
 };
@@ -15,25 +15,25 @@ use crate::{
     },
 };
 
-/// Reading of a device.
+/// A reading of a device, with what is necessary to add it to an account.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceReading<'r> {
     /// Scopes of the values.
     pub scopes: DeviceScopes,
     /// The values.
     pub reading: &'r Reading,
-    /// Use of the device by the session's own processes, if the process lists give it.
+    /// Use of the device by the session's own processes; none if it cannot be read.
     pub own: Option<&'r OwnUsage>,
-    /// When the device was read.
+    /// Time at which the device was read.
     pub at: Instant,
 }
 
-/// A reading while it is added.
-struct Intake<'r> {
+/// A reading while it is added: its input, and the values calculated from it.
+struct PendingReading<'r> {
     reading: DeviceReading<'r>,
-    /// Time since the last reading.
+    /// Time since the last reading; none if there was no reading.
     gap: Option<Duration>,
-    /// Whether the gap is short enough for this reading to represent all of it.
+    /// Whether the gap is at most `max_gap`, so that this reading represents the entire gap. True without a last reading.
     is_timely: bool,
     clamps: Vec<Clamp>,
     values: ScopedValues,
@@ -44,80 +44,85 @@ struct Intake<'r> {
 struct Activity {
     /// Seconds in which the device was busy.
     busy: f64,
-    /// Busy part of the time; none if neither samples nor a window give it.
+    /// Busy part of the time, 0 to 1; none if the driver gives neither samples nor a utilisation, or if the gap is too long for
+    /// the utilisation.
     ratio: Option<f64>,
     /// Seconds that no sample covers.
     unsampled: f64,
 }
 
-/// No card uses more power; a faster rise of the energy counter is an error of the driver.
+/// Maximum power of a card; no card uses more. If the energy counter rises faster, the driver's value is wrong.
 const MAX_WATTS: f64 = 3000.0;
 
 // === impl Account ===
 
 impl Account {
-    /// Adds a reading. Returns the values to publish and the clamped values. If the driver keeps no samples, a reading more
-    /// than `max_gap` after the last one does not represent the time between.
+    /// Adds a reading. Returns the values to publish and the kinds of the clamped values. After a gap of more than `max_gap`,
+    /// time without samples counts as idle.
     #[must_use]
     pub fn add(&mut self, reading: DeviceReading<'_>, max_gap: Duration) -> (ScopedValues, Vec<Clamp>) {
         let gap = self.gap(reading.at);
         let is_timely = gap.is_none_or(|gap| gap <= max_gap);
-        let mut intake = Intake { reading, gap, is_timely, clamps: vec![], values: ScopedValues::default() };
-        self.take(&mut intake);
-        (intake.values, intake.clamps)
+        let mut pending =
+            PendingReading { reading, gap, is_timely, clamps: vec![], values: ScopedValues::default() };
+        self.add_pending(&mut pending);
+        (pending.values, pending.clamps)
     }
 
-    fn take(&mut self, intake: &mut Intake<'_>) {
-        let DeviceReading { scopes, own, at, .. } = intake.reading;
+    /// Adds all values of a reading and stores what the next reading needs.
+    fn add_pending(&mut self, pending: &mut PendingReading<'_>) {
+        let DeviceReading { scopes, own, at, .. } = pending.reading;
         let earlier_scope = self.device_scope;
         if let Some(earlier) =
             earlier_scope.filter(|earlier| self.is_allocated() && *earlier != scopes.device)
         {
-            // The peak of the earlier scope no longer applies.
+            // The scope has changed, so the peak of the earlier scope does not apply any more.
             self.peak.remove(earlier);
         }
-        let (activity, newest) = self.activity(intake);
-        self.add_activity(activity, intake);
-        let own_ratio = self.add_own_work(intake);
-        let energy = self.add_energy(own_ratio.zip(activity.ratio), intake);
-        intake.set_engines();
-        self.add_memory(intake);
+        let (activity, newest) = self.activity(pending);
+        self.add_activity(activity, pending);
+        let own_ratio = self.add_own_work(pending);
+        let energy = self.add_energy(own_ratio.zip(activity.ratio), pending);
+        pending.set_engines();
+        self.add_memory(pending);
         if self.is_allocated() {
-            // At the end of a session its processes have ended, and their work still belongs to the session.
-            let is_still_own = self.scope == Some(Scope::Session) && earlier_scope == Some(scopes.device);
-            let is_own = own_ratio.is_some() || is_still_own;
+            // If the processes have ended, the scope stays `Session`, because their work was measured before. A changed scope
+            // of the device ends this.
+            let stays_own = self.scope == Some(Scope::Session) && earlier_scope == Some(scopes.device);
+            let is_own = own_ratio.is_some() || stays_own;
             self.scope = Some(if is_own { Scope::Session } else { scopes.device });
             self.device_scope = Some(scopes.device);
         }
-        let processes = own.map_or_else(|| self.newest_samples().processes, |own| own.newest);
+        let processes = own.map_or_else(|| self.newest_sample_times().processes, |own| own.newest_sample);
         (self.since_reading, self.marked_unsampled) = (0.0, 0.0);
-        let newest = NewestSamples { device: newest, processes };
+        let newest = SampleTimes { device: newest, processes };
         self.last = Some(LastReading { at, newest, energy });
     }
 
-    /// Activity since the last reading, from the driver's samples or, if there are no new ones, from its last window. The
-    /// second value is the time of the newest sample.
-    fn activity(&self, intake: &mut Intake<'_>) -> (Activity, u64) {
-        let since = self.newest_samples().device;
-        let reading = intake.reading.reading;
-        // The first batch covers a time before this session.
+    /// Activity since the last reading. It is calculated from the driver's samples or, without new samples, from its
+    /// utilisation. The second value is the time of the newest sample, 0 without samples.
+    fn activity(&self, pending: &mut PendingReading<'_>) -> (Activity, u64) {
+        let since = self.newest_sample_times().device;
+        let reading = pending.reading.reading;
+        // `since` is 0 at the first reading. Its samples may be older than the allocation, so they are not counted.
         let batch = if since > 0 { integral(&reading.samples, since) } else { None };
-        if let (Some((work, newest)), Some(gap)) = (batch, intake.gap) {
-            return (intake.sampled(work.within(gap), gap), newest);
+        if let (Some((work, newest)), Some(gap)) = (batch, pending.gap) {
+            return (pending.sampled(work.within(gap), gap), newest);
         }
-        // No new sample: the driver gave none, or the wall clock was set back. Continue from the newest sample that the driver
-        // gave. The window covers this time already, so later samples must not count it again.
+        // This is the first reading, or there is no new sample, or the wall clock was set back. For this time the driver's
+        // utilisation is used. Samples up to `newest` belong to the same time and must not be counted later.
         let newest = reading.samples.iter().map(|sample| sample.at).max().unwrap_or(0);
-        (intake.window(), newest)
+        (pending.window(), newest)
     }
 
-    fn add_activity(&mut self, activity: Activity, intake: &mut Intake<'_>) {
-        let DeviceReading { scopes, reading, .. } = intake.reading;
-        // After a long gap the driver's last window does not represent the gap, but it is the current value.
+    /// Adds the busy and unsampled seconds of the device, and sets its utilisation.
+    fn add_activity(&mut self, activity: Activity, pending: &mut PendingReading<'_>) {
+        let DeviceReading { scopes, reading, .. } = pending.reading;
+        // After a long gap the driver's utilisation does not represent the gap, but it is the current value.
         let current =
             reading.utilization.filter(|ratio| ratio.is_finite()).map(|ratio| ratio.clamp(0.0, 1.0));
         if let Some(ratio) = activity.ratio.or(current) {
-            intake.values.utilization.set(scopes.device, ratio);
+            pending.values.utilization.set(scopes.device, ratio);
         }
         if activity.ratio.is_some() {
             self.busy.add(scopes.device, activity.busy);
@@ -127,23 +132,29 @@ impl Account {
         }
     }
 
-    /// Adds the work of the session's own processes on a shared device: their part of its time.
-    fn add_own_work(&mut self, intake: &mut Intake<'_>) -> Option<f64> {
-        let ratio = intake.own_on_shared().and_then(|own| own.sm)?;
-        let ratio = intake.clamped_ratio(ratio);
-        intake.values.utilization.set(Scope::Session, ratio);
-        let seconds = intake.gap.filter(|_| intake.is_timely).map_or(0.0, |gap| gap.as_secs_f64());
+    /// Adds the busy seconds of the session's own processes on a shared device. Returns their utilisation, 0 to 1; none if it
+    /// was not measured or if the device is not shared.
+    fn add_own_work(&mut self, pending: &mut PendingReading<'_>) -> Option<f64> {
+        let ratio = pending.own_on_shared().and_then(|own| own.sm)?;
+        let ratio = pending.clamped_ratio(ratio);
+        pending.values.utilization.set(Scope::Session, ratio);
+        let seconds = pending.gap.filter(|_| pending.is_timely).map_or(0.0, |gap| gap.as_secs_f64());
         self.busy.add(Scope::Session, ratio * seconds);
         Some(ratio)
     }
 
-    /// Adds the card's energy, and the session's part of it. `work` is the session's ratio and the device's ratio. Returns the
-    /// energy counter and its time for the next reading.
-    fn add_energy(&mut self, work: Option<(f64, f64)>, intake: &mut Intake<'_>) -> Option<(u64, Instant)> {
-        let DeviceReading { scopes, reading, at, .. } = intake.reading;
+    /// Adds the card's energy, and the session's part of it. `work` is the utilisation by the session's own processes and the
+    /// utilisation of the device. Returns the energy counter in millijoules and its time,
+    /// for the next reading.
+    fn add_energy(
+        &mut self,
+        work: Option<(f64, f64)>,
+        pending: &mut PendingReading<'_>,
+    ) -> Option<(u64, Instant)> {
+        let DeviceReading { scopes, reading, at, .. } = pending.reading;
         let last = self.last.and_then(|last| last.energy);
         let Some(counter) = reading.energy else { return last };
-        let joules = last.map_or(0.0, |last| intake.joules(last, counter));
+        let joules = last.map_or(0.0, |last| pending.joules(last, counter));
         self.energy.add(scopes.card, joules);
         let part = match work {
             _ if scopes.card == Scope::Session => Some(1.0),
@@ -157,31 +168,33 @@ impl Account {
         Some((counter, at))
     }
 
-    fn add_memory(&mut self, intake: &mut Intake<'_>) {
-        let DeviceReading { scopes, reading, .. } = intake.reading;
+    /// Sets the used bytes of the frame buffer and raises the peaks.
+    fn add_memory(&mut self, pending: &mut PendingReading<'_>) {
+        let DeviceReading { scopes, reading, .. } = pending.reading;
         let device = reading.memory.map(|memory| {
             if memory.used > memory.total {
-                intake.clamps.push(Clamp::Memory);
+                pending.clamps.push(Clamp::Memory);
             }
             (scopes.device, memory.used.min(memory.total))
         });
-        let own = intake.own_on_shared().and_then(|own| own.memory).map(|bytes| (Scope::Session, bytes));
+        let own = pending.own_on_shared().and_then(|own| own.memory).map(|bytes| (Scope::Session, bytes));
         for (scope, bytes) in device.into_iter().chain(own) {
-            intake.values.memory.set(scope, bytes);
+            pending.values.memory.set(scope, bytes);
             self.peak.set(scope, self.peak.get(scope).unwrap_or_default().max(bytes));
         }
     }
 }
 
-// === impl Intake ===
+// === impl PendingReading ===
 
-impl<'r> Intake<'r> {
-    /// Use of a device by the session's own processes, if other pods use the device too. On a device of the session alone
-    /// the device's values are the session's.
+impl<'r> PendingReading<'r> {
+    /// Use of a shared device by the session's own processes. None for a device that is not shared, because the values of the
+    /// device are then the session's.
     fn own_on_shared(&self) -> Option<&'r OwnUsage> {
         self.reading.own.filter(|_| self.reading.scopes.device != Scope::Session)
     }
 
+    /// Clamps a ratio to 0 to 1 and records the clamp. A ratio that is not a number becomes 0.
     fn clamped_ratio(&mut self, ratio: f64) -> f64 {
         let clamped = if ratio.is_finite() { ratio.clamp(0.0, 1.0) } else { 0.0 };
         if clamped != ratio {
@@ -190,15 +203,17 @@ impl<'r> Intake<'r> {
         clamped
     }
 
+    /// Activity from samples.
     fn sampled(&mut self, work: SampledWork, gap: Duration) -> Activity {
         self.clamps.extend((0..work.clamped).map(|_| Clamp::Utilization));
         let ratio = Some(work.busy / work.covered).filter(|ratio| ratio.is_finite());
         let hole = (work.span.min(gap.as_secs_f64()) - work.covered).max(0.0);
-        // A hole inside a timely reading gets the utilisation of the rest; a longer one counts as idle.
+        // After a short gap, the hole gets the utilisation of the sampled time. After a long gap, the hole counts as idle.
         let extrapolated = if self.is_timely { ratio.unwrap_or_default() * hole } else { 0.0 };
         Activity { busy: work.busy + extrapolated, ratio, unsampled: hole }
     }
 
+    /// Activity from the utilisation of the driver's last measuring window. The entire gap is unsampled.
     fn window(&mut self) -> Activity {
         let gap = self.gap.map_or(0.0, |gap| gap.as_secs_f64());
         let ratio = self.reading.reading.utilization.map(|ratio| self.clamped_ratio(ratio));
@@ -216,6 +231,7 @@ impl<'r> Intake<'r> {
         })
     }
 
+    /// Sets the utilisation of the encoder and the decoder.
     fn set_engines(&mut self) {
         type Engine = fn(&mut ScopedValues) -> &mut ByScope<f64>;
 

@@ -11,7 +11,7 @@ use crate::{
 
 const SESSION: DeviceScopes = DeviceScopes { device: Scope::Session, card: Scope::Session };
 
-/// Device and time of a test.
+/// The account of one device, and the start time of a test.
 struct Fixture {
     account: Account,
     totals: CallTotals,
@@ -35,7 +35,7 @@ impl Fixture {
         self.start + Duration::from_secs_f64(seconds)
     }
 
-    /// Allocates and reads the device of the session alone at each time.
+    /// Allocates and reads a device that is not shared, at each of these seconds.
     fn read(mut self, readings: &[(u64, Reading)]) -> Self {
         for (seconds, reading) in readings {
             self.poll(*seconds as f64, SESSION, reading, None);
@@ -64,7 +64,7 @@ fn window(ratio: f64) -> Reading {
     Reading { utilization: Some(ratio), ..Reading::default() }
 }
 
-/// The driver's samples of the last 20 s, all with one ratio, and a window with another ratio.
+/// The driver's samples of the last 20 s, all with the same ratio. The utilisation of the last window has another ratio.
 fn samples(at: u64, ratio: f64) -> (u64, Reading) {
     let newest = (at + 1000) * 6;
     let samples =
@@ -125,7 +125,7 @@ fn a_clock_that_is_set_back_affects_one_reading() {
 
 #[test]
 fn no_busy_time_is_lost_or_doubled_between_two_readings() {
-    // A fully busy sample a second; the readings are at any time between two samples.
+    // The driver keeps one sample of 100 % per second. The readings are at any time between two samples.
     let reading = |microseconds: u64| {
         let samples = (0..=microseconds / 1_000_000)
             .map(|second| Sample { at: 3_000_000 + second * 1_000_000, ratio: 1.0 })
@@ -148,7 +148,7 @@ fn time_covered_by_the_window_is_not_counted_again_by_later_samples() {
 }
 
 #[test]
-fn unsampled_grows_while_the_driver_is_away_and_never_falls() {
+fn unsampled_time_grows_while_the_driver_does_not_answer_and_never_falls() {
     let mut fixture = Fixture::new();
     let mut unsampled = vec![];
     for (seconds, answers) in [(0, true), (15, false), (30, false), (35, true), (40, true)] {
@@ -199,7 +199,7 @@ fn values_out_of_range_are_clamped_and_counted() {
 }
 
 #[test]
-fn the_sessions_part_of_a_shared_card_has_its_own_scope() {
+fn the_work_of_own_processes_on_a_shared_card_has_the_scope_session() {
     let mut fixture = Fixture::new();
     let own = OwnUsage { sm: Some(0.2), memory: Some(100), encoder: Some(0.1), ..OwnUsage::default() };
     for (seconds, millijoules) in [(0.0, 0), (15.0, 30_000)] {
@@ -231,7 +231,7 @@ fn a_device_counts_only_while_it_is_allocated() {
 }
 
 #[test]
-fn kinds_of_faults_of_a_card_are_limited() {
+fn the_number_of_different_xid_numbers_is_limited() {
     let mut account = Account::new("GPU-1");
     for code in (0..100).chain([0]) {
         account.add_xid(Some(code));

@@ -1,4 +1,4 @@
-//! Totals of the program: calls, failed calls and clamped values. They outlive the devices and the driver.
+//! Totals of the program: calls, failed calls and clamped values. They go on when a device or the driver is lost.
 
 use super::{tally::count, values::Clamp};
 use crate::gpu::Fault;
@@ -8,9 +8,9 @@ use crate::gpu::Fault;
 pub struct CallTotals {
     /// Calls of the library, failed ones included.
     pub calls: u64,
-    /// Failed calls by kind; at most as many kinds as there are pairs of a call and a code.
+    /// Number of failed calls by call and code. The list is bounded: each pair occurs once.
     pub faults: Vec<(Fault, u64)>,
-    /// Clamped values by kind.
+    /// Number of clamped values by kind.
     pub clamped: Vec<(Clamp, u64)>,
 }
 

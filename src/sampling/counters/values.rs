@@ -1,4 +1,4 @@
-//! Values that a reading gives, by scope.
+//! The values of a reading, by scope.
 
 use crate::{
     runtime::vocabulary::vocabulary,
@@ -6,11 +6,11 @@ use crate::{
 };
 
 vocabulary! {
-    /// Kind of a value that was out of range and was clamped, and the value of the label `value`.
+    /// Kind of a clamped value, which was out of range; values of the label `value`.
     pub enum Clamp {
         /// A ratio outside 0 to 1.
         Utilization = "utilization",
-        /// An energy counter that fell, or rose faster than any card can use energy.
+        /// An energy counter that fell, or that rose faster than a card can use energy.
         Energy = "energy",
         /// Used memory above the total.
         Memory = "memory",
@@ -22,19 +22,19 @@ vocabulary! {
 pub struct DeviceScopes {
     /// Scope of the values of the device itself.
     pub device: Scope,
-    /// Scope of the values that exist only for the entire card.
+    /// Scope of the values that NVML gives only for the entire card, such as power.
     pub card: Scope,
 }
 
 /// Values of one reading by scope; ratios are clamped to 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScopedValues {
-    /// Mean utilisation since the last reading.
+    /// Mean utilisation since the last reading, 0 to 1.
     pub utilization: ByScope<f64>,
     /// Bytes of the frame buffer in use.
     pub memory: ByScope<u64>,
-    /// Part of the encoder's time.
+    /// Utilisation of the encoder, 0 to 1.
     pub encoder: ByScope<f64>,
-    /// Part of the decoder's time.
+    /// Utilisation of the decoder, 0 to 1.
     pub decoder: ByScope<f64>,
 }

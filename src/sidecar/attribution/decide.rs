@@ -14,30 +14,30 @@ pub(super) const MAX_DEVICES: usize = 16;
 /// Result of the strategies that need no process evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttributionStep {
-    /// The result does not depend on the process evidence.
+    /// The result is final; process evidence is not necessary.
     Final(AttributionResult),
-    /// No strategy applies without the process evidence.
+    /// No strategy applies without process evidence.
     NeedsProcesses(Undecided),
 }
 
-/// The strategies tried so far; [`Undecided::decide`] tries the others.
+/// The strategies that were tried and do not apply. [`Undecided::decide`] tries the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undecided {
     not_applicable: Vec<(Strategy, NotApplicable)>,
 }
 
-/// Tries the strategies that need no process evidence.
+/// Tries the strategies that need no process evidence, in order.
 #[must_use]
 pub fn decide(evidence: &Evidence<'_>) -> AttributionStep {
     let mut not_applicable = vec![];
-    for (strategy, test) in strategies::WITHOUT_PROCESSES {
-        match test(evidence) {
+    for (strategy, apply) in strategies::WITHOUT_PROCESSES {
+        match apply(evidence) {
             Ok(matched) => {
                 return AttributionStep::Final(attributed(evidence, strategy, matched, not_applicable));
             }
             Err(reason) => not_applicable.push((strategy, reason)),
         }
-        // The claim's metadata or the annotation names the device, so the visible devices belong to other pods.
+        // The claim's metadata or the annotation names a device that is not visible, so the visible devices belong to other pods.
         if let Some((Strategy::Claim | Strategy::Annotation, NotApplicable::NotVisible)) =
             not_applicable.last()
         {
@@ -48,6 +48,7 @@ pub fn decide(evidence: &Evidence<'_>) -> AttributionStep {
     AttributionStep::NeedsProcesses(Undecided { not_applicable })
 }
 
+/// The result for the strategy that applies, with at most [`MAX_DEVICES`] devices.
 fn attributed(
     evidence: &Evidence<'_>,
     strategy: Strategy,
@@ -63,7 +64,7 @@ fn attributed(
     AttributionResult { outcome: Ok(attribution), not_applicable }
 }
 
-/// Why no device is the session's although the driver works.
+/// Why no strategy applies although the driver works.
 fn unavailable(evidence: &Evidence<'_>) -> UnavailableReason {
     match evidence.visible {
         [] => UnavailableReason::NoDevice,
@@ -72,16 +73,19 @@ fn unavailable(evidence: &Evidence<'_>) -> UnavailableReason {
     }
 }
 
-/// How a device is shared: by the annotation, else by the evidence. If neither shows it, a strategy that cannot see sharing
-/// gives `Unknown`.
+/// How a device is shared: the annotation decides, otherwise the evidence. A strategy whose evidence does not show sharing
+/// returns `Unknown`.
 fn sharing(evidence: &Evidence<'_>, strategy: Strategy, index: usize, is_replica: bool) -> Sharing {
     let device = evidence.visible.get(index);
     let is_for_mps = device.is_some_and(|device| device.exclusive_process);
     match (evidence.sharing, strategy) {
         (Some(sharing), _) => sharing,
+        // An annotation names a shared card by a replica. Without a replica it names the entire card, even if the compute mode is
+        // exclusive.
         (None, _) if is_for_mps && (is_replica || strategy != Strategy::Annotation) => Sharing::Mps,
         (None, _) if is_replica => Sharing::TimeSlicing,
-        // The device plugin leaves the number of the replica out of this variable (`deviceIDsFromAnnotatedDeviceIDs`).
+        // Process lists contain no replica number. `NVIDIA_VISIBLE_DEVICES` contains none either, because the NVIDIA device
+        // plugin removes it (`deviceIDsFromAnnotatedDeviceIDs`). So the device may be shared.
         (None, Strategy::Processes | Strategy::Environment | Strategy::Node) => Sharing::Unknown,
         (None, Strategy::Claim) if evidence.claim == Some(ClaimKind::Named) => Sharing::Unknown,
         (None, _) if device.is_some_and(|device| device.slice.is_some()) => Sharing::Mig,
@@ -89,6 +93,7 @@ fn sharing(evidence: &Evidence<'_>, strategy: Strategy, index: usize, is_replica
     }
 }
 
+/// Scope of the values of a device.
 fn scope(strategy: Strategy, sharing: Sharing) -> Scope {
     match sharing {
         _ if strategy == Strategy::Node => Scope::Node,
@@ -100,12 +105,12 @@ fn scope(strategy: Strategy, sharing: Sharing) -> Scope {
 // === impl Undecided ===
 
 impl Undecided {
-    /// Tries the strategies that need the process evidence, and the last one.
+    /// Tries the strategies that need process evidence, then the totals of the node.
     #[must_use]
     pub fn decide(self, evidence: &Evidence<'_>, processes: &ProcessEvidence) -> AttributionResult {
         let mut not_applicable = self.not_applicable;
-        for (strategy, test) in strategies::WITH_PROCESSES {
-            match test(evidence, processes) {
+        for (strategy, apply) in strategies::WITH_PROCESSES {
+            match apply(evidence, processes) {
                 Ok(matched) => return attributed(evidence, strategy, matched, not_applicable),
                 Err(reason) => not_applicable.push((strategy, reason)),
             }

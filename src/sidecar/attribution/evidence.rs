@@ -6,54 +6,54 @@ use crate::gpu::Device;
 /// Evidence that is read at every poll.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Evidence<'a> {
-    /// Devices that the driver shows in this container.
+    /// Devices that the driver shows in this container, in the driver's order.
     pub visible: &'a [Device],
-    /// Number of devices without a name: devices that the driver counts but cannot name, and devices that had processes of the
-    /// session and are not visible now.
-    pub unnamed: usize,
-    /// Kind of the desktop's resource claims; `None` if this container does not have them. With a claim, the visible
-    /// devices are the desktop's.
+    /// Number of devices that may be the session's and cannot be identified: devices whose UUID the driver cannot give, and
+    /// devices that had processes of the session and are not visible now.
+    pub unidentified: usize,
+    /// Kind of the desktop's resource claims; none if the sidecar does not share them. With a claim, all visible devices belong
+    /// to the desktop.
     pub claim: Option<ClaimKind>,
     /// UUIDs in the claims' metadata files (KEP-5304); empty if the DRA driver writes none.
     pub metadata: &'a [String],
-    /// Value of the pod's annotation `vdi-metrics.io/gpu`.
+    /// Value of the pod's annotation `vdi-metrics.io/gpu`; none if the pod does not have it.
     pub annotation: Option<&'a str>,
-    /// Value of the pod's annotation `vdi-metrics.io/gpu-sharing`.
+    /// Value of the pod's annotation `vdi-metrics.io/gpu-sharing`; none if the pod does not have it or the value is not valid.
     pub sharing: Option<Sharing>,
-    /// Whether all devices of the node are shown if no other strategy applies.
+    /// Whether the sidecar exposes all devices of the node if no other strategy applies.
     pub node_totals: bool,
 }
 
-/// Evidence from the pod's processes. Process lists are the slowest driver calls, so this is collected only if no strategy
-/// applies without it.
+/// Evidence from the pod's processes. It is collected only if no strategy applies without it, because process lists are the
+/// slowest driver calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessEvidence {
     /// Devices with processes of this pod.
     pub processes: Processes,
-    /// `NVIDIA_VISIBLE_DEVICES` of the desktop's processes, or why it is unknown.
+    /// Value of `NVIDIA_VISIBLE_DEVICES` in the desktop's processes, or why the sidecar does not have it.
     pub environment: Result<EnvironmentDevices, NotApplicable>,
 }
 
 /// Kind of the desktop's resource claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClaimKind {
-    /// Created for this pod alone, from a template.
+    /// The claim was created from a template, only for this pod.
     Own,
-    /// Created independently of the pod; other pods can name it too.
+    /// The claim was created independently of the pod; other pods can use it too.
     Named,
 }
 
 /// Devices that have processes of this pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Processes {
-    /// The pod's processes cannot be distinguished from other processes.
+    /// The sidecar cannot distinguish the pod's processes from other processes, for this reason.
     Unknown(NotApplicable),
     /// Devices that have or had processes of this pod.
     Seen {
         /// Indices in [`Evidence::visible`], in the driver's order.
         indices: Vec<usize>,
-        /// Whether a process of the pod is on a device at this poll. An idle session keeps its device, but then the
-        /// attribution rests on an earlier poll.
+        /// Whether a process of the pod is on a device at this poll. If not, the evidence is from an earlier poll: an idle
+        /// session keeps its device.
         now: bool,
     },
 }
@@ -61,8 +61,8 @@ pub enum Processes {
 /// Devices that the environment of the desktop's processes names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvironmentDevices {
-    /// List of devices, as in the variable.
+    /// List of devices, as the variable contains it.
     pub devices: String,
-    /// Whether a process has the variable at this poll; `false` if only a process that has ended had it.
+    /// Whether a process has the variable at this poll. `false` if the process with the variable has ended.
     pub now: bool,
 }

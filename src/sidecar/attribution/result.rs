@@ -6,9 +6,9 @@ use crate::{gpu::Device, sampling::scope::Scope};
 /// Result of one attribution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttributionResult {
-    /// Attribution by the first strategy that applies, or why no device is the session's.
+    /// Attribution by the first strategy that applies, or why no device can be attributed to the session.
     pub outcome: Result<Attribution, UnavailableReason>,
-    /// The strategies tried before it, each with the reason why it does not apply.
+    /// The strategies that were tried before, each with the reason why it does not apply.
     pub not_applicable: Vec<(Strategy, NotApplicable)>,
 }
 
@@ -17,7 +17,7 @@ pub struct AttributionResult {
 pub struct Attribution {
     /// The strategy that applies.
     pub strategy: Strategy,
-    /// How far the strategy can be trusted.
+    /// How reliable the attribution is.
     pub confidence: Confidence,
     /// The devices, in the driver's order.
     pub devices: Vec<SessionDevice>,
@@ -26,7 +26,7 @@ pub struct Attribution {
 /// A device of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionDevice {
-    /// Index in the visible devices.
+    /// Index in the list of visible devices.
     pub index: usize,
     /// How the device is shared.
     pub sharing: Sharing,
@@ -37,7 +37,7 @@ pub struct SessionDevice {
 // === impl Attribution ===
 
 impl Attribution {
-    /// The widest scope of the devices.
+    /// The widest scope of the devices; `Session` without devices.
     #[must_use]
     pub fn scope(&self) -> Scope {
         self.devices.iter().map(|device| device.scope).max().unwrap_or(Scope::Session)
@@ -47,7 +47,8 @@ impl Attribution {
 // === impl SessionDevice ===
 
 impl SessionDevice {
-    /// Scope of a value that exists only for the entire card. If the device is a slice, other slices contribute to it.
+    /// Scope of a value that NVML gives only for the entire card, such as power. For a slice it is at least `Device`, because
+    /// other slices contribute to the value.
     #[must_use]
     pub fn card_scope(&self, device: &Device) -> Scope {
         if device.slice.is_some() { self.scope.max(Scope::Device) } else { self.scope }

@@ -23,12 +23,13 @@ fn card_and_slice() -> Vec<Device> {
     devices
 }
 
-/// Process evidence that makes no strategy apply.
+/// Process evidence to which no strategy applies.
 fn no_processes() -> ProcessEvidence {
     let processes = Processes::Seen { indices: vec![], now: false };
     ProcessEvidence { processes, environment: Err(NotApplicable::NotGiven) }
 }
 
+/// Process evidence: processes of the pod on the device with the index 1.
 fn processes_on_1(now: bool) -> ProcessEvidence {
     ProcessEvidence { processes: Processes::Seen { indices: vec![1], now }, ..no_processes() }
 }
@@ -125,7 +126,7 @@ fn every_strategy_that_does_not_apply_has_a_reason() {
         (Evidence { annotation: Some(UUIDS[2]), ..several }, Strategy::Annotation, NotApplicable::NotVisible),
         (several, Strategy::SingleDevice, NotApplicable::SeveralDevices),
         (
-            Evidence { visible: &visible[..1], unnamed: 1, ..several },
+            Evidence { visible: &visible[..1], unidentified: 1, ..several },
             Strategy::SingleDevice,
             NotApplicable::SeveralDevices,
         ),
@@ -157,7 +158,7 @@ fn every_strategy_that_does_not_apply_has_a_reason() {
 }
 
 #[test]
-fn a_single_device_is_not_the_sessions_if_another_one_is_named() {
+fn a_single_device_is_not_attributed_if_another_device_is_named() {
     let visible = &cards(1)[..];
     let metadata = [UUIDS[1].to_owned()];
     for evidence in [
@@ -169,7 +170,7 @@ fn a_single_device_is_not_the_sessions_if_another_one_is_named() {
 }
 
 #[test]
-fn a_slice_is_the_sessions_and_its_card_is_not() {
+fn a_slice_is_attributed_and_its_card_is_not() {
     let devices = card_and_slice();
     let claimed = Evidence { visible: &devices, claim: Some(ClaimKind::Own), ..Evidence::default() };
     let expected = |strategy, confidence| Ok((strategy, confidence, vec![(1, Scope::Session)]));

@@ -14,25 +14,25 @@ vocabulary! {
         Annotation = "handed_over",
         /// Exactly one device is visible.
         SingleDevice = "single_device",
-        /// A process of the pod is or was on the device.
+        /// A process of the pod is or was on the device, by the driver's process lists.
         Processes = "processes",
         /// The desktop's environment names the device.
         Environment = "environment",
-        /// Every visible device, of any pod.
+        /// All visible devices are exposed, although they may belong to other pods.
         Node = "node",
     }
 }
 
 vocabulary! {
-    /// How far an attribution can be trusted; values of the label `confidence`.
+    /// How reliable an attribution is; values of the label `confidence`.
     pub enum Confidence {
-        /// The device cannot be another one.
+        /// The evidence names exactly this device.
         Exact = "exact",
-        /// Correct unless the node shares its cards, which a container cannot see.
+        /// The attribution is correct if the node does not share its cards. A container cannot see whether the node does.
         Good = "good",
         /// The evidence is from an earlier poll: the session is idle or its processes have ended.
         Remembered = "remembered",
-        /// No evidence that the device is the session's.
+        /// No evidence shows that the device is the session's.
         None = "none",
     }
 }
@@ -44,9 +44,9 @@ vocabulary! {
         Exclusive = "exclusive",
         /// A slice of a card; the slice is not shared.
         Mig = "mig",
-        /// Shared with other pods, one at a time.
+        /// Shared with other pods; one pod uses the device at a time.
         TimeSlicing = "time-slicing",
-        /// Shared with other pods, at the same time.
+        /// Shared with other pods; several pods use the device at the same time.
         Mps = "mps",
         /// The sidecar cannot see whether the device is shared.
         Unknown = "unknown",
@@ -56,23 +56,23 @@ vocabulary! {
 vocabulary! {
     /// Why a strategy does not apply; values of the label `reason`.
     pub enum NotApplicable {
-        /// The pod has no such evidence.
+        /// The pod does not have the evidence that the strategy needs.
         NotGiven = "not_given",
-        /// The annotation is empty or `pending`; its value comes later.
+        /// The annotation is empty or `pending`: the device is not assigned yet.
         Pending = "pending",
-        /// The text names no device in a known form.
+        /// The text is not a list of device IDs.
         NotUnderstood = "not_understood",
         /// The device that the evidence names is not visible here.
         NotVisible = "not_visible",
-        /// Nothing is visible that a container can be given: no slice, and no card without MIG.
+        /// No device is visible that can be assigned to a container: no slice, and no card without MIG.
         NothingVisible = "nothing_visible",
         /// More than one device is visible.
         SeveralDevices = "several_devices",
         /// The pod's containers do not share their processes (`shareProcessNamespace`).
         NotShared = "not_shared",
-        /// The pod sees all processes of the node (`hostPID`), and its own cannot be distinguished.
+        /// The pod sees all processes of the node (`hostPID`), so the sidecar cannot distinguish the pod's own processes.
         NodeProcesses = "node_processes",
-        /// Before 570 the driver gives wrong processes or wrong memory in a container.
+        /// The driver is older than 570: in a container it gives wrong processes or wrong memory.
         DriverTooOld = "driver_too_old",
         /// The driver lists processes that are not in this pod.
         Implausible = "implausible",
@@ -86,21 +86,21 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// Why no device of the session can be read; values of the label `reason`.
+    /// Why no device of the session can be read, or why one of them cannot; values of the label `reason`.
     pub enum UnavailableReason {
         /// The first poll has not ended yet.
         Starting = "starting",
-        /// No `libnvidia-ml.so.1` in this container.
+        /// The container has no `libnvidia-ml.so.1`.
         LibraryMissing = "library_missing",
-        /// The library is present, but the kernel driver is not loaded.
+        /// The library exists, but the kernel driver is not loaded.
         DriverNotLoaded = "driver_not_loaded",
         /// The driver or its library does not work.
         DriverError = "driver_error",
-        /// The driver works and shows no device.
+        /// The driver works, but shows no device.
         NoDevice = "no_device",
         /// MIG is enabled on every visible card, and no slice is visible.
         InSlices = "in_slices",
-        /// More than one device is visible, and no evidence identifies the session's.
+        /// More than one device is visible, and no evidence identifies the session's device.
         SeveralDevices = "several_devices",
         /// The device that the claim, the annotation or an earlier poll names is not visible.
         NotVisible = "not_visible",

@@ -32,7 +32,8 @@ fn gpu_labels<'s>(gpu: &'s Gpu, driver: &'s str) -> [&'s str; 6] {
     [&gpu.device.uuid, card, model, profile, gpu.sharing.as_str(), driver]
 }
 
-/// Splits `NVIDIA A100-SXM4-40GB MIG 1g.5gb`.
+/// Splits the name of a slice, such as `NVIDIA A100-SXM4-40GB MIG 1g.5gb`, into model and MIG profile. The profile of a card is
+/// empty.
 fn model_and_profile(gpu: &Gpu) -> (&str, &str) {
     let model = text(&gpu.device.model);
     model.split_once(" MIG ").filter(|_| gpu.device.slice.is_some()).unwrap_or((model, ""))
@@ -75,7 +76,7 @@ pub(super) fn per_gpu<'s>(
     gpus.filter_map(|gpu| Some(Series::number([&gpu.device.uuid], number(gpu)?))).collect()
 }
 
-/// A series for each device that was read and each value of a second label.
+/// A series for each device that was read, and for each value of a second label.
 pub(super) fn per_gpu_and_label<'s>(
     snapshot: &'s Snapshot,
     numbers: impl Fn(&'s Gpu) -> Vec<(&'s str, f64)>,
@@ -87,7 +88,7 @@ pub(super) fn per_gpu_and_label<'s>(
     snapshot.gpus.iter().flat_map(series).collect()
 }
 
-/// A series for each device that was read and each scope of a value.
+/// A series for each device that was read, and for each scope of a value.
 pub(super) fn per_gpu_and_scope<'s, T: Copy + 's>(
     snapshot: &'s Snapshot,
     values: impl Fn(&'s Gpu) -> &'s ByScope<T>,
@@ -97,8 +98,8 @@ pub(super) fn per_gpu_and_scope<'s, T: Copy + 's>(
     snapshot.gpus.iter().flat_map(series).collect()
 }
 
-/// A series for each device that was read. The value belongs to the entire card, so a slice has the scope of its card:
-/// other slices contribute to the value.
+/// A series for each device that was read, for a value that NVML gives only for the entire card. The scope is the card's,
+/// because other slices contribute to the value.
 pub(super) fn per_card<'s>(
     snapshot: &'s Snapshot,
     number: impl Fn(&'s Reading) -> Option<f64>,
@@ -109,7 +110,7 @@ pub(super) fn per_card<'s>(
     snapshot.gpus.iter().filter_map(series).collect()
 }
 
-/// Like [`per_card`], only for devices with frame-buffer captures.
+/// Like [`per_card`], but only for devices with frame-buffer captures.
 pub(super) fn per_capturing_card<'s>(
     snapshot: &'s Snapshot,
     number: impl Fn(StreamStats) -> f64,
@@ -117,7 +118,7 @@ pub(super) fn per_capturing_card<'s>(
     per_card(snapshot, |reading| reading.capturing.filter(|captures| captures.sessions > 0).map(&number))
 }
 
-/// A series for each device that was allocated since the start.
+/// A series for each device that was allocated or exposed since the sidecar started and that has this total.
 pub(super) fn per_account<'s>(
     snapshot: &'s Snapshot,
     total: impl Fn(&'s Account) -> Option<f64>,
@@ -126,7 +127,7 @@ pub(super) fn per_account<'s>(
     accounts.filter_map(|account| Some(Series::number([&account.gpu], total(account)?))).collect()
 }
 
-/// A series for each device that was allocated since the start and each scope of a value.
+/// A series for each device that was allocated or exposed since the sidecar started, and for each scope of a total.
 pub(super) fn per_account_and_scope<'s, T: Copy + 's>(
     snapshot: &'s Snapshot,
     totals: impl Fn(&'s Account) -> &'s ByScope<T>,

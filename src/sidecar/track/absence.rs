@@ -1,4 +1,4 @@
-//! Devices that the session should have and the driver does not show.
+//! Finds the devices that the session should have and that the driver does not show.
 
 use super::state::{DeviceState, DeviceStates};
 use crate::{
@@ -9,21 +9,23 @@ use crate::{
     },
 };
 
-/// The session's devices that are not visible now and that the pod should still have.
+/// The allocated devices of the session that are not visible now and that the pod should still have.
 pub(super) fn missing(earlier: &DeviceStates, view: DeviceView<'_>) -> DeviceStates {
     let allocated = earlier.iter().filter(|(_, state)| state.is_allocated()).map(|(uuid, _)| uuid);
     let missing = allocated.filter(|uuid| !view.shows(uuid) && is_still_expected(uuid, view));
     missing.map(|uuid| (uuid.clone(), DeviceState::Missing(why_not_visible(view)))).collect()
 }
 
-/// Whether a device that was the session's and is not visible is still the session's. Both must be true: nothing names only
-/// other devices; and some evidence shows that the pod has the device (a claim, a name, a process seen on it earlier), or the
-/// driver has a device whose UUID it cannot give.
+/// Whether the session still has a device that was allocated and is not visible now.
+///
+/// False if the claim or the annotation names devices and this device is not among them. Otherwise true if one of these
+/// conditions holds: the pod has a claim; the annotation names this device; a process of the pod was on this device; or the
+/// driver has a device without a UUID.
 fn is_still_expected(uuid: &str, view: DeviceView<'_>) -> bool {
     let expected = view.expected;
     let may_name = |id: &Id| match id.as_uuid() {
         Some(named) => named.eq_ignore_ascii_case(uuid),
-        // A number that matches no visible device may mean this one.
+        // The ID is a number. If it matches no visible device, it may mean this device.
         None => !id.is_among(view.visible),
     };
     let is_expected = expected.has_claim
@@ -33,8 +35,11 @@ fn is_still_expected(uuid: &str, view: DeviceView<'_>) -> bool {
         && (is_expected || !view.without_uuid.is_empty())
 }
 
-/// Devices of the session that were never visible: devices named by the claim's metadata or the annotation; and, for a claim
-/// that names none, one device whose UUID the driver cannot give (every device visible through a claim is the session's).
+/// Devices that the session should have and that were never visible.
+///
+/// If the claim's metadata or the annotation names devices: every named device that is not visible. If a claim names none and
+/// no device is missing: one device with an empty UUID, if the driver has a device without a UUID. With a claim, each device
+/// of the driver is the session's.
 pub(super) fn never_visible(
     strategy: Strategy,
     missing: &DeviceStates,
@@ -51,7 +56,7 @@ pub(super) fn never_visible(
     uuids.into_iter().map(|uuid| (uuid.to_owned(), DeviceState::NeverVisible(reason))).collect()
 }
 
-/// The named UUIDs, each once, that are neither visible nor missing.
+/// UUIDs that the claim or the annotation names and that are neither visible nor missing; each UUID once.
 fn named_and_not_visible<'v>(missing: &DeviceStates, view: DeviceView<'v>) -> Vec<&'v str> {
     let mut uuids: Vec<&str> = vec![];
     let not_visible = view.expected.named.iter().filter(|id| !id.is_among(view.visible));
@@ -65,7 +70,8 @@ fn named_and_not_visible<'v>(missing: &DeviceStates, view: DeviceView<'v>) -> Ve
     uuids
 }
 
-/// Why a device is not visible. If the driver has devices whose UUID it cannot give, the device is assumed to be one of them.
+/// Why a device is not visible. If the driver has devices without a UUID, the device is assumed to be one of them, and the
+/// reason is the fault of the first one.
 pub(super) fn why_not_visible(view: DeviceView<'_>) -> UnavailableReason {
     view.without_uuid.first().map_or(UnavailableReason::NotVisible, |fault| UnavailableReason::from(*fault))
 }

@@ -18,22 +18,22 @@ use crate::{
 pub(in crate::sidecar) struct Publication {
     /// How the devices were attributed, or why no device could be read.
     pub(in crate::sidecar) attribution: Result<AttributionInfo, UnavailableReason>,
-    /// The strategies tried before, each with the reason why it does not apply.
+    /// The strategies that were tried before, each with the reason why it does not apply.
     pub(in crate::sidecar) not_applicable: Vec<(Strategy, NotApplicable)>,
     /// The devices that were read.
     pub(in crate::sidecar) gpus: Vec<Gpu>,
-    /// The devices that could not be read while others could, by UUID.
+    /// UUIDs of the devices that could not be read, with the reasons. Empty if no device could be read.
     pub(in crate::sidecar) lost: Vec<(String, UnavailableReason)>,
-    /// Whether every device of the session was read with all values that it supports.
+    /// Whether every device of the session was read, with all values that the device supports.
     pub(in crate::sidecar) is_complete: bool,
-    /// Why another opening of the library may show more devices.
+    /// Reason to reopen the library; none if no device is missing.
     pub(in crate::sidecar) reopen: Option<ReopenReason>,
 }
 
 // === impl Publication ===
 
 impl Publication {
-    /// No device, for one reason.
+    /// A publication without devices.
     pub(in crate::sidecar) fn unavailable(reason: UnavailableReason) -> Self {
         Self {
             attribution: Err(reason),
@@ -45,8 +45,8 @@ impl Publication {
         }
     }
 
-    /// The devices that were read, and the devices that could not be read. If none could be read, the first reason is the
-    /// session's.
+    /// A publication of the attributed devices. If none of them could be read, it has no devices, and its reason is that of the
+    /// first device in `states` that could not be read.
     pub(super) fn attributed(
         attribution: AttributionInfo,
         not_applicable: Vec<(Strategy, NotApplicable)>,
@@ -68,17 +68,18 @@ impl Publication {
         }
     }
 
-    /// No strategy applies.
+    /// A publication without devices, for a poll in which no strategy applies.
     pub(super) fn not_attributed(
         reason: UnavailableReason,
         states: &DeviceStates,
         not_applicable: Vec<(Strategy, NotApplicable)>,
         view: DeviceView<'_>,
     ) -> Self {
-        let has_named = !view.expected.named.is_empty();
-        let reopen = reopen_reason(states).or_else(|| has_named.then_some(ReopenReason::NotVisible));
+        // A named device that is not visible may appear in a reopened library.
+        let names_devices = !view.expected.named.is_empty();
+        let reopen = reopen_reason(states).or_else(|| names_devices.then_some(ReopenReason::NotVisible));
         if let Some((_, DeviceState::Missing(reason))) = states.first() {
-            // A device of the session is missing for now: publish why it is missing, not why attribution failed.
+            // A device of the session is missing: the reason is why the device is missing, not why no strategy applies.
             return Self { reopen, ..Self::unavailable(*reason) };
         }
         let is_not_shown = matches!(reason, UnavailableReason::NotVisible | UnavailableReason::NoDevice)
@@ -88,6 +89,7 @@ impl Publication {
     }
 }
 
+/// Reason to reopen the library if a device that the session should have is not visible; otherwise none.
 fn reopen_reason(states: &DeviceStates) -> Option<ReopenReason> {
     states.iter().any(|(_, state)| state.is_absent()).then_some(ReopenReason::NotVisible)
 }

@@ -1,4 +1,4 @@
-//! Every transition of a device's state. One test session polls every 15 s.
+//! Tests of every change of a device's state. The session of a test is polled every 15 s.
 
 use std::time::{Duration, Instant};
 
@@ -44,12 +44,12 @@ struct Poll {
     named: String,
     with_processes: Vec<String>,
     outcome: Result<(Strategy, Scope, Vec<&'static str>), UnavailableReason>,
-    /// Devices that cannot be read.
+    /// Visible devices that cannot be read.
     unreadable: Vec<&'static str>,
     is_incomplete: bool,
 }
 
-/// A session of which time is counted.
+/// A session and its current time. Each poll moves the time by [`INTERVAL`].
 struct Session {
     track: Track,
     now: Instant,
@@ -100,7 +100,7 @@ impl Poll {
     }
 
     fn reading(&self, uuid: &'static str, at: Instant) -> DeviceObservation {
-        // Never newer than the last reading, so the window counts.
+        // The sample is never newer than the last reading, so the utilisation is used.
         let samples = vec![Sample { at: 7, ratio: 1.0 }];
         let reading = Reading { samples, utilization: Some(1.0), energy: Some(1), ..Reading::default() };
         let values = DeviceValues { reading, own: None, is_incomplete: self.is_incomplete };

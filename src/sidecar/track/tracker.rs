@@ -1,4 +1,4 @@
-//! The state machine: states of all devices, and their accounts.
+//! The state machine: keeps the states and the accounts of all devices.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::{
 use crate::{
     gpu::{Device, Fault, ProcessKind, XidEvent},
     sampling::{
-        counters::{Account, CallTotals, DeviceReading, DeviceScopes, NewestSamples},
+        counters::{Account, CallTotals, DeviceReading, DeviceScopes, SampleTimes},
         observation::{DeviceObservation, DeviceValues},
         processes::OwnUsage,
         scope::Scope,
@@ -31,19 +31,18 @@ pub(in crate::sidecar) struct Track {
     totals: CallTotals,
 }
 
-/// Limit for the devices with an account and for the missing devices, so that the driver cannot fill the memory.
+/// Maximum number of accounts, and maximum number of missing devices, so that the driver cannot fill the memory.
 pub(super) const MAX_ACCOUNTS: usize = 32;
 
 // === impl Track ===
 
 impl Track {
-    /// A track without devices. If the driver keeps no samples, a reading more than two `interval`s after the last one does
-    /// not represent the time between.
+    /// A track without devices. After a gap of more than two intervals between readings, time without samples counts as idle.
     pub(in crate::sidecar) fn new(interval: Duration) -> Self {
         Self { max_gap: interval * 2, states: vec![], accounts: vec![], totals: CallTotals::default() }
     }
 
-    /// Sums for each device since the sidecar started.
+    /// One account for each device that was allocated or exposed since the sidecar started.
     pub(in crate::sidecar) fn accounts(&self) -> &[Account] {
         &self.accounts
     }
@@ -59,20 +58,20 @@ impl Track {
         &self.totals
     }
 
-    /// Newest samples of a device that this poll attributes with `scope`. Samples from the time before an allocation are
-    /// not the session's.
-    pub(in crate::sidecar) fn newest_samples(&self, uuid: &str, scope: Scope) -> NewestSamples {
+    /// Times of the newest samples that are already counted for the device, which this poll attributes with `scope`. Both are 0
+    /// if the device was not allocated before this poll: its earlier samples do not belong to the session.
+    pub(in crate::sidecar) fn newest_sample_times(&self, uuid: &str, scope: Scope) -> SampleTimes {
         let account = self.accounts.iter().find(|account| account.gpu == uuid);
         let is_continued = |account: &&Account| account.is_allocated() || scope == Scope::Node;
-        account.filter(is_continued).map(Account::newest_samples).unwrap_or_default()
+        account.filter(is_continued).map(Account::newest_sample_times).unwrap_or_default()
     }
 
-    /// The driver answered: moves all devices to their next states and adds the readings.
+    /// Processes a poll in which the driver answered: moves all devices to their next states and adds the readings.
     pub(in crate::sidecar) fn observe(&mut self, observation: Observation<'_>) -> Publication {
         let Observation { at, view, attribution, readings } = observation;
         let AttributionResult { outcome, not_applicable } = attribution;
         let mut states = absence::missing(&self.states, view);
-        // A driver that gives other UUIDs at each opening must not fill the memory with missing devices.
+        // The driver may give other UUIDs at each opening. Missing devices must not fill the memory then.
         states.truncate(MAX_ACCOUNTS);
         if let Ok(attribution) = &outcome {
             let never_visible = absence::never_visible(attribution.strategy, &states, view);
@@ -91,7 +90,7 @@ impl Track {
         }
     }
 
-    /// The driver did not answer: the session keeps its devices, and their time is unsampled.
+    /// Processes a poll in which the driver did not answer: devices stay allocated, and their time is unsampled.
     pub(in crate::sidecar) fn driver_unavailable(
         &mut self,
         reason: UnavailableReason,
@@ -102,7 +101,7 @@ impl Track {
         Publication::unavailable(reason)
     }
 
-    /// A card has reported a fault. The fault counts for each allocated device of the card.
+    /// Counts a fault of a card, for each allocated device of the card.
     pub(in crate::sidecar) fn add_xid(&mut self, event: &XidEvent) {
         let accounts = self.accounts.iter_mut().filter(|account| account.is_allocated());
         for account in accounts.filter(|account| event.devices.contains(&account.gpu)) {
@@ -110,18 +109,19 @@ impl Track {
         }
     }
 
-    /// Adds the calls of a poll.
+    /// Adds the number of calls of a poll and their failures.
     pub(in crate::sidecar) fn add_calls(&mut self, calls: u64, faults: &[Fault]) {
         self.totals.add_calls(calls, faults);
     }
 
-    /// The devices with an account that are in none of the next states.
+    /// Devices that have an account and are not in `next`, with the state `Released`.
     fn released(&self, next: &DeviceStates) -> DeviceStates {
         let uuids = self.accounts.iter().map(|account| &account.gpu);
         let released = uuids.filter(|uuid| next.iter().all(|(other, _)| other != *uuid));
         released.map(|uuid| (uuid.clone(), DeviceState::Released)).collect()
     }
 
+    /// Moves all devices to `states` and counts their time up to `now`.
     fn enter(&mut self, states: DeviceStates, now: Instant) {
         for (uuid, state) in &states {
             let Some(account) = self.account(uuid, *state) else { continue };
@@ -138,7 +138,8 @@ impl Track {
         self.states = states;
     }
 
-    /// The account of a device; a new one if time or work is counted for the first time.
+    /// The account of a device. A new account is created if the device is allocated or exposed for the first time. None if the
+    /// device has no account and needs none, or if there are [`MAX_ACCOUNTS`].
     fn account(&mut self, uuid: &str, state: DeviceState) -> Option<&mut Account> {
         let index = self.accounts.iter().position(|account| account.gpu == uuid);
         let is_counted = state.is_allocated() || matches!(state, DeviceState::ShownOnly { .. });
@@ -149,7 +150,8 @@ impl Track {
         self.accounts.get_mut(index?)
     }
 
-    /// Adds the readings to the accounts. The second value is whether no value is missing.
+    /// Adds the readings to the accounts. Returns the devices that were read. The second value is true if these devices returned
+    /// all values that they support.
     fn add_readings(
         &mut self,
         attribution: &Attribution,
@@ -170,7 +172,7 @@ impl Track {
         (gpus, has_all_values)
     }
 
-    /// Adds the values of a device to its account.
+    /// Adds the values of a device to its account. Returns the device with the values to publish.
     fn add(&mut self, device: Device, session: &SessionDevice, observed: DeviceValues, at: Instant) -> Gpu {
         let DeviceValues { mut reading, own, .. } = observed;
         let scopes = DeviceScopes { device: session.scope, card: session.card_scope(&device) };
@@ -181,7 +183,7 @@ impl Track {
             })
             .unwrap_or_default();
         self.totals.add_clamps(&clamps);
-        // The account has added the samples; no series shows them.
+        // The account has added the samples, and no series needs them any more.
         reading.samples = vec![];
         Gpu {
             device,
@@ -194,7 +196,7 @@ impl Track {
     }
 }
 
-/// The states of the attributed devices, by the results of their readings.
+/// The states of the attributed devices. A device without a reading error is `Read`.
 fn attributed(
     attribution: &Attribution,
     view: DeviceView<'_>,
@@ -216,7 +218,7 @@ fn attributed(
     attribution.devices.iter().map(state).collect()
 }
 
-/// Number of processes by kind.
+/// Number of the session's own processes by kind.
 fn count_processes(own: &OwnUsage) -> [(ProcessKind, usize); 2] {
     [ProcessKind::Compute, ProcessKind::Graphics]
         .map(|kind| (kind, own.processes.iter().filter(|(_, other)| *other == kind).count()))

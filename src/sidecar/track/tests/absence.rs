@@ -2,12 +2,12 @@
 
 use super::*;
 
-/// No strategy applies, because no device is visible.
+/// A poll in which no device is visible, so no strategy applies.
 fn nothing_visible() -> Poll {
     visible(&[])
 }
 
-/// No device is visible, and the driver has one whose UUID it cannot give.
+/// A poll in which no device is visible, and the driver has a device without a UUID.
 fn without_uuid() -> Poll {
     Poll { without_uuid: vec![NO_UUID], ..nothing_visible() }
 }
@@ -69,7 +69,7 @@ fn a_missing_device_is_released_when_another_device_is_named() {
 
 /// GKE names devices by the number of the device file.
 #[test]
-fn a_number_of_a_visible_device_does_not_keep_a_missing_one() {
+fn a_device_number_that_matches_a_visible_device_releases_the_missing_device() {
     let other =
         Poll { named: "nvidia0".to_owned(), without_uuid: vec![NO_UUID], ..visible(&[]) }.also_shows(B);
     let other = Poll { outcome: Ok((Strategy::Annotation, Scope::Session, vec![B])), ..other };
@@ -80,7 +80,7 @@ fn a_number_of_a_visible_device_does_not_keep_a_missing_one() {
 }
 
 #[test]
-fn a_missing_device_is_published_next_to_one_that_is_read() {
+fn a_missing_device_is_published_together_with_a_read_device() {
     let both = attributed(Strategy::Claim, &[A, B]);
     let one = Poll { has_claim: true, without_uuid: vec![NO_UUID], ..attributed(Strategy::Claim, &[A]) };
     let mut session = Session::after(&[both]);
@@ -92,31 +92,31 @@ fn a_missing_device_is_published_next_to_one_that_is_read() {
 }
 
 #[test]
-fn a_neighbours_lost_device_changes_nothing_for_the_session() {
+fn a_lost_device_of_another_pod_changes_nothing_for_the_session() {
     let own = attributed(Strategy::Annotation, &[A]);
-    let neighbour_lost = Poll { named: A.to_owned(), without_uuid: vec![NO_UUID], ..own.clone() };
+    let other_pods_device_lost = Poll { named: A.to_owned(), without_uuid: vec![NO_UUID], ..own.clone() };
     let mut session = Session::after(&[own.also_shows(B)]);
-    let publication = session.poll(&neighbour_lost);
+    let publication = session.poll(&other_pods_device_lost);
     assert_eq!((session.state(A), session.state(B)), (Some(DeviceState::Read), None));
     assert!(publication.is_complete && publication.lost.is_empty());
 }
 
 #[test]
-fn a_neighbours_visible_device_does_not_replace_the_missing_one() {
+fn a_visible_device_of_another_pod_does_not_replace_the_missing_device() {
     let mut session = Session::after(&[attributed(Strategy::Processes, &[A]).also_shows(B)]);
-    let only_neighbour = Poll {
+    let only_other_pods_device = Poll {
         with_processes: vec![A.to_owned()],
         outcome: Err(UnavailableReason::SeveralDevices),
         ..visible(&[B])
     };
-    let publication = session.poll(&only_neighbour);
+    let publication = session.poll(&only_other_pods_device);
     assert_eq!(session.state(A), Some(DeviceState::Missing(UnavailableReason::NotVisible)));
     assert_eq!(publication.attribution, Err(UnavailableReason::NotVisible));
     assert_eq!(session.state(B), None);
 }
 
 #[test]
-fn a_named_device_that_was_never_visible_is_published_next_to_one_that_is_read() {
+fn a_named_device_that_was_never_visible_is_published_together_with_a_read_device() {
     for strategy in [Strategy::Claim, Strategy::Annotation] {
         // The same UUID in two notations is one device.
         let named = format!("{A},{B},{}", B.replace("bbbbbbbb", "BBBBBBBB"));
@@ -125,10 +125,10 @@ fn a_named_device_that_was_never_visible_is_published_next_to_one_that_is_read()
         assert_eq!(session.state(B), Some(DeviceState::NeverVisible(UnavailableReason::NotVisible)));
         assert_eq!(publication.lost, [(B.to_owned(), UnavailableReason::NotVisible)]);
         assert_eq!((publication.reopen, publication.is_complete), (Some(ReopenReason::NotVisible), false));
-        assert_eq!(session.track.accounts().len(), 1, "no time counts for it");
+        assert_eq!(session.track.accounts().len(), 1, "no time counts for the device that was never visible");
 
         session.poll(&Poll { named: A.to_owned(), ..attributed(strategy, &[A]) });
-        assert_eq!(session.state(B), None, "it is not named any more");
+        assert_eq!(session.state(B), None, "the device is not named any more");
         session.poll(&Poll { named, ..attributed(strategy, &[A, B]) });
         assert_eq!((session.state(B), session.seconds(B).0), (Some(DeviceState::Read), Some(0.0)));
     }
@@ -144,13 +144,17 @@ fn a_named_device_that_is_missing_is_published_once() {
 }
 
 #[test]
-fn only_named_devices_that_are_not_visible_are_looked_for_again() {
+fn a_named_device_that_is_not_visible_is_a_reason_to_reopen() {
     let named = Poll { outcome: Err(UnavailableReason::NotVisible), named: A.to_owned(), ..visible(&[B]) };
     let publication = Session::new().poll(&named);
     assert_eq!(publication.attribution, Err(UnavailableReason::NotVisible));
     assert_eq!(publication.reopen, Some(ReopenReason::NotVisible));
     let lost = Session::new().poll(&Poll { without_uuid: vec![NO_UUID], ..named });
-    assert_eq!(lost.attribution, Err(UnavailableReason::GpuLost), "it may be the device without a UUID");
+    assert_eq!(
+        lost.attribution,
+        Err(UnavailableReason::GpuLost),
+        "the named device may be the device without a UUID"
+    );
 }
 
 #[test]
@@ -168,7 +172,7 @@ fn a_claim_without_metadata_expects_the_device_without_a_uuid() {
 }
 
 #[test]
-fn a_reason_of_missing_devices_comes_before_that_of_unread_ones() {
+fn the_reason_of_a_missing_device_is_published_before_the_reason_of_an_unread_device() {
     let both = attributed(Strategy::Claim, &[A, B]);
     let mut session = Session::after(&[both]);
     let poll = Poll { has_claim: true, unreadable: vec![A], ..attributed(Strategy::Claim, &[A]) };
@@ -206,7 +210,7 @@ fn a_slice_that_is_deleted_is_missing_until_it_is_created_again() {
 }
 
 #[test]
-fn a_driver_with_new_uuids_at_every_opening_does_not_add_missing_devices_without_limit() {
+fn the_number_of_missing_devices_is_limited_if_the_driver_gives_new_uuids_at_every_opening() {
     let mut session = Session::new();
     for number in 0..100 {
         let uuid: &'static str = Box::leak(format!("GPU-{number}").into_boxed_str());

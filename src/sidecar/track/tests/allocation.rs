@@ -1,4 +1,4 @@
-//! Devices that are attributed: read, unread, released, and attributed again.
+//! Tests of devices that are attributed: read, unread, released, and attributed again.
 
 use super::*;
 
@@ -45,7 +45,7 @@ fn an_unread_device_stays_allocated_and_its_time_is_unsampled() {
 }
 
 #[test]
-fn one_unread_device_of_two_is_published_next_to_the_other() {
+fn one_unread_device_of_two_is_published_together_with_the_read_device() {
     let both = attributed(Strategy::Claim, &[A, B]);
     let mut session = Session::after(std::slice::from_ref(&both));
     let publication = session.poll(&Poll { unreadable: vec![A], ..both.clone() });
@@ -95,7 +95,7 @@ fn a_released_device_is_counted_again_only_from_its_next_allocation() {
     let none = Poll { outcome: Err(UnavailableReason::SeveralDevices), ..allocated.clone() };
     let mut session = Session::after(&[allocated.clone(), allocated.clone(), none.clone(), none]);
     assert_eq!(session.state(A), Some(DeviceState::Released));
-    assert_eq!(session.track.newest_samples(A, Scope::Session), Default::default());
+    assert_eq!(session.track.newest_sample_times(A, Scope::Session), Default::default());
     session.driver_unavailable();
     assert_eq!(session.state(A), Some(DeviceState::Released), "the driver's absence changes nothing");
     session.poll(&allocated);

@@ -1,4 +1,4 @@
-//! Devices that are shown for the totals of the node; no evidence attributes them to the session.
+//! Tests of devices that are shown for the totals of the node. No evidence attributes them to the session.
 
 use super::*;
 
@@ -44,7 +44,7 @@ fn a_shown_device_counts_from_its_attribution_and_its_earlier_reading_is_discard
 }
 
 #[test]
-fn an_allocated_device_that_is_only_shown_now_stops_counting_allocated_time() {
+fn allocated_time_of_a_device_stops_when_the_device_is_only_shown() {
     let own = attributed(Strategy::Processes, &[A]);
     let mut session = Session::after(&[own.clone(), own, node(&[A])]);
     session.poll(&node(&[A]));
@@ -77,11 +77,11 @@ fn a_shown_device_that_is_named_and_not_visible_starts_again_when_it_is_back() {
 }
 
 #[test]
-fn samples_from_before_an_allocation_are_not_the_sessions() {
+fn samples_from_before_an_allocation_do_not_belong_to_the_session() {
     let mut session = Session::after(&[node(&[A])]);
-    let newest = |session: &Session, scope| session.track.newest_samples(A, scope).device;
+    let newest = |session: &Session, scope| session.track.newest_sample_times(A, scope).device;
     assert_eq!((newest(&session, Scope::Node), newest(&session, Scope::Session)), (7, 0));
     session.poll(&attributed(Strategy::Processes, &[A]));
     assert_eq!(newest(&session, Scope::Session), 7);
-    assert_eq!(session.track.newest_samples(B, Scope::Node).device, 0);
+    assert_eq!(session.track.newest_sample_times(B, Scope::Node).device, 0);
 }
