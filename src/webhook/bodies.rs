@@ -18,6 +18,9 @@ const MAX_BODY: usize = 4 << 20;
 const CLASSES: [SizeClass; 2] =
     [SizeClass { max_body: 256 << 10, memory: 8 << 20 }, SizeClass { max_body: MAX_BODY, memory: 8 << 20 }];
 
+/// Smallest charge for a body, in bytes, so that the memory also bounds the number of requests.
+const MIN_CHARGE: u64 = 1024;
+
 /// Time for a body to arrive: the timeout after which the API server stops waiting for the answer.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -55,7 +58,7 @@ impl Bodies {
         // A body without a length, sent in chunks, could be as large as the limit.
         let size = body.size_hint().upper().unwrap_or(MAX_BODY as u64);
         let class = CLASSES.iter().position(|class| size <= class.max_body as u64).ok_or_else(too_large)?;
-        let bytes = u32::try_from(size).map_err(|_| too_large())?;
+        let bytes = u32::try_from(size.max(MIN_CHARGE)).map_err(|_| too_large())?;
         self.0[class]
             .try_acquire_many(bytes)
             .map_err(|_| Refusal::new(RefusalReason::Busy, "too many bodies are being received"))

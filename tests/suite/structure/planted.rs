@@ -65,6 +65,15 @@ const PLANTED: &[(&str, &str, Rule, &str)] = &[
     ("src/contract.rs", "fn f() -> crate::gpu::Card { g() }", Rule::Imports, "gpu::raw::Card"),
     ("src/orphan.rs", "pub struct Orphan;", Rule::Imports, "orphan"),
     // Purity.
+    (
+        "src/admission/pod.rs",
+        "type Clock = std::time::Instant; fn f() { Clock::now(); }",
+        Rule::Purity,
+        "Clock::now",
+    ),
+    ("src/admission/pod.rs", "use arc_swap::ArcSwap;", Rule::Purity, "arc_swap"),
+    ("src/admission/pod.rs", "use rustls::ServerConfig;", Rule::Purity, "rustls"),
+    ("src/admission/pod.rs", "use std::collections::hash_map::RandomState;", Rule::Purity, "RandomState"),
     ("src/admission/pod.rs", "use std::{collections::BTreeMap, fs};", Rule::Purity, "std::fs"),
     ("src/admission/pod.rs", "use std as s; fn f() { s::fs::read(READ); }", Rule::Purity, "std::fs::read"),
     ("src/admission/pod.rs", "fn f() { ::std::env::args(); }", Rule::Purity, "std::env::args"),

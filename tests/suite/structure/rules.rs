@@ -87,20 +87,13 @@ pub(super) const PLAIN_DATA: &[&str] = &[
     "sidecar::config::SessionNames",
 ];
 
-/// Paths of other crates that a pure module does not name.
+/// The dependencies that a pure module may name.
+pub(super) const PURE_CRATES: &[&str] =
+    &["base64", "json_patch", "serde", "serde_json", "serde_saphyr", "tracing"];
+
+/// Paths of the standard library that a pure module does not name.
 pub(super) const IMPURE: &[&str] = &[
-    "axum",
-    "axum_server",
-    "futures_util",
-    "http_body_util",
-    "hyper",
-    "hyper_util",
-    "k8s_openapi",
-    "kube",
-    "nvml_wrapper",
-    "nvml_wrapper_sys",
-    "prometheus",
-    "rustls",
+    "std::collections::hash_map::RandomState",
     "std::env",
     "std::fs",
     "std::io::stderr",
@@ -114,9 +107,10 @@ pub(super) const IMPURE: &[&str] = &[
     "std::time::Instant::now",
     "std::time::SystemTime::elapsed",
     "std::time::SystemTime::now",
-    "tokio",
-    "tracing_subscriber",
 ];
+
+/// Functions that a pure module does not call, whatever the name of their type is: an alias can hide a clock.
+pub(super) const IMPURE_FUNCTIONS: &[&str] = &["elapsed", "now"];
 
 /// The only modules with unsafe code: calls of NVML that the wrapper lacks, and two functions of the C library.
 pub(super) const UNSAFE: &[&str] = &["gpu::raw", "runtime::libc"];

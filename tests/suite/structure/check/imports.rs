@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::{Violation, covers};
 use crate::structure::{
     names::{Crate, Resolved, Target},
-    rules::{IMPORTS, IMPURE, ImportRow, PLAIN_DATA, PURE, Rule, TEST_IMPORTS},
+    rules::{
+        IMPORTS, IMPURE, IMPURE_FUNCTIONS, ImportRow, PLAIN_DATA, PURE, PURE_CRATES, Rule, TEST_IMPORTS,
+    },
     syntax::Module,
 };
 
@@ -37,7 +39,7 @@ pub(super) fn check(tree: &Crate, violations: &mut BTreeSet<Violation>) {
             if !test
                 && !module.test
                 && is_pure(&module.path)
-                && let Some(what) = impurity(tree, &resolved)
+                && let Some(what) = impurity(tree, &resolved).or_else(|| impure_function(path))
             {
                 add(Rule::Purity, line, format!("{what}; this module is pure"));
             }
@@ -67,11 +69,27 @@ fn is_pure(path: &[String]) -> bool {
     PURE.iter().any(|pure| covers(pure, path))
 }
 
+fn impure_function(path: &[String]) -> Option<String> {
+    let is_impure =
+        path.len() > 1 && path.last().is_some_and(|name| IMPURE_FUNCTIONS.contains(&name.as_str()));
+    is_impure.then(|| format!("names {}", path.join("::")))
+}
+
+/// Names of the dependencies in `Cargo.toml`, as Rust names them.
+fn dependencies() -> impl Iterator<Item = String> {
+    let manifest = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+    let section = manifest.split("\n[dependencies]\n").nth(1).and_then(|rest| rest.split("\n[").next());
+    let lines = section.unwrap_or_default().lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| Some(line.split_once(" = ")?.0.replace('-', "_")))
+}
+
 fn impurity(tree: &Crate, resolved: &Resolved) -> Option<String> {
     match &resolved.target {
         Target::External(path) => {
             // A call of an impure method is a path of one segment that starts with a dot.
-            let is_impure = path[0].starts_with('.') || IMPURE.iter().any(|impure| covers(impure, path));
+            let is_impure = path[0].starts_with('.')
+                || IMPURE.iter().any(|impure| covers(impure, path))
+                || dependencies().any(|name| name == path[0]) && !PURE_CRATES.contains(&path[0].as_str());
             is_impure.then(|| format!("names {}", path.join("::")))
         }
         Target::Item(module, name) => {
