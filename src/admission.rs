@@ -1,8 +1,8 @@
-//! Admission: the bytes of an AdmissionReview in, the bytes of its answer out.
+//! Admission: reads the bytes of an AdmissionReview and writes the bytes of its answer.
 //!
-//! All of it is pure: no await, no lock, no clock, no API call, no file. The decision is made on a view that borrows from the
-//! request. The change is a patch of the raw document, so that unknown fields are kept. A desktop is more important than its
-//! metrics: if anything is in doubt, the pod is allowed without a change, and the answer contains the reason.
+//! All code of this module is pure: no await, no lock, no clock, no API call, no file. The decision reads a view that borrows
+//! from the request. The change is a patch of the raw document, so that unknown fields are kept. A desktop is more important
+//! than its metrics: in case of doubt the server allows the pod without a change, and the answer contains the reason.
 
 mod answer;
 mod container;

@@ -62,7 +62,7 @@ pub enum Verb {
     /// Show whether pods in files would be injected, which rule decides, and what would be added
     #[command(after_help = explain::AFTER_HELP)]
     Explain(explain::ExplainArgs),
-    /// Print the active configuration, or the same injection as a MutatingAdmissionPolicy
+    /// Print the configuration with all defaults, or a MutatingAdmissionPolicy that injects the same sidecar
     Render(render::RenderArgs),
     /// Print shell completions
     Completions(completions::CompletionsArgs),
@@ -91,7 +91,7 @@ impl Verb {
 }
 
 fn report_error(error: &anyhow::Error, streams: &mut Streams<'_>) -> ExitCode {
-    // The reader closed the pipe because it has enough, as in `vdi-metrics inject ... | head`.
+    // The reader has closed the pipe, as in `vdi-metrics inject ... | head`. This is no failure.
     let is_closed =
         error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe);
     if is_closed {

@@ -1,5 +1,5 @@
-//! The limits of namespaces: watches their LimitRanges and ResourceQuotas, and combines them into the one immutable value
-//! that admission reads. The watch retries for ever and never blocks a review.
+//! The limits of namespaces: watches the LimitRanges and ResourceQuotas, and combines them into one immutable value, which
+//! admission reads. The watch retries for ever and never blocks a review.
 
 mod parse;
 mod store;

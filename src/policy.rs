@@ -1,13 +1,13 @@
-//! The MutatingAdmissionPolicy: the same injection without a server, for Kubernetes 1.36 and newer.
+//! The MutatingAdmissionPolicy. It injects the same sidecar without a server, in Kubernetes 1.36 and newer.
 //!
-//! The [`Injector`] is called with example pods, and its answers are translated into CEL value by value. The selectors come from
-//! the shipped webhook configuration. Only the skip conditions are written twice, here and in `admission::decide`; a cluster test
-//! sends the same pods to both and compares.
+//! This module calls the [`Injector`] with example pods and translates its answers into CEL, value by value. The selectors
+//! come from the shipped webhook configuration. Only the skip conditions are written twice, here and in `admission::decide`.
+//! A cluster test sends the same pods to the webhook and to the policy, and compares the results.
 //!
-//! The API server decodes a policy's patch as strictly as a webhook's: it rejects the pod if the patch does not apply, under
-//! any failure policy. So missing parents are created first, and only `add` operations are used. API servers before 1.37 panic
-//! on a list of `Object` initialisers (kubernetes#142181). So every object is a map here; CEL requires the values of a map to
-//! have one type, hence `dyn`.
+//! The API server decodes the patch of a policy as strictly as the patch of a webhook: it rejects the pod if the patch does
+//! not apply, under any failure policy. So the patch first creates missing parents, and uses only `add` operations. API
+//! servers before 1.37 panic on a list of `Object` initialisers (kubernetes#142181). So every object is a map here. CEL
+//! requires the values of a map to have one type, so values of different types are wrapped in `dyn`.
 
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ pub fn render(injector: &Injector) -> Vec<Value> {
     policy.into_iter().chain(entries.iter().map(binding)).collect()
 }
 
-/// Notes for the operator, as YAML comments: limits of the policy to check before applying the documents.
+/// Notes for the operator, as YAML comments before the documents: what the policy cannot do.
 pub const NOTICE: &str = "\
 # Injects the sidecar without a webhook; requires Kubernetes 1.36 or newer. Delete the webhook configuration before you apply
 # this: the two must never be active together.
@@ -66,7 +66,8 @@ fn policy(entry: &Value, injector: &Injector) -> Value {
     })
 }
 
-/// The selectors of one entry. A policy has only one selector of each kind, and the entries are alternatives.
+/// The binding with the selectors of one entry. A policy has only one selector of each kind, so each entry needs its own
+/// binding.
 fn binding(entry: &Value) -> Value {
     let name = entry["name"].as_str().and_then(|name| name.split('.').next()).unwrap_or_default();
     json!({

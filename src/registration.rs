@@ -1,3 +1,3 @@
-//! The trust of the API server in this server: the serving certificate.
+//! Why the API server can trust this server: the serving certificate.
 
 pub mod certificate;

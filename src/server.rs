@@ -41,8 +41,8 @@ use crate::{
 use supervisor::{Supervisor, TaskError};
 use watches::Watches;
 
-/// Time for open requests after the server stopped accepting connections. The server itself needs microseconds; the time is
-/// for slow clients.
+/// Time to finish open requests after the server stopped accepting connections. The server itself needs microseconds; the
+/// rest is for slow clients.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The addresses, files and times that the server starts with.
@@ -78,6 +78,7 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
         [listen::bind(listen)?, listen::bind(metrics_listen)?, listen::bind(health_listen)?];
     let shutdown = shutdown::on_signal()?;
     let (readiness, registry) = (Readiness::default(), admin::registry()?);
+    // At the shutdown the servers drain their connections, and the tasks are dropped.
     let (mut tasks, mut servers, stop) =
         (Supervisor::default(), Supervisor::default(), StopHandle::default());
 
@@ -134,7 +135,8 @@ fn start_probes(tasks: &mut Supervisor, listener: TcpListener, readiness: Readin
     Ok(())
 }
 
-/// Waits for the shutdown. Starts the watches once the sign-in succeeds; without a cluster the server runs without them.
+/// Waits for the shutdown. Starts the watches once the sign-in succeeds. If the sign-in fails, the server runs without
+/// watches.
 async fn supervise(
     shutdown: impl Future<Output = ()>,
     sign_in: impl Future<Output = Result<Client, SignInError>>,
@@ -152,7 +154,11 @@ async fn supervise(
                 (Ok(client), Some(watches)) => watches.start(&client, tasks),
                 (Err(error), Some(watches)) => {
                     let error = Chain(&error).to_string();
-                    tracing::warn!(error, "No cluster to watch: the server admits pods and does not count sessions");
+                    tracing::warn!(
+                        error,
+                        "Cannot sign in to a cluster: the server decides on pods without LimitRanges and ResourceQuotas, \
+                         and does not count sessions"
+                    );
                     watches.skip();
                 }
                 (_, None) => {}
@@ -168,7 +174,7 @@ mod tests {
     use super::*;
     use crate::runtime::readiness::ProbeResult;
 
-    /// The error of the run, and its readiness, if `task` ends next to tasks that do not end.
+    /// The error of the run, and the readiness, if `task` ends while other tasks continue.
     async fn supervised(
         task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) -> (String, ProbeResult) {

@@ -1,7 +1,7 @@
 //! Sessions: a watch of the session pods feeds a ledger, and the metrics show the ledger. The ledger is a pure state
 //! machine.
 //!
-//! Each replica of the server watches and counts for itself.
+//! Each replica of the server has its own watch and its own counts.
 
 pub mod ledger;
 pub mod metrics;

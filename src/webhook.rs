@@ -1,4 +1,4 @@
-//! The HTTP edge of admission: receives reviews, reloads the configuration and counts.
+//! The HTTP part of admission: receives reviews, reloads the configuration, and counts reviews in metrics.
 
 mod bodies;
 pub mod configuration;

@@ -30,7 +30,7 @@ impl ReviewAnswer {
         }
     }
 
-    /// Replaces an answer whose patch does not apply, because the API server would reject the pod.
+    /// Replaces the answer with a skip if `test` fails: the API server rejects a pod whose patch does not apply.
     pub(super) fn tested_by(self, test: impl FnOnce(&Additions) -> Result<(), PatchError>) -> Self {
         match test(&self.added) {
             Ok(()) => self,

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::contract::{CONTAINER, env};
 
-/// The user ID of the image. It is set explicitly, because the sidecar would inherit a pod-level user 0 and fail to start.
+/// The user ID of the image. The container sets it explicitly: otherwise the sidecar would inherit a pod-level user 0 and
+/// fail to start.
 const USER: u32 = 65532;
 
 /// The injected container.
@@ -88,7 +89,7 @@ struct ResourceRequirements<'p> {
 #[derive(Debug)]
 struct ResourceList([Option<Quantity>; 3]);
 
-/// Everything that the Pod Security level `restricted` requires, and a read-only root file system.
+/// The security context: all fields that the Pod Security level `restricted` requires, and a read-only root file system.
 fn security_context(sets_user: bool) -> &'static RawValue {
     static RESTRICTED: LazyLock<Box<RawValue>> = LazyLock::new(|| volume::constant(&restricted()));
     static WITH_USER: LazyLock<Box<RawValue>> = LazyLock::new(|| {
@@ -127,7 +128,7 @@ impl<'p> SidecarContainer<'p> {
                 limits: ResourceList(plan.resources.limits),
                 claims: plan.claims,
             },
-            security_context: security_context(plan.user),
+            security_context: security_context(plan.sets_user),
             volume_mounts: volume::mounts(),
         }
     }
@@ -150,8 +151,8 @@ impl<'p> EnvVar<'p> {
             let access = if plan.named_claims { "named-claims" } else { "claims" };
             variables.push(with_value(env::GPU_ACCESS, EnvValue::Text(access)));
         }
-        if plan.runtime {
-            // Read by the vendor's container runtime. `utility` gives access to NVML, but not to compute.
+        if plan.runtime_access {
+            // The vendor's container runtime reads both variables. `utility` gives access to NVML, but not to compute.
             variables.push(with_value("NVIDIA_VISIBLE_DEVICES", EnvValue::Text("all")));
             variables.push(with_value("NVIDIA_DRIVER_CAPABILITIES", EnvValue::Text("utility")));
         }

@@ -18,8 +18,8 @@ pub(super) use plan::Plan;
 pub(super) enum Decision<'p> {
     /// Add the sidecar.
     Inject(Plan<'p>),
-    /// Check the sidecar, which the pod has already: another webhook may have changed it. The plan exists only if the sidecar
-    /// was injected with the active configuration.
+    /// Check the sidecar that the pod already has: another webhook may have changed it. `None` unless the sidecar was
+    /// injected with the active configuration.
     Inspect(Option<Plan<'p>>),
     /// Add no sidecar.
     Skip(SkipReason),
@@ -29,7 +29,8 @@ pub(super) enum Decision<'p> {
 /// operator changes the selectors.
 const SYSTEM_NAMESPACES: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
-/// Decides on one pod. The selectors of the webhook configuration have already checked that the pod is opted in.
+/// Decides on one pod. The API server has already checked, by the selectors of the webhook configuration, that the pod is
+/// opted in.
 pub(super) fn decide<'p>(
     pod: &'p PodView<'_>,
     namespace: &str,
@@ -56,7 +57,7 @@ fn injected_config<'p>(pod: &'p PodView<'_>) -> Option<&'p str> {
     pod.annotation(key::CONFIG).filter(|_| has_container)
 }
 
-/// The first reason that applies; their order is the order of precedence.
+/// The first reason that applies. The reasons are in the order of precedence.
 fn skip_reason(pod: &PodView<'_>, namespace: &str) -> Option<SkipReason> {
     let is_opted_out = [pod.label(key::INJECT), pod.annotation(key::INJECT)].contains(&Some(key::DISABLED));
     [

@@ -41,11 +41,11 @@ pub struct Admission<'a> {
 /// The decision on a pod outside of a cluster.
 #[derive(Debug)]
 pub struct PodDecision {
-    /// Result that admission would have for the pod.
+    /// Result that the admission of the pod would have.
     pub outcome: Outcome,
     /// Warnings in addition to the outcome's own.
     pub notices: Vec<Notice>,
-    /// The change to the pod, if there is one: `add` operations, in order.
+    /// The change to the pod, if any: `add` operations, in order.
     pub patch: Option<Patch>,
 }
 
@@ -79,7 +79,7 @@ impl Injector {
     /// Answers an AdmissionReview.
     ///
     /// # Errors
-    /// The envelope cannot be read, so there is no request to answer. The pod in it never causes an error.
+    /// Fails if the envelope cannot be read, because then there is no request to answer. The pod never causes an error.
     pub fn admit<'a>(&self, body: &'a [u8], namespaces: &Namespaces) -> Result<Admission<'a>, Malformed> {
         let review = Review::read(body)?;
         let answer = if !review.creates_a_pod() {
@@ -106,7 +106,7 @@ impl Injector {
         PodDecision { outcome: answer.outcome, notices: answer.notices, patch: answer.added.to_patch() }
     }
 
-    /// `read_raw` parses the pod a second time, which only a repair needs.
+    /// `read_raw` parses the pod a second time. Only a repair calls it.
     fn answer<'a>(
         &self,
         pod: &PodView<'_>,

@@ -1,12 +1,13 @@
-//! The limits of namespaces: their LimitRanges and ResourceQuotas, as one immutable value that the watch replaces and
-//! admission reads. A namespace without limits in this model allows everything, so an incomplete watch never blocks a desktop.
+//! The limits of namespaces: their LimitRanges and ResourceQuotas. The watch replaces them as one immutable value, and
+//! admission reads this value. A namespace that is not in the value has no limits, so an incomplete watch never blocks a
+//! desktop.
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::quantity::Quantity;
 use crate::runtime::vocabulary::vocabulary;
 
-/// The limits of every namespace that has any, by name.
+/// The limits of every namespace with limits, by name of the namespace.
 #[derive(Debug, Clone, Default)]
 pub struct Namespaces(pub HashMap<String, Arc<NamespaceLimits>>);
 
@@ -17,9 +18,9 @@ pub struct NamespaceLimits {
     pub container: BoundsByResource,
     /// Bounds of a pod's sums, from LimitRanges.
     pub pod: BoundsByResource,
-    /// A LimitRange has bounds for containers' GPUs or for another resource that the sidecar does not have. The API server
-    /// would set its default on the sidecar, or reject the sidecar without it.
-    pub has_foreign_bounds: bool,
+    /// Whether a LimitRange bounds a resource of containers that the sidecar does not have, such as GPUs. The API server
+    /// would set the default of this resource on the sidecar, or reject the sidecar because it has no value.
+    pub bounds_other_resources: bool,
     /// ResourceQuotas.
     pub quotas: Vec<Quota>,
 }
@@ -37,7 +38,7 @@ pub struct Bounds {
     pub max: Option<Quantity>,
     /// Whether the API server sets a default if the container has no value.
     pub default: bool,
-    /// Maximum ratio of limit to request. The sidecar then requests its limit, which is a ratio of 1.
+    /// Maximum ratio of limit to request. If there is one, the sidecar's request equals its limit, so the ratio is 1.
     pub ratio: Option<Quantity>,
 }
 
@@ -56,7 +57,7 @@ vocabulary! {
 /// The parts of a ResourceQuota that an additional container can exceed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quota {
-    /// Bounds of sums over the namespace's pods.
+    /// Bounds of sums of all pods of the namespace.
     pub budgets: Vec<Budget>,
     /// Conditions on a pod; the quota counts pods that meet all of them.
     pub scopes: Vec<QuotaScope>,
@@ -65,9 +66,9 @@ pub struct Quota {
 /// The bound of one sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// The bounded resource.
+    /// The resource.
     pub resource: Resource,
-    /// The bound is on the sum of limits, not of requests.
+    /// Whether the bound is on the sum of limits. Otherwise it is on the sum of requests.
     pub of_limits: bool,
     /// The bound.
     pub hard: Quantity,
@@ -78,13 +79,13 @@ pub struct Budget {
 /// A condition on the pods that a quota counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QuotaScope {
-    /// Pods with (`true`) or without an active deadline.
+    /// `true`: pods with an active deadline; `false`: pods without one.
     Terminating(bool),
-    /// Pods without (`true`) or with any request or limit of CPU and memory.
+    /// `true`: pods without any request or limit of CPU and memory; `false`: all other pods.
     BestEffort(bool),
-    /// Pods of one of these priority classes; `None` for any class.
+    /// Pods of one of these priority classes; `None`: pods of any class.
     PriorityClass(Option<Vec<String>>),
-    /// Pods of no class or of a class that is not in the list.
+    /// Pods without a priority class, or of a class that is not in the list.
     NotPriorityClass(Vec<String>),
     /// An unknown scope. Every pod is assumed to meet it, so that the sidecar never makes the API server reject a pod.
     Unknown,
@@ -146,7 +147,7 @@ impl Quota {
         !self.budgets.is_empty() || self.distinguishes_best_effort()
     }
 
-    /// Whether the quota counts only pods that are BestEffort, or only pods that are not.
+    /// Whether the quota counts only BestEffort pods, or only other pods.
     #[must_use]
     pub fn distinguishes_best_effort(&self) -> bool {
         self.scopes.iter().any(|scope| matches!(scope, QuotaScope::BestEffort(_)))

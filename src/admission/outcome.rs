@@ -11,7 +11,7 @@ pub use skip_reason::SkipReason;
 pub enum Outcome {
     /// The pod gets the sidecar.
     Injected,
-    /// The pod has the sidecar, and parts of it that another webhook removed are restored.
+    /// The pod already has the sidecar. The server restored parts of the sidecar that another webhook had removed or changed.
     Repaired,
     /// The pod gets no sidecar.
     Skipped(SkipReason),

@@ -1,8 +1,8 @@
 //! The changes to a pod, as a JSON Patch that is test-applied before the server sends it.
 //!
-//! The API server rejects a pod if the patch does not apply, even with `failurePolicy: Ignore`. So missing parents are created,
-//! only `add` operations are used, and the patch is first applied to a stub of the pod. The stub contains the parts that the
-//! patch touches, and the result depends on nothing else.
+//! The API server rejects a pod if the patch does not apply, even with `failurePolicy: Ignore`. So the patch creates missing
+//! parents: the maps and lists that it adds to. It uses only `add` operations. The server first applies it to a stub of the
+//! pod. The stub contains only the parts that decide whether the patch applies.
 
 mod additions;
 mod repair;

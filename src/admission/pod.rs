@@ -1,5 +1,5 @@
-//! The view of a pod that decisions are made on. A view borrows from the request, contains only the fields that decisions
-//! depend on, and is never written back.
+//! The view of a pod that the decision reads. A view borrows from the request, contains only the fields that the decision
+//! depends on, and is never written back.
 
 mod amounts;
 mod object;

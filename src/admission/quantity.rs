@@ -1,4 +1,4 @@
-//! Kubernetes quantities, exact to a thousandth: the API server compares limits with this precision.
+//! Kubernetes quantities, exact to a thousandth. The API server compares limits with the same precision.
 
 use std::{
     fmt,
@@ -60,14 +60,14 @@ impl Quantity {
         };
         let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(end);
-        let (amount, places) = digits(number)?;
-        let (per_unit, finer) = scale(suffix)?;
+        let (amount, decimals) = digits(number)?;
+        let (per_unit, unit_divisor) = scale(suffix)?;
         let amount = i128::from(amount).checked_mul(per_unit)?;
         // The divisor is 1 for nearly every quantity, and a 128-bit division costs more than the rest of the function.
-        let rounded = match (places, finer) {
+        let rounded = match (decimals, unit_divisor) {
             (0, 1) => amount,
             _ => {
-                let divisor = 10_i128.checked_pow(places)?.checked_mul(finer)?;
+                let divisor = 10_i128.checked_pow(decimals)?.checked_mul(unit_divisor)?;
                 amount.checked_add(divisor - 1)? / divisor
             }
         };
@@ -89,18 +89,18 @@ impl Quantity {
 
 /// The digits of a number without the decimal point, and how many digits follow the point.
 fn digits(number: &str) -> Option<(u64, u32)> {
-    let (mut amount, mut places, mut count, mut point) = (0_u64, 0, 0, false);
+    let (mut amount, mut decimals, mut count, mut point) = (0_u64, 0, 0, false);
     for byte in number.bytes() {
         match byte {
             b'0'..=b'9' if count < MAX_DIGITS => {
                 (amount, count) = (amount * 10 + u64::from(byte - b'0'), count + 1);
-                places += u32::from(point);
+                decimals += u32::from(point);
             }
             b'.' if !point => point = true,
             _ => return None,
         }
     }
-    (count > 0).then_some((amount, places))
+    (count > 0).then_some((amount, decimals))
 }
 
 /// The value of a suffix in thousandths, and a divisor for suffixes below a thousandth.
@@ -142,7 +142,7 @@ impl Sum for Quantity {
     }
 }
 
-/// Written with the largest suffix that gives an integer; binary suffixes first.
+/// Writes the quantity with the largest suffix that gives an integer. Binary suffixes take precedence.
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The sizes are compared first, because a 128-bit remainder is slow.

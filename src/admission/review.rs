@@ -1,5 +1,6 @@
-//! The envelope of `admission.k8s.io/v1`. An answer must echo the uid and the exact kind, and contain `patch` and `patchType`
-//! together or neither. The API server drops any other answer, with `failurePolicy: Ignore` even without a log line.
+//! The envelope of `admission.k8s.io/v1`. An answer must echo the uid and the exact kind. It must contain both `patch` and
+//! `patchType`, or neither of them. The API server ignores any other answer; with `failurePolicy: Ignore` it writes no log
+//! line either.
 
 use std::{
     borrow::Cow,
@@ -104,23 +105,23 @@ impl<'a> Review<'a> {
         &self.0.uid
     }
 
-    /// The namespace that the pod is created in. At admission only the request is sure to contain it.
+    /// The namespace of the pod. Only the request always contains it: at admission the pod itself may not have the field yet.
     pub fn namespace(&self) -> &str {
         self.0.namespace.as_deref().unwrap_or_default()
     }
 
-    /// Name of the pod, or the prefix if the API server has not generated the name yet.
+    /// Name of the pod, or its `generateName` if the API server has not generated the name yet.
     pub fn name(&self) -> &str {
         let generated = || self.pod()?.metadata.as_ref()?.generate_name.as_deref();
         self.0.name.as_deref().filter(|name| !name.is_empty()).or_else(generated).unwrap_or_default()
     }
 
-    /// The pod to be created; `None` if there is none or it cannot be parsed.
+    /// The pod of the request; `None` if there is no pod or it cannot be parsed.
     pub(super) fn pod(&self) -> Option<&PodView<'a>> {
         self.0.object.as_deref()
     }
 
-    /// Whether the request creates a pod, which is the only request that the server changes.
+    /// Whether the request creates a pod. The server changes no other request.
     pub(super) fn creates_a_pod(&self) -> bool {
         let is_pod = self
             .0
@@ -195,7 +196,7 @@ impl fmt::Display for Malformed {
 }
 
 impl std::error::Error for Malformed {
-    /// The message contains the cause, so the source is that of the cause.
+    /// The message already contains the text of the cause, so `source` skips the cause and returns the cause's own source.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Json(error) => error.source(),

@@ -1,5 +1,5 @@
-//! The API server's side of the decision: whether it calls the webhook for a pod. The rules come from the shipped webhook
-//! configuration, which is part of the program.
+//! The first step of the decision: whether the API server calls the webhook for a pod. This module evaluates the shipped
+//! webhook configuration, which is part of the program.
 
 use std::{
     collections::BTreeMap,
@@ -17,16 +17,16 @@ static CONFIGURATION: LazyLock<Value> = LazyLock::new(|| {
     serde_saphyr::from_str(include_str!("../../webhook-config/webhook.yaml")).unwrap_or_default()
 });
 
-/// The entries of the shipped configuration, as they are written.
+/// The entries of the shipped configuration, as unparsed values.
 #[must_use]
 pub fn shipped_entries() -> &'static [Value] {
     CONFIGURATION["webhooks"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The entries of the shipped configuration, for an evaluation.
+/// The entries of the shipped configuration, parsed.
 ///
 /// # Errors
-/// An entry has a selector that this program cannot read.
+/// Fails if an entry has a selector that this program cannot read.
 pub fn shipped_webhooks() -> serde_json::Result<Vec<WebhookEntry>> {
     shipped_entries().iter().map(WebhookEntry::deserialize).collect()
 }
@@ -48,7 +48,7 @@ pub struct WebhookEntry {
 /// Returns the value of a key.
 pub type Lookup<'c> = &'c dyn Fn(&str) -> Option<&'c str>;
 
-/// Pod and namespace, as far as selectors and conditions read them.
+/// The parts of a pod and of its namespace that selectors and conditions read.
 #[derive(Clone, Copy)]
 pub struct Candidate<'c> {
     /// Labels of the pod.
@@ -91,7 +91,7 @@ struct MatchCondition {
 /// Name of a match condition, and whether a pod meets it.
 type EvaluatedCondition = (&'static str, fn(&Candidate<'_>) -> bool);
 
-/// The conditions are CEL, which this program does not evaluate.
+/// The match conditions of the shipped configuration, in Rust: this program does not evaluate CEL.
 const CONDITIONS: [EvaluatedCondition; 2] = [
     ("not-opted-out-by-annotation", |pod| (pod.annotations)(key::INJECT) != Some(key::DISABLED)),
     ("not-a-mirror-pod", |pod| (pod.annotations)("kubernetes.io/config.mirror").is_none()),
@@ -100,7 +100,7 @@ const CONDITIONS: [EvaluatedCondition; 2] = [
 // === impl WebhookEntry ===
 
 impl WebhookEntry {
-    /// Every reason why the API server does not call the webhook for this pod; empty if it calls.
+    /// Every reason why the API server does not call the webhook for this pod. Empty if the API server calls the webhook.
     #[must_use]
     pub fn obstacles(&self, pod: &Candidate<'_>) -> Vec<String> {
         let mut obstacles =

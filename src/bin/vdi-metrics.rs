@@ -13,7 +13,7 @@ use vdi_metrics::{
     server::{self, ServerOptions},
 };
 
-/// Further threads do not make the server faster: a review takes microseconds of one thread.
+/// Maximum number of threads. More threads do not make the server faster: a review takes microseconds of one thread.
 const MAX_THREADS: usize = 4;
 
 fn main() -> ExitCode {
@@ -47,7 +47,7 @@ fn run(options: ServerOptions) -> anyhow::Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_THREADS));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let result = runtime.block_on(server::run(options));
-    // The exit does not wait for a program of the kubeconfig that provides credentials and hangs.
+    // The kubeconfig can name a program that provides credentials. If this program hangs, the exit does not wait for it.
     runtime.shutdown_background();
     result
 }

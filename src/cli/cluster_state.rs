@@ -41,7 +41,7 @@ struct ClusterObjects {
 // === impl ClusterState ===
 
 impl ClusterState {
-    /// Reads the objects in the manifests. Objects that name no namespace are in `namespace`.
+    /// Reads the objects in the manifests. `namespace` is the namespace of objects whose manifest does not name one.
     pub(super) fn from_manifests(manifests: &[Manifest], namespace: &str) -> anyhow::Result<Self> {
         let mut objects = ClusterObjects::default();
         for manifest in manifests {
@@ -141,7 +141,7 @@ fn parse<T: DeserializeOwned>(node: &Node) -> anyhow::Result<T> {
     serde_json::from_slice(&node.json()).context("not a valid object of this kind")
 }
 
-/// Sets the namespace of an object that names none.
+/// Sets the namespace of an object whose manifest does not name one.
 fn in_namespace<K: Resource<Scope = NamespaceResourceScope>>(mut object: K, namespace: &str) -> K {
     object.meta_mut().namespace.get_or_insert_with(|| namespace.to_owned());
     object

@@ -39,7 +39,7 @@ Exit codes: 0 every pod would be injected; 3 at least one would not; 1 a file ca
 pub struct ExplainArgs {
     #[command(flatten)]
     files: ManifestFiles,
-    /// Namespace of the objects whose manifest names none
+    /// Namespace of objects whose manifest does not name one
     #[arg(short, long, value_name = "NAME", default_value = "", hide_default_value = true)]
     namespace: String,
     /// Labels of the namespaces for which the files contain no Namespace

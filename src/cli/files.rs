@@ -30,7 +30,7 @@ fn path_argument(id: &'static str, help: &'static str) -> Arg {
 // === impl ManifestFiles ===
 
 impl ManifestFiles {
-    /// Reads every file. After the first error nothing more is read.
+    /// Reads every file. Stops at the first error.
     pub(super) fn read(&self, stdin: &mut dyn Read) -> anyhow::Result<Vec<Manifest>> {
         self.0.iter().map(|path| read(path, stdin)).collect()
     }

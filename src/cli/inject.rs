@@ -23,9 +23,11 @@ CronJobs and PodTemplates, and Lists of these. It decides as the server does. Ot
 inject needs no opt-in label: running the command is the opt-in. The label or annotation vdi-metrics.io/inject: disabled opts
 a pod out. LimitRanges and ResourceQuotas in the files apply to the pods of their namespace.
 
-The order of keys, the formatting and the comments stay. A document that shares parts of a pod by YAML anchors may have to be
-rewritten without its comments; the report names it. Pull secrets of the configuration are not added: Kubernetes adds the
-service account's pull secrets only to a pod that names none.
+The order of keys, the formatting and the comments stay, with one exception: if labels, annotations, init containers or volumes
+of a pod contain or refer to a YAML anchor, inject may have to rewrite the document without its comments. The report names such
+a document.
+
+Pull secrets of the configuration are not added: Kubernetes adds the service account's pull secrets only to a pod that has none.
 
 The report on standard error has one line for each object. If a document cannot be read, no output is written.
 Exit codes: 0 success, also if pods were skipped; 1 a file cannot be used; 2 wrong arguments.

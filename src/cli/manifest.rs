@@ -2,7 +2,8 @@
 //! and the text of numbers. The tree is changed, and the difference is written into the original text, so that everything
 //! else stays, comments and quotes included.
 //!
-//! Values are read as kubectl reads them: YAML 1.1 scalars (`yes`, `0777`), aliases and merge keys resolved, keys as strings.
+//! Values are read as kubectl reads them: scalars by YAML 1.1 (`yes` is true, `0777` is octal), aliases and merge keys
+//! resolved, keys as strings.
 
 mod emit;
 mod node;
@@ -21,9 +22,9 @@ use serde::Serialize;
 /// Format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// Indented JSON, one value after the other
+    /// Indented JSON
     Json,
-    /// YAML; a YAML document keeps its formatting and comments
+    /// YAML
     Yaml,
 }
 
@@ -70,8 +71,9 @@ impl Manifest {
         &self.name
     }
 
-    /// The manifest's new text in `format`, or by default in its own format. Also returns the indices of documents that were
-    /// rewritten, without their comments.
+    /// The manifest's new text in `format`, or by default in its own format. JSON is one value after the other. A YAML
+    /// document that stays YAML keeps its formatting and comments. Also returns the indices of the documents that were
+    /// rewritten without their comments.
     pub(super) fn write(&self, format: Option<Format>) -> (String, Vec<usize>) {
         let mut rewritten = vec![];
         let text = match format {
@@ -107,8 +109,8 @@ impl Manifest {
 // === impl Document ===
 
 impl Document {
-    /// `source` with the changes. The result is parsed again and compared. `None` if the text does not allow the changes,
-    /// because of a shared anchor or unusual formatting.
+    /// `source` with the changes. To check the result, it is parsed again and compared with the tree. `None` if the text does
+    /// not allow the changes, because of a shared anchor or unusual formatting.
     fn spliced<'t>(&self, source: &'t str) -> Option<Cow<'t, str>> {
         if self.root == self.read {
             return Some(source.into());

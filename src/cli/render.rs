@@ -1,4 +1,4 @@
-//! `vdi-metrics render`: prints the active configuration, or the policy that replaces the webhook.
+//! `vdi-metrics render`: prints the configuration with all defaults, or the policy that replaces the webhook.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::{
 /// Arguments of `render`.
 #[derive(Debug, clap::Args)]
 pub struct RenderArgs {
-    /// Print a MutatingAdmissionPolicy with two bindings, which inject without a webhook (Kubernetes 1.36 or newer)
+    /// Print a MutatingAdmissionPolicy with two bindings, to inject without a webhook (Kubernetes 1.36 or newer)
     #[arg(long)]
     policy: bool,
     /// The server's configuration file (YAML). Default: built-in defaults

@@ -9,7 +9,7 @@ use super::{
 /// The option that sets the output format.
 #[derive(Debug, clap::Args)]
 pub(super) struct FormatOption {
-    /// Output format. Default: each manifest keeps its own
+    /// Output format. Default: each manifest keeps its own. YAML that stays YAML keeps its formatting and comments
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
 }

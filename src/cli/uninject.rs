@@ -14,9 +14,10 @@ use crate::contract::{METRICS_PATH, key};
 
 pub(super) const AFTER_HELP: &str = "\
 uninject removes the container and the volume vdi-metrics, the label vdi-metrics.io/injected, the annotations that inject or
-the webhook wrote, and the prometheus.io annotations if they name the sidecar's port and path. A container with that name stays
-if the pod has no annotation vdi-metrics.io/config: another program added it. uninject after inject gives back the original
-manifest, byte for byte.
+the webhook wrote, and the prometheus.io annotations if they name the sidecar's port and path.
+
+uninject keeps a container vdi-metrics if the pod has no annotation vdi-metrics.io/config: then another program added this
+container. uninject after inject gives back the original manifest, byte for byte.
 
 The report on standard error has one line for each object. If a document cannot be read, no output is written.
 Exit codes: 0 success, also if there was nothing to remove; 1 a file cannot be used; 2 wrong arguments.
@@ -47,7 +48,7 @@ const SCRAPE: [&str; 3] = ["prometheus.io/scrape", "prometheus.io/port", "promet
 
 fn uninject(pod: &mut Node) -> &'static str {
     let injected = pod.at(&["metadata", "annotations", key::CONFIG]).is_some();
-    let is_foreign = !injected && sidecar::container(pod).is_some();
+    let added_by_other_program = !injected && sidecar::container(pod).is_some();
     let empty_fields = EmptyFields::from_annotation(pod);
     let scraped = injected && has_scrape_annotations(pod);
     let added = |key: &str| ANNOTATIONS.contains(&key) || scraped && SCRAPE.contains(&key);
@@ -63,7 +64,7 @@ fn uninject(pod: &mut Node) -> &'static str {
             });
         }
     }
-    match (is_foreign, changed) {
+    match (added_by_other_program, changed) {
         (true, _) => {
             "unchanged: the container vdi-metrics was added by another program (the pod has no annotation vdi-metrics.io/config)"
         }
@@ -72,7 +73,8 @@ fn uninject(pod: &mut Node) -> &'static str {
     }
 }
 
-/// Removes something from a map or list, and then the map or list if `inject` added it. Returns whether anything was removed.
+/// Applies `removal` to a map or list, and then removes the map or list itself if `inject` added it. Returns whether anything
+/// was removed.
 fn remove(
     pod: &mut Node,
     empty_fields: &EmptyFields,

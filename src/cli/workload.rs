@@ -31,7 +31,7 @@ pub(super) struct ManifestObject {
 // === impl ManifestObject ===
 
 impl ManifestObject {
-    /// The object's namespace, or `default` if the object names none.
+    /// The object's namespace, or `default` if its manifest does not name one.
     pub(super) fn namespace_or<'o>(&'o self, default: &'o str) -> &'o str {
         if self.namespace.is_empty() { default } else { &self.namespace }
     }
@@ -46,7 +46,8 @@ pub(super) fn objects(root: &Node) -> Vec<ManifestObject> {
     objects
 }
 
-/// `list` is the API version and the item kind of the list that contains `node`; items of a typed list may name neither.
+/// `list` is the API version and the item kind of the list that contains `node`, because items of a typed list may have
+/// neither field.
 fn collect(node: &Node, list: (&str, &str), path: &[String], objects: &mut Vec<ManifestObject>) {
     let text = |key| node.get(key).and_then(Node::as_str);
     let (version, kind) = (text("apiVersion").unwrap_or(list.0), text("kind").unwrap_or(list.1));

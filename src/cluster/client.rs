@@ -16,10 +16,10 @@ pub enum SignInError {
     Panic(JoinError),
 }
 
-/// Signs in to the cluster of the environment: the kubeconfig, else the ServiceAccount of the pod.
+/// Signs in to the cluster with the kubeconfig of the environment, otherwise with the ServiceAccount of the pod.
 ///
-/// A kubeconfig can name a program that prints the credentials. The client library waits for that program, so the sign-in
-/// has a thread of its own.
+/// A kubeconfig can name a program that prints the credentials. The client library blocks its thread until this program ends,
+/// so the sign-in has its own thread.
 ///
 /// # Errors
 /// Fails without a cluster, or if the credentials cannot be used.

@@ -1,4 +1,4 @@
-//! Watches.
+//! Watches of objects.
 
 use std::fmt::Debug;
 

@@ -1,4 +1,4 @@
-//! Parses LimitRanges and ResourceQuotas into the bounds that admission compares with.
+//! Parses LimitRanges and ResourceQuotas into the bounds that admission reads.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::admission::{
 pub(super) struct ParsedRange {
     container: BoundsByResource,
     pod: BoundsByResource,
-    has_foreign_bounds: bool,
+    bounds_other_resources: bool,
 }
 
 /// Combines the objects of one namespace.
@@ -31,7 +31,7 @@ pub(super) fn combine<'o>(
             limits.container.of_mut(resource).add(range.container.of(resource));
             limits.pod.of_mut(resource).add(range.pod.of(resource));
         }
-        limits.has_foreign_bounds |= range.has_foreign_bounds;
+        limits.bounds_other_resources |= range.bounds_other_resources;
     }
     // Quotas of object counts and of storage claims do not limit containers.
     limits.quotas = quotas.filter(|quota| quota.affects_containers()).cloned().collect();
@@ -44,7 +44,7 @@ pub(super) fn range(range: &LimitRange) -> ParsedRange {
     for item in range.spec.iter().flat_map(|spec| &spec.limits) {
         match item.type_.as_str() {
             "Container" => {
-                parsed.has_foreign_bounds |= names(item).any(|name| Resource::parse(name).is_none());
+                parsed.bounds_other_resources |= names(item).any(|name| Resource::parse(name).is_none());
                 add(&mut parsed.container, item);
             }
             "Pod" => add(&mut parsed.pod, item),
@@ -98,7 +98,7 @@ pub(super) fn quota(quota: &ResourceQuota) -> Quota {
     Quota { budgets: budgets.collect(), scopes: plain.chain(selected.map(selected_scope)).collect() }
 }
 
-/// The resource of a quota's key, and whether the key is about limits.
+/// The resource of a quota's key, and whether the key bounds limits. `None`: the sidecar does not use the resource.
 fn budgeted(name: &str) -> Option<(Resource, bool)> {
     match name.split_once('.') {
         Some(("limits", name)) => Some((Resource::parse(name)?, true)),
@@ -142,8 +142,10 @@ mod tests {
         let limits = combine([&one, &other].into_iter(), [].into_iter());
         let cpu = limits.container.of(Resource::Cpu);
         assert_eq!((cpu.min, cpu.max), (Quantity::parse("50m"), Quantity::parse("1")));
-        assert!(limits.container.of(Resource::Memory).ratio.is_some() && !limits.has_foreign_bounds);
-        assert!(limit(json!({"type": "Container", "default": {"nvidia.com/gpu": "1"}})).has_foreign_bounds);
+        assert!(limits.container.of(Resource::Memory).ratio.is_some() && !limits.bounds_other_resources);
+        assert!(
+            limit(json!({"type": "Container", "default": {"nvidia.com/gpu": "1"}})).bounds_other_resources
+        );
     }
 
     #[test]

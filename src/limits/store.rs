@@ -19,7 +19,7 @@ pub(super) enum LimitEvent {
     Quota(Event<ResourceQuota>),
 }
 
-/// The objects of both kinds.
+/// All parsed objects of the cluster.
 #[derive(Debug, Default)]
 pub(super) struct LimitStore {
     ranges: ObjectStore<ParsedRange>,
@@ -30,9 +30,9 @@ pub(super) struct LimitStore {
 #[derive(Debug)]
 struct ObjectStore<T> {
     objects: BTreeMap<(String, String), T>,
-    /// A new list that is not complete yet. Until it is, `objects` are the best available data.
+    /// The list that the watch is receiving. `objects` stays unchanged until this list is complete.
     next: BTreeMap<(String, String), T>,
-    /// Whether a list has been completed once.
+    /// Whether the watch has received a complete list.
     is_complete: bool,
 }
 
@@ -43,7 +43,7 @@ enum AffectedNamespaces {
     All,
 }
 
-/// Combines LimitRanges and ResourceQuotas that were listed once.
+/// Combines LimitRanges and ResourceQuotas that the caller has read without a watch.
 #[must_use]
 pub fn combine(ranges: &[LimitRange], quotas: &[ResourceQuota]) -> Namespaces {
     let entry = |object| (key(object), parse::range(object));
@@ -76,7 +76,7 @@ impl LimitStore {
         }
     }
 
-    /// Whether both lists have been completed once.
+    /// Whether both watches have received a complete list.
     pub(super) const fn is_complete(&self) -> bool {
         self.ranges.is_complete && self.quotas.is_complete
     }

@@ -8,7 +8,8 @@ use kube::{Api, Client};
 use super::store::{LimitEvent, LimitStore};
 use crate::{admission::Namespaces, cluster};
 
-/// Keeps `namespaces` up to date as long as the future is polled. Calls `complete` once both lists are complete.
+/// Keeps `namespaces` up to date as long as the future is polled. Calls `complete` when both lists are complete for the first
+/// time.
 pub async fn follow(client: Client, namespaces: &ArcSwap<Namespaces>, complete: impl FnOnce() + Send) {
     let ranges = cluster::events(Api::<LimitRange>::all(client.clone()), "");
     let quotas = cluster::events(Api::<ResourceQuota>::all(client), "");

@@ -1,5 +1,6 @@
-//! The webhook's additions as CEL. The [`Injector`] is called with example pods and example settings; every value that differs
-//! from pod to pod is a placeholder there, which is replaced by a CEL variable.
+//! Writes the webhook's additions as CEL. This module calls the [`Injector`] with example pods and example settings. In them,
+//! every value that differs from pod to pod is a placeholder. In the answer, this module replaces each placeholder by a CEL
+//! expression.
 
 use json_patch::PatchOperation;
 use serde_json::{Map, Value, json};
@@ -14,7 +15,7 @@ use crate::{
     contract::{env, key},
 };
 
-/// The operations: what the injector adds to the plain pod, then the optional parts of the sidecar.
+/// The operations: first the additions to the plain pod (see [`plain`]), then the optional parts of the sidecar.
 pub(super) fn of(injector: &Injector) -> Vec<String> {
     let example = Injector::new(example_settings(injector.settings()));
     let placeholders = placeholders(injector, &example);
@@ -50,7 +51,8 @@ const CONTAINERS: &str = "/spec/containers/-";
 const PULL_SECRETS: &str = "/spec/imagePullSecrets/-";
 const SCRAPING: &str = "/metadata/annotations/prometheus.io";
 
-/// A part that only some sidecars have: the condition in CEL, and a change of the plain pod that gives its sidecar this part.
+/// A part that only some sidecars have: its condition in CEL, and a function that changes the plain pod (see [`plain`]) so
+/// that the injector adds this part.
 type OptionalPart = (&'static str, fn(&mut Value));
 
 const OPTIONAL_PARTS: [OptionalPart; 9] = [
@@ -71,7 +73,7 @@ const OPTIONAL_PARTS: [OptionalPart; 9] = [
     ("variables.user != \"\"", |pod| pod["metadata"]["labels"][key::USER] = json!("any")),
 ];
 
-/// A pod in which every parent exists, and whose sidecar has none of the optional parts.
+/// The plain pod. All parents exist in it, and its sidecar has none of the optional parts.
 fn plain() -> Value {
     json!({
         "metadata": {
@@ -99,7 +101,7 @@ fn answer_to(injector: &Injector, pod: &Value) -> Vec<(String, Value)> {
     added.collect()
 }
 
-/// The container of an answer. `resources` is always present, so that optional parts can add to it.
+/// The sidecar in an answer. `resources` is always present, so that optional parts can add to it.
 fn container(answer: &[(String, Value)]) -> Value {
     let paths = [CONTAINERS, "/spec/initContainers/-"];
     let operation = answer.iter().find(|(path, _)| paths.contains(&&**path));
@@ -110,7 +112,8 @@ fn container(answer: &[(String, Value)]) -> Value {
     container
 }
 
-/// The values that `with` has in addition to `without`: keys of objects and further list items, by JSON pointer.
+/// The values that only `with` has, each with its JSON pointer: keys of objects, and further items of lists. `at` is the JSON
+/// pointer of both values.
 fn differences(without: &Value, with: &Value, at: &str) -> Vec<(String, Value)> {
     match (without, with) {
         (Value::Object(without), Value::Object(with)) => {
@@ -137,7 +140,7 @@ pub(super) fn escaped(key: &str) -> String {
 
 // === placeholders ===
 
-/// Settings with values that occur nowhere else in the answer, so that each can be replaced.
+/// The settings with placeholders. Each placeholder is unique in the answer, so it can be replaced.
 fn example_settings(settings: &Settings) -> Settings {
     let amounts = |cpu, memory| ConfiguredAmounts {
         cpu: Quantity::thousandths(cpu),
@@ -168,7 +171,7 @@ fn placeholders(injector: &Injector, example: &Injector) -> Vec<Placeholder> {
         placeholder(json!(PORT.to_string()), "string(variables.port)"),
         placeholder(json!(format!("[::]:{PORT}")), "\"[::]:\" + string(variables.port)"),
         placeholder(json!(INTERVAL.to_string()), "string(variables.interval)"),
-        // The container of the plain pod, and the sidecar.
+        // The plain pod has 2 containers with the sidecar.
         Placeholder {
             value: json!({"name": env::CONTAINERS, "value": "2"}),
             expression: format!(

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-/// A value of the example that is replaced by an expression.
+/// A value in the answer to an example pod, and the CEL expression that replaces it.
 #[derive(Debug)]
 pub(super) struct Placeholder {
     pub(super) value: Value,
     pub(super) expression: String,
 }
 
-/// Maximum length of a line that is not broken.
+/// Maximum length of an expression on one line.
 const WIDTH: usize = 96;
 
 /// An operation of a JSON Patch; path and value are expressions.

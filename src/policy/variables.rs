@@ -118,8 +118,8 @@ fn request(resource: &str, default: &str) -> String {
 
 // === the pod ===
 
-/// A regular container would keep a pod whose `restartPolicy` is not `Always` from completing, and make a pod without containers
-/// valid.
+/// Whether the sidecar is native. With a regular container, a pod whose `restartPolicy` is not `Always` would never complete,
+/// and a pod without containers would become valid.
 fn native(default: Mode) -> String {
     let mode = choice(key::MODE, &Mode::ALL.map(Mode::as_str), default.as_str());
     format!(
@@ -127,10 +127,12 @@ fn native(default: Mode) -> String {
     )
 }
 
+/// The JSON pointer of the injected sidecar.
 const AT: &str = "\
 variables.native ? \"/spec/initContainers/\" + string(size(variables.initContainers))
 : \"/spec/containers/\" + string(size(variables.containers))";
 
+/// The ports that the containers of the pod declare.
 const DECLARED: &str =
     "variables.all.map(c, c.?ports.orValue([]).map(p, int(p.?containerPort.orValue(0)))).flatten()";
 
@@ -139,12 +141,14 @@ const FREE_PORTS: &str = "\
 ([variables.firstPort] + variables.declared.map(p, p + 1))
 .filter(p, p >= variables.firstPort && p <= 65535 && !(p in variables.declared))";
 
+/// Whether the sidecar gets requests and limits of its own: only in a pod without pod-level resources.
 const BOUNDED: &str = "\
 size(object.spec.?resources.?requests.orValue({})) == 0
 && size(object.spec.?resources.?limits.orValue({})) == 0";
 
-/// Pod-level resources without a limit. The missing limit becomes the sum of the containers' limits if all have one. The webhook
-/// sets a limit on the sidecar in this case; the policy skips the pod.
+/// Whether the pod has pod-level resources without a limit of CPU or memory. Kubernetes sets the missing limit to the sum of
+/// the containers' limits if every container has a limit. In this case the webhook sets a limit on the sidecar; the policy
+/// skips the pod.
 const MISSING_POD_LIMIT: &str = "\
 !variables.bounded && [\"cpu\", \"memory\"].exists(r, !object.spec.?resources.?limits[?r].hasValue())";
 
@@ -153,7 +157,8 @@ variables.all.all(c, [\"cpu\", \"memory\"].all(r,
   c.?resources.?limits[?r].optMap(l, quantity(l).isGreaterThan(quantity(\"0\"))
     && quantity(c.?resources.?requests[?r].orValue(l)).compareTo(quantity(l)) == 0).orValue(false)))";
 
-/// The claims of each regular container that has any, as maps: a list of the API's own objects cannot be a value of a patch.
+/// The claims of each regular container with claims. They are copied into maps, because a patch value cannot be a list of the
+/// API's own objects.
 const CLAIMS: &str = "\
 variables.gpuAccess in [\"auto\", \"claims\"]
 ? variables.containers.map(c, c.?resources.?claims.orValue([])
@@ -161,7 +166,8 @@ variables.gpuAccess in [\"auto\", \"claims\"]
   .filter(l, size(l) > 0 && l.all(e, object.spec.?resourceClaims.orValue([]).exists(r, r.name == e.name)))
 : []";
 
-/// Whether other pods can name one of the first container's claims too. Evaluated only if there are claims.
+/// The value of the variable for the GPU access. It depends on whether other pods can use one of the claims too. Evaluated
+/// only if there are claims.
 const CLAIM_ACCESS: &str = "\
 variables.claims[0].exists(e, object.spec.resourceClaims.exists(r, r.name == e.name && r.?resourceClaimName.hasValue()))
 ? \"named-claims\" : \"claims\"";
@@ -221,8 +227,8 @@ fn keys(show_user: bool, profiles: &[Profile]) -> String {
     literal(&json!(keys.collect::<BTreeSet<_>>()), &[])
 }
 
-/// Fields of the pod that are part of the identity and valid as an environment variable. A value that is too long or has a
-/// control character could keep the container, and with it the desktop, from starting.
+/// The fields of the pod that are part of the identity and valid as an environment variable. A value that is too long or has
+/// a control character could prevent the start of the sidecar, and so of the desktop.
 fn named(map: &str) -> String {
     format!(
         "variables.keys.filter(k, variables.{map}[?k].optMap(v, v != \"\" && size(bytes(v)) <= {MAX_NAME_BYTES} \
@@ -237,7 +243,7 @@ impl IdentityName {
         show_user || self.standard_key != key::USER
     }
 
-    /// The field with the value: the standard key before the profile's key, and a label before an annotation.
+    /// The field with the value. The standard key takes precedence over the profile's key, and a label over an annotation.
     fn field(&self, profiles: &[Profile]) -> String {
         let fields = |key: &str| {
             literal(
@@ -261,8 +267,8 @@ impl IdentityName {
 
 // === conditions ===
 
-/// The match condition that excludes a pod with the sidecar. It is cheaper than an empty patch: because the policy changed the
-/// pod, the API server evaluates the policy a second time, and this evaluation ends at the condition.
+/// The match condition that excludes a pod with the sidecar. After the policy has changed a pod, the API server evaluates the
+/// policy a second time. This condition ends the second evaluation early, which is cheaper than an empty patch.
 pub(super) fn not_injected() -> String {
     let name = text(CONTAINER);
     format!(

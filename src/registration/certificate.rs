@@ -33,7 +33,7 @@ const KEY: &str = "a PEM private key";
 /// Configures TLS 1.2 and 1.3 with a certificate chain and its private key.
 ///
 /// # Errors
-/// Names the file and the expected content.
+/// Fails if a file cannot be used. The error names the file and the expected content.
 pub fn load(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, CertificateError> {
     let invalid = |expected| move |error| Cause::InvalidPem { expected, error };
     let chain = CertificateDer::pem_slice_iter(&read(cert)?)

@@ -1,10 +1,10 @@
-//! Supervision: a task that must run as long as the process, and whose end is a failure of the process.
+//! Supervises tasks. Each task must run as long as the process; if a task ends, the process fails.
 
 use std::{any::Any, collections::HashMap, error::Error, fmt, future::pending};
 
 use tokio::task::{Id, JoinError, JoinSet};
 
-/// Tasks that run until they are dropped together with the supervisor.
+/// Supervised tasks. They are aborted when the supervisor is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Supervisor {
     tasks: JoinSet<anyhow::Result<()>>,

@@ -9,9 +9,9 @@ use tokio::{sync::oneshot, time::timeout};
 use super::supervisor::Supervisor;
 use crate::{admission::Namespaces, limits, runtime::readiness::Latch, sessions::Sessions};
 
-/// Timeout for the first list of LimitRanges and ResourceQuotas; afterwards the server is ready without them. A server
-/// that is ready too early can cause the API server to reject a desktop because of the sidecar's resources. A server that is
-/// never ready injects no sidecar at all.
+/// Timeout for the first list of LimitRanges and ResourceQuotas. After it the server is ready without the list. If the server
+/// is ready too early, the API server can reject a desktop because of the sidecar's resources. If the server is never ready,
+/// no pod gets a sidecar.
 const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The watches, before they start.

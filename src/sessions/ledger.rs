@@ -40,8 +40,8 @@ struct Session {
 // === impl Ledger ===
 
 impl Ledger {
-    /// An empty ledger. A session that ended before `since` and that this ledger never saw running is not counted: the server
-    /// that ran at that time counted it.
+    /// An empty ledger. A session that ended before `since`, and that the watch did not show before its end, is not counted:
+    /// the server process of that time counted it.
     #[must_use]
     pub fn since(since: UnixTime) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl Ledger {
         }
     }
 
-    /// Updates a pod that exists and has the label.
+    /// Records the state of a pod that the watch shows.
     pub fn seen(&mut self, pod: SessionPod, now: UnixTime) {
         if let Some(listing) = &mut self.listing {
             listing.insert(pod.uid.clone());
@@ -70,8 +70,8 @@ impl Ledger {
         self.sessions.insert(pod.uid.clone(), Session { pod, is_counted });
     }
 
-    /// Removes a pod that was deleted or has lost its label; `pod` is the last state with the label. A pod that neither
-    /// ended nor was deleted has lost the label: its session goes on and is not counted.
+    /// Removes a pod that was deleted or has lost the label that the watch selects. `pod` is the last state with this label.
+    /// A pod that neither ended nor was deleted has lost the label: its session continues and is not counted now.
     pub fn gone(&mut self, pod: &SessionPod, now: UnixTime) {
         let is_over = pod.has_ended() || pod.deleted.is_some();
         let is_counted = self.remove(&pod.uid);
@@ -88,7 +88,8 @@ impl Ledger {
         self.listing = Some(HashSet::new());
     }
 
-    /// Ends a list. A pod that is not in the list has gone while the watch was interrupted, and its session is counted now.
+    /// Ends a list. A pod that is not in the list disappeared while the watch was interrupted, and its session is counted
+    /// now.
     pub fn end_list(&mut self, now: UnixTime) {
         let Some(listed) = self.listing.take() else { return };
         self.is_complete = true;
@@ -109,7 +110,7 @@ impl Ledger {
         self.is_complete.then(|| self.sessions.values().filter(|session| session.pod.phase == phase).count())
     }
 
-    /// Totals of every template that the watch has shown.
+    /// The totals of every template that the watch has shown.
     #[must_use]
     pub fn totals(&self) -> &BTreeMap<String, SessionTotals> {
         self.totals.all()

@@ -3,8 +3,8 @@
 use super::ledger::{BUCKETS, Durations, Failure, Ledger, Phase};
 use crate::runtime::catalogue::{MetricType, Row, Series, histogram};
 
-/// Every metric of the ledger. `vdi_sessions_total` is a gauge with the name of a counter and a help text without full
-/// stop: both are the same as before this product exposed the metric, for existing dashboards.
+/// Every metric of the ledger. `vdi_sessions_total` is a gauge with the name of a counter and a help text without a full
+/// stop. Both are kept for existing dashboards, which used the metric before this product exposed it.
 pub const ROWS: &[Row<Ledger>] = &[
     Row {
         name: "vdi_sessions_total",
@@ -15,7 +15,7 @@ pub const ROWS: &[Row<Ledger>] = &[
     },
     Row {
         name: "vdi_session_duration_seconds",
-        help: "Time from a session's start to its end, observed once when it ends.",
+        help: "Time from the start of a session to its end, in seconds. Each session is observed once, at its end.",
         kind: MetricType::HISTOGRAM,
         labels: &["template"],
         series: durations,

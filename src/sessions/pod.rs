@@ -1,5 +1,5 @@
-//! Converts a pod of the API into a session pod of the ledger. Only the fields that the ledger needs are decoded: the watch carries every change of
-//! every session, and a fully typed pod is many times as large.
+//! Converts a pod of the API into a session pod of the ledger. Only the fields that the ledger needs are decoded: the watch
+//! receives every change of every session, and a fully typed pod is many times as large.
 
 mod ending;
 mod identity;
@@ -16,7 +16,7 @@ use status::Status;
 /// A pod as the watch decodes it.
 pub(super) type WatchedPod = Object<Spec, Status>;
 
-/// The pod for the ledger; `None` for an object without UID, which the API server does not send.
+/// The pod for the ledger. `None` for an object without UID; the API server sends no such object.
 pub(super) fn read(pod: &WatchedPod) -> Option<SessionPod> {
     let metadata = &pod.metadata;
     let unknown = Status::default();

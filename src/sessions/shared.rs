@@ -1,4 +1,4 @@
-//! The ledger that the watch writes and the scrape reads.
+//! The ledger that two tasks use: the watch writes it, and a scrape reads it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -11,17 +11,17 @@ use super::refusal::{Refusal, RefusalReason};
 /// Largest accepted body, in bytes. The API server accepts requests of up to 3 MiB.
 const MAX_BODY: usize = 4 << 20;
 
-/// Memory for the bodies that are being received at the same time. A body is charged to the first class that accepts its
-/// size, and is rejected at once if the class has too little memory left: any client that reaches the port can send a body
-/// slowly. Large bodies that use up their class cost no pod its sidecar, because the review of a pod is small. A body can
-/// take twice its size while its chunks are joined.
+/// Memory for the bodies that the server receives at the same time. The memory is limited because any client that reaches the
+/// port can send a body slowly. Each body reserves memory in the first class that accepts its size. If the class has too
+/// little memory left, the server rejects the body at once. There are two classes so that large bodies cannot use the memory
+/// for the review of a pod, which is small. While its chunks are joined, a body can take twice its size.
 const CLASSES: [SizeClass; 2] =
     [SizeClass { max_body: 256 << 10, memory: 8 << 20 }, SizeClass { max_body: MAX_BODY, memory: 8 << 20 }];
 
-/// Smallest charge for a body, in bytes, so that the memory also bounds the number of requests.
-const MIN_CHARGE: u64 = 1024;
+/// Minimum number of bytes that each body reserves, so that the memory also limits the number of requests.
+const MIN_RESERVATION: u64 = 1024;
 
-/// Time for a body to arrive: the timeout after which the API server stops waiting for the answer.
+/// Timeout for the arrival of a body. After the same time the API server stops waiting for the answer.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A memory limit for bodies up to a size, both in bytes.
@@ -55,10 +55,10 @@ impl Bodies {
     }
 
     fn reserve(&self, body: &Body) -> Result<SemaphorePermit<'_>, Refusal> {
-        // A body without a length, sent in chunks, could be as large as the limit.
+        // A body that is sent in chunks has no length, so it may be as large as the limit.
         let size = body.size_hint().upper().unwrap_or(MAX_BODY as u64);
         let class = CLASSES.iter().position(|class| size <= class.max_body as u64).ok_or_else(too_large)?;
-        let bytes = u32::try_from(size.max(MIN_CHARGE)).map_err(|_| too_large())?;
+        let bytes = u32::try_from(size.max(MIN_RESERVATION)).map_err(|_| too_large())?;
         self.0[class]
             .try_acquire_many(bytes)
             .map_err(|_| Refusal::new(RefusalReason::Busy, "too many bodies are being received"))
@@ -77,10 +77,10 @@ async fn receive(body: &mut Body) -> Result<Bytes, Refusal> {
     }
 }
 
-/// Reads the rest of a body that is too large. Without this the client would find a closed connection instead of the answer.
+/// Reads the rest of a body that is too large. Otherwise the client would see a closed connection instead of the answer.
 pub(super) async fn discard(body: &mut Body) {
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
-    // A client that is slower than this does not get the answer.
+    // A client that is slower than the timeout does not get the answer.
     let _ = tokio::time::timeout(BODY_TIMEOUT, rest).await;
 }
 

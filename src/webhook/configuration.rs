@@ -1,7 +1,7 @@
 //! The active configuration: the last valid content of the configuration file.
 //!
-//! The kubelet replaces a mounted file by swapping symbolic links. A watch on the file would not see that, so the content is
-//! compared every few seconds.
+//! The kubelet replaces a mounted file by swapping symbolic links. A watch on the file would not see this, so the server
+//! compares the content every few seconds.
 
 use std::{
     error::Error,
@@ -19,7 +19,7 @@ use crate::{
     runtime::log::Chain,
 };
 
-/// Time between two checks of the file. The kubelet itself takes up to a minute to replace a mounted one.
+/// Time between two checks of the file. The kubelet itself takes up to a minute to replace a mounted file.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The active configuration, shared between the task that reloads it and the requests that use it.
@@ -41,7 +41,7 @@ pub enum ConfigurationError {
 /// Reads a configuration file.
 ///
 /// # Errors
-/// Names the file; for invalid content also the line or field.
+/// Fails if the file cannot be used. The error names the file. For invalid content it also names the line or field.
 pub fn read(path: &Path) -> Result<Settings, ConfigurationError> {
     let text =
         fs::read_to_string(path).map_err(|error| ConfigurationError::Unreadable(path.to_owned(), error))?;
@@ -72,8 +72,8 @@ impl ActiveConfiguration {
         self.injector.load_full()
     }
 
-    /// Activates every valid change of the file, as long as the future is polled. An invalid change is logged once and shown
-    /// in a metric; the configuration before it stays active.
+    /// Activates every valid change of the file, as long as the future is polled. After an invalid change the previous
+    /// configuration stays active; the change is logged once and shown in a metric.
     pub async fn follow(self, path: PathBuf) {
         let mut last = Ok(self.injector.load().settings().clone());
         loop {

@@ -26,7 +26,7 @@ use crate::{
 pub const ROWS: &[Row<WebhookValues>] = &[
     Row {
         name: "vdi_metrics_admission_decisions_total",
-        help: "Reviews that were answered, by outcome and reason.",
+        help: "Answered reviews, by outcome and reason.",
         kind: MetricType::COUNTER,
         labels: &["outcome", "reason"],
         series: |values| {
@@ -36,21 +36,21 @@ pub const ROWS: &[Row<WebhookValues>] = &[
     },
     Row {
         name: DURATION,
-        help: "Time to read a received review, to decide and to write the answer, in seconds; the API server waits 2 s.",
+        help: "Time to parse a received review, to decide and to write the answer, in seconds. The API server waits at most 2 s.",
         kind: MetricType::HISTOGRAM,
         labels: &[],
         series: |values| vec![Series::histogram([], values.duration.metric().get_histogram().clone())],
     },
     Row {
         name: "vdi_metrics_admission_last_request_timestamp_seconds",
-        help: "Unix time of the last answered review; 0 before the first.",
+        help: "Unix time of the last answered review; 0 before the first review.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |values| vec![Series::number([], values.last_request.get())],
     },
     Row {
         name: "vdi_metrics_admission_refusals_total",
-        help: "Requests that were rejected without an answer to a review, by reason.",
+        help: "Rejected requests, by reason. Their reviews get no answer.",
         kind: MetricType::COUNTER,
         labels: &["reason"],
         series: |values| {
@@ -60,7 +60,7 @@ pub const ROWS: &[Row<WebhookValues>] = &[
     },
     Row {
         name: "vdi_metrics_admission_repairs_total",
-        help: "Parts of an injected sidecar that another webhook had removed or changed and that were restored, by part.",
+        help: "Restored parts of injected sidecars, by part. Another webhook had removed or changed the part.",
         kind: MetricType::COUNTER,
         labels: &["part"],
         series: |values| {
@@ -70,21 +70,21 @@ pub const ROWS: &[Row<WebhookValues>] = &[
     },
     Row {
         name: "vdi_metrics_admission_requests_in_flight",
-        help: "Requests that are being received or answered.",
+        help: "Requests that the server is receiving or answering now.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |values| vec![Series::number([], number(&values.in_flight))],
     },
     Row {
         name: "vdi_metrics_config_generation",
-        help: "Configurations that were activated since the server started.",
+        help: "Number of configurations that the server has activated since its start.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |values| vec![Series::number([], number(&values.config_generation))],
     },
     Row {
         name: "vdi_metrics_config_last_load_success",
-        help: "1 if the active configuration is the content of the file; 0 if the changed file is not valid.",
+        help: "1 if the active configuration is the content of the file; 0 if the file was changed and is not valid.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |values| vec![Series::number([], number(&values.config_success))],

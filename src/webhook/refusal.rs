@@ -1,4 +1,4 @@
-//! Rejected requests: HTTP requests whose review gets no answer.
+//! Rejected requests: HTTP requests that get an HTTP error instead of an AdmissionReview.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ vocabulary! {
         ContentType = "content_type",
         /// The body is over the limit.
         TooLarge = "too_large",
-        /// The memory for bodies is in use.
+        /// Other bodies use all memory for bodies.
         Busy = "busy",
         /// The body did not arrive in time.
         Timeout = "timeout",

@@ -1,4 +1,5 @@
-//! The endpoint `/mutate`. Safe to expose: body and time are bounded, and a call reveals no secret and has no side effect.
+//! The endpoint `/mutate`. The endpoint is safe to expose: body size and time are bounded, and a call reveals no secret and
+//! has no side effect.
 
 use std::{sync::Arc, time::Instant};
 
@@ -29,7 +30,7 @@ struct ReviewHandler {
     bodies: Bodies,
 }
 
-/// Serves `/mutate`. Each review is decided with the configuration and the namespaces' limits that are current at that moment.
+/// Serves `/mutate`. Each review uses the configuration and the namespaces' limits of that moment.
 pub fn router(
     configuration: ActiveConfiguration,
     namespaces: Arc<ArcSwap<Namespaces>>,

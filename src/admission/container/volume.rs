@@ -1,4 +1,4 @@
-//! The sidecar's one volume and its mount.
+//! The only volume of the sidecar, and its mount.
 
 use std::sync::LazyLock;
 

@@ -1,5 +1,5 @@
-//! The identity of a session: which labels or annotations of its pod contain it. The patch contains only the field paths: the
-//! kubelet reads the values when it starts the container, and no name of a user passes through the server.
+//! The identity of a session: finds the labels and annotations of the pod that contain it. The patch contains only the paths
+//! of these fields, so the server never writes the name of a user. The kubelet reads the values when it starts the container.
 
 use std::fmt;
 
@@ -49,8 +49,8 @@ fn matches(pod: &PodView<'_>, profile: &Profile) -> bool {
     profile.match_labels.iter().all(|(key, value)| pod.label(key) == Some(value))
 }
 
-/// The label with this key, otherwise the annotation. A value that is too long or has a control character is not used: as an
-/// environment variable it could keep the container, and with it the desktop, from starting.
+/// The label with this key, otherwise the annotation. A value that is too long or has a control character is ignored: as an
+/// environment variable it could prevent the start of the sidecar, and so of the desktop.
 fn field<'p>(pod: &PodView<'_>, variable: &'static str, key: &'p str) -> Option<IdentityField<'p>> {
     let is_valid =
         |value: &&str| (1..=MAX_NAME_BYTES).contains(&value.len()) && !value.contains(char::is_control);

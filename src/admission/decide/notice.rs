@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A warning for the client that creates a pod, although the pod gets the sidecar; one line.
+/// A warning for the client that creates a pod, in one line. The pod still gets the sidecar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice(String);
 

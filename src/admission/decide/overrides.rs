@@ -23,7 +23,7 @@ pub(crate) struct Overrides<'p> {
     pub(crate) gpu_access: Option<GpuAccess>,
 }
 
-/// Keys that are no overrides.
+/// Keys that override nothing.
 const OTHER_KEYS: [&str; 11] = [
     key::GPU,
     key::GPU_SHARING,
@@ -102,7 +102,7 @@ fn prefixed<'p>(map: Option<&'p StringMap<'_>>) -> impl Iterator<Item = (&'p str
     entries.map(|(key, value)| (key, value.as_str()))
 }
 
-/// Labels opt in or out and name the session; they override nothing.
+/// Checks a label. Labels opt in or out and contain the identity of the session; they override nothing.
 fn check_label(key: &str, value: &str) -> Option<Notice> {
     match key {
         key::INJECT => check_inject(key, value),

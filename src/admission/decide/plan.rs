@@ -33,17 +33,18 @@ pub(crate) struct Plan<'p> {
     pub(crate) resources: SidecarResources,
     /// The desktop container's references to resource claims.
     pub(crate) claims: &'p [ClaimReference<'p>],
-    /// Whether other pods can name one of these claims too.
+    /// Whether other pods can use one of these claims too.
     pub(crate) named_claims: bool,
-    /// Whether the sidecar requests the node's GPUs from the vendor's container runtime.
-    pub(crate) runtime: bool,
-    /// Whether to set `runAsUser`.
-    pub(crate) user: bool,
+    /// Whether the vendor's container runtime makes every GPU of the node visible to the sidecar
+    /// (`NVIDIA_VISIBLE_DEVICES=all`).
+    pub(crate) runtime_access: bool,
+    /// Whether the sidecar gets `runAsUser`.
+    pub(crate) sets_user: bool,
     pub(crate) identity: Vec<IdentityField<'p>>,
-    /// Configured pull secrets that the pod does not name.
+    /// The configured pull secrets that the pod does not have.
     pub(crate) pull_secrets: Vec<&'p str>,
     /// Whether to add `prometheus.io/*` annotations, for Prometheus setups without a ServiceMonitor.
-    pub(crate) scrape: bool,
+    pub(crate) scrape_annotations: bool,
 }
 
 // === impl Plan ===
@@ -74,16 +75,17 @@ impl<'p> Plan<'p> {
             resources,
             claims,
             named_claims: claims.iter().any(|claim| is_named(pod, claim)),
-            runtime: access == GpuAccess::Runtime,
-            user: sets_user(pod, sidecar.fixed_user),
+            runtime_access: access == GpuAccess::Runtime,
+            sets_user: sets_user(pod, sidecar.fixed_user),
             identity: identity::fields(pod, &ruleset.profiles, *show_user),
             pull_secrets: missing_secrets(pod, &sidecar.image_pull_secrets),
-            scrape: *scrape_annotations == ScrapeAnnotations::Auto && !has_scrape_annotations(pod, notices),
+            scrape_annotations: *scrape_annotations == ScrapeAnnotations::Auto
+                && !has_scrape_annotations(pod, notices),
         })
     }
 }
 
-/// An overriding value is both the request and the limit.
+/// Applies the overrides. An overriding value becomes both the request and the limit.
 fn override_resources(mut resources: ConfiguredResources, overrides: &Overrides<'_>) -> ConfiguredResources {
     if let Some(cpu) = overrides.cpu {
         resources.limits.cpu = cpu;
@@ -96,8 +98,9 @@ fn override_resources(mut resources: ConfiguredResources, overrides: &Overrides<
     resources
 }
 
-/// The mode: native in two kinds of pods even if a regular container is configured. A regular container would keep a pod whose
-/// `restartPolicy` is not `Always` from completing. It would also make a pod without containers valid.
+/// The mode of the sidecar. Two kinds of pods get a native sidecar even if a regular container is configured. A pod whose
+/// `restartPolicy` is not `Always` would never complete with the regular container. A pod without containers would become
+/// valid by it.
 fn mode(pod: &PodView<'_>, overridden: Option<Mode>, configured: Mode, notices: &mut Vec<Notice>) -> Mode {
     let mode = overridden.unwrap_or(configured);
     let always_restarts = pod.spec.restart_policy.as_deref().is_none_or(|policy| policy == "Always");
@@ -105,7 +108,7 @@ fn mode(pod: &PodView<'_>, overridden: Option<Mode>, configured: Mode, notices: 
     if mode == Mode::Container && (has_no_container || !always_restarts) {
         if overridden.is_some() {
             notices.push(Notice::new(format_args!(
-                "{} is native here: a container would keep this pod from completing",
+                "{} is \"container\": this needs restartPolicy: Always and a container; native is used",
                 key::MODE
             )));
         }
@@ -120,8 +123,9 @@ fn free_port(pod: &PodView<'_>, first: u16) -> Option<u16> {
     (first..=u16::MAX).find(|port| !is_declared(*port))
 }
 
-/// The references of the first container that has any, because other sidecars of a desktop rarely have devices of their own.
-/// None if a reference is invalid: the API server rejects such a pod, and its message must not name the sidecar.
+/// The claim references of the first container with claims. This container is the desktop, because other sidecars rarely have
+/// devices of their own. Empty if the pod does not declare one of these claims: the API server rejects such a pod, and the
+/// message must not name the sidecar.
 fn claims<'p>(pod: &'p PodView<'_>, access: GpuAccess) -> &'p [ClaimReference<'p>] {
     if !matches!(access, GpuAccess::Auto | GpuAccess::Claims) {
         return &[];
@@ -133,14 +137,16 @@ fn claims<'p>(pod: &'p PodView<'_>, access: GpuAccess) -> &'p [ClaimReference<'p
     if claims.iter().all(|claim| exists(&claim.name)) { claims } else { &[] }
 }
 
+/// Whether the claim exists independently of the pod, so that other pods can use it too.
 fn is_named(pod: &PodView<'_>, claim: &ClaimReference<'_>) -> bool {
     let mut claims = pod.spec.resource_claims.iter().flatten();
     claims.any(|of_pod| of_pod.name == claim.name && of_pod.resource_claim_name.is_some())
 }
 
-/// Whether the sidecar sets its user. On OpenShift it does not, because admission there assigns each namespace a range of users
-/// and rejects all others. It also does not if the operator disables it. Under a pod-level user 0 it always does: otherwise the
-/// sidecar would inherit this user and, because of `runAsNonRoot`, never start.
+/// Whether the sidecar gets `runAsUser`. With a pod-level user 0 the sidecar always gets it: otherwise the sidecar would
+/// inherit the user 0 and, because of `runAsNonRoot`, never start. In other pods the sidecar gets it unless the operator has
+/// set `fixedUser: false`, or the pod is on OpenShift, which assigns each namespace a range of users and rejects all other
+/// users.
 fn sets_user(pod: &PodView<'_>, is_configured: bool) -> bool {
     let is_openshift = pod.annotation("openshift.io/scc").is_some();
     let pod_user = pod.spec.security_context.as_ref().and_then(|context| context.run_as_user);
@@ -152,7 +158,7 @@ fn missing_secrets<'p>(pod: &PodView<'_>, configured: &'p [String]) -> Vec<&'p s
     configured.iter().map(String::as_str).filter(|name| !has(name)).collect()
 }
 
-/// Whether the pod has a `prometheus.io` annotation, in any of the notations that are in use, such as `prometheus-io-scrape`.
+/// Whether the pod has a `prometheus.io` annotation. Other notations, such as `prometheus-io-scrape`, count too.
 fn has_scrape_annotations(pod: &PodView<'_>, notices: &mut Vec<Notice>) -> bool {
     let is_prometheus = |key: &str| {
         let letters = key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase());

@@ -2,18 +2,18 @@
 //!
 //! The sidecar changes neither the pod's quality of service, nor whether the API server accepts the pod, nor the reason of a
 //! rejection:
-//! * The values are kept between `min` and `max` of the LimitRange.
+//! * The sidecar's values lie between `min` and `max` of the LimitRange.
 //! * With a `maxLimitRequestRatio` the request equals the limit.
 //! * For a resource with pod-level values the sidecar sets nothing, unless a LimitRange would set a default.
 //! * If the sidecar does not fit into the pod-level resources, a quota or `max`, the pod gets no sidecar.
-//! * The pod gets the sidecar only if the sum without it is accepted too. Otherwise the sidecar could lift the pod over a
-//!   minimum, or the API server's message would name a sum that includes the sidecar.
+//! * A pod whose own sums violate a LimitRange gets no sidecar. With a sidecar its sum could reach a minimum, so that the API
+//!   server would accept the pod. Or the API server's message would contain a sum that includes the sidecar.
 
 mod quality;
 mod sums;
 
 use quality::{Quality, is_guaranteed_by_containers};
-use sums::{AmountKind, ESSENTIAL, PodSum};
+use sums::{AmountKind, CPU_AND_MEMORY, PodSum};
 
 use crate::admission::{
     namespaces::{Bounds, BoundsByResource, NamespaceLimits, Quota, QuotaScope, Resource},
@@ -43,7 +43,7 @@ pub(crate) fn fit(
     let limits = limits.unwrap_or(&unlimited);
     let quality = Quality::of(pod);
     let pod_level = pod.resources();
-    if limits.has_foreign_bounds {
+    if limits.bounds_other_resources {
         return Err(SkipReason::LimitRange);
     }
     let distinguishes_best_effort = || limits.quotas.iter().any(Quota::distinguishes_best_effort);
@@ -56,6 +56,7 @@ pub(crate) fn fit(
     let mut fitted = SidecarResources::default();
     for resource in Resource::ALL {
         let bounds = limits.container.of(resource);
+        // With a pod-level request but no pod-level limit, only a Guaranteed pod needs values from the sidecar.
         let needs_value = resource != Resource::Storage
             && pod_level.is_none_or(|pod_level| match pod_level.declared(resource) {
                 (None, None) => true,
@@ -63,12 +64,13 @@ pub(crate) fn fit(
                 (_, Some(_)) => false,
             });
         if needs_value || bounds.is_any() {
-            let requests_limit = quality == Quality::Guaranteed
+            let request_equals_limit = quality == Quality::Guaranteed
                 || needs_value && pod_level.is_some()
                 || bounds.ratio.is_some()
                 || limits.pod.of(resource).ratio.is_some();
-            let reserves_limit = requests_limit || limits.sums_limits(pod, resource);
-            let (request, limit) = fit_one(resource, configured, bounds, requests_limit, reserves_limit)?;
+            let lowers_cpu_limit = request_equals_limit || limits.bounds_sum_of_limits(pod, resource);
+            let (request, limit) =
+                fit_one(resource, configured, bounds, request_equals_limit, lowers_cpu_limit)?;
             fitted.requests[resource as usize] = Some(request);
             fitted.limits[resource as usize] = Some(limit);
         }
@@ -78,35 +80,37 @@ pub(crate) fn fit(
     Ok(fitted)
 }
 
-/// Request and limit of one resource. `requests_limit`: the request must equal the limit. `reserves_limit`: the limit reserves
-/// capacity, as a request or in a sum of limits.
+/// Calculates the sidecar's request and limit of one resource. If `request_equals_limit`, the request is set to the limit.
+/// `lowers_cpu_limit` is true if the limit reserves CPU: because it is also the request, or because a LimitRange or quota
+/// bounds the sum of limits.
 fn fit_one(
     resource: Resource,
     configured: ConfiguredResources,
     bounds: Bounds,
-    requests_limit: bool,
-    reserves_limit: bool,
+    request_equals_limit: bool,
+    lowers_cpu_limit: bool,
 ) -> Result<(Quantity, Quantity), SkipReason> {
-    let cpu = if reserves_limit { configured.reserved_cpu() } else { configured.limits.cpu };
+    let cpu = if lowers_cpu_limit { configured.reserved_cpu() } else { configured.limits.cpu };
     let (request, limit, minimum) = match resource {
         Resource::Cpu => (configured.requests.cpu, cpu, Quantity::thousandths(1)),
         Resource::Memory => (configured.requests.memory, configured.limits.memory, MIN_MEMORY),
         Resource::Storage => (STORAGE, STORAGE, Quantity::thousandths(1)),
     };
     let limit = bounds.clamp(limit);
-    let request = if requests_limit { limit } else { bounds.clamp(request) };
+    let request = if request_equals_limit { limit } else { bounds.clamp(request) };
     let fits = limit >= minimum && bounds.max.is_none_or(|max| limit <= max);
     fits.then_some((request, limit)).ok_or(SkipReason::LimitRange)
 }
 
-/// Kubernetes compares the sum of the containers' requests with the pod-level request, and each limit with the pod-level limit.
+/// Checks the sidecar against the pod-level resources, as Kubernetes does: the sum of the containers' requests must not
+/// exceed the pod-level request, and no container's limit may exceed the pod-level limit.
 fn check_pod_level(
     pod: &PodView<'_>,
     fitted: &SidecarResources,
     guaranteed_by_containers: bool,
 ) -> Result<(), SkipReason> {
     let Some(pod_level) = pod.resources() else { return Ok(()) };
-    for resource in ESSENTIAL {
+    for resource in CPU_AND_MEMORY {
         let Some(own_limit) = fitted.limits[resource as usize] else { continue };
         let (request, limit) = pod_level.declared(resource);
         let sum = |kind| PodSum::of_containers(pod, fitted.amount(resource, kind), resource, kind).with;
@@ -188,8 +192,8 @@ impl Bounds {
 // === impl NamespaceLimits, Quota ===
 
 impl NamespaceLimits {
-    /// Whether a LimitRange or quota bounds the sum of the pod's limits of a resource.
-    fn sums_limits(&self, pod: &PodView<'_>, resource: Resource) -> bool {
+    /// Whether a LimitRange or quota bounds a sum that contains the pod's limits of this resource.
+    fn bounds_sum_of_limits(&self, pod: &PodView<'_>, resource: Resource) -> bool {
         let quotas = self.quotas.iter().filter(|quota| quota.counts(pod));
         let mut budgets = quotas.flat_map(|quota| &quota.budgets);
         self.pod.of(resource).is_any()
@@ -198,7 +202,8 @@ impl NamespaceLimits {
 }
 
 impl Quota {
-    /// Whether the quota counts the pod, together with a sidecar that has requests.
+    /// Whether the quota counts the pod once the pod has the sidecar. The sidecar has requests, so the pod is not BestEffort
+    /// then.
     fn counts(&self, pod: &PodView<'_>) -> bool {
         let class = pod.spec.priority_class_name.as_deref().filter(|class| !class.is_empty());
         self.scopes.iter().all(|scope| match scope {

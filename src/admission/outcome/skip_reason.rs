@@ -9,13 +9,13 @@ vocabulary! {
         OptedOut = "opted_out",
         /// The pod has the sidecar already.
         AlreadyInjected = "already_injected",
-        /// System namespaces have no desktops, and nothing may delay their pods.
+        /// The pod is in a system namespace. These namespaces have no desktops, and nothing may delay their pods.
         SystemNamespace = "system_namespace",
         /// The kubelet made the pod from a file and would not run an added container.
         MirrorPod = "mirror_pod",
-        /// The launcher of a virtual machine: its devices are passed on to the machine, where a sidecar cannot see them.
+        /// The pod is the launcher of a virtual machine. The virtual machine gets the devices, so a sidecar cannot see them.
         Kubevirt = "kubevirt",
-        /// On the host's network the sidecar's port could collide with a port of any other process of the node.
+        /// The pod uses the host's network, where any process of the node may already listen on the sidecar's port.
         HostNetwork = "host_network",
         /// The pod declares every port from the configured one up to 65535.
         NoFreePort = "no_free_port",
@@ -41,8 +41,8 @@ vocabulary! {
 impl SkipReason {
     /// Whether the pod gets the status annotation with this reason.
     ///
-    /// A pod that has the sidecar gets none. After an internal failure the server does not change the pod. Pods of system
-    /// namespaces and mirror pods belong to the control plane and to the kubelet, and are never changed.
+    /// A pod that already has the sidecar keeps its status. After an internal failure the server does not change the pod. The
+    /// server never changes pods of system namespaces and mirror pods, which belong to the control plane and to the kubelet.
     #[must_use]
     pub const fn is_annotated(self) -> bool {
         match self {
@@ -68,7 +68,9 @@ impl SkipReason {
     pub const fn warning(self) -> Option<&'static str> {
         match self {
             Self::OptedOut | Self::AlreadyInjected | Self::MirrorPod => None,
-            Self::SystemNamespace => Some("vdi-metrics: not injected: system namespaces are never injected"),
+            Self::SystemNamespace => {
+                Some("vdi-metrics: not injected: pods of system namespaces get no sidecar")
+            }
             Self::Kubevirt => {
                 Some("vdi-metrics: not injected: a launcher pod cannot see the virtual machine's GPU")
             }

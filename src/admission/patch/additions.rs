@@ -1,4 +1,4 @@
-//! Additions: the fields that the server adds to a pod.
+//! Additions: the fields that the server adds to a pod, written as a JSON Patch.
 
 use std::borrow::Cow;
 
@@ -54,7 +54,7 @@ impl Additions {
         let port = plan.port.to_string();
         let status = Outcome::Injected.to_string();
         let mut annotations = vec![(key::CONFIG, &*ruleset.hash), (key::STATUS, &*status)];
-        if plan.scrape {
+        if plan.scrape_annotations {
             annotations.extend([(SCRAPE, "true"), (SCRAPE_PORT, &*port), (SCRAPE_PATH, METRICS_PATH)]);
         }
         added.metadata(pod);
@@ -135,7 +135,7 @@ impl Additions {
 
     /// Applies the operations to `document` and returns the error if one does not apply.
     pub(crate) fn test_apply(&self, mut document: Value) -> Result<(), PatchError> {
-        // Only the paths matter. Each value is replaced by an empty object, because a later operation may add inside it.
+        // Only the paths matter. Each value is an empty object here, because a later operation may add a key to it.
         let operation = |path: &Cow<'static, str>| {
             // Every path starts with a slash and has its keys escaped, so it is a valid JSON pointer.
             let path = PointerBuf::parse(path.as_ref()).unwrap_or_default();
@@ -159,7 +159,7 @@ impl Additions {
         self.extend_map("/metadata/annotations", pod.annotations().is_some(), entries);
     }
 
-    /// Adds one operation per key, or one that creates the map with all keys.
+    /// Adds one operation for each key. Without a map, adds one operation that creates it with all keys.
     fn extend_map(&mut self, path: &'static str, exists: bool, entries: &[(&str, &str)]) {
         if exists {
             for (key, value) in entries {
@@ -172,7 +172,7 @@ impl Additions {
         }
     }
 
-    /// Appends to the list, or creates it.
+    /// Appends the items to the list, or creates the list.
     fn extend_list<T: Serialize>(&mut self, (list, next_item): ListPath, exists: bool, items: &[T]) {
         if exists {
             for item in items {

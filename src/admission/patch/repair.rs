@@ -1,8 +1,9 @@
 //! Repairs of an injected sidecar that another webhook has changed.
 //!
-//! A webhook that is built on older API types drops fields that it does not know, most often `restartPolicy`: the sidecar would
-//! then block the desktop for ever. Only missing or unsafe values are restored. An image from a mirror, changed resources or
-//! added variables are another webhook's intention, and two webhooks must not overwrite each other in turn.
+//! A webhook with older API types drops fields that it does not know, most often `restartPolicy`. Without this field the
+//! sidecar is an ordinary init container, which blocks the desktop for ever. A repair restores only missing or unsafe values.
+//! An image from a mirror, changed resources and added variables are intentions of another webhook, and two webhooks must not
+//! overwrite each other in turn.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
@@ -31,7 +32,7 @@ vocabulary! {
         Resources = "resources",
         /// The port, if it is missing or another container declares it too.
         Port = "port",
-        /// The mount that keeps the API token out.
+        /// The mount, which prevents a mount of the API token at the same path.
         Mount = "mount",
         /// The volume of the mount.
         Volume = "volume",
@@ -65,7 +66,7 @@ pub(crate) struct InjectedContainer {
     container: Value,
 }
 
-/// A field of the security context, and whether a value is as safe as the injected one.
+/// A field of the security context, and a function that returns whether a value is as safe as the injected value.
 type SecurityField = (&'static str, fn(&Value) -> bool);
 
 const SECURITY: [SecurityField; 6] = [
@@ -93,8 +94,9 @@ impl InjectedContainer {
         Some(Self { list, index, container })
     }
 
-    /// The additions that restore the `expected` container. Without an expected container, in a pod that was injected with another configuration,
-    /// for example a copied pod, only a missing `restartPolicy` is restored: without that the pod would never start.
+    /// The additions that restore what the `expected` container has and this container lacks. `expected` is `None` if the pod
+    /// was injected with another configuration, for example a copied pod. Then only a missing `restartPolicy` is restored,
+    /// because a pod without it never starts.
     pub(crate) fn repairs(
         &self,
         pod: &PodView<'_>,
@@ -161,7 +163,7 @@ impl Repair {
         }
     }
 
-    /// Restores requests and limits only if both are missing: other numbers are another webhook's intention.
+    /// Restores requests and limits only if both are missing: other numbers are an intention of another webhook.
     fn resources(&mut self, path: &str, current: &Value, expected: &Value) {
         let is_set = |resources: &Value, member: &str| match &resources[member] {
             Value::Object(amounts) => !amounts.is_empty(),
@@ -180,8 +182,8 @@ impl Repair {
         }
     }
 
-    /// Restores the port only if it is missing or another container declares it too: a changed port is another webhook's
-    /// intention.
+    /// Restores the port only if it is missing or another container declares it too: a changed port is an intention of
+    /// another webhook.
     fn port(&mut self, path: &str, current: &Value, expected: &Value, pod: &PodView<'_>) {
         if is_empty(&current["ports"]) {
             return self.add(RepairedField::Port, format!("{path}/ports"), &expected["ports"]);
@@ -201,9 +203,9 @@ impl Repair {
         }
     }
 
-    /// Restores the mount. Without a mount at this path, the ServiceAccount admission plugin mounts the API token there before
-    /// the webhook is called again. The API server rejects a second mount at the same path, so the token's mount is changed to
-    /// the sidecar's volume. Any other mount is left.
+    /// Restores the mount. If another webhook removed it, the ServiceAccount admission plugin mounts the API token at its
+    /// path, before the webhook is called again. The API server rejects a second mount at the same path. So the repair
+    /// changes the token's mount to the sidecar's volume. Other mounts at this path stay.
     fn mount(&mut self, path: &str, current: &Value, expected: &Value) {
         let Some(mounts) = current.as_array() else {
             return self.add(RepairedField::Mount, format!("{path}/volumeMounts"), expected);

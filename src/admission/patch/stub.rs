@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::admission::pod::PodView;
 
-/// The parents that a pod may lack: object, field, and whether this pod has the field.
+/// The parents that a pod may lack, each with its object, its name, and whether this pod has it.
 pub(super) fn parents(pod: &PodView<'_>) -> [(&'static str, &'static str, bool); 6] {
     let spec = &pod.spec;
     [
@@ -17,7 +17,7 @@ pub(super) fn parents(pod: &PodView<'_>) -> [(&'static str, &'static str, bool);
     ]
 }
 
-/// A pod that has the same parents and nothing in them.
+/// A pod with the same parents, each of them empty.
 pub(super) fn stub(pod: &PodView<'_>) -> Value {
     let mut stub = json!({"spec": {}});
     if pod.metadata.is_some() {

@@ -1,4 +1,4 @@
-//! A cache of patches that applied.
+//! A cache of successful patch tests.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_with_a_missing_parent_is_never_cached_as_tested() {
+    fn a_patch_with_a_missing_parent_is_never_cached() {
         let tested = TestedPatches::new();
         let bare = pod(r#"{"metadata": {}, "spec": {}}"#);
         for _ in 0..2 {

@@ -10,7 +10,7 @@ use serde::{
 use super::text::BorrowedText;
 use crate::admission::{namespaces::Resource, quantity::Quantity};
 
-/// The amounts of the resources that a sidecar also uses, and whether any resource is declared.
+/// The amount of each [`Resource`], and whether any resource is declared, GPUs included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct DeclaredAmounts {
     by_resource: [Option<Quantity>; 3],

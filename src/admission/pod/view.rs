@@ -16,7 +16,7 @@ pub(crate) struct PodView<'a> {
     pub(crate) spec: StrictObject<SpecView<'a>>,
 }
 
-/// Labels and annotations; `None` if the document has no such object to add to.
+/// Labels and annotations. `None`: the document has no such map, so a patch must create it.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct MetadataView<'a> {
     #[serde(borrow)]
@@ -90,8 +90,8 @@ pub(crate) struct DeclaredResources<'a> {
 pub(crate) struct PodClaim<'a> {
     #[serde(borrow, default)]
     pub(crate) name: Cow<'a, str>,
-    /// Name of a claim that exists independently of the pod, so that any pod can name it. Without this field the claim is made
-    /// from a template, for this pod only.
+    /// Name of a claim that exists independently of the pod, so that any pod can use it. Without this field Kubernetes
+    /// creates the claim from a template, for this pod only.
     #[serde(borrow)]
     pub(crate) resource_claim_name: Option<Cow<'a, str>>,
 }
@@ -114,7 +114,7 @@ pub(crate) struct PortView<'a> {
     pub(crate) name: Option<Cow<'a, str>>,
 }
 
-/// An object of which only the name matters.
+/// An object. Only its name matters here.
 #[derive(Debug, Deserialize)]
 pub(crate) struct NamedItem<'a> {
     #[serde(borrow, default)]

@@ -35,14 +35,15 @@ impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.path.display())?;
         match &self.cause {
-            InvalidContent::Syntax(error) => error.fmt(f),
+            // The snippet repeats the message and shows `<input>` as the file name.
+            InvalidContent::Syntax(error) => error.without_snippet().fmt(f),
             InvalidContent::Value(message) => f.write_str(message),
         }
     }
 }
 
 impl Error for SettingsError {
-    /// The message contains the cause, so the source is that of the cause.
+    /// The message already contains the text of the cause, so `source` skips the cause and returns the cause's own source.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.cause {
             InvalidContent::Syntax(error) => error.source(),

@@ -1,11 +1,12 @@
-//! Platform profiles: which labels and annotations of a platform's pods name the session.
+//! Platform profiles: the labels and annotations that contain the identity of the session in a platform's pods.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// How the pods of one platform name their session. The values are keys of labels or annotations. The keys
-/// `vdi-metrics.io/session`, `/template`, `/user` and `/pool` take precedence over them.
+/// The labels and annotations of one platform's pods that contain the identity of the session. The values of a profile are
+/// keys of labels or annotations. The keys `vdi-metrics.io/session`, `/template`, `/user` and `/pool` take precedence over
+/// them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Profile {
@@ -15,7 +16,7 @@ pub struct Profile {
     pub match_labels: BTreeMap<String, String>,
     /// Key of the session's name.
     pub session: Option<String>,
-    /// Key of the template that the session was made from.
+    /// Key of the template that the session was created from.
     pub template: Option<String>,
     /// Key of the user.
     pub user: Option<String>,

@@ -17,14 +17,15 @@ pub struct Settings {
     pub sidecar: SidecarSettings,
     /// How the sidecar gets access to the desktop's GPU.
     pub gpu_access: GpuAccess,
-    /// Whether a sidecar that sees several GPUs of the node and cannot attribute one to its session exposes all of them, with
-    /// the scope `node`. Every session then shows its neighbours' use.
+    /// If a sidecar sees several GPUs of the node and cannot attribute one to its session, `true` makes it expose all of
+    /// them, with the scope `node`. Every session then also shows the GPU use of other sessions.
     pub node_totals: bool,
     /// Whether pods get `prometheus.io/*` annotations, for Prometheus setups without a ServiceMonitor.
     pub scrape_annotations: ScrapeAnnotations,
     /// Whether the name of the user becomes a label of the session's series.
     pub show_user: bool,
-    /// Which labels or annotations of a pod name its session. Earlier profiles take precedence; the built-in profiles come last.
+    /// Which labels or annotations of a pod contain the identity of its session. Earlier profiles take precedence; the
+    /// built-in profiles come last.
     pub profiles: Vec<Profile>,
 }
 
@@ -40,11 +41,12 @@ pub struct SidecarSettings {
     pub image_pull_secrets: Vec<String>,
     /// `native` (default) or `container`.
     pub mode: Mode,
-    /// First port that is tried.
+    /// Port of the sidecar. If another container of the pod declares it, the next free port is used.
     pub port: u16,
     /// Seconds between two polls of the GPU, 5 to 300.
     pub interval_seconds: u64,
-    /// Whether the sidecar runs as the fixed user 65532. If not, an admission plugin of the namespace may choose the user.
+    /// Whether the sidecar runs as the fixed user 65532. If `false`, the sidecar has no `runAsUser`, and an admission plugin
+    /// can choose the user.
     pub fixed_user: bool,
     /// Requests and limits.
     pub resources: ConfiguredResources,
@@ -68,23 +70,25 @@ vocabulary! {
         /// completing.
         #[default]
         Native = "native",
-        /// A regular container: the desktop does not wait for it. Possible only for pods with `restartPolicy: Always`. Other pods get a
-        /// native sidecar, because a regular container would keep them from completing.
+        /// A regular container. The desktop does not wait for it. This mode is possible only if the pod's `restartPolicy` is
+        /// `Always`. Other pods get a native sidecar, because with a regular container they would never complete.
         Container = "container",
     }
 }
 
 vocabulary! {
-    /// How the sidecar gets access to the desktop's GPU. The sidecar never requests a GPU of its own.
+    /// How the sidecar gets access to the desktop's GPU. The sidecar has no GPU in its resource requests, so it takes no GPU
+    /// from a desktop.
     #[derive(Default, Deserialize, Serialize)]
     #[serde(rename_all = "lowercase")]
     pub enum GpuAccess {
-        /// Through the desktop's resource claims if it has any; otherwise the sidecar gets no access.
+        /// Through the desktop's resource claims if the desktop has any; otherwise the sidecar gets no access.
         #[default]
         Auto = "auto",
         /// Through the desktop's resource claims.
         Claims = "claims",
-        /// Through the vendor's container runtime: the sidecar's environment requests every GPU of the node.
+        /// Through the vendor's container runtime: an environment variable makes every GPU of the node visible to the
+        /// sidecar.
         Runtime = "runtime",
         /// No access.
         None = "none",
@@ -102,8 +106,8 @@ pub enum ScrapeAnnotations {
     Auto,
 }
 
-/// Requests and limits. In a Guaranteed pod the sidecar's request equals its limit, so that the pod stays Guaranteed; the CPU
-/// limit is at most 100m then.
+/// Requests and limits. In a Guaranteed pod the sidecar's request equals its limit, so that the pod stays Guaranteed. The CPU
+/// limit is then lowered to 100m, or to the CPU request if that is higher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConfiguredResources {
@@ -123,7 +127,8 @@ pub struct ConfiguredAmounts {
     pub memory: Quantity,
 }
 
-/// Maximum of the CPU limit if the limit is also the request or counts against a quota.
+/// The CPU limit is lowered to this value if the limit is also the request or counts against a quota. If the request is
+/// higher, the limit is lowered to the request.
 const MAX_RESERVED_CPU: Quantity = Quantity::thousandths(100);
 
 // === impl Settings ===
@@ -156,8 +161,8 @@ impl Default for SidecarSettings {
 // === impl ConfiguredResources ===
 
 impl ConfiguredResources {
-    /// The CPU limit if it is also the request, or if a quota or LimitRange adds the limits of the containers up. A slower
-    /// start costs less than the reserved CPU.
+    /// The CPU limit for a pod in which the limit is also the request, or in which a quota or LimitRange bounds the sum of
+    /// limits. A lower limit makes the start slower, but reserves less CPU.
     #[must_use]
     pub fn reserved_cpu(&self) -> Quantity {
         self.requests.cpu.max(self.limits.cpu.min(MAX_RESERVED_CPU))
@@ -166,9 +171,9 @@ impl ConfiguredResources {
 
 impl Default for ConfiguredResources {
     /// The CPU limit matters only during the start: the container runtime sets a container up inside the container's own CPU
-    /// quota, and the desktop waits. Time added to a desktop's start: 0.36 s at 100m, 0.17 s at 200m, 0.15 s at 500m and
-    /// 0.13 s without a limit, of which any container costs 0.11 s (`make bench PARTS=start`). A running sidecar uses much less
-    /// than its request.
+    /// quota, and the desktop waits. The sidecar adds to a desktop's start 0.36 s at 100m, 0.17 s at 200m, 0.15 s at 500m and
+    /// 0.13 s without a limit. 0.11 s of this are the same for every added container (`make bench PARTS=start`). A running
+    /// sidecar uses much less than its request.
     fn default() -> Self {
         let memory = Quantity::mebibytes(24);
         Self {

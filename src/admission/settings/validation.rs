@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{admission::quantity::Quantity, contract};
 
-/// Minimum memory limit. With less, the kernel kills the sidecar, and the desktop's pod is not ready while it restarts.
+/// Minimum memory limit. With less memory the kernel kills the sidecar, and the pod is not ready while the sidecar restarts.
 pub const MIN_MEMORY: Quantity = Quantity::mebibytes(16);
 
 // === impl Settings ===
@@ -18,7 +18,7 @@ impl Settings {
     /// Parses the content of the file at `path`.
     ///
     /// # Errors
-    /// Names the file, and the line or field that is not valid.
+    /// Fails if the content is not valid. The error names the file, and the line or the field.
     pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
         let settings: Self =
             serde_saphyr::from_str(text).map_err(|error| SettingsError::syntax(path, error))?;

@@ -5,7 +5,7 @@ use crate::{
     contract::key,
 };
 
-/// Advice on a pod and the object that creates it. `port` is the sidecar's port, which a service mesh has to exclude.
+/// Advice on a pod and on the object that creates it. `port` is the sidecar's port; a service mesh must not intercept it.
 pub(super) fn on(owner: &Node, pod: &Node, namespace: &Labels, port: Option<&str>) -> Vec<String> {
     let is_template = !std::ptr::eq(owner, pod);
     let mut advice = if is_template { misplaced(owner, pod) } else { vec![] };

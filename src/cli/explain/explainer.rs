@@ -17,7 +17,7 @@ use crate::{
 
 /// Configuration and cluster state that decide about pods.
 pub(super) struct Explainer<'a> {
-    /// Namespace of objects that name none.
+    /// Namespace of objects whose manifest does not name one.
     pub(super) default_namespace: &'a str,
     /// Labels of namespaces that `cluster` does not contain.
     pub(super) default_labels: &'a Labels,
@@ -49,8 +49,8 @@ impl Explainer<'_> {
         let gets_sidecar = is_called && outcome == Outcome::Injected;
         let rule = if has_sidecar {
             "the pod has the sidecar already (annotation vdi-metrics.io/config)".to_owned()
-        } else if is_called && !gets_sidecar {
-            format!("the webhook is called and answers {outcome}")
+        } else if let (true, Outcome::Skipped(reason)) = (is_called, outcome) {
+            format!("the webhook skips the pod with the reason {}", reason.as_str())
         } else {
             rule_of_the_call(pod, &labels, is_called).to_owned()
         };

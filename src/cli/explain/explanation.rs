@@ -61,7 +61,8 @@ impl WebhookCall {
         let of_pod = |map: &str, key: &str| pod.at(&["metadata", map, key]);
         let obstacles = webhook.obstacles(&Candidate {
             labels: &|key| of_pod("labels", key)?.as_str(),
-            // A value that is not a string still exists, which is what the mirror pod's condition tests.
+            // The condition for mirror pods tests only whether the annotation exists, so a value that is not a string counts
+            // too.
             annotations: &|key| of_pod("annotations", key).map(|value| value.as_str().unwrap_or_default()),
             namespace_labels: &|key| {
                 namespace.iter().find(|(name, _)| name == key).map(|(_, value)| &**value)

@@ -5,7 +5,7 @@ use std::fmt;
 use super::explanation::{Explanation, SidecarPreview};
 use crate::cli::manifest::{Entry, Format, Node, to_yaml, yaml};
 
-/// The explanations in `format`; without one, as plain text.
+/// The explanations in `format`, or as plain text.
 pub(super) fn write(explanations: &[Explanation], format: Option<Format>) -> anyhow::Result<String> {
     match format {
         None => {
@@ -37,7 +37,7 @@ impl fmt::Display for Explanation {
                     writeln!(f, "  the API server does not call the webhook {}:", webhook.name)?;
                     webhook.obstacles.iter().try_for_each(|obstacle| writeln!(f, "    {obstacle}"))?;
                 }
-                writeln!(f, "  if it were called, the answer would be: {answer}")?;
+                writeln!(f, "  if the API server called it, the webhook would answer: {answer}")?;
             }
         }
         notices.iter().try_for_each(|notice| writeln!(f, "  warning: {notice}"))?;

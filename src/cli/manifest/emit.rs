@@ -99,13 +99,14 @@ fn literal(text: &str, indent: usize) -> Option<String> {
     Some(format!("|{}{lines}", if text.len() == body.len() { "-" } else { "" }))
 }
 
-/// Writes the string without quotes if every YAML reader then reads this string; older readers also parse dates and numbers to base 60.
+/// Writes the string without quotes if every YAML reader then reads the same string. Older readers also parse dates and
+/// numbers to base 60.
 fn scalar(text: &str) -> String {
     let inner = |c: char| c.is_ascii_alphanumeric() || "_./@%+-$()<>=;".contains(c);
     let option = ["--", "-"].iter().find_map(|dashes| text.strip_prefix(dashes));
     let starts = text.starts_with(|c: char| c.is_ascii_alphanumeric() || "_/".contains(c))
         || option.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()));
-    // No reader takes `24Mi` for a number, but some take 0x1f and 1e3.
+    // No reader parses `24Mi` as a number, but some readers parse `0x1f` and `1e3`.
     let number_like = text.starts_with(|c: char| c.is_ascii_digit())
         && (text.starts_with("0x")
             || text.starts_with("0o")

@@ -10,8 +10,8 @@ use super::{
     scalar::resolve,
 };
 
-/// Maximum number of nodes of a document after its aliases are resolved. Nested aliases could fill the memory without it. The API
-/// server accepts 3 MiB, which has fewer nodes.
+/// Maximum number of nodes of a document after its aliases are resolved. Without this bound, nested aliases could fill the
+/// memory. The API server accepts 3 MiB, which have fewer nodes.
 const MAX_NODES: usize = 1 << 20;
 
 /// The documents of `text`, each with its range.
@@ -61,7 +61,10 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
     fn event(&mut self) -> anyhow::Result<(Event<'t>, Span)> {
         match self.events.next() {
             Some(Ok(event)) => Ok(event),
-            Some(Err(error)) => Err(error_at(self.number, error.marker(), &error.info())),
+            Some(Err(error)) => {
+                let why = format!("not valid YAML: {}", error.info());
+                Err(error_at(self.number, error.marker(), &why))
+            }
             None => Ok((Event::StreamEnd, Span::default())),
         }
     }
@@ -97,7 +100,11 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
 
     fn alias(&mut self, anchor: usize, span: Span) -> anyhow::Result<Node> {
         let Some((node, nodes)) = self.anchors.get(&anchor) else {
-            bail!(error_at(self.number, &span.start, "an alias inside of the node that it refers to"));
+            bail!(error_at(
+                self.number,
+                &span.start,
+                "an alias must not be inside the node that it refers to"
+            ));
         };
         self.nodes += nodes;
         ensure!(

@@ -6,7 +6,7 @@ use super::{
     parse, yaml,
 };
 
-/// Strings that some YAML reader takes for another type.
+/// Strings that some YAML readers parse as another type.
 const TEXTS: [&str; 42] = [
     "",
     " ",

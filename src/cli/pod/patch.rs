@@ -17,11 +17,12 @@ pub(in crate::cli) fn notices(decision: &PodDecision) -> Vec<String> {
     reason.map(str::to_owned).into_iter().chain(notices).collect()
 }
 
-/// ServiceAccount admission adds the account's pull secrets only to a pod that has none.
+/// Notice about pull secrets that `inject` leaves out. ServiceAccount admission adds the account's pull secrets only to a pod
+/// that has none.
 const PULL_SECRETS: &str = "pull secrets are left out: Kubernetes adds the service account's pull secrets only to a pod that \
      names none. Add the secret to the service account, or to spec.imagePullSecrets together with those that the desktop needs";
 
-/// Applies the operations that belong in a manifest. Returns a notice for each kind that is left out.
+/// Applies the operations that belong in a manifest. Returns a notice for each kind of operation that is left out.
 pub(in crate::cli) fn apply_all(pod: &mut Node, patch: Option<&Patch>) -> Vec<String> {
     let mut left_out = vec![];
     for operation in patch.iter().flat_map(|patch| &patch.0) {

@@ -1,4 +1,4 @@
-//! Records which fields of a pod were null or empty before `inject`, so that `uninject` gives back the same bytes.
+//! Records the fields of a pod that were null or empty before `inject`, so that `uninject` can restore the original bytes.
 
 use crate::{cli::manifest::Node, contract::key};
 
@@ -6,7 +6,7 @@ use crate::{cli::manifest::Node, contract::key};
 /// `uninject` would remove them.
 pub(in crate::cli) struct EmptyFields(Vec<(&'static str, Node)>);
 
-/// Fields to which the sidecar may be the first addition. An inner field comes after the field that contains it.
+/// Fields that may be empty before `inject` adds the sidecar. An inner field comes after the field that contains it.
 const FIELDS: [&str; 6] = [
     "/metadata",
     "/metadata/labels",
@@ -24,7 +24,7 @@ impl EmptyFields {
         Self::collect(|field| at(pod, field).cloned())
     }
 
-    /// The empty fields in the annotation of an injected pod. Without a valid annotation there are none.
+    /// The empty fields that the annotation of an injected pod records; none without a valid annotation.
     pub(in crate::cli) fn from_annotation(pod: &Node) -> Self {
         let text =
             pod.at(&["metadata", "annotations", key::RESTORE]).and_then(Node::as_str).unwrap_or_default();
@@ -51,8 +51,8 @@ impl EmptyFields {
         }
     }
 
-    /// Restores the field at `path` if it is empty now: writes the recorded value, or removes the field if none was
-    /// recorded. Continues with the field that contains it, which may have become empty by that.
+    /// Restores the field at `path` if it is empty now: writes the recorded value, or removes the field if no value was
+    /// recorded. Then does the same with the field that contains this field, because it may be empty now.
     pub(in crate::cli) fn restore(&self, pod: &mut Node, path: &[&str]) {
         let field = format!("/{}", path.join("/"));
         let Some((last, parents)) = path.split_last().filter(|_| FIELDS.contains(&&*field)) else {

@@ -1,15 +1,15 @@
-//! Counted sessions whose pod the watch no longer shows.
+//! Counted sessions with a pod that the watch no longer shows.
 
 use std::{collections::HashSet, mem};
 
-/// UIDs that one generation remembers.
+/// Maximum number of UIDs in one generation.
 const GENERATION: usize = 2048;
 
-/// UIDs of counted sessions that left the watch and may come back, because the watch selects by label and a pod can regain
-/// its label. A session that comes back is not counted again.
+/// UIDs of counted sessions that the watch no longer shows but may show again: the watch selects by label, and a pod can
+/// regain its label. Such a session is not counted again.
 ///
-/// The memory is bounded: between 2048 and 4096 of the latest UIDs are remembered, about 0.3 MiB. A session that comes
-/// back after so many others have left is counted twice.
+/// The memory is bounded: two generations with at most 4096 UIDs, about 0.3 MiB. At least the latest 2048 UIDs are
+/// remembered. A session that appears again after more than 2048 other sessions have left the watch may be counted twice.
 #[derive(Debug, Default)]
 pub(super) struct Departed {
     recent: HashSet<String>,

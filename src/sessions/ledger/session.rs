@@ -15,15 +15,16 @@ pub struct SessionPod {
     pub template: Option<String>,
     /// Phase of the pod.
     pub phase: Phase,
-    /// When the kubelet accepted the pod; `None` before the first desktop container has run.
+    /// Start of the session: the time at which the kubelet accepted the pod. `None` until a desktop container has run,
+    /// because a pod that only waits is no session.
     pub started: Option<UnixTime>,
-    /// When the last desktop container ended; `None` while one runs.
+    /// Time at which the last desktop container ended; `None` while a desktop container runs.
     pub finished: Option<UnixTime>,
     /// The deletion timestamp, which includes the grace period; `None` unless a client deleted the pod.
     pub deleted: Option<UnixTime>,
     /// Whether a finalizer keeps a deleted pod until another program removes it.
     pub has_finalizers: bool,
-    /// Why the session ended; meaningless before the end.
+    /// Why the session ended. Not valid before the end.
     pub ending: Ending,
 }
 
@@ -34,15 +35,16 @@ impl SessionPod {
         matches!(self.phase, Phase::Succeeded | Phase::Failed)
     }
 
-    /// Whether a watch that no longer shows this pod means that the pod no longer exists. The API server sets the deletion
-    /// timestamp before it removes a pod, for a forced deletion too, and the kubelet removes a pod after its containers
-    /// ended. A finalizer can keep such a pod for any time. In every other state the pod may have lost its label.
+    /// Whether the pod certainly no longer exists if the watch does not show it any more. The API server sets the deletion
+    /// timestamp before it removes a pod, also at a forced deletion. The kubelet removes a pod after its containers ended. A
+    /// finalizer can keep such a pod for any time. In every other state the pod may still exist and only have lost its label.
     pub(super) fn is_removed(&self) -> bool {
         self.deleted.is_some() && !self.has_finalizers && (self.has_ended() || self.finished.is_some())
     }
 
-    /// End of a session that has ended: when the last container ended, else the deletion timestamp, else `now`. The deletion
-    /// timestamp lies one grace period after the deletion, so it can be later than the end.
+    /// End of a session that has ended: the time at which the last desktop container ended, else the deletion timestamp, else
+    /// `now`. The deletion timestamp lies one grace period after the deletion, so it can be in the future; then `now` is
+    /// used.
     pub(super) fn end(&self, now: UnixTime) -> UnixTime {
         self.finished.or(self.deleted).map_or(now, |end| end.min(now))
     }

@@ -7,11 +7,11 @@ use super::{ending::Failure, session::UnixTime};
 /// Upper bounds of the duration histogram, in seconds: 1, 5, 15, 30 minutes; 1, 4, 8, 12, 24 hours.
 pub const BUCKETS: [f64; 9] = [60.0, 300.0, 900.0, 1800.0, 3600.0, 14400.0, 28800.0, 43200.0, 86400.0];
 
-/// Template of a session that names none.
+/// Label value for sessions without a template.
 pub(super) const NO_TEMPLATE: &str = "none";
 
-/// Template of every further session once [`MAX_TEMPLATES`] templates exist. The creator of a pod chooses this label
-/// value; the bound limits the size of the exposition.
+/// Label value for all further templates once [`MAX_TEMPLATES`] templates exist. The creator of a pod chooses its template,
+/// so without a bound the exposition could become too large.
 pub(super) const OTHER_TEMPLATE: &str = "other";
 pub(super) const MAX_TEMPLATES: usize = 200;
 
@@ -46,7 +46,7 @@ impl TemplateTotals {
         &self.0
     }
 
-    /// The totals of a template; creates them with the value 0.
+    /// The totals of a template. Creates them with the value 0 if they do not exist.
     pub(super) fn of(&mut self, template: Option<&str>) -> &mut SessionTotals {
         let template = template.filter(|template| !template.is_empty()).unwrap_or(NO_TEMPLATE);
         let fits = self.0.contains_key(template) || self.0.len() < MAX_TEMPLATES;

@@ -18,15 +18,16 @@ const POD_REASONS: [(&str, Failure); 11] = [
     ("OutOfpods", Failure::Rejected),
 ];
 
-/// Reasons of the condition `DisruptionTarget`. An eviction through the API is a deletion by a client and not in the table.
+/// Reasons of the condition `DisruptionTarget`. An eviction through the API counts as a deletion by a client, so it is not in
+/// the table.
 const DISRUPTION_REASONS: [(&str, Failure); 3] = [
     ("DeletionByPodGC", Failure::NodeLost),
     ("DeletionByTaintManager", Failure::NodeLost),
     ("PreemptionByScheduler", Failure::Evicted),
 ];
 
-/// How the session ended, or would end with this status. The reason of the pod takes precedence over its containers. The
-/// exit code of a deleted session does not matter: many desktops answer SIGTERM with a code other than 0.
+/// How the session ended, or would end with this status. The reason of the pod takes precedence over its containers. The exit
+/// code of a deleted session is ignored: after SIGTERM many desktops exit with a code other than 0.
 pub(super) fn ending(status: &Status, is_deleted: bool) -> Ending {
     if let Some(failure) = pod_failure(status) {
         Ending::Failure(failure)

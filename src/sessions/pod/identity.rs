@@ -1,8 +1,8 @@
-//! Names of the session, read as the sidecar reads them: from the environment of the sidecar in the pod's spec.
+//! The identity of the session. It is read from the environment of the sidecar in the pod's spec, as the sidecar reads it.
 //!
-//! Admission writes where each name is, by the configuration that was active when the pod was created. So the names are
-//! the same as the sidecar's under every profile and after every change of the configuration, and the configuration is not
-//! needed here.
+//! Admission writes the path of each name into this environment, by the configuration that was active when the pod was
+//! created. So the server and the sidecar show the same names, under every profile and after every change of the
+//! configuration. This module does not need the configuration.
 
 use std::fmt;
 
@@ -14,12 +14,12 @@ use serde::{
 
 use crate::contract::{self, CONTAINER, env, key};
 
-/// Name of a session.
+/// A name that is part of the identity.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SessionName {
-    /// Environment variable of the sidecar.
+    /// Environment variable of the sidecar that contains the name.
     pub(super) variable: &'static str,
-    /// Label or annotation of a pod that has no sidecar in its spec.
+    /// Label or annotation that contains the name if the pod's spec has no sidecar.
     pub(super) key: &'static str,
 }
 
@@ -58,7 +58,7 @@ struct ObjectFieldSelector {
     field_path: String,
 }
 
-/// A container: its environment if it is the sidecar.
+/// The environment of a container if the container is the sidecar.
 struct Container(Option<Vec<Variable>>);
 
 #[derive(Deserialize)]
@@ -73,7 +73,7 @@ enum ContainerField {
 // === impl SessionName ===
 
 impl SessionName {
-    /// The name in this pod; `None` if the pod does not name it.
+    /// The name in this pod; `None` if the pod does not contain it.
     pub(super) fn of<'p>(&self, spec: &'p Spec, metadata: &'p ObjectMeta) -> Option<&'p str> {
         let value = match spec.sidecar() {
             Some(environment) => {
@@ -164,7 +164,7 @@ impl<'de> Deserialize<'de> for Container {
                 f.write_str("a container")
             }
 
-            /// The API server writes the name first, so that the environment of another container is skipped.
+            /// The API server writes `name` before `env`, so the environment of any other container can be skipped.
             fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
                 let (mut name, mut environment) = (None::<String>, None::<Vec<Variable>>);
                 while let Some(field) = fields.next_key()? {

@@ -10,7 +10,7 @@ use crate::{
 
 /// The status of a pod.
 ///
-/// `initContainerStatuses` is not decoded: it has the init containers and a native sidecar, which show nothing about the
+/// `initContainerStatuses` is not decoded: it contains only init containers and native sidecars, which show nothing about the
 /// desktop.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

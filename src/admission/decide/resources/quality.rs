@@ -1,12 +1,12 @@
 //! The quality of service of a pod.
 
-use super::sums::{AmountKind, ESSENTIAL, PodSum};
+use super::sums::{AmountKind, CPU_AND_MEMORY, PodSum};
 use crate::admission::{
     pod::{ContainerView, DeclaredResources, PodView},
     quantity::Quantity,
 };
 
-/// Quality of service, by the rules of Kubernetes for pods without pod-level resources.
+/// Quality of service. Calculated by the rules of Kubernetes for pods without pod-level resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quality {
     Guaranteed,
@@ -22,13 +22,13 @@ impl Quality {
             container.amount(resource, kind).filter(|amount| amount.is_positive())
         };
         let is_guaranteed = |container: &ContainerView<'_>| {
-            ESSENTIAL.iter().all(|resource| {
+            CPU_AND_MEMORY.iter().all(|resource| {
                 let limit = positive(container, *resource, AmountKind::Limits);
                 limit.is_some() && limit == positive(container, *resource, AmountKind::Requests)
             })
         };
         let is_best_effort = |container: &ContainerView<'_>| {
-            ESSENTIAL.iter().all(|resource| {
+            CPU_AND_MEMORY.iter().all(|resource| {
                 [AmountKind::Requests, AmountKind::Limits]
                     .iter()
                     .all(|kind| positive(container, *resource, *kind).is_none())
@@ -44,11 +44,11 @@ impl Quality {
     }
 }
 
-/// Whether a pod with pod-level resources is Guaranteed only because of its containers' limits.
+/// Whether a pod with pod-level resources is Guaranteed only because Kubernetes sets a missing pod-level limit.
 ///
-/// From Kubernetes 1.37, a missing pod-level limit is the sum of the containers' limits if all containers have one, and at least
-/// the pod-level request. To stay Guaranteed, such a pod needs a limit on every container, the sidecar included, and the sum of
-/// the limits must not exceed the request.
+/// From Kubernetes 1.37, Kubernetes sets a missing pod-level limit if every container has a limit. The limit is the sum of
+/// the containers' limits, or the pod-level request if that is higher. So in such a pod the sidecar needs a limit too, and
+/// the new sum must not exceed the request.
 pub(super) fn is_guaranteed_by_containers(pod: &PodView<'_>, pod_level: &DeclaredResources<'_>) -> bool {
     let sum = |resource, kind| PodSum::of_containers(pod, None, resource, kind).without;
     let becomes_equal = |resource| {
@@ -60,6 +60,6 @@ pub(super) fn is_guaranteed_by_containers(pod: &PodView<'_>, pod_level: &Declare
         let limit = limit.or_else(|| Some(limits()?.max(request?)));
         request == limit && request.is_some_and(Quantity::is_positive)
     };
-    ESSENTIAL.into_iter().any(|resource| matches!(pod_level.declared(resource), (Some(_), None)))
-        && ESSENTIAL.into_iter().all(becomes_equal)
+    CPU_AND_MEMORY.into_iter().any(|resource| matches!(pod_level.declared(resource), (Some(_), None)))
+        && CPU_AND_MEMORY.into_iter().all(becomes_equal)
 }

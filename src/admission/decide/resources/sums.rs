@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The resources that determine the quality of service, and that can have pod-level values.
-pub(super) const ESSENTIAL: [Resource; 2] = [Resource::Cpu, Resource::Memory];
+pub(super) const CPU_AND_MEMORY: [Resource; 2] = [Resource::Cpu, Resource::Memory];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AmountKind {
@@ -28,7 +28,8 @@ pub(super) struct PodSum {
 // === impl PodSum ===
 
 impl PodSum {
-    /// The sum that LimitRanges and quotas are compared with: a pod-level value takes precedence over the containers' values.
+    /// The sum that the API server compares with LimitRanges and quotas. A pod-level value takes precedence over the
+    /// containers' values.
     pub(super) fn of_pod(
         pod: &PodView<'_>,
         added: Option<Quantity>,
@@ -42,8 +43,9 @@ impl PodSum {
         )
     }
 
-    /// The containers that run at the same time. The value of an init container counts instead if it is larger, together with
-    /// the native sidecars that are started before it. The injected sidecar is started after all these native sidecars.
+    /// The sum of the containers that run at the same time: regular containers and native sidecars. During the start, an init
+    /// container runs together with the native sidecars before it; if their sum is larger, it counts instead. The injected
+    /// sidecar starts after all init containers, so only the first sum contains it.
     pub(super) fn of_containers(
         pod: &PodView<'_>,
         added: Option<Quantity>,
@@ -89,7 +91,7 @@ impl ContainerView<'_> {
 // === impl DeclaredResources ===
 
 impl DeclaredResources<'_> {
-    /// A request or limit. The API server sets a missing request to the limit.
+    /// The request or limit. The API server sets a missing request to the limit.
     fn amount(&self, resource: Resource, kind: AmountKind) -> Option<Quantity> {
         let (request, limit) = self.declared(resource);
         match kind {

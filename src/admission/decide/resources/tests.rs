@@ -95,8 +95,8 @@ fn resources_are_kept_between_min_and_max() {
 fn a_pod_gets_no_sidecar_if_the_limit_range_does_not_allow_it() {
     let too_small = Bounds { max: Some(quantity("8Mi")), ..Bounds::default() };
     assert_eq!(fitted(pod(json!({})), &bounded(Resource::Memory, too_small)), Err(SkipReason::LimitRange));
-    let foreign = NamespaceLimits { has_foreign_bounds: true, ..NamespaceLimits::default() };
-    assert_eq!(fitted(pod(json!({})), &foreign), Err(SkipReason::LimitRange));
+    let other_resources = NamespaceLimits { bounds_other_resources: true, ..NamespaceLimits::default() };
+    assert_eq!(fitted(pod(json!({})), &other_resources), Err(SkipReason::LimitRange));
 }
 
 #[test]
