@@ -131,6 +131,7 @@ fn start_probes(tasks: &mut Supervisor, listener: TcpListener, readiness: Readin
     listen::announce("health", &listener)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let probes = admin::health(readiness);
+    // `serve` never returns `Ok`: the type of its success has no value.
     tasks.spawn("health", async { match http::serve(listener, probes).await? {} });
     Ok(())
 }

@@ -18,8 +18,8 @@ pub(super) use plan::Plan;
 pub(super) enum Decision<'p> {
     /// Add the sidecar.
     Inject(Plan<'p>),
-    /// Check the sidecar that the pod already has: another webhook may have changed it. `None` unless the sidecar was
-    /// injected with the active configuration.
+    /// Check the sidecar that the pod already has: another webhook may have changed it. `None` if the sidecar was injected
+    /// with another configuration, or if the pod would be skipped now.
     Inspect(Option<Plan<'p>>),
     /// Add no sidecar.
     Skip(SkipReason),

@@ -51,7 +51,8 @@ impl Outcome {
     }
 }
 
-/// The value of the status annotation: `injected` or `skipped: <reason>`.
+/// The value of the status annotation: `injected` or `skipped: <reason>`. `repaired` is only in the audit annotation and in
+/// the log.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -196,7 +196,8 @@ impl fmt::Display for Malformed {
 }
 
 impl std::error::Error for Malformed {
-    /// The message already contains the text of the cause, so `source` skips the cause and returns the cause's own source.
+    /// The message already contains the text of the cause. So `source` returns the error below the cause; otherwise the cause
+    /// would be shown twice.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Json(error) => error.source(),

@@ -24,6 +24,8 @@ pub(super) fn of(injector: &Injector) -> Vec<String> {
     let common = answer.iter().map(|(path, value)| {
         let (target, cel) = (text(path), literal(value, &placeholders));
         match &**path {
+            // The plain pod has the mode `container`, so this operation adds the sidecar. The policy adds the sidecar at
+            // `variables.at`, in both modes.
             CONTAINERS => add("variables.at", &literal(&sidecar, &placeholders)),
             PULL_SECRETS => when(&lacks_secret(&value["name"]), &add(&target, &cel)),
             path if path.starts_with(SCRAPING) => when("variables.unscraped", &add(&target, &cel)),
@@ -58,6 +60,7 @@ type OptionalPart = (&'static str, fn(&mut Value));
 const OPTIONAL_PARTS: [OptionalPart; 9] = [
     ("variables.native", |pod| pod["metadata"]["annotations"][key::MODE] = json!("native")),
     ("variables.fixedUser", |pod| pod["spec"]["securityContext"] = json!({"runAsUser": 0})),
+    // The sidecar gets requests and limits only in a pod without pod-level resources.
     ("variables.bounded", |pod| pod["spec"]["resources"] = json!({})),
     ("size(variables.claims) > 0", |pod| {
         pod["metadata"]["annotations"][key::GPU_ACCESS] = json!("claims");

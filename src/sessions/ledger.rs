@@ -41,7 +41,7 @@ struct Session {
 
 impl Ledger {
     /// An empty ledger. A session that ended before `since`, and that the watch did not show before its end, is not counted:
-    /// the server process of that time counted it.
+    /// an earlier server process has counted it.
     #[must_use]
     pub fn since(since: UnixTime) -> Self {
         Self {
@@ -59,11 +59,12 @@ impl Ledger {
         if let Some(listing) = &mut self.listing {
             listing.insert(pod.uid.clone());
         }
+        // Creates the totals of the template with 0.
         self.totals.of(pod.template.as_deref());
         let previous = self.sessions.get(&pod.uid);
-        let was_alive = previous.is_some();
+        let was_shown = previous.is_some();
         let is_counted = previous.is_some_and(|session| session.is_counted) || self.departed.remove(&pod.uid);
-        if pod.has_ended() && !is_counted && (was_alive || pod.end(now) >= self.since) {
+        if pod.has_ended() && !is_counted && (was_shown || pod.end(now) >= self.since) {
             self.count(&pod, now);
         }
         let is_counted = is_counted || pod.has_ended();
@@ -78,6 +79,7 @@ impl Ledger {
         if is_over && !is_counted {
             self.count(pod, now);
         }
+        // The pod may still exist and get the label again. Its session must not be counted a second time then.
         if (is_over || is_counted) && !pod.is_removed() {
             self.departed.insert(pod.uid.clone());
         }

@@ -98,9 +98,10 @@ fn override_resources(mut resources: ConfiguredResources, overrides: &Overrides<
     resources
 }
 
-/// The mode of the sidecar. Two kinds of pods get a native sidecar even if a regular container is configured. A pod whose
-/// `restartPolicy` is not `Always` would never complete with the regular container. A pod without containers would become
-/// valid by it.
+/// The mode of the sidecar. Two kinds of pods get a native sidecar even if a regular container is configured:
+/// * A pod whose `restartPolicy` is not `Always`: with the regular container the pod would never complete.
+/// * A pod without containers: the API server rejects it. With the sidecar as its only regular container, the API server
+///   would accept it.
 fn mode(pod: &PodView<'_>, overridden: Option<Mode>, configured: Mode, notices: &mut Vec<Notice>) -> Mode {
     let mode = overridden.unwrap_or(configured);
     let always_restarts = pod.spec.restart_policy.as_deref().is_none_or(|policy| policy == "Always");

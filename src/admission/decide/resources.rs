@@ -56,14 +56,20 @@ pub(crate) fn fit(
     let mut fitted = SidecarResources::default();
     for resource in Resource::ALL {
         let bounds = limits.container.of(resource);
-        // With a pod-level request but no pod-level limit, only a Guaranteed pod needs values from the sidecar.
         let needs_value = resource != Resource::Storage
             && pod_level.is_none_or(|pod_level| match pod_level.declared(resource) {
+                // Kubernetes sets the pod-level limit to the sum only if every container has a limit, also the sidecar.
                 (None, None) => true,
+                // Only a pod that is Guaranteed by its containers' limits needs a limit of the sidecar, to stay Guaranteed.
                 (Some(_), None) => guaranteed_by_containers,
+                // The pod-level limit also limits the sidecar.
                 (_, Some(_)) => false,
             });
+        // Without a value, the API server would set a LimitRange's default on the sidecar, or reject the pod.
         if needs_value || bounds.is_any() {
+            // Kubernetes sets missing pod-level amounts to the sums of the containers' amounts (limits: from 1.37). If the
+            // sidecar's request equals its limit, both sums grow by the same amount, and a Guaranteed pod stays Guaranteed.
+            // `quality` does not show whether such a pod is Guaranteed, because it ignores pod-level amounts.
             let request_equals_limit = quality == Quality::Guaranteed
                 || needs_value && pod_level.is_some()
                 || bounds.ratio.is_some()
@@ -114,11 +120,13 @@ fn check_pod_level(
         let Some(own_limit) = fitted.limits[resource as usize] else { continue };
         let (request, limit) = pod_level.declared(resource);
         let sum = |kind| PodSum::of_containers(pod, fitted.amount(resource, kind), resource, kind).with;
-        // A missing pod-level request becomes the sum and must not exceed the pod-level limit.
-        let is_too_much = exceeds(sum(AmountKind::Requests), request.or(limit))
-            || exceeds(Some(own_limit), limit)
-            || guaranteed_by_containers && limit.is_none() && exceeds(sum(AmountKind::Limits), request);
-        if is_too_much {
+        // A missing pod-level request becomes the sum of requests and must not exceed the pod-level limit.
+        let exceeds_request = exceeds(sum(AmountKind::Requests), request.or(limit));
+        let exceeds_limit = exceeds(Some(own_limit), limit);
+        // The missing pod-level limit becomes the sum of limits. Above the request, the pod would not stay Guaranteed.
+        let loses_guarantee =
+            guaranteed_by_containers && limit.is_none() && exceeds(sum(AmountKind::Limits), request);
+        if exceeds_request || exceeds_limit || loses_guarantee {
             return Err(SkipReason::LimitRange);
         }
     }
@@ -178,7 +186,8 @@ impl Bounds {
         self.min.map_or(amount, |min| amount.max(min))
     }
 
-    /// Whether the API server accepts these sums.
+    /// Whether the API server accepts these sums. As in the API server, `min` needs a request, `max` needs a limit, and a
+    /// ratio needs both. `None` is less than every amount.
     fn allow(self, request: Option<Quantity>, limit: Option<Quantity>) -> bool {
         let is_set = |amount: Option<Quantity>| amount.is_some_and(Quantity::is_positive);
         let reaches = |min| request >= Some(min) && limit.is_none_or(|limit| limit >= min);

@@ -95,6 +95,7 @@ impl Additions {
     /// Adds one value at a path whose parents exist.
     pub(crate) fn add(&mut self, path: impl Into<Cow<'static, str>>, value: &(impl Serialize + ?Sized)) {
         let path = path.into();
+        // Removes the closing bracket of the patch.
         match self.json.pop() {
             Some(_) => self.json.push(b','),
             None => {

@@ -163,7 +163,8 @@ impl Repair {
         }
     }
 
-    /// Restores requests and limits only if both are missing: other numbers are an intention of another webhook.
+    /// Restores requests and limits only if both are missing, and claims if they are missing. Other values are an intention of
+    /// another webhook.
     fn resources(&mut self, path: &str, current: &Value, expected: &Value) {
         let is_set = |resources: &Value, member: &str| match &resources[member] {
             Value::Object(amounts) => !amounts.is_empty(),
@@ -172,8 +173,9 @@ impl Repair {
         };
         let amounts = ["requests", "limits"];
         let has_amounts = amounts.iter().any(|member| is_set(current, member));
-        let missing = amounts.into_iter().filter(|_| !has_amounts);
-        let missing = missing.chain(["claims"].into_iter().filter(|member| !is_set(current, member)));
+        let missing_amounts = amounts.into_iter().filter(|_| !has_amounts);
+        let missing_claims = ["claims"].into_iter().filter(|member| !is_set(current, member));
+        let missing = missing_amounts.chain(missing_claims);
         for member in missing.filter(|member| is_set(expected, member)) {
             if !current.is_object() {
                 return self.add(RepairedField::Resources, format!("{path}/resources"), expected);

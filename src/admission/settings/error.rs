@@ -43,7 +43,8 @@ impl fmt::Display for SettingsError {
 }
 
 impl Error for SettingsError {
-    /// The message already contains the text of the cause, so `source` skips the cause and returns the cause's own source.
+    /// The message already contains the text of the cause. So `source` returns the error below the cause; otherwise the cause
+    /// would be shown twice.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.cause {
             InvalidContent::Syntax(error) => error.source(),

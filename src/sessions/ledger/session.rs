@@ -35,9 +35,11 @@ impl SessionPod {
         matches!(self.phase, Phase::Succeeded | Phase::Failed)
     }
 
-    /// Whether the pod certainly no longer exists if the watch does not show it any more. The API server sets the deletion
-    /// timestamp before it removes a pod, also at a forced deletion. The kubelet removes a pod after its containers ended. A
-    /// finalizer can keep such a pod for any time. In every other state the pod may still exist and only have lost its label.
+    /// For a pod that the watch no longer shows: whether the pod was certainly removed, and did not only lose its label. True
+    /// for a pod with a deletion timestamp, without a finalizer and with only ended containers:
+    /// * The API server sets the deletion timestamp before it removes a pod, also at a forced deletion.
+    /// * The kubelet removes a pod after its containers ended.
+    /// * A finalizer can keep such a pod for any time.
     pub(super) fn is_removed(&self) -> bool {
         self.deleted.is_some() && !self.has_finalizers && (self.has_ended() || self.finished.is_some())
     }

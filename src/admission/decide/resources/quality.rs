@@ -44,21 +44,21 @@ impl Quality {
     }
 }
 
-/// Whether a pod with pod-level resources is Guaranteed only because Kubernetes sets a missing pod-level limit.
+/// Whether a pod is Guaranteed only because Kubernetes sets a missing pod-level limit.
 ///
-/// From Kubernetes 1.37, Kubernetes sets a missing pod-level limit if every container has a limit. The limit is the sum of
-/// the containers' limits, or the pod-level request if that is higher. So in such a pod the sidecar needs a limit too, and
-/// the new sum must not exceed the request.
+/// Kubernetes 1.37 and newer sets a missing pod-level limit if every container has a limit. The pod-level limit is then the
+/// sum of the containers' limits, or the pod-level request if that is higher. So the sidecar needs a limit too, and the new
+/// sum must not exceed the request. Otherwise the pod would not stay Guaranteed.
 pub(super) fn is_guaranteed_by_containers(pod: &PodView<'_>, pod_level: &DeclaredResources<'_>) -> bool {
     let sum = |resource, kind| PodSum::of_containers(pod, None, resource, kind).without;
     let becomes_equal = |resource| {
         let (request, limit) = pod_level.declared(resource);
         let is_limited =
             |container: &ContainerView<'_>| container.amount(resource, AmountKind::Limits).is_some();
-        let limits = || sum(resource, AmountKind::Limits).filter(|_| pod.others().all(is_limited));
-        let request = request.or_else(|| sum(resource, AmountKind::Requests)).or(limit);
-        let limit = limit.or_else(|| Some(limits()?.max(request?)));
-        request == limit && request.is_some_and(Quantity::is_positive)
+        let sum_of_limits = || sum(resource, AmountKind::Limits).filter(|_| pod.others().all(is_limited));
+        let final_request = request.or_else(|| sum(resource, AmountKind::Requests)).or(limit);
+        let final_limit = limit.or_else(|| Some(sum_of_limits()?.max(final_request?)));
+        final_request == final_limit && final_request.is_some_and(Quantity::is_positive)
     };
     CPU_AND_MEMORY.into_iter().any(|resource| matches!(pod_level.declared(resource), (Some(_), None)))
         && CPU_AND_MEMORY.into_iter().all(becomes_equal)
