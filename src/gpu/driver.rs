@@ -48,6 +48,7 @@ const MAX_SLICES: u32 = 16;
 impl<'n> Driver<'n> {
     /// Lists the devices of the open library.
     pub(super) fn new(nvml: &'n Nvml) -> Self {
+        // The first call is the one that opened the library.
         let mut log = CallLog { calls: 1, faults: vec![] };
         let versions = Versions {
             driver: log.record(Call::DriverVersion, nvml.sys_driver_version()).ok(),
@@ -156,6 +157,7 @@ impl<'n> Driver<'n> {
 
     /// Index in [`Self::devices`] of the card that the device at `index` belongs to; `index` itself for a card.
     pub(super) fn card_index(&self, index: usize) -> usize {
+        // A slice has the `index` of its card, and the card comes before its slices in `devices`.
         let card = self.devices.get(index).map(|device| device.index);
         self.devices.iter().position(|device| Some(device.index) == card).unwrap_or(index)
     }

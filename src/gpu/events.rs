@@ -60,8 +60,10 @@ impl<'n> EventListener<'n> {
         let reports = |card: &&nvml_wrapper::Device<'n>| {
             card.supported_event_types().is_ok_and(|kinds| kinds.contains(xid))
         };
+        // One call for each card: `supported_event_types`.
         log.calls += cards.len() as u64;
         let cards: Vec<_> = cards.iter().copied().filter(reports).collect();
+        // One call for each card that reports Xid events: `register_events`.
         log.calls += cards.len() as u64;
         if cards.is_empty() {
             return Self::default();

@@ -98,7 +98,7 @@ impl Library {
 // === impl OpenLibrary ===
 
 impl OpenLibrary {
-    /// Lists the devices that this process can see. Returns none if the library is closed.
+    /// Lists the devices that this process can see. Always `Some`: the field is an `Option` only for `drop`.
     #[must_use]
     pub fn driver(&self) -> Option<Driver<'_>> {
         self.0.as_ref().map(Driver::new)

@@ -218,14 +218,14 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_encoder_frames_per_second",
-        help: "Frames per second of one encoder session, mean of all encoder sessions on the GPU.",
+        help: "Mean number of frames per second of the encoder sessions on the GPU.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
         series: |snapshot| series::per_card(snapshot, |reading| Some(f64::from(reading.encoding?.frames))),
     },
     Row {
         name: "vdi_session_gpu_encoder_latency_seconds",
-        help: "Seconds from the arrival of a frame at the encoder until it is encoded, mean of all encoder sessions on the GPU.",
+        help: "Mean number of seconds from the arrival of a frame at the encoder until it is encoded, for the encoder sessions on the GPU.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
         series: |snapshot| {
@@ -241,14 +241,14 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_fbc_frames_per_second",
-        help: "Frames per second of one frame-buffer capture, mean of all captures on the GPU; absent if there is none.",
+        help: "Mean number of frames per second of the frame-buffer captures on the GPU; absent if there is none.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
         series: |snapshot| series::per_capturing_card(snapshot, |streams| f64::from(streams.frames)),
     },
     Row {
         name: "vdi_session_gpu_fbc_latency_seconds",
-        help: "Seconds that a frame-buffer capture takes for one frame, mean of all captures on the GPU; absent if there is none.",
+        help: "Mean number of seconds that the frame-buffer captures on the GPU take for one frame; absent if there is none.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "scope"],
         series: |snapshot| series::per_capturing_card(snapshot, |streams| f64::from(streams.latency) / 1e6),

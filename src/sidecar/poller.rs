@@ -70,7 +70,7 @@ pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
     let termination_log = Arc::new(Mutex::new(termination_log));
     let (sender, snapshots) = watch::channel(Arc::new(first));
     let (stop, stop_requests) = mpsc::channel();
-    let (open, closed) = mpsc::channel();
+    let (gate, opened) = mpsc::channel();
     let mut polls = PollLoop::new(config.nvml_library.clone(), config.interval, stop_requests);
     let mut poller = SessionPoller {
         source: LocalDriver::new(EvidenceCollector::new(config, files)),
@@ -81,10 +81,10 @@ pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
     };
     thread::Builder::new().name("nvml-poller".to_owned()).spawn(move || {
         // The gate sends no message. It is dropped when the rest of the program has started, and `recv` returns an error.
-        let _: Result<(), _> = closed.recv();
+        let _: Result<(), _> = opened.recv();
         poller.run(&mut polls);
     })?;
-    Ok((StartGate { _open: open }, Handle { snapshots, stop, termination_log }))
+    Ok((StartGate { _open: gate }, Handle { snapshots, stop, termination_log }))
 }
 
 // === impl Handle ===

@@ -22,11 +22,11 @@ pub struct Account {
     pub attributed: Option<f64>,
     /// Maximum number of bytes of the frame buffer in use at a reading.
     pub peak: ByScope<u64>,
-    /// Number of faults of the card by Xid number. The Xid number is none if the driver gives none, and for a new Xid number if
-    /// the list already has 16 entries.
+    /// Number of faults of the card by Xid number. The entry with the number `None` counts faults without a number, and faults
+    /// with a new number once the list has 16 entries (`MAX_XIDS`).
     pub xids: Vec<(Option<u64>, u64)>,
-    /// `Session` if the work of the session's own processes was measured, now or earlier. Otherwise the same as `device_scope`.
-    /// None before the first reading of the allocated device.
+    /// `Session` once the work of the session's own processes was measured, until `device_scope` changes. Otherwise the same as
+    /// `device_scope`. None before the first reading of the allocated device.
     pub scope: Option<Scope>,
     /// Scope of the values of the device itself at the last reading while the device was allocated. None before it.
     pub(super) device_scope: Option<Scope>,
@@ -34,7 +34,7 @@ pub struct Account {
     counted_until: Option<Instant>,
     /// Allocated seconds since the last reading.
     pub(super) since_reading: f64,
-    /// Seconds of `since_reading` that `unsampled` already contains.
+    /// Part of `since_reading` that [`Self::mark_unsampled`] has added to `unsampled`. The next reading does not add it again.
     pub(super) marked_unsampled: f64,
     /// None if there was no reading since the last [`Self::release`].
     pub(super) last: Option<LastReading>,
@@ -92,6 +92,7 @@ impl Account {
     pub fn allocate(&mut self, now: Instant) {
         if !self.is_allocated() {
             self.release();
+            // A peak with the scope `Node` is from before the allocation.
             self.peak.remove(Scope::Node);
         }
         let start = self.counted_until.unwrap_or(now);

@@ -25,8 +25,8 @@ const MAX_SPACINGS: u64 = 4;
 // === impl SampledWork ===
 
 impl SampledWork {
-    /// If the samples cover more than twice the real time `gap` plus 1 s, the wall clock was set forward: scales the work down
-    /// to `gap`.
+    /// Scales the work down to `gap` if the samples cover more than 2 * `gap` + 1 s: the wall clock was set forward. `gap` comes
+    /// from a clock that is never set.
     pub(super) fn within(self, gap: Duration) -> Self {
         let gap = gap.as_secs_f64();
         if self.covered <= 2.0 * gap + 1.0 {

@@ -72,11 +72,10 @@ impl Account {
     /// Adds all values of a reading and stores what the next reading needs.
     fn add_pending(&mut self, pending: &mut PendingReading<'_>) {
         let DeviceReading { scopes, own, at, .. } = pending.reading;
-        let earlier_scope = self.device_scope;
-        if let Some(earlier) =
-            earlier_scope.filter(|earlier| self.is_allocated() && *earlier != scopes.device)
-        {
-            // The scope has changed, so the peak of the earlier scope does not apply any more.
+        // Also true at the first reading.
+        let scope_changed = self.device_scope != Some(scopes.device);
+        if let Some(earlier) = self.device_scope.filter(|_| scope_changed && self.is_allocated()) {
+            // The peak of the earlier scope does not apply any more.
             self.peak.remove(earlier);
         }
         let (activity, newest) = self.activity(pending);
@@ -86,9 +85,9 @@ impl Account {
         pending.set_engines();
         self.add_memory(pending);
         if self.is_allocated() {
-            // If the processes have ended, the scope stays `Session`, because their work was measured before. A changed scope
-            // of the device ends this.
-            let stays_own = self.scope == Some(Scope::Session) && earlier_scope == Some(scopes.device);
+            // Once own work was measured, the scope stays `Session` even if the processes have ended. If the scope of the device
+            // changes, own work must be measured again.
+            let stays_own = self.scope == Some(Scope::Session) && !scope_changed;
             let is_own = own_ratio.is_some() || stays_own;
             self.scope = Some(if is_own { Scope::Session } else { scopes.device });
             self.device_scope = Some(scopes.device);
@@ -128,6 +127,7 @@ impl Account {
             self.busy.add(scopes.device, activity.busy);
         }
         if self.is_allocated() {
+            // `mark_unsampled` has counted the part `marked_unsampled` already.
             self.unsampled += (activity.unsampled - self.marked_unsampled).max(0.0);
         }
     }

@@ -73,15 +73,15 @@ fn unavailable(evidence: &Evidence<'_>) -> UnavailableReason {
     }
 }
 
-/// How a device is shared: the annotation decides, otherwise the evidence. A strategy whose evidence does not show sharing
-/// returns `Unknown`.
+/// How a device is shared: the annotation decides, otherwise the evidence. `Unknown` if the evidence of the strategy does not
+/// show whether the device is shared.
 fn sharing(evidence: &Evidence<'_>, strategy: Strategy, index: usize, is_replica: bool) -> Sharing {
     let device = evidence.visible.get(index);
     let is_for_mps = device.is_some_and(|device| device.exclusive_process);
     match (evidence.sharing, strategy) {
         (Some(sharing), _) => sharing,
-        // An annotation names a shared card by a replica. Without a replica it names the entire card, even if the compute mode is
-        // exclusive.
+        // The compute mode `exclusive process` means MPS. Exception: an annotation names a shared card by a replica. Without a
+        // replica it names the entire card, and then the mode means nothing.
         (None, _) if is_for_mps && (is_replica || strategy != Strategy::Annotation) => Sharing::Mps,
         (None, _) if is_replica => Sharing::TimeSlicing,
         // Process lists contain no replica number. `NVIDIA_VISIBLE_DEVICES` contains none either, because the NVIDIA device

@@ -28,7 +28,8 @@ vocabulary! {
     pub enum Confidence {
         /// The evidence names exactly this device.
         Exact = "exact",
-        /// The attribution is correct if the node does not share its cards. A container cannot see whether the node does.
+        /// The attribution is correct if the node does not share its cards. A container cannot see whether the node does. With the
+        /// strategy `environment`, the session may have only a part of the device.
         Good = "good",
         /// The evidence is from an earlier poll: the session is idle or its processes have ended.
         Remembered = "remembered",
@@ -66,7 +67,8 @@ vocabulary! {
         NotVisible = "not_visible",
         /// No device is visible that can be assigned to a container: no slice, and no card without MIG.
         NothingVisible = "nothing_visible",
-        /// More than one device is visible.
+        /// More than one device may be the session's: more than one is visible, the driver cannot give the UUID of a device, or a
+        /// device that had processes of the session is not visible now.
         SeveralDevices = "several_devices",
         /// The pod's containers do not share their processes (`shareProcessNamespace`).
         NotShared = "not_shared",

@@ -18,9 +18,8 @@ pub(super) fn missing(earlier: &DeviceStates, view: DeviceView<'_>) -> DeviceSta
 
 /// Whether the session still has a device that was allocated and is not visible now.
 ///
-/// False if the claim or the annotation names devices and this device is not among them. Otherwise true if one of these
-/// conditions holds: the pod has a claim; the annotation names this device; a process of the pod was on this device; or the
-/// driver has a device without a UUID.
+/// If the claim or the annotation names devices: whether this device may be one of them. Otherwise: whether the pod has a claim,
+/// a process of the pod was on the device, or the driver has a device without a UUID.
 fn is_still_expected(uuid: &str, view: DeviceView<'_>) -> bool {
     let expected = view.expected;
     let may_name = |id: &Id| match id.as_uuid() {
@@ -28,18 +27,19 @@ fn is_still_expected(uuid: &str, view: DeviceView<'_>) -> bool {
         // The ID is a number. If it matches no visible device, it may mean this device.
         None => !id.is_among(view.visible),
     };
-    let is_expected = expected.has_claim
-        || !expected.named.is_empty()
-        || expected.with_processes.iter().any(|other| other == uuid);
-    (expected.named.is_empty() || expected.named.iter().any(may_name))
-        && (is_expected || !view.without_uuid.is_empty())
+    if !expected.named.is_empty() {
+        return expected.named.iter().any(may_name);
+    }
+    let had_processes = expected.with_processes.iter().any(|other| other == uuid);
+    expected.has_claim || had_processes || !view.without_uuid.is_empty()
 }
 
 /// Devices that the session should have and that were never visible.
 ///
-/// If the claim's metadata or the annotation names devices: every named device that is not visible. If a claim names none and
-/// no device is missing: one device with an empty UUID, if the driver has a device without a UUID. With a claim, each device
-/// of the driver is the session's.
+/// If the claim's metadata or the annotation names devices: every named device that is not visible.
+///
+/// With a claim without metadata, each device of the driver is the session's. So if the driver has a device without a UUID, one
+/// device with an empty UUID is returned, unless a device is missing: the missing device may be this device.
 pub(super) fn never_visible(
     strategy: Strategy,
     missing: &DeviceStates,

@@ -82,6 +82,7 @@ impl Publication {
             // A device of the session is missing: the reason is why the device is missing, not why no strategy applies.
             return Self { reopen, ..Self::unavailable(*reason) };
         }
+        // The driver has a device without a UUID. Its fault explains more than `not_visible` or `no_device`.
         let is_not_shown = matches!(reason, UnavailableReason::NotVisible | UnavailableReason::NoDevice)
             && !view.without_uuid.is_empty();
         let reason = if is_not_shown { absence::why_not_visible(view) } else { reason };

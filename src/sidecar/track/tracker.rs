@@ -59,7 +59,8 @@ impl Track {
     }
 
     /// Times of the newest samples that are already counted for the device, which this poll attributes with `scope`. Both are 0
-    /// if the device was not allocated before this poll: its earlier samples do not belong to the session.
+    /// if the device was not allocated before this poll: its earlier samples do not belong to the session. With the scope `Node`
+    /// the times continue, because the device is read without an allocation.
     pub(in crate::sidecar) fn newest_sample_times(&self, uuid: &str, scope: Scope) -> SampleTimes {
         let account = self.accounts.iter().find(|account| account.gpu == uuid);
         let is_continued = |account: &&Account| account.is_allocated() || scope == Scope::Node;
