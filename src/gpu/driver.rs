@@ -89,7 +89,8 @@ impl<'n> Driver<'n> {
         &self.devices
     }
 
-    /// The fault for each card or slice whose UUID the driver cannot give.
+    /// The fault for each card or slice that the driver counts and that could not be identified: its UUID or another value that
+    /// identifies it cannot be read.
     #[must_use]
     pub fn without_uuid(&self) -> &[Fault] {
         &self.without_uuid
@@ -139,7 +140,7 @@ impl<'n> Driver<'n> {
             ReceivedEvent::Xid { card, code } => {
                 match self.handles.iter().position(|handle| raw::is_same(handle, &card)) {
                     Some(index) => DriverEvent::Xid(XidEvent { devices: self.uuids_of_card(index), code }),
-                    // The card has no UUID, so no account can count the fault.
+                    // Not expected: only the listed cards are registered for events.
                     None => DriverEvent::None,
                 }
             }

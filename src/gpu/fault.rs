@@ -114,7 +114,7 @@ impl Fault {
             || matches!(self.code, DriverNotLoaded | Uninitialized | VersionMismatch)
     }
 
-    /// Whether the device is lost. After any other failure, only one value of the device is missing.
+    /// Whether the device is lost. A card without a handle counts as lost, because no value of it can be read.
     pub(super) fn is_device_lost(self) -> bool {
         matches!(self.code, Code::GpuLost | Code::ResetRequired) || self.call == Call::DeviceHandle
     }

@@ -74,7 +74,8 @@ impl Library {
         })
     }
 
-    /// Ends a poll and decides whether the library must be reopened. If the driver is lost, the library must be reopened at once.
+    /// Ends a poll and decides whether the library must be reopened. If the driver is lost, the library is closed at once; the next
+    /// attempt to open it follows the back-off.
     /// If a device is missing (`reopen` or `calls.reopen`), the library is reopened with growing pauses, because reopening
     /// interrupts the reading of the other devices.
     pub fn end_poll(&mut self, calls: &PollCalls, reopen: Option<ReopenReason>) -> LibraryState {

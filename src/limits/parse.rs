@@ -17,6 +17,7 @@ use crate::admission::{
 pub(super) struct ParsedRange {
     container: BoundsByResource,
     pod: BoundsByResource,
+    /// Set by items of the type `Container` only: they set defaults on the sidecar, items of the type `Pod` do not.
     bounds_other_resources: bool,
 }
 

@@ -60,7 +60,7 @@ type OptionalPart = (&'static str, fn(&mut Value));
 const OPTIONAL_PARTS: [OptionalPart; 9] = [
     ("variables.native", |pod| pod["metadata"]["annotations"][key::MODE] = json!("native")),
     ("variables.fixedUser", |pod| pod["spec"]["securityContext"] = json!({"runAsUser": 0})),
-    // The sidecar gets requests and limits only in a pod without pod-level resources.
+    // In the policy, unlike in the webhook, the sidecar gets requests and limits only in a pod without pod-level resources.
     ("variables.bounded", |pod| pod["spec"]["resources"] = json!({})),
     ("size(variables.claims) > 0", |pod| {
         pod["metadata"]["annotations"][key::GPU_ACCESS] = json!("claims");

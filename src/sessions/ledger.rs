@@ -90,8 +90,8 @@ impl Ledger {
         self.listing = Some(HashSet::new());
     }
 
-    /// Ends a list. A pod that is not in the list disappeared while the watch was interrupted, and its session is counted
-    /// now.
+    /// Ends a list. A pod that is not in the list disappeared while the watch was interrupted. The list does not show whether the
+    /// pod was deleted or only lost its label; a deletion is assumed, and its session is counted now.
     pub fn end_list(&mut self, now: UnixTime) {
         let Some(listed) = self.listing.take() else { return };
         self.is_complete = true;

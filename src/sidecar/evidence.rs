@@ -136,8 +136,8 @@ impl EvidenceCollector {
         Ok(Some(OwnUsage { newest_sample: own.newest_sample.max(since), ..own }))
     }
 
-    /// The list of devices in the desktop's environment. If no process has a list now: the list of an earlier poll. If there was
-    /// none: the text of the variable, or why it cannot be read.
+    /// The device list of the desktop's processes. If no process has a list now: the list of an earlier poll. If there never was
+    /// a list: the text of the variable, or why the variable cannot be read.
     fn environment(&mut self) -> Result<EnvironmentDevices, NotApplicable> {
         let current = self.files.visible_devices();
         let is_list = |devices: &&String| id::list(devices).is_ok_and(|ids| !ids.is_empty());
@@ -163,7 +163,8 @@ impl EvidenceCollector {
             // If the process list cannot be read, the device is treated as if it had no processes now.
             let Ok(Some(listed)) = driver.processes(index) else { continue };
             let Some(listed) = self.own_processes(driver, index, listed) else {
-                // After a device with processes of the session was seen, a list with other processes is only skipped.
+                // The list contains processes of other pods. If the session's processes were seen on another device, this device
+                // is skipped; otherwise the strategy does not apply.
                 if self.with_processes.is_empty() {
                     return Processes::Unknown(NotApplicable::Implausible);
                 }

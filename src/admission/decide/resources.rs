@@ -58,7 +58,7 @@ pub(crate) fn fit(
         let bounds = limits.container.of(resource);
         let needs_value = resource != Resource::Storage
             && pod_level.is_none_or(|pod_level| match pod_level.declared(resource) {
-                // Kubernetes sets the pod-level limit to the sum only if every container has a limit, also the sidecar.
+                // Kubernetes sets the pod-level limit only if every container has a limit. So the sidecar needs one.
                 (None, None) => true,
                 // Only a pod that is Guaranteed by its containers' limits needs a limit of the sidecar, to stay Guaranteed.
                 (Some(_), None) => guaranteed_by_containers,
@@ -67,9 +67,9 @@ pub(crate) fn fit(
             });
         // Without a value, the API server would set a LimitRange's default on the sidecar, or reject the pod.
         if needs_value || bounds.is_any() {
-            // Kubernetes sets missing pod-level amounts to the sums of the containers' amounts (limits: from 1.37). If the
-            // sidecar's request equals its limit, both sums grow by the same amount, and a Guaranteed pod stays Guaranteed.
-            // `quality` does not show whether such a pod is Guaranteed, because it ignores pod-level amounts.
+            // A pod with pod-level resources may be Guaranteed although `quality`, which ignores them, does not show it: Kubernetes
+            // sets a missing pod-level request and, from 1.37, a missing pod-level limit to the sums of the containers. If the
+            // sidecar's request equals its limit, both sums grow equally, and such a pod stays Guaranteed.
             let request_equals_limit = quality == Quality::Guaranteed
                 || needs_value && pod_level.is_some()
                 || bounds.ratio.is_some()
@@ -123,7 +123,8 @@ fn check_pod_level(
         // A missing pod-level request becomes the sum of requests and must not exceed the pod-level limit.
         let exceeds_request = exceeds(sum(AmountKind::Requests), request.or(limit));
         let exceeds_limit = exceeds(Some(own_limit), limit);
-        // The missing pod-level limit becomes the sum of limits. Above the request, the pod would not stay Guaranteed.
+        // The missing pod-level limit becomes the sum of limits. If this sum is higher than the request, the pod is no
+        // longer Guaranteed.
         let loses_guarantee =
             guaranteed_by_containers && limit.is_none() && exceeds(sum(AmountKind::Limits), request);
         if exceeds_request || exceeds_limit || loses_guarantee {

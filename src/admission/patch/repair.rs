@@ -95,8 +95,8 @@ impl InjectedContainer {
     }
 
     /// The additions that restore what the `expected` container has and this container lacks. `expected` is `None` if the pod
-    /// was injected with another configuration, for example a copied pod. Then only a missing `restartPolicy` is restored,
-    /// because a pod without it never starts.
+    /// has the hash of another configuration, or if the pod would be skipped now. Then only a missing `restartPolicy` is
+    /// restored, because a pod without it never starts.
     pub(crate) fn repairs(
         &self,
         pod: &PodView<'_>,
@@ -138,10 +138,10 @@ struct Repair {
 impl Repair {
     fn add(&mut self, field: RepairedField, path: String, value: &(impl Serialize + ?Sized)) {
         self.added.add(path, value);
-        self.count(field);
+        self.record(field);
     }
 
-    fn count(&mut self, field: RepairedField) {
+    fn record(&mut self, field: RepairedField) {
         if !self.fields.contains(&field) {
             self.fields.push(field);
         }
@@ -223,7 +223,7 @@ impl Repair {
     fn volume(&mut self, pod: &PodView<'_>) {
         if pod.spec.volumes.iter().flatten().all(|volume| volume.name != CONTAINER) {
             self.added.volume(pod);
-            self.count(RepairedField::Volume);
+            self.record(RepairedField::Volume);
         }
     }
 
@@ -231,7 +231,7 @@ impl Repair {
         let (label, value) = INJECTED;
         if pod.label(label) != Some(value) {
             self.added.label(pod);
-            self.count(RepairedField::Label);
+            self.record(RepairedField::Label);
         }
     }
 }

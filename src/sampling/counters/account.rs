@@ -25,8 +25,8 @@ pub struct Account {
     /// Number of faults of the card by Xid number. The entry with the number `None` counts faults without a number, and faults
     /// with a new number once the list has 16 entries (`MAX_XIDS`).
     pub xids: Vec<(Option<u64>, u64)>,
-    /// `Session` once the work of the session's own processes was measured, until `device_scope` changes. Otherwise the same as
-    /// `device_scope`. None before the first reading of the allocated device.
+    /// Scope of the totals in the termination message: normally `device_scope`. On a shared device `Session` from the first
+    /// measurement of the session's own work until `device_scope` changes. None before the first reading of the allocated device.
     pub scope: Option<Scope>,
     /// Scope of the values of the device itself at the last reading while the device was allocated. None before it.
     pub(super) device_scope: Option<Scope>,

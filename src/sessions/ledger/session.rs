@@ -24,7 +24,7 @@ pub struct SessionPod {
     pub deleted: Option<UnixTime>,
     /// Whether a finalizer keeps a deleted pod until another program removes it.
     pub has_finalizers: bool,
-    /// Why the session ended. Not valid before the end.
+    /// How the session ended, or would end with this status.
     pub ending: Ending,
 }
 

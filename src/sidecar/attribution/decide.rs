@@ -80,8 +80,8 @@ fn sharing(evidence: &Evidence<'_>, strategy: Strategy, index: usize, is_replica
     let is_for_mps = device.is_some_and(|device| device.exclusive_process);
     match (evidence.sharing, strategy) {
         (Some(sharing), _) => sharing,
-        // The compute mode `exclusive process` means MPS. Exception: an annotation names a shared card by a replica. Without a
-        // replica it names the entire card, and then the mode means nothing.
+        // The compute mode `exclusive process` means MPS, except for an annotation without a replica number: such an annotation
+        // names the entire card, and then the mode means nothing.
         (None, _) if is_for_mps && (is_replica || strategy != Strategy::Annotation) => Sharing::Mps,
         (None, _) if is_replica => Sharing::TimeSlicing,
         // Process lists contain no replica number. `NVIDIA_VISIBLE_DEVICES` contains none either, because the NVIDIA device

@@ -38,8 +38,8 @@ fn is_still_expected(uuid: &str, view: DeviceView<'_>) -> bool {
 ///
 /// If the claim's metadata or the annotation names devices: every named device that is not visible.
 ///
-/// With a claim without metadata, each device of the driver is the session's. So if the driver has a device without a UUID, one
-/// device with an empty UUID is returned, unless a device is missing: the missing device may be this device.
+/// With a claim without metadata, each device of the driver is the session's. So a device without a UUID is returned as one entry
+/// with an empty UUID. Exception: if a device is missing, the device without a UUID may be the missing one.
 pub(super) fn never_visible(
     strategy: Strategy,
     missing: &DeviceStates,

@@ -22,7 +22,8 @@ pub(in crate::sidecar) struct Publication {
     pub(in crate::sidecar) not_applicable: Vec<(Strategy, NotApplicable)>,
     /// The devices that were read.
     pub(in crate::sidecar) gpus: Vec<Gpu>,
-    /// UUIDs of the devices that could not be read, with the reasons. Empty if no device could be read.
+    /// UUIDs of the devices that could not be read, with the reasons. Empty if none could be read: then the one
+    /// reason is in `attribution`.
     pub(in crate::sidecar) lost: Vec<(String, UnavailableReason)>,
     /// Whether every device of the session was read, with all values that the device supports.
     pub(in crate::sidecar) is_complete: bool,
@@ -79,7 +80,7 @@ impl Publication {
         let names_devices = !view.expected.named.is_empty();
         let reopen = reopen_reason(states).or_else(|| names_devices.then_some(ReopenReason::NotVisible));
         if let Some((_, DeviceState::Missing(reason))) = states.first() {
-            // A device of the session is missing: the reason is why the device is missing, not why no strategy applies.
+            // A device of the session is missing, and that is the cause. Why the strategies do not apply is not published.
             return Self { reopen, ..Self::unavailable(*reason) };
         }
         // The driver has a device without a UUID. Its fault explains more than `not_visible` or `no_device`.

@@ -58,7 +58,7 @@ impl Track {
         &self.totals
     }
 
-    /// Times of the newest samples that are already counted for the device, which this poll attributes with `scope`. Both are 0
+    /// Times of the newest samples that are already counted for the device. `scope` is the device's scope in this poll. Both are 0
     /// if the device was not allocated before this poll: its earlier samples do not belong to the session. With the scope `Node`
     /// the times continue, because the device is read without an allocation.
     pub(in crate::sidecar) fn newest_sample_times(&self, uuid: &str, scope: Scope) -> SampleTimes {

@@ -47,8 +47,7 @@ impl Quality {
 /// Whether a pod is Guaranteed only because Kubernetes sets a missing pod-level limit.
 ///
 /// Kubernetes 1.37 and newer sets a missing pod-level limit if every container has a limit. The pod-level limit is then the
-/// sum of the containers' limits, or the pod-level request if that is higher. So the sidecar needs a limit too, and the new
-/// sum must not exceed the request. Otherwise the pod would not stay Guaranteed.
+/// sum of the containers' limits, or the pod-level request if that is higher.
 pub(super) fn is_guaranteed_by_containers(pod: &PodView<'_>, pod_level: &DeclaredResources<'_>) -> bool {
     let sum = |resource, kind| PodSum::of_containers(pod, None, resource, kind).without;
     let becomes_equal = |resource| {
