@@ -144,8 +144,12 @@ impl Crate {
             let target = Target::Item(at, name.to_owned());
             module.items.contains(name).then(|| Resolved { target, names: vec![self.full(at, name)] })
         };
-        let own = if is_last { item().or_else(child) } else { child().or_else(item) };
-        own.or_else(|| self.imported(at, name, depth))
+        let imported = || self.imported(at, name, depth);
+        if is_last {
+            item().or_else(child).or_else(imported)
+        } else {
+            child().or_else(imported).or_else(item)
+        }
     }
 
     fn imported(&self, at: usize, name: &str, depth: usize) -> Option<Resolved> {

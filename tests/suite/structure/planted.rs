@@ -47,6 +47,8 @@ const PLANTED: &[(&str, &str, Rule, &str)] = &[
     ("src/gpu.rs", "use crate::{contract, runtime::{log}};", Rule::Imports, "contract"),
     ("src/gpu.rs", "use crate::cli as other; fn f() { other::run() }", Rule::Imports, "cli::run"),
     ("src/gpu.rs", "use super::cli::*;", Rule::Imports, "cli"),
+    // A function with the name of an imported module.
+    ("src/gpu.rs", "use crate::cli; fn cli() { cli::run() }", Rule::Imports, "cli::run"),
     ("src/gpu/raw.rs", "use super::super::cli;", Rule::Imports, "cli"),
     ("src/gpu/raw.rs", "mod inner { use super::super::super::cli::run; }", Rule::Imports, "cli::run"),
     ("src/gpu/raw.rs", "fn f() -> crate::admission::Pod { todo() }", Rule::Imports, "admission::pod::Pod"),
