@@ -41,7 +41,7 @@ async fn explain_predicts_what_the_cluster_does(cluster: &TestCluster) -> Result
     for (namespace, injected, rule) in [
         (&opted_in, true, "label vdi-metrics.io/inject: enabled on the namespace"),
         (&not_opted_in, false, "neither the pod nor its namespace"),
-        (&too_small, false, "skipped: limit_range"),
+        (&too_small, false, "reason limit_range"),
     ] {
         let explanation = explain(cluster, namespace)?;
         let actual = explanation["rule"].as_str().unwrap_or_default();
