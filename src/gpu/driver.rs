@@ -48,7 +48,7 @@ const MAX_SLICES: u32 = 16;
 impl<'n> Driver<'n> {
     /// Lists the devices of the open library.
     pub(super) fn new(nvml: &'n Nvml) -> Self {
-        // The first call is the one that opened the library.
+        // One call opened the library.
         let mut log = CallLog { calls: 1, faults: vec![] };
         let versions = Versions {
             driver: log.record(Call::DriverVersion, nvml.sys_driver_version()).ok(),

@@ -1,7 +1,7 @@
 //! Collects the evidence from the pod's files and processes that [`super::attribution`] uses. Also reads the use of a device by
 //! the session's own processes.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::{
     attribution::{
@@ -16,6 +16,7 @@ use crate::{
         Driver, Fault, Process,
         id::{self, Id},
     },
+    runtime::clock,
     sampling::processes::{self, OwnUsage},
 };
 
@@ -125,8 +126,8 @@ impl EvidenceCollector {
         let Some(listed) = driver.processes(index)? else { return Ok(None) };
         let Some(listed) = self.own_processes(driver, index, listed) else { return Ok(None) };
         let now = unix_microseconds();
-        // `since` is 0 if no sample is counted yet. If the clock was set back, `since` is in the future, and no sample would be newer. In
-        // both cases the samples of one interval are read.
+        // `since` is 0 if no sample is counted yet. If the clock was set back, `since` is in the future, and no sample would be
+        // newer. In both cases the samples of one interval are read.
         let since = match since {
             since if (1..=now).contains(&since) => since,
             _ => now.saturating_sub(self.interval.as_micros() as u64),
@@ -207,5 +208,5 @@ impl EvidenceCollector {
 
 /// The current time of the wall clock in microseconds since 1970, like the times of the driver.
 fn unix_microseconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros() as u64
+    clock::unix_now().as_micros() as u64
 }
