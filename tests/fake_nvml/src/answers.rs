@@ -3,16 +3,16 @@
 
 use std::{
     ffi::{CStr, c_char, c_uint},
-    ptr,
+    iter, ptr,
     sync::{Mutex, PoisonError},
 };
 
 use nvml_wrapper_sys::bindings::{self as nvml, nvmlDevice_t, nvmlMemory_v2_t};
 
 use crate::{
-    devices::{self, process_utilization_since},
-    playback::Answer,
-    scenario::{Device, Process, ProcessUtilization, Scenario},
+    devices::{self, Called, process_utilization_since},
+    playback::{self, Answer, behave},
+    scenario::{Process, ProcessUtilization, Scenario},
     symbol::Symbol,
 };
 
@@ -26,7 +26,6 @@ pub(crate) unsafe fn put_processes(
     symbol: Symbol,
     count: *mut c_uint,
     out: *mut nvml::nvmlProcessInfo_t,
-    scenario: &Scenario,
     processes: Option<&[Process]>,
 ) -> Answer {
     let listed = processes.map(|processes| {
@@ -44,13 +43,7 @@ pub(crate) unsafe fn put_processes(
             gpuInstanceId: u32::MAX,
             computeInstanceId: u32::MAX,
         };
-        let hidden = scenario
-            .calls
-            .get(&symbol)
-            .filter(|_| out.is_null())
-            .map_or(0, |behaviour| behaviour.hidden_entries);
-        let shown = processes.len().saturating_sub(hidden as usize);
-        processes[..shown]
+        processes
             .iter()
             .filter(|process| process.ends_after_lists.is_none() || is_alive(process))
             .map(entry)
@@ -60,17 +53,13 @@ pub(crate) unsafe fn put_processes(
     unsafe { put_list(count, out, listed) }
 }
 
-pub(crate) unsafe fn put_slice(
-    out: *mut nvmlDevice_t,
-    card: &Device,
-    handle: nvmlDevice_t,
-    index: usize,
-) -> Answer {
-    if index >= card.slices.len() {
-        return Err(nvml::nvmlReturn_enum_NVML_ERROR_NOT_FOUND);
-    }
+pub(crate) unsafe fn put_slice(out: *mut nvmlDevice_t, card: Called<'_>, index: usize) -> Answer {
+    let slice = card.slices.get(index).filter(|slice| slice.gone.is_none());
+    let slice = slice.ok_or(nvml::nvmlReturn_enum_NVML_ERROR_NOT_FOUND)?;
+    let handle = devices::slice_handle(card.handle, index);
+    behave(&slice.calls, Symbol::nvmlDeviceGetMigDeviceHandleByIndex, handle)?;
     // SAFETY: as for the caller.
-    unsafe { put(out, Some(devices::slice_handle(handle, index))) }
+    unsafe { put(out, Some(handle)) }
 }
 
 pub(crate) unsafe fn put_streams(streams: Option<[u32; 3]>, out: [*mut c_uint; 3]) -> Answer {
@@ -83,7 +72,7 @@ pub(crate) unsafe fn put_streams(streams: Option<[u32; 3]>, out: [*mut c_uint; 3
 
 pub(crate) unsafe fn put_process_utilization(
     request: *mut nvml::nvmlProcessesUtilizationInfo_t,
-    device: &Device,
+    device: Called<'_>,
 ) -> Answer {
     // SAFETY: null, or a structure that the caller has filled in.
     let request = unsafe { request.as_mut() }.ok_or(nvml::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT)?;
@@ -91,7 +80,7 @@ pub(crate) unsafe fn put_process_utilization(
         return Err(nvml::nvmlReturn_enum_NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
     }
     let samples = process_utilization_since(device, request.lastSeenTimeStamp).map(|samples| {
-        let entry = |(at, sample): (u64, &ProcessUtilization)| nvml::nvmlProcessUtilizationInfo_v1_t {
+        let entry = |(at, sample): (u64, ProcessUtilization)| nvml::nvmlProcessUtilizationInfo_v1_t {
             timeStamp: at,
             pid: sample.pid,
             smUtil: sample.sm,
@@ -101,7 +90,7 @@ pub(crate) unsafe fn put_process_utilization(
             jpgUtil: 0,
             ofaUtil: 0,
         };
-        samples.map(entry).collect()
+        samples.into_iter().map(entry).collect()
     });
     // SAFETY: the array has the number of entries that the structure gives.
     unsafe { put_newer(&mut request.processSamplesCount, request.procUtilArray, samples) }
@@ -118,7 +107,13 @@ pub(crate) unsafe fn put_newer<T: Copy>(count: *mut c_uint, out: *mut T, list: O
 
 /// Copies a list. If the caller's array is null or too small, only the number of entries is written.
 pub(crate) unsafe fn put_list<T: Copy>(count: *mut c_uint, out: *mut T, list: Option<Vec<T>>) -> Answer {
+    let behaviour = playback::current();
     let list = list.ok_or(nvml::nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED)?;
+    let mut list: Vec<T> =
+        list.into_iter().flat_map(|entry| iter::repeat_n(entry, 1 + behaviour.repeats)).collect();
+    if out.is_null() {
+        list.truncate(list.len().saturating_sub(behaviour.hidden_entries));
+    }
     // SAFETY: null, or the caller's number.
     let count = unsafe { count.as_mut() }.ok_or(nvml::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT)?;
     let capacity = std::mem::replace(count, list.len() as c_uint) as usize;
@@ -126,19 +121,24 @@ pub(crate) unsafe fn put_list<T: Copy>(count: *mut c_uint, out: *mut T, list: Op
         return Ok(());
     }
     if out.is_null() || capacity < list.len() {
+        // SAFETY: the reference is valid for one number.
+        unsafe { fill(count, 1) };
         return Err(nvml::nvmlReturn_enum_NVML_ERROR_INSUFFICIENT_SIZE);
     }
-    // SAFETY: not null, and the caller promises an array of this capacity.
-    unsafe { ptr::copy_nonoverlapping(list.as_ptr(), out, list.len()) };
+    // SAFETY: the caller's array has `capacity` entries.
+    unsafe {
+        ptr::copy_nonoverlapping(list.as_ptr(), out, list.len());
+        fill(out, list.len());
+    }
     Ok(())
 }
 
 pub(crate) unsafe fn put_handle(out: *mut nvmlDevice_t, scenario: &Scenario, index: usize) -> Answer {
-    if index >= scenario.devices.len() {
-        return Err(nvml::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT);
-    }
+    let (index, device) =
+        devices::visible(scenario).nth(index).ok_or(nvml::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT)?;
     let handle = devices::card_handle(index);
-    devices::device(scenario, handle)?;
+    behave(&device.calls, Symbol::nvmlDeviceGetHandleByIndex_v2, handle)?;
+    devices::called(scenario, handle)?;
     // SAFETY: as for the caller.
     unsafe { put(out, Some(handle)) }
 }
@@ -153,12 +153,12 @@ pub(crate) unsafe fn put_handle_of(
     }
     // SAFETY: not null, and the caller promises that it is NUL-terminated.
     let uuid = unsafe { CStr::from_ptr(uuid) }.to_str().ok();
-    let index = scenario.devices.iter().position(|device| device.uuid.as_deref() == uuid);
+    let index = devices::visible(scenario).position(|(_, device)| device.uuid.as_deref() == uuid);
     // SAFETY: as for the caller.
     unsafe { put_handle(out, scenario, index.ok_or(nvml::nvmlReturn_enum_NVML_ERROR_NOT_FOUND)?) }
 }
 
-pub(crate) unsafe fn put_memory(out: *mut nvmlMemory_v2_t, device: &Device) -> Answer {
+pub(crate) unsafe fn put_memory(out: *mut nvmlMemory_v2_t, device: Called<'_>) -> Answer {
     // SAFETY: null, or a structure in which the caller has set the version.
     if unsafe { out.as_ref() }.is_some_and(|memory| memory.version != MEMORY_V2) {
         return Err(nvml::nvmlReturn_enum_NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
@@ -167,7 +167,7 @@ pub(crate) unsafe fn put_memory(out: *mut nvmlMemory_v2_t, device: &Device) -> A
         version: MEMORY_V2,
         total: bytes.total,
         reserved: bytes.reserved,
-        free: bytes.total.saturating_sub(bytes.reserved + bytes.used),
+        free: bytes.free(),
         used: bytes.used,
     });
     // SAFETY: as for the caller.
@@ -186,6 +186,7 @@ pub(crate) unsafe fn put_text(out: *mut c_char, length: c_uint, text: &Option<St
     unsafe {
         ptr::copy_nonoverlapping(text.as_ptr().cast(), out, text.len());
         out.add(text.len()).write(0);
+        fill(out, length as usize);
     }
     Ok(())
 }
@@ -196,6 +197,17 @@ pub(crate) unsafe fn put<T>(out: *mut T, value: Option<T>) -> Answer {
     }
     let value = value.ok_or(nvml::nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED)?;
     // SAFETY: not null, and the caller promises that it points to a `T`.
-    unsafe { out.write(value) };
+    unsafe {
+        out.write(value);
+        fill(out, 1);
+    }
     Ok(())
+}
+
+/// Overwrites an answer of `count` values, if the call's behaviour says so.
+unsafe fn fill<T>(out: *mut T, count: usize) {
+    if let Some(byte) = playback::current().fill {
+        // SAFETY: as for the caller, who has just written these values.
+        unsafe { ptr::write_bytes(out, byte, count) };
+    }
 }

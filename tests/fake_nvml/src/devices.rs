@@ -1,15 +1,27 @@
 //! Device handles, and values that depend on the time.
 
-use std::{ptr, time::SystemTime};
+use std::{fs, ops::Deref, ptr, time::SystemTime};
 
 use nvml_wrapper_sys::bindings::{self as nvml, nvmlDevice_t, nvmlReturn_t};
 
-use crate::scenario::{Device, ProcessUtilization, Scenario};
+use crate::{
+    playback,
+    scenario::{Device, ProcessUtilization, Scenario},
+};
 
-/// The handle of a card is its index from 1 on. The handle of a slice adds this, times the slice's index from 1 on.
+/// The device of a call.
+#[derive(Clone, Copy)]
+pub(crate) struct Called<'s> {
+    pub(crate) handle: nvmlDevice_t,
+    pub(crate) scenario: &'s Scenario,
+    device: &'s Device,
+}
+
+/// The handle of a card is its index from 1 on. The handle of a slice adds this, times the slice's index from 1 on. So a device
+/// at the place of another one in the scenario has the other one's handle: the driver has used the handle again.
 const SLICE: usize = 1 << 16;
 
-/// Handle of a card.
+/// Handle of the card at this index of the scenario.
 pub(crate) fn card_handle(index: usize) -> nvmlDevice_t {
     ptr::without_provenance_mut(index + 1)
 }
@@ -24,40 +36,81 @@ pub(crate) fn card_of(slice: nvmlDevice_t) -> nvmlDevice_t {
     ptr::without_provenance_mut(slice.addr() % SLICE)
 }
 
-/// The device of a handle. A device that is no longer in the scenario counts as lost.
-pub(crate) fn device(scenario: &Scenario, handle: nvmlDevice_t) -> Result<&Device, nvmlReturn_t> {
-    let (card, slice) = (handle.addr() % SLICE, handle.addr() / SLICE);
-    let index = card.checked_sub(1).ok_or(nvml::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT)?;
-    let card = scenario.devices.get(index).filter(|device| !device.lost);
-    let device = match slice.checked_sub(1) {
-        Some(slice) => card.and_then(|card| card.slices.get(slice)),
-        None => card,
-    };
-    device.ok_or(nvml::nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST)
+/// The cards that the driver lists, with their indices in the scenario.
+pub(crate) fn visible(scenario: &Scenario) -> impl Iterator<Item = (usize, &Device)> {
+    scenario.devices.iter().enumerate().filter(|(_, device)| device.gone.is_none())
 }
 
-fn now_us() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros() as u64
+/// The device of a handle, with its card for a slice. None if the scenario does not have it.
+pub(crate) fn find(scenario: &Scenario, handle: nvmlDevice_t) -> Option<(&Device, &Device)> {
+    let (card, slice) = (handle.addr() % SLICE, handle.addr() / SLICE);
+    let card = scenario.devices.get(card.checked_sub(1)?)?;
+    let device = match slice.checked_sub(1) {
+        Some(slice) => card.slices.get(slice)?,
+        None => card,
+    };
+    Some((card, device))
+}
+
+/// The device of a handle that works. A device that is no longer in the scenario counts as lost.
+pub(crate) fn called(scenario: &Scenario, handle: nvmlDevice_t) -> Result<Called<'_>, nvmlReturn_t> {
+    if handle.is_null() {
+        return Err(nvml::nvmlReturn_enum_NVML_ERROR_INVALID_ARGUMENT);
+    }
+    let (card, device) = find(scenario, handle).ok_or(nvml::nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST)?;
+    if let Some(code) = card.gone.or(device.gone) {
+        return Err(code);
+    }
+    if card.lost || device.lost {
+        return Err(nvml::nvmlReturn_enum_NVML_ERROR_GPU_IS_LOST);
+    }
+    Ok(Called { handle, scenario, device })
 }
 
 /// Utilisation samples newer than `since`.
-pub(crate) fn samples_since(device: &Device, since: u64) -> Option<Vec<nvml::nvmlSample_t>> {
+pub(crate) fn samples_since(device: Called<'_>, since: u64) -> Option<Vec<nvml::nvmlSample_t>> {
     let constant = device.utilization.map_or(0, |percent| percent.gpu);
-    let samples = device.samples.as_ref()?.at(now_us(), constant).into_iter().filter(|(at, _)| *at > since);
+    let samples = device.samples.as_ref()?.at(now_us(device.scenario), constant);
     let sample = |(at, percent)| nvml::nvmlSample_t {
         timeStamp: at,
         sampleValue: nvml::nvmlValue_t { uiVal: percent },
     };
-    Some(samples.map(sample).collect())
+    Some(samples.into_iter().filter(|(at, _)| is_requested(*at, since)).map(sample).collect())
 }
 
 /// Process utilisation newer than `since`, each with its time.
 pub(crate) fn process_utilization_since(
-    device: &Device,
+    device: Called<'_>,
     since: u64,
-) -> Option<impl Iterator<Item = (u64, &ProcessUtilization)>> {
-    let samples = device.process_utilization.as_ref()?.iter();
-    let timed = samples
-        .map(|sample| (sample.at_us.unwrap_or_else(|| now_us() - sample.age_seconds * 1_000_000), sample));
-    Some(timed.filter(move |(at, _)| *at > since))
+) -> Option<Vec<(u64, ProcessUtilization)>> {
+    let now = now_us(device.scenario);
+    let at = |sample: &ProcessUtilization| {
+        sample.at_us.unwrap_or_else(|| now.saturating_sub(sample.age_seconds * 1_000_000))
+    };
+    let samples = device.process_utilization.as_ref()?.iter().map(|sample| (at(sample), *sample));
+    Some(samples.filter(|(at, _)| is_requested(*at, since)).collect())
+}
+
+fn is_requested(at: u64, since: u64) -> bool {
+    at > since || playback::current().ignores_since
+}
+
+/// Microseconds of the driver's clock.
+fn now_us(scenario: &Scenario) -> u64 {
+    if scenario.boot_clock {
+        let text = fs::read_to_string("/proc/uptime").unwrap_or_default();
+        let seconds = text.split(' ').next().and_then(|seconds| seconds.parse::<f64>().ok());
+        return (seconds.unwrap_or_default() * 1e6) as u64;
+    }
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros() as u64
+}
+
+// === impl Called ===
+
+impl Deref for Called<'_> {
+    type Target = Device;
+
+    fn deref(&self) -> &Device {
+        self.device
+    }
 }

@@ -10,27 +10,35 @@ use std::{
 use nvml_wrapper_sys::bindings::{self as nvml, nvmlDevice_t, nvmlReturn_t};
 
 use crate::{
-    devices,
+    devices::{self, Called},
     playback::Answer,
-    scenario::{Device, Scenario},
+    scenario::Scenario,
 };
 
 /// `nvmlEventTypeXidCriticalError`.
 pub(crate) const XID_EVENT: u64 = 8;
 
-/// Handles of the devices that the event set listens to, each with the number of faults reported so far.
-static LISTENING: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
+/// A device that the event set listens to.
+struct Listening {
+    handle: usize,
+    /// Number of the scenario's faults that were reported.
+    reported: usize,
+    /// Faults that calls have caused and that were not reported yet.
+    caused: Vec<u64>,
+}
 
-fn listening() -> MutexGuard<'static, Vec<(usize, usize)>> {
+static LISTENING: Mutex<Vec<Listening>> = Mutex::new(Vec::new());
+
+fn listening() -> MutexGuard<'static, Vec<Listening>> {
     LISTENING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Registers a device. Earlier faults are not reported.
-pub(crate) fn listen(device: &Device, handle: nvmlDevice_t, kinds: u64, set: nvml::nvmlEventSet_t) -> Answer {
+pub(crate) fn listen(device: Called<'_>, kinds: u64, set: nvml::nvmlEventSet_t) -> Answer {
     let Some(xids) = device.xids.as_ref().filter(|_| kinds == XID_EVENT && !set.is_null()) else {
         return Err(nvml::nvmlReturn_enum_NVML_ERROR_NOT_SUPPORTED);
     };
-    listening().push((handle.addr(), xids.len()));
+    listening().push(Listening { handle: device.handle.addr(), reported: xids.len(), caused: vec![] });
     Ok(())
 }
 
@@ -40,26 +48,47 @@ pub(crate) fn stop_listening() -> Answer {
     Ok(())
 }
 
-/// Returns the next fault, or waits until the timeout.
+/// Reports a fault of the card that a call for `device` has caused.
+pub(crate) fn cause(device: nvmlDevice_t, xid: u64) {
+    let card = devices::card_of(device).addr();
+    listening().iter_mut().filter(|listening| listening.handle == card).for_each(|it| it.caused.push(xid));
+}
+
+/// Returns the next fault, also of a card that is lost by now. Without a fault, waits until the timeout.
 pub(crate) fn next_event(
     scenario: &Scenario,
     timeout_ms: u32,
 ) -> Result<nvml::nvmlEventData_t, nvmlReturn_t> {
-    for (handle, reported) in listening().iter_mut() {
-        let device = ptr::without_provenance_mut(*handle);
-        if let Some(xid) =
-            devices::device(scenario, device)?.xids.as_ref().and_then(|xids| xids.get(*reported))
-        {
-            *reported += 1;
+    let mut registered = listening();
+    for listening in registered.iter_mut() {
+        if let Some(xid) = listening.next(scenario) {
             return Ok(nvml::nvmlEventData_t {
-                device,
+                device: ptr::without_provenance_mut(listening.handle),
                 eventType: XID_EVENT,
-                eventData: *xid,
+                eventData: xid,
                 gpuInstanceId: u32::MAX,
                 computeInstanceId: u32::MAX,
             });
         }
     }
+    for listening in registered.iter() {
+        devices::called(scenario, ptr::without_provenance_mut(listening.handle))?;
+    }
+    drop(registered);
     thread::sleep(Duration::from_millis(timeout_ms.into()));
     Err(nvml::nvmlReturn_enum_NVML_ERROR_TIMEOUT)
+}
+
+// === impl Listening ===
+
+impl Listening {
+    fn next(&mut self, scenario: &Scenario) -> Option<u64> {
+        if !self.caused.is_empty() {
+            return Some(self.caused.remove(0));
+        }
+        let (_, device) = devices::find(scenario, ptr::without_provenance_mut(self.handle))?;
+        let xid = *device.xids.as_ref()?.get(self.reported)?;
+        self.reported += 1;
+        Some(xid)
+    }
 }

@@ -5,6 +5,7 @@
 
 mod abi;
 mod answers;
+mod call_log;
 mod devices;
 mod events;
 mod playback;
@@ -16,6 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use call_log::CALL_LOG;
 pub use playback::SCENARIO;
 pub use scenario::{Behaviour, Device, Memory, Process, ProcessUtilization, Samples, Scenario, Utilization};
 pub use symbol::Symbol;

@@ -2,10 +2,13 @@
 #![expect(unsafe_code, reason = "sections of a C library")]
 
 use std::{
+    cell::Cell,
+    collections::BTreeMap,
     env, fs, io,
     os::unix::fs::MetadataExt,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    ptr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -14,9 +17,15 @@ use std::{
     time::Duration,
 };
 
-use nvml_wrapper_sys::bindings::{self as nvml, nvmlReturn_t};
+use nvml_wrapper_sys::bindings::{self as nvml, nvmlDevice_t, nvmlReturn_t};
 
-use crate::{scenario::Scenario, symbol::Symbol};
+use crate::{
+    call_log,
+    devices::{self, Called},
+    events,
+    scenario::{Behaviour, Scenario},
+    symbol::Symbol,
+};
 
 /// Environment variable with the path of the scenario file.
 pub const SCENARIO: &str = "FAKE_NVML_SCENARIO";
@@ -33,6 +42,14 @@ static LAST_MESSAGE: Mutex<String> = Mutex::new(String::new());
 type CachedScenario = ((u64, i64, i64, u64), Arc<Scenario>);
 static CACHE: Mutex<Option<CachedScenario>> = Mutex::new(None);
 
+/// Number of calls with a behaviour since the scenario was read, by function and handle.
+static CALLS: Mutex<BTreeMap<(Symbol, usize), u64>> = Mutex::new(BTreeMap::new());
+
+thread_local! {
+    /// Behaviour of the call that is being played.
+    static CURRENT: Cell<Behaviour> = Cell::default();
+}
+
 #[unsafe(link_section = ".init_array")]
 #[used]
 static LOADED: extern "C" fn() = delay_loading;
@@ -47,15 +64,30 @@ extern "C" fn delay_loading() {
     thread::sleep(Duration::from_millis(scenario.map_or(0, |scenario| scenario.loading_ms)));
 }
 
-/// Plays one call.
+/// Plays a call without a device.
 pub(crate) fn play(symbol: Symbol, answer: impl FnOnce(&Scenario) -> Answer) -> nvmlReturn_t {
+    played(symbol, ptr::null_mut(), answer)
+}
+
+/// Plays a call for the device with this handle.
+pub(crate) fn play_for(
+    symbol: Symbol,
+    handle: nvmlDevice_t,
+    answer: impl FnOnce(Called<'_>) -> Answer,
+) -> nvmlReturn_t {
+    played(symbol, handle, |scenario| {
+        let device = devices::called(scenario, handle)?;
+        behave(&device.calls, symbol, handle)?;
+        answer(device)
+    })
+}
+
+fn played(symbol: Symbol, handle: nvmlDevice_t, answer: impl FnOnce(&Scenario) -> Answer) -> nvmlReturn_t {
     let played = catch_unwind(AssertUnwindSafe(|| {
+        call_log::record(symbol, handle);
         let scenario = current_scenario()?;
-        let behaviour = scenario.calls.get(&symbol).copied().unwrap_or_default();
-        thread::sleep(Duration::from_millis(behaviour.delay_ms));
-        if let Some(code) = behaviour.returns {
-            return Err(code);
-        }
+        CURRENT.set(Behaviour::default());
+        behave(&scenario.calls, symbol, handle)?;
         if symbol != Symbol::nvmlInit_v2 && INITIALIZED.load(Ordering::SeqCst) == 0 {
             return Err(nvml::nvmlReturn_enum_NVML_ERROR_UNINITIALIZED);
         }
@@ -66,6 +98,33 @@ pub(crate) fn play(symbol: Symbol, answer: impl FnOnce(&Scenario) -> Answer) -> 
         Ok(Err(code)) => code,
         Err(_) => nvml::nvmlReturn_enum_NVML_ERROR_UNKNOWN,
     }
+}
+
+/// Behaviour of the call that is being played.
+pub(crate) fn current() -> Behaviour {
+    CURRENT.get()
+}
+
+/// Gives the call the behaviour that `calls` has for it, if it applies to this call.
+pub(crate) fn behave(calls: &BTreeMap<Symbol, Behaviour>, symbol: Symbol, handle: nvmlDevice_t) -> Answer {
+    let Some(behaviour) = calls.get(&symbol) else { return Ok(()) };
+    if !behaviour.applies_to(earlier_calls(symbol, handle)) {
+        return Ok(());
+    }
+    CURRENT.set(*behaviour);
+    thread::sleep(Duration::from_millis(behaviour.delay_ms));
+    if let Some(xid) = behaviour.xid {
+        events::cause(handle, xid);
+    }
+    behaviour.returns.map_or(Ok(()), Err)
+}
+
+/// Counts the call. Returns the number of calls before it.
+fn earlier_calls(symbol: Symbol, handle: nvmlDevice_t) -> u64 {
+    let mut calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = calls.entry((symbol, handle.addr())).or_default();
+    *count += 1;
+    *count - 1
 }
 
 fn current_scenario() -> Result<Arc<Scenario>, nvmlReturn_t> {
@@ -89,6 +148,7 @@ fn read(path: &Path) -> io::Result<Arc<Scenario>> {
         _ => {
             let scenario = Arc::new(Scenario::read(path)?);
             *cached = Some((stamp, Arc::clone(&scenario)));
+            CALLS.lock().unwrap_or_else(PoisonError::into_inner).clear();
             Ok(scenario)
         }
     }

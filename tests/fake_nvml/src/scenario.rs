@@ -18,7 +18,9 @@ pub struct Scenario {
     pub devices: Vec<Device>,
     /// Milliseconds that loading the library takes, and unloading it too.
     pub loading_ms: u64,
-    /// Calls that fail or are slow, by symbol.
+    /// Whether the times of samples come from the clock since the node's boot, instead of the wall clock.
+    pub boot_clock: bool,
+    /// Calls that fail, are slow or answer nonsense, by symbol; for all devices.
     pub calls: BTreeMap<Symbol, Behaviour>,
 }
 
@@ -32,6 +34,12 @@ pub struct Device {
     pub name: Option<String>,
     /// Whether the GPU is lost: every call for it fails with `NVML_ERROR_GPU_IS_LOST`.
     pub lost: bool,
+    /// The `nvmlReturn_t` of every call for an old handle of this device, which does not exist any more: it is not listed. A
+    /// device that takes its place in the scenario gets its handle.
+    pub gone: Option<u32>,
+    /// Calls for this device that fail, are slow or answer nonsense, by symbol. The calls that return a handle of the device are
+    /// such calls too.
+    pub calls: BTreeMap<Symbol, Behaviour>,
     /// Whether MIG is enabled. `None` for a card that does not support MIG.
     pub mig: Option<bool>,
     /// The visible MIG slices of the card. A slice has only the values that real slices have.
@@ -94,6 +102,8 @@ pub struct Samples {
     pub begins_us: u64,
     /// Consecutive periods: microseconds and percent. An empty list means the device's constant `utilization`.
     pub course: Vec<(u64, u32)>,
+    /// Further samples: microseconds of the driver's clock and percent. They come before the others.
+    pub further: Vec<(u64, u32)>,
 }
 
 /// A process on a device.
@@ -156,8 +166,21 @@ pub struct Behaviour {
     pub returns: Option<u32>,
     /// Milliseconds that the call takes.
     pub delay_ms: u64,
-    /// Number of processes that start after the call that returns only the number of processes.
-    pub hidden_entries: u32,
+    /// Number of calls for each device, since the scenario was written, that behave normally before this behaviour begins.
+    pub after: u64,
+    /// Number of calls for each device that have this behaviour; `None` means all later calls.
+    pub times: Option<u64>,
+    /// The call succeeds, and every byte of its answer has this value. 255 gives `0xFFFFFFFF` and `NVML_VALUE_NOT_AVAILABLE`, and
+    /// texts without an end. 0 gives zeros and empty texts.
+    pub fill: Option<u8>,
+    /// Number of the Xid fault of the card that each call causes.
+    pub xid: Option<u64>,
+    /// Whether samples are returned that are older than requested.
+    pub ignores_since: bool,
+    /// How many times each entry of a list is repeated.
+    pub repeats: usize,
+    /// Number of entries that are added after the call that returns only the number of entries.
+    pub hidden_entries: usize,
 }
 
 // === impl Scenario ===
@@ -184,23 +207,44 @@ impl Scenario {
     }
 }
 
+// === impl Memory ===
+
+impl Memory {
+    /// Memory that is neither used nor reserved.
+    pub(crate) fn free(self) -> u64 {
+        self.total.saturating_sub(self.reserved.saturating_add(self.used))
+    }
+}
+
+// === impl Behaviour ===
+
+impl Behaviour {
+    /// A call that fails with this `nvmlReturn_t`.
+    #[must_use]
+    pub fn failing(code: u32) -> Self {
+        Self { returns: Some(code), ..Self::default() }
+    }
+
+    /// Whether a call has this behaviour if `earlier` calls came before it.
+    pub(crate) fn applies_to(&self, earlier: u64) -> bool {
+        earlier >= self.after && self.times.is_none_or(|times| earlier - self.after < times)
+    }
+}
+
 // === impl Samples ===
 
 impl Samples {
     /// The samples in the buffer at the time `now`, the oldest first: microseconds and percent.
     #[must_use]
     pub fn at(&self, now: u64, constant: u32) -> Vec<(u64, u32)> {
-        if self.length == 0 {
-            return vec![];
-        }
         let period = self.period_us.max(1);
         let newest = now / period;
         let percent = |at: u64| {
             if self.course.is_empty() { constant } else { self.mean(at.saturating_sub(period), at) }
         };
-        (newest.saturating_sub(self.length.saturating_sub(1))..=newest)
-            .map(|number| (number * period, percent(number * period)))
-            .collect()
+        let buffer = (newest + 1).saturating_sub(self.length)..=newest;
+        let buffer = buffer.map(|number| (number * period, percent(number * period)));
+        self.further.iter().copied().chain(buffer).collect()
     }
 
     /// Busy seconds of the entire course.

@@ -54,6 +54,7 @@ fn totals_of_a_day_match_the_simulated_load() {
             (hour / 2, 0),
             (hour, 40),
         ],
+        ..Samples::default()
     };
     let used = samples.busy_seconds();
     let mut day = busy_gpu();
