@@ -2,7 +2,10 @@
 //! compare the manifests with them. This file uses only the standard library. The child modules contain the data types that one
 //! program writes and another program reads.
 
+mod gpu_request;
 pub mod termination;
+
+pub use gpu_request::GpuRequest;
 
 /// Name of the injected container, of its port and of its only volume.
 pub const CONTAINER: &str = "vdi-metrics";
@@ -105,6 +108,9 @@ pub mod env {
     /// `claims` if the sidecar shares the desktop's resource claims. `named-claims` if also other pods can use one of these
     /// claims. Otherwise absent.
     pub const GPU_ACCESS: &str = "VDI_METRICS_GPU_ACCESS";
+    /// The kind of GPU request that the pod has: a [`GpuRequest`](super::GpuRequest). The webhook always sets it. Absent in a
+    /// sidecar that an older webhook has injected, or that was started by hand: the request is unknown.
+    pub const GPU_REQUEST: &str = "VDI_METRICS_GPU_REQUEST";
     /// `all` if the sidecar may expose devices that may belong to other pods. Otherwise absent.
     pub const NODE_TOTALS: &str = "VDI_METRICS_NODE_TOTALS";
     /// Number of the pod's containers, including init and sidecar containers. They share the maximum length of termination

@@ -6,7 +6,7 @@ pub(super) type ImportRow = (&'static str, &'static [&'static str]);
 /// Allowed imports: a module may import itself and the modules of its row. Every top-level module needs a row. A module
 /// below may have a row too; then both rows apply.
 pub(super) const IMPORTS: &[ImportRow] = &[
-    ("contract", &[]),
+    ("contract", &["runtime::vocabulary"]),
     ("runtime", &[]),
     ("cluster", &["runtime"]),
     ("admission", &["contract", "runtime::vocabulary", "runtime::VERSION", "runtime::build::VERSION"]),
