@@ -24,15 +24,16 @@ const EXTRA_ENTRIES: u32 = 8;
 type Result<T> = std::result::Result<T, NvmlError>;
 type ReturnCode = sys::nvmlReturn_t;
 
-/// The utilisation samples after `since`, in microseconds of the node's wall clock. `since` 0 returns all samples.
-pub(super) fn samples(device: &Device<'_>, since: u64) -> Result<Vec<Sample>> {
+/// All utilisation samples in the driver's buffer. The buffer is read completely, because its oldest sample shows whether the
+/// driver has discarded samples since the last call.
+pub(super) fn samples(device: &Device<'_>) -> Result<Vec<Sample>> {
     let call = symbol(&lib(device).nvmlDeviceGetSamples)?;
     let kind = sys::nvmlSamplingType_enum_NVML_GPU_UTILIZATION_SAMPLES;
     let mut value_type = sys::nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_INT;
     let empty = sys::nvmlSample_t { timeStamp: 0, sampleValue: sys::nvmlValue_t { ullVal: 0 } };
     let samples = list(empty, |count, buffer| {
         // SAFETY: `buffer` is null or has `count` entries, and both references outlive the call.
-        unsafe { call(handle(device), kind, since, &mut value_type, count, buffer) }
+        unsafe { call(handle(device), kind, 0, &mut value_type, count, buffer) }
     })?;
     let percent = |value: sys::nvmlValue_t| {
         // SAFETY: every field of the union is plain data of at most 8 bytes, all of which were zeroed or written.

@@ -12,25 +12,26 @@ use super::{
     driver::Driver,
     fault::{Call, Fault},
     raw,
-    values::{Codec, Memory, Process, ProcessKind, ProcessUtilization, Reading, StreamStats, Throttled},
+    values::{
+        Codec, Memory, Process, ProcessKind, ProcessUtilization, Reading, Sample, StreamStats, Throttled,
+    },
 };
 
 // === impl Driver ===
 
 impl<'n> Driver<'n> {
-    /// Reads the values of the device at `index` of [`Self::devices`]. The reading contains only samples after `since`, in
-    /// microseconds of the node's wall clock.
+    /// Reads the values of the device at `index` of [`Self::devices`].
     ///
     /// # Errors
     /// Fails if the device or the driver is lost. Also fails if no value can be read and one of the failures is not permanent.
     /// If only some values fail, these are none.
-    pub fn read(&mut self, index: usize, since: u64) -> Result<Reading, Fault> {
+    pub fn read(&mut self, index: usize) -> Result<Reading, Fault> {
         let earlier_faults = self.log.faults.len();
-        let reading = self.values(index, since)?;
+        let reading = self.values(index)?;
         let mut faults = self.log.faults[earlier_faults..].iter().filter(|fault| !fault.is_permanent());
         match faults.next().copied() {
             // The device may return values after the library is reopened.
-            Some(fault) if reading == Reading::default() => {
+            Some(fault) if reading.is_empty() => {
                 self.has_device_without_values = true;
                 Err(fault)
             }
@@ -38,14 +39,22 @@ impl<'n> Driver<'n> {
         }
     }
 
-    fn values(&mut self, index: usize, since: u64) -> Result<Reading, Fault> {
+    /// All utilisation samples in the driver's buffer for the device at `index`. None if the call fails or if the device does not
+    /// support it.
+    ///
+    /// # Errors
+    /// Fails if the device or the driver is lost.
+    pub fn samples(&mut self, index: usize) -> Result<Option<Vec<Sample>>, Fault> {
+        self.call(index, Call::Samples, raw::samples)
+    }
+
+    fn values(&mut self, index: usize) -> Result<Reading, Fault> {
         let card = self.card_index(index);
         let utilization = self.call(index, Call::Utilization, |device| device.utilization_rates())?;
         let encoding = self.call(index, Call::EncoderStats, |device| device.encoder_stats())?;
         let codecs = self.codecs(index, encoding.as_ref())?;
-        let samples = self.call(index, Call::Samples, |device| raw::samples(device, since))?;
         Ok(Reading {
-            samples: samples.unwrap_or_default(),
+            samples: self.samples(index)?,
             utilization: utilization.map(|percent| f64::from(percent.gpu) / 100.0),
             memory: self.call(index, Call::Memory, memory)?,
             energy: self.call(card, Call::Energy, |card| card.total_energy_consumption())?,

@@ -37,8 +37,8 @@ pub struct Slice {
 /// Values of one device from one poll. A value that the driver does not support or failed to return is `None`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
-    /// The driver's utilisation samples since the last poll, in any order; empty if there are none (`nvmlDeviceGetSamples`).
-    pub samples: Vec<Sample>,
+    /// All utilisation samples in the driver's buffer, in any order; empty if the buffer is empty (`nvmlDeviceGetSamples`).
+    pub samples: Option<Vec<Sample>>,
     /// Utilisation, 0 to 1: the part of the driver's last measuring window in which a kernel ran. The window has 1/6 s to 1 s
     /// (`nvmlDeviceGetUtilizationRates`).
     pub utilization: Option<f64>,
@@ -71,7 +71,7 @@ pub struct Reading {
 /// Utilisation sample of the driver.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
-    /// Time of the sample in microseconds of the node's wall clock.
+    /// Time of the sample in microseconds of the driver's clock. This is usually the node's wall clock.
     pub at: u64,
     /// Utilisation, 0 to 1. The driver's value is not clamped here and can be higher.
     pub ratio: f64,
@@ -170,6 +170,23 @@ pub struct Versions {
     pub driver: Option<String>,
     /// Version of the library; none if the call failed (`nvmlSystemGetNVMLVersion`).
     pub nvml: Option<String>,
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// Whether the driver returned no value. An empty buffer of samples is not a value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let has_samples = self.samples.as_ref().is_some_and(|samples| !samples.is_empty());
+        !has_samples && Self { samples: None, ..self.clone() } == Self::default()
+    }
+
+    /// Time of the newest sample in the driver's buffer; none without samples.
+    #[must_use]
+    pub fn newest_sample(&self) -> Option<u64> {
+        self.samples.iter().flatten().map(|sample| sample.at).max()
+    }
 }
 
 // === impl Device ===

@@ -4,12 +4,13 @@
 mod account;
 mod integral;
 mod reading;
+mod sample_log;
 mod tally;
 mod totals;
 mod values;
 
 pub use self::{
-    account::{Account, SampleTimes},
+    account::Account,
     reading::DeviceReading,
     totals::CallTotals,
     values::{Clamp, DeviceScopes, ScopedValues},

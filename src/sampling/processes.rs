@@ -1,5 +1,7 @@
 //! Finds the session's own processes in the driver's process lists and adds up their use of a device. Pure.
 
+use std::time::Duration;
+
 use crate::gpu::{Process, ProcessKind, ProcessUtilization};
 
 /// Use of a device by the session's own processes.
@@ -10,15 +12,31 @@ pub struct OwnUsage {
     pub processes: Vec<(u32, ProcessKind)>,
     /// Bytes of the frame buffer that the processes use; none if the driver does not give the bytes of one of them.
     pub memory: Option<u64>,
-    /// Part of the multiprocessors' time. The sum can be more than 1 if processes ran at the same time. None if it was not read.
+    /// Part of the multiprocessors' time; none if it was not read. The sum can be more than 1, because each process has its own
+    /// sample, and the samples may be of different times.
     pub sm: Option<f64>,
+    /// As `sm`, for all processes on the device, those of other pods included.
+    pub all_sm: f64,
     /// Part of the encoder's time; none if it was not read.
     pub encoder: Option<f64>,
     /// Part of the decoder's time; none if it was not read.
     pub decoder: Option<f64>,
-    /// Time of the newest sample of these processes, in microseconds of the node's wall clock; 0 without a sample.
+    /// Time of the newest sample of these processes, in microseconds of the driver's clock; 0 without a sample.
     pub newest_sample: u64,
 }
+
+/// The time for which process samples are requested, in microseconds of the driver's clock. Samples of other times are not
+/// counted: the driver keeps the newest sample of a process until there is a newer one, and its list can contain impossible times
+/// (`nvtop#110`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleWindow {
+    /// The window begins after this time.
+    pub since: u64,
+    until: u64,
+}
+
+/// Time after the newest sample of a device in which the driver can record a sample of a process, in microseconds.
+const MAX_LEAD: u64 = 2_000_000;
 
 /// First driver that gives PIDs of the container's PID namespace in its process lists, in memory and in utilisation
 /// (open-gpu-kernel-modules, `_gpuConvertPid` in 535.113 and `kern_perf_ctrl` in 570.86).
@@ -41,14 +59,20 @@ pub fn all_exist(listed: &[Process], exists: impl Fn(u32) -> bool) -> bool {
 
 /// Use of a device by the processes in `listed`; all of them must be the pod's. `utilization` is none if it was not read.
 #[must_use]
-pub fn own_usage(listed: &[Process], utilization: Option<&[ProcessUtilization]>) -> OwnUsage {
+pub fn own_usage(
+    listed: &[Process],
+    utilization: Option<&[ProcessUtilization]>,
+    window: SampleWindow,
+) -> OwnUsage {
     let mut own = OwnUsage::default();
     let mut memory: Vec<Option<u64>> = vec![];
     for process in listed {
         match own.processes.iter().position(|(pid, _)| *pid == process.pid) {
             Some(index) => {
                 memory[index] = memory[index].max(process.memory);
-                own.processes[index].1 = ProcessKind::Graphics;
+                if process.kind == ProcessKind::Graphics {
+                    own.processes[index].1 = ProcessKind::Graphics;
+                }
             }
             None => {
                 own.processes.push((process.pid, process.kind));
@@ -58,14 +82,38 @@ pub fn own_usage(listed: &[Process], utilization: Option<&[ProcessUtilization]>)
     }
     own.memory = memory.into_iter().sum();
     if let Some(utilization) = utilization.filter(|_| !own.processes.is_empty()) {
-        own.add_utilization(utilization);
+        own.add_utilization(&newest_of_each_process(utilization, window));
     }
     own
 }
 
-/// Whether `samples` has no newer sample of the same process.
-fn is_newest(sample: &ProcessUtilization, samples: &[ProcessUtilization]) -> bool {
-    !samples.iter().any(|other| other.pid == sample.pid && other.at > sample.at)
+/// The newest sample of each process in the window. A process has one sample, even if the driver returns it twice.
+fn newest_of_each_process(samples: &[ProcessUtilization], window: SampleWindow) -> Vec<ProcessUtilization> {
+    let mut newest: Vec<ProcessUtilization> =
+        samples.iter().copied().filter(|sample| window.contains(sample.at)).collect();
+    newest.sort_by_key(|sample| (sample.pid, std::cmp::Reverse(sample.at)));
+    newest.dedup_by_key(|sample| sample.pid);
+    newest
+}
+
+// === impl SampleWindow ===
+
+impl SampleWindow {
+    /// The window after `last`, the newest counted sample. `now` is the present time of the driver's clock. If `last` is 0 or in
+    /// the future, because the clock was set back, the window begins one interval before `now`.
+    #[must_use]
+    pub fn new(last: u64, now: u64, interval: Duration) -> Self {
+        let until = now.saturating_add(MAX_LEAD);
+        let since = match last {
+            last if (1..=until).contains(&last) => last,
+            _ => now.saturating_sub(interval.as_micros() as u64),
+        };
+        Self { since, until }
+    }
+
+    fn contains(self, time: u64) -> bool {
+        time > self.since && time <= self.until
+    }
 }
 
 // === impl OwnUsage ===
@@ -73,15 +121,26 @@ fn is_newest(sample: &ProcessUtilization, samples: &[ProcessUtilization]) -> boo
 impl OwnUsage {
     fn add_utilization(&mut self, samples: &[ProcessUtilization]) {
         // The driver also returns samples of processes outside the pod, with their PIDs on the host.
-        let is_own = |sample: &&ProcessUtilization| self.processes.iter().any(|(pid, _)| *pid == sample.pid);
-        let newest: Vec<&ProcessUtilization> =
-            samples.iter().filter(is_own).filter(|sample| is_newest(sample, samples)).collect();
-        self.newest_sample = newest.iter().map(|sample| sample.at).max().unwrap_or_default();
-        let sum = |part: fn(&ProcessUtilization) -> f64| {
-            Some(newest.iter().fold(0.0, |sum, sample| sum + part(sample)))
+        let (own, others): (Vec<_>, Vec<_>) =
+            samples.iter().partition(|sample| self.processes.iter().any(|(pid, _)| *pid == sample.pid));
+        let sum = |samples: &[&ProcessUtilization], part: fn(&ProcessUtilization) -> f64| {
+            samples.iter().fold(0.0, |sum, sample| sum + part(sample).clamp(0.0, 1.0))
         };
-        (self.sm, self.encoder, self.decoder) =
-            (sum(|sample| sample.sm), sum(|sample| sample.encoder), sum(|sample| sample.decoder));
+        let sm = sum(&own, |sample| sample.sm);
+        self.all_sm = sm + sum(&others, |sample| sample.sm);
+        self.sm = Some(sm);
+        self.encoder = Some(sum(&own, |sample| sample.encoder));
+        self.decoder = Some(sum(&own, |sample| sample.decoder));
+        self.newest_sample = own.iter().map(|sample| sample.at).max().unwrap_or_default();
+    }
+
+    /// The processes' part of `device`, the utilisation of the device. If the processes of all pods have more than the device, each
+    /// process gets its share of the device, so that the sum over all sessions is at most `device`.
+    #[must_use]
+    pub fn part_of(&self, device: f64) -> Option<f64> {
+        let sm = self.sm?;
+        let all = self.all_sm.max(sm);
+        Some(if all > device { sm / all * device } else { sm })
     }
 }
 
@@ -93,6 +152,9 @@ mod tests {
         Process { pid, kind, memory }
     }
 
+    /// A window that contains the times from 1 on.
+    const ALL: SampleWindow = SampleWindow { since: 0, until: u64::MAX };
+
     fn sample(pid: u32, at: u64, sm: f64) -> ProcessUtilization {
         ProcessUtilization { pid, at, sm, encoder: 0.0, decoder: 0.0 }
     }
@@ -102,7 +164,7 @@ mod tests {
         use ProcessKind::{Compute, Graphics};
         let listed =
             [process(7, Compute, Some(5)), process(8, Compute, Some(1)), process(7, Graphics, Some(9))];
-        let own = own_usage(&listed, None);
+        let own = own_usage(&listed, None, ALL);
         assert_eq!(own.processes, [(7, Graphics), (8, Compute)]);
         assert_eq!((own.memory, own.sm), (Some(10), None));
     }
@@ -110,8 +172,8 @@ mod tests {
     #[test]
     fn unknown_memory_of_one_process_makes_the_sum_unknown() {
         let listed = [process(7, ProcessKind::Compute, Some(5)), process(8, ProcessKind::Compute, None)];
-        assert_eq!(own_usage(&listed, None).memory, None);
-        assert_eq!(own_usage(&[], None).memory, Some(0));
+        assert_eq!(own_usage(&listed, None, ALL).memory, None);
+        assert_eq!(own_usage(&[], None, ALL).memory, Some(0));
     }
 
     #[test]
@@ -125,11 +187,50 @@ mod tests {
     fn samples_of_other_processes_and_old_samples_do_not_count() {
         let listed = [process(7, ProcessKind::Compute, Some(5)), process(8, ProcessKind::Compute, Some(5))];
         let samples = [sample(7, 1, 0.9), sample(7, 2, 0.25), sample(8, 2, 0.5), sample(4711, 2, 0.5)];
-        assert_eq!(own_usage(&listed, Some(&samples)).sm, Some(0.75));
-        let idle = own_usage(&listed, Some(&[])).sm;
+        assert_eq!(own_usage(&listed, Some(&samples), ALL).sm, Some(0.75));
+        let idle = own_usage(&listed, Some(&[]), ALL).sm;
         // Rust's empty sum is -0, which an exposition would show.
         assert_eq!(idle.map(f64::to_bits), Some(0), "no process was busy");
-        assert_eq!(own_usage(&[], Some(&samples)).sm, None, "no process can be busy");
+        assert_eq!(own_usage(&[], Some(&samples), ALL).sm, None, "no process can be busy");
+    }
+
+    #[test]
+    fn a_process_that_is_listed_twice_counts_once() {
+        // The same PID in two GPU instances.
+        let listed = [process(7, ProcessKind::Compute, Some(5)), process(7, ProcessKind::Compute, Some(3))];
+        let own = own_usage(&listed, None, ALL);
+        assert_eq!((own.processes, own.memory), (vec![(7, ProcessKind::Compute)], Some(5)));
+    }
+
+    #[test]
+    fn samples_that_come_twice_or_are_not_from_the_window_do_not_count() {
+        let listed = [process(7, ProcessKind::Compute, None), process(8, ProcessKind::Compute, None)];
+        let own = |samples: &[ProcessUtilization]| {
+            own_usage(&listed, Some(samples), SampleWindow { since: 10, until: 20 })
+        };
+        let twice = own(&[sample(7, 15, 0.5), sample(7, 15, 0.5), sample(7, 12, 0.9)]);
+        assert_eq!((twice.sm, twice.newest_sample), (Some(0.5), 15));
+        let outside = own(&[sample(7, 10, 0.5), sample(8, 21, 0.5), sample(8, u64::MAX, 0.5)]);
+        assert_eq!((outside.sm, outside.newest_sample), (Some(0.0), 0));
+        assert_eq!(own(&[sample(7, 15, 400.0)]).sm, Some(1.0));
+    }
+
+    #[test]
+    fn the_part_of_own_processes_is_at_most_the_device_and_their_share_of_it() {
+        let listed = [process(7, ProcessKind::Compute, None)];
+        let own = own_usage(&listed, Some(&[sample(7, 1, 0.6), sample(4711, 1, 0.2)]), ALL);
+        let part = |device| own.part_of(device).map(|part| (part * 100.0).round());
+        assert_eq!((part(1.0), part(0.4), part(0.0)), (Some(60.0), Some(30.0), Some(0.0)));
+        assert_eq!(own_usage(&listed, None, ALL).part_of(1.0), None);
+    }
+
+    #[test]
+    fn a_window_follows_the_newest_counted_sample_unless_the_clock_was_set_back() {
+        let window = |last, now| SampleWindow::new(last, now, Duration::from_secs(15)).since;
+        assert_eq!(window(90_000_000, 100_000_000), 90_000_000);
+        assert_eq!((window(0, 100_000_000), window(900_000_000, 100_000_000)), (85_000_000, 85_000_000));
+        // A clock that begins with the start of the node.
+        assert_eq!((window(0, 5_000_000), window(4_000_000, 5_000_000)), (0, 4_000_000));
     }
 
     #[test]

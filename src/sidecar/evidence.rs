@@ -17,7 +17,7 @@ use crate::{
         id::{self, Id},
     },
     runtime::clock,
-    sampling::processes::{self, OwnUsage},
+    sampling::processes::{self, OwnUsage, SampleWindow},
 };
 
 /// Collects the evidence in one container, and remembers evidence of earlier polls.
@@ -108,8 +108,8 @@ impl EvidenceCollector {
     /// Reads the use of the device at `index` by the session's own processes. Returns none if the process lists cannot be read or
     /// may contain processes of other pods.
     ///
-    /// Utilisation is read only if the device `is_shared`. `since` is the time of the newest sample that is already counted, in
-    /// microseconds of the wall clock. Older samples are not read.
+    /// Utilisation is read only if the device `is_shared`. `last` is the time of the newest sample that is already counted, `now` the
+    /// time of the device's newest sample, both in microseconds of the driver's clock.
     ///
     /// # Errors
     /// Fails if the device or the driver is lost.
@@ -118,23 +118,19 @@ impl EvidenceCollector {
         driver: &mut Driver<'_>,
         index: usize,
         is_shared: bool,
-        since: u64,
+        last: u64,
+        now: Option<u64>,
     ) -> Result<Option<OwnUsage>, Fault> {
         if self.check_process_lists(driver).is_err() {
             return Ok(None);
         }
         let Some(listed) = driver.processes(index)? else { return Ok(None) };
         let Some(listed) = self.own_processes(driver, index, listed) else { return Ok(None) };
-        let now = unix_microseconds();
-        // `since` is 0 if no sample is counted yet. If the clock was set back, `since` is in the future, and no sample would be
-        // newer. In both cases the samples of one interval are read.
-        let since = match since {
-            since if (1..=now).contains(&since) => since,
-            _ => now.saturating_sub(self.interval.as_micros() as u64),
-        };
-        let utilization = if is_shared { driver.process_utilization(index, since)? } else { None };
-        let own = processes::own_usage(&listed, utilization.as_deref());
-        Ok(Some(OwnUsage { newest_sample: own.newest_sample.max(since), ..own }))
+        // Without samples of the device, the driver's clock is assumed to be the wall clock.
+        let window = SampleWindow::new(last, now.unwrap_or_else(unix_microseconds), self.interval);
+        let utilization = if is_shared { driver.process_utilization(index, window.since)? } else { None };
+        let own = processes::own_usage(&listed, utilization.as_deref(), window);
+        Ok(Some(OwnUsage { newest_sample: own.newest_sample.max(window.since), ..own }))
     }
 
     /// The device list of the desktop's processes. If no process has a list now: the list of an earlier poll. If there never was

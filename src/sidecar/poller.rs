@@ -162,7 +162,7 @@ impl PollTask for SessionPoller {
             return (self.unavailable(fault), None);
         }
         let Self { source, track, .. } = self;
-        let observation = source.observe(driver, |uuid, scope| track.newest_sample_times(uuid, scope));
+        let observation = source.observe(driver, |uuid, scope| track.newest_process_sample(uuid, scope));
         let publication = self.track.observe(observation);
         let reopen = publication.reopen;
         (publication, reopen)

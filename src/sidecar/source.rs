@@ -10,7 +10,6 @@ use super::{
 use crate::{
     gpu::{Driver, Fault},
     sampling::{
-        counters::SampleTimes,
         observation::{DeviceObservation, DeviceValues},
         scope::Scope,
     },
@@ -30,18 +29,18 @@ impl LocalDriver {
         Self { evidence }
     }
 
-    /// Attributes the visible devices and reads the session's devices. `sample_times` takes a UUID and a scope, and returns the
-    /// times of the newest samples that are already counted for this device.
+    /// Attributes the visible devices and reads the session's devices. `process_sample` takes a UUID and a scope, and returns the
+    /// time of the newest process sample that is already counted for this device.
     pub(super) fn observe<'o>(
         &'o mut self,
         driver: &'o mut Driver<'_>,
-        sample_times: impl Fn(&str, Scope) -> SampleTimes,
+        process_sample: impl Fn(&str, Scope) -> u64,
     ) -> Observation<'o> {
         self.evidence.read_files();
         let attribution = self.attribute(driver);
         let at = Instant::now();
         let devices = attribution.outcome.as_ref().map_or(&[][..], |attribution| &attribution.devices);
-        let readings = devices.iter().map(|device| self.read(driver, device, &sample_times)).collect();
+        let readings = devices.iter().map(|device| self.read(driver, device, &process_sample)).collect();
         Observation {
             at,
             view: DeviceView {
@@ -68,10 +67,10 @@ impl LocalDriver {
         &self,
         driver: &mut Driver<'_>,
         device: &SessionDevice,
-        sample_times: impl Fn(&str, Scope) -> SampleTimes,
+        process_sample: impl Fn(&str, Scope) -> u64,
     ) -> DeviceObservation {
         let uuid = driver.devices()[device.index].uuid.clone();
-        let values = self.values(driver, device, sample_times(&uuid, device.scope));
+        let values = self.values(driver, device, process_sample(&uuid, device.scope));
         DeviceObservation { uuid, at: Instant::now(), values }
     }
 
@@ -79,12 +78,13 @@ impl LocalDriver {
         &self,
         driver: &mut Driver<'_>,
         device: &SessionDevice,
-        since: SampleTimes,
+        process_sample: u64,
     ) -> Result<DeviceValues, Fault> {
         let earlier_faults = driver.faults().len();
-        let reading = driver.read(device.index, since.device)?;
+        let reading = driver.read(device.index)?;
         let is_shared = device.scope != Scope::Session;
-        let own = self.evidence.own_usage(driver, device.index, is_shared, since.processes)?;
+        let now = reading.newest_sample();
+        let own = self.evidence.own_usage(driver, device.index, is_shared, process_sample, now)?;
         let is_incomplete = driver.faults()[earlier_faults..].iter().any(|fault| !fault.is_permanent());
         Ok(DeviceValues { reading, own, is_incomplete })
     }

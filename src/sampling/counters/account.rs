@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::tally::count;
-use crate::sampling::scope::{ByScope, Scope};
+use super::{sample_log::SampleLog, tally::count};
+use crate::{
+    gpu::Sample,
+    sampling::scope::{ByScope, Scope},
+};
 
 /// Sums for one device since the program started. `Account::add` (in `reading.rs`) adds a reading.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,24 +41,19 @@ pub struct Account {
     pub(super) marked_unsampled: f64,
     /// None if there was no reading since the last [`Self::release`].
     pub(super) last: Option<LastReading>,
+    /// Frame buffer of the device in bytes, from the last reading that has it.
+    pub(super) total_memory: Option<u64>,
+    pub(super) samples: SampleLog,
 }
 
 /// The parts of the last reading that the next one needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct LastReading {
     pub(super) at: Instant,
-    pub(super) newest: SampleTimes,
+    /// Time of the newest counted sample of the session's own processes, in microseconds of the driver's clock; 0 without a sample.
+    pub(super) process_sample: u64,
     /// Energy counter of the card in millijoules, and the time at which it was read; none if it was never read.
     pub(super) energy: Option<(u64, Instant)>,
-}
-
-/// Times of the newest samples that are already counted, in microseconds of the node's wall clock; 0 if no sample is counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SampleTimes {
-    /// Time of the newest sample of the device.
-    pub device: u64,
-    /// Time of the newest sample of the session's own processes on the device.
-    pub processes: u64,
 }
 
 /// Maximum number of different Xid numbers of one card, so that the driver cannot fill the memory.
@@ -76,15 +74,35 @@ impl Account {
         self.counted_until.is_some()
     }
 
-    /// Times of the newest samples that are already counted.
+    /// Time of the newest sample of the session's own processes that is already counted, in microseconds of the driver's clock; 0
+    /// if no sample is counted.
     #[must_use]
-    pub fn newest_sample_times(&self) -> SampleTimes {
-        self.last.map_or_else(SampleTimes::default, |last| last.newest)
+    pub fn newest_process_sample(&self) -> u64 {
+        self.last.map_or(0, |last| last.process_sample)
     }
 
-    /// Time between the last reading and `now`; none if there was no reading.
-    pub(super) fn gap(&self, now: Instant) -> Option<Duration> {
-        self.last.map(|last| now.saturating_duration_since(last.at))
+    /// Keeps samples that were read between two readings. The next reading counts them, because it checks that this is still the
+    /// same device.
+    pub fn keep_samples(&mut self, samples: &[Sample]) {
+        self.samples.add(samples);
+    }
+
+    /// Discards the samples that were read since the last reading.
+    pub fn discard_samples(&mut self) {
+        self.samples.discard();
+    }
+
+    /// Time that the driver's buffer of samples covers; none if the buffer was not full at the last answer.
+    #[must_use]
+    pub fn buffered_time(&self) -> Option<Duration> {
+        self.samples.covers()
+    }
+
+    /// Seconds between the last reading and a reading at `now`; none if there was no reading. For an allocated device these are
+    /// the allocated seconds, so that no total exceeds `allocated`.
+    pub(super) fn gap(&self, now: Instant) -> Option<f64> {
+        let since = |last: LastReading| now.saturating_duration_since(last.at).as_secs_f64();
+        self.last.map(|last| if self.is_allocated() { self.since_reading } else { since(last) })
     }
 
     /// Allocates the device. The first call starts to count at `now` and discards the last reading, because that reading was not
@@ -102,9 +120,10 @@ impl Account {
         self.counted_until = Some(now);
     }
 
-    /// Counts the time up to `now` as allocated and unsampled, for a poll in which the driver did not answer. Does nothing if the
-    /// device is not allocated.
+    /// Counts the time up to `now` as allocated and unsampled, for a poll in which the driver did not answer. Counts nothing if
+    /// the device is not allocated.
     pub fn carry_over(&mut self, now: Instant) {
+        self.discard_samples();
         if self.is_allocated() {
             self.allocate(now);
             self.mark_unsampled();
@@ -119,6 +138,7 @@ impl Account {
     /// Ends the allocation and discards the last reading. The sums stay.
     pub fn release(&mut self) {
         (self.counted_until, self.last) = (None, None);
+        self.samples = SampleLog::default();
         (self.since_reading, self.marked_unsampled) = (0.0, 0.0);
     }
 

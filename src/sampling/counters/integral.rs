@@ -1,70 +1,96 @@
 //! Calculates busy seconds from the driver's samples. Pure.
 
-use std::time::Duration;
+use std::ops::AddAssign;
 
 use crate::gpu::Sample;
 
-/// Work of a device, from one batch of samples.
+/// Work of a device, from samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct SampledWork {
     /// Busy seconds.
     pub(super) busy: f64,
     /// Seconds that the samples cover.
     pub(super) covered: f64,
-    /// Seconds between the newest sample of the last batch and the newest sample of this batch. `covered` is less if samples
-    /// between them are missing.
+    /// Seconds whose samples the driver has discarded, because its buffer was full.
+    pub(super) lost: f64,
+    /// Seconds from the newest sample of the last reading to the newest sample of this reading. The driver has recorded nothing in
+    /// the seconds that are neither covered nor lost.
     pub(super) span: f64,
     /// Number of samples that were clamped: above 100 % (`HAMi#555`) or below 0.
     pub(super) clamped: u64,
 }
 
 /// Maximum spacing of two samples, as a multiple of the median spacing. With a larger spacing, samples between the two are
-/// missing, because the driver's buffer was full. The later sample then covers only the median spacing.
+/// missing. The later sample then covers only the median spacing.
 const MAX_SPACINGS: u64 = 4;
+
+/// Maximum time of one sample, in microseconds, if the spacing is not known. The driver's measuring window is not longer.
+const MAX_WINDOW: u64 = 1_000_000;
+
+/// Removes samples that are not numbers, sorts the others by time and keeps one sample for each time.
+pub(super) fn in_order(samples: &[Sample]) -> Vec<Sample> {
+    let mut samples: Vec<Sample> =
+        samples.iter().copied().filter(|sample| sample.ratio.is_finite()).collect();
+    samples.sort_by_key(|sample| sample.at);
+    samples.dedup_by_key(|sample| sample.at);
+    samples
+}
+
+/// Adds up the samples after `since`. Each sample covers the time since the sample before it. `samples` is the result of
+/// [`in_order`] for the driver's entire buffer. `is_cut` says whether the driver has discarded samples after `since`.
+pub(super) fn integral(samples: &[Sample], since: u64, is_cut: bool) -> SampledWork {
+    let first = samples.partition_point(|sample| sample.at <= since);
+    let Some(newest) = samples[first..].last() else { return SampledWork::default() };
+    let median = median(samples);
+    let mut work = SampledWork { span: seconds(newest.at - since), ..SampledWork::default() };
+    let mut previous = since;
+    for sample in &samples[first..] {
+        let spacing = sample.at - previous;
+        let covered = if spacing > median.saturating_mul(MAX_SPACINGS) { median } else { spacing };
+        if is_cut && previous == since {
+            work.lost = seconds(spacing - covered);
+        }
+        let ratio = sample.ratio.clamp(0.0, 1.0);
+        work.clamped += u64::from(ratio != sample.ratio);
+        work.covered += seconds(covered);
+        work.busy += seconds(covered) * ratio;
+        previous = sample.at;
+    }
+    work
+}
+
+/// Median of the spacings; [`MAX_WINDOW`] for a single sample.
+fn median(samples: &[Sample]) -> u64 {
+    let mut spacings: Vec<u64> = samples.windows(2).map(|pair| pair[1].at - pair[0].at).collect();
+    spacings.sort_unstable();
+    spacings.get(spacings.len() / 2).copied().unwrap_or(MAX_WINDOW)
+}
+
+fn seconds(microseconds: u64) -> f64 {
+    microseconds as f64 / 1e6
+}
 
 // === impl SampledWork ===
 
 impl SampledWork {
-    /// Scales the work down to `gap` if the samples cover more than 2 * `gap` + 1 s: the wall clock was set forward. `gap` comes
-    /// from a clock that is never set.
-    pub(super) fn within(self, gap: Duration) -> Self {
-        let gap = gap.as_secs_f64();
-        if self.covered <= 2.0 * gap + 1.0 {
-            return self;
-        }
-        Self { busy: self.busy / self.covered * gap, covered: gap, span: gap, ..self }
+    /// Scales the work down to `limit` seconds. Samples can cover more time than has passed if the driver's clock runs faster or
+    /// was set. `limit` comes from a clock that is never set.
+    pub(super) fn within(self, limit: f64) -> Self {
+        let covered = self.covered.min(limit);
+        let busy = if self.covered > limit { self.busy / self.covered * limit } else { self.busy };
+        let span = self.span.min(limit);
+        Self { busy, covered, span, lost: self.lost.min(span - covered), ..self }
     }
 }
 
-/// Adds up the samples after `since`, in microseconds of the node's wall clock. Each sample covers the time since the sample
-/// before it; the first one covers the time since `since`. Returns the work and the time of the newest sample, or none if no
-/// sample is after `since`.
-pub(super) fn integral(samples: &[Sample], since: u64) -> Option<(SampledWork, u64)> {
-    let mut samples: Vec<Sample> =
-        samples.iter().copied().filter(|sample| sample.at > since && sample.ratio.is_finite()).collect();
-    samples.sort_unstable_by_key(|sample| sample.at);
-    let newest = samples.last()?.at;
-    let previous = |index: usize| if index == 0 { since } else { samples[index - 1].at };
-    let spacings: Vec<u64> = (0..samples.len()).map(|index| samples[index].at - previous(index)).collect();
-    let median = median(&spacings);
-    let mut work = SampledWork { span: (newest - since) as f64 / 1e6, ..SampledWork::default() };
-    for (sample, spacing) in samples.iter().zip(spacings) {
-        let covered = if spacing > median.saturating_mul(MAX_SPACINGS) { median } else { spacing };
-        let seconds = covered as f64 / 1e6;
-        let ratio = sample.ratio.clamp(0.0, 1.0);
-        work.clamped += u64::from(ratio != sample.ratio);
-        work.covered += seconds;
-        work.busy += seconds * ratio;
+impl AddAssign for SampledWork {
+    fn add_assign(&mut self, more: Self) {
+        self.busy += more.busy;
+        self.covered += more.covered;
+        self.lost += more.lost;
+        self.span += more.span;
+        self.clamped += more.clamped;
     }
-    Some((work, newest))
-}
-
-/// Median of the spacings. The first spacing is left out if there are others: if the driver's buffer was full, the oldest
-/// samples are lost, so only the first spacing is too long.
-fn median(spacings: &[u64]) -> u64 {
-    let mut inner = spacings[usize::from(spacings.len() > 1)..].to_vec();
-    inner.sort_unstable();
-    inner[inner.len() / 2]
 }
 
 #[cfg(test)]
@@ -80,51 +106,61 @@ mod tests {
         (one - other).abs() < 1e-3
     }
 
+    fn of(samples: &[Sample], since: u64) -> SampledWork {
+        integral(&in_order(samples), since, true)
+    }
+
     #[test]
     fn consecutive_samples_cover_all_the_time_between() {
-        let (work, newest) = integral(&samples(7, 90, 0.5), 6 * 166_667).unwrap();
+        let work = of(&samples(7, 90, 0.5), 6 * 166_667);
         assert!(is_close(work.covered, 15.0) && is_close(work.busy, 7.5), "{work:?}");
-        assert_eq!((newest, work.clamped), (96 * 166_667, 0));
+        assert!(is_close(work.span, 15.0) && work.lost == 0.0 && work.clamped == 0, "{work:?}");
     }
 
     #[test]
     fn samples_count_once_and_in_any_order() {
         let mut all = samples(1, 12, 1.0);
+        all.extend(samples(1, 12, 1.0));
         all.reverse();
-        let (work, _) = integral(&all, 6 * 166_667).unwrap();
-        assert!(is_close(work.busy, 1.0), "{work:?}");
-        assert_eq!(integral(&all, 12 * 166_667), None);
-        assert_eq!(integral(&[], 0), None);
+        let work = of(&all, 6 * 166_667);
+        assert!(is_close(work.busy, 1.0) && is_close(work.covered, 1.0), "{work:?}");
+        assert_eq!(of(&all, 12 * 166_667), SampledWork::default());
+        assert_eq!(of(&[], 0), SampledWork::default());
     }
 
     #[test]
-    fn a_hole_between_samples_is_not_covered() {
-        let late = integral(&samples(360, 120, 1.0), 6 * 166_667).unwrap().0;
-        assert!(is_close(late.covered, 20.0), "{late:?}");
+    fn a_hole_between_samples_is_not_covered_and_only_discarded_samples_are_lost() {
+        let late = samples(361, 120, 1.0);
+        let cut = of(&late, 6 * 166_667);
+        assert!(is_close(cut.covered, 20.0) && is_close(cut.lost, 59.0), "{cut:?}");
+        assert_eq!(integral(&late, 6 * 166_667, false).lost, 0.0);
         let mut hole = samples(1, 60, 1.0);
         hole.extend(samples(181, 60, 1.0));
-        assert!(is_close(integral(&hole, 1).unwrap().0.covered, 20.0));
+        let hole = of(&hole, 1);
+        assert!(is_close(hole.covered, 20.0) && hole.lost == 0.0, "{hole:?}");
     }
 
     #[test]
-    fn a_single_sample_covers_all_the_time_since_the_last_batch() {
-        let (work, _) = integral(&[Sample { at: 16_000_000, ratio: 0.25 }], 1_000_000).unwrap();
-        assert!(is_close(work.covered, 15.0) && is_close(work.busy, 3.75), "{work:?}");
+    fn a_single_sample_covers_at_most_the_longest_window_of_a_driver() {
+        let single = |at| of(&[Sample { at, ratio: 0.25 }], 1_000_000).covered;
+        assert_eq!((single(1_500_000), single(16_000_000)), (0.5, 1.0));
     }
 
     #[test]
-    fn a_clock_that_is_set_forward_adds_no_work() {
-        let (work, _) = integral(&[Sample { at: 3_601_000_000, ratio: 0.5 }], 1_000_000).unwrap();
-        assert_eq!((work.within(Duration::from_secs(15)).busy, work.busy), (7.5, 1800.0));
+    fn samples_cover_no_more_time_than_has_passed() {
+        let hourly: Vec<Sample> =
+            (0..4).map(|hour| Sample { at: hour * 3_600_000_000, ratio: 0.5 }).collect();
+        let work = of(&hourly, 0);
+        assert_eq!((work.busy, work.within(15.0).busy, work.within(15.0).span), (5400.0, 7.5, 15.0));
     }
 
     #[test]
     fn ratios_out_of_range_are_clamped_and_counted() {
-        let work = integral(&samples(1, 6, 1.7), 0).unwrap().0;
+        let work = of(&samples(1, 6, 1.7), 0);
         assert!(is_close(work.busy, 1.0) && work.clamped == 6, "{work:?}");
-        let work = integral(&samples(1, 6, -0.5), 0).unwrap().0;
+        let work = of(&samples(1, 6, -0.5), 0);
         assert!(work.busy == 0.0 && work.clamped == 6, "{work:?}");
         let nan = [Sample { at: 1, ratio: f64::NAN }, Sample { at: u64::MAX, ratio: 1.0 }];
-        assert!(integral(&nan, 0).unwrap().0.busy.is_finite());
+        assert!(of(&nan, 0).busy.is_finite());
     }
 }

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    account::{Account, LastReading, SampleTimes},
-    integral::{SampledWork, integral},
+    account::{Account, LastReading},
+    integral::SampledWork,
+    sample_log::Recorded,
     values::{Clamp, DeviceScopes, ScopedValues},
 };
 use crate::{
@@ -31,10 +32,10 @@ pub struct DeviceReading<'r> {
 /// A reading while it is added: its input, and the values calculated from it.
 struct PendingReading<'r> {
     reading: DeviceReading<'r>,
-    /// Time since the last reading; none if there was no reading.
-    gap: Option<Duration>,
-    /// Whether the gap is at most `max_gap`, so that this reading represents the entire gap. True without a last reading.
-    is_timely: bool,
+    /// Seconds since the last reading; 0 if there was no reading.
+    gap: f64,
+    /// Maximum gap in seconds for which this reading represents the entire gap.
+    max_gap: f64,
     clamps: Vec<Clamp>,
     values: ScopedValues,
 }
@@ -51,6 +52,10 @@ struct Activity {
     unsampled: f64,
 }
 
+/// Seconds without a new sample after which a driver that reports work counts as one that keeps no samples: this time and the
+/// maximum gap. No measuring window is longer.
+const LONGEST_WINDOW: f64 = 1.0;
+
 /// Maximum power of a card; no card uses more. If the energy counter rises faster, the driver's value is wrong.
 const MAX_WATTS: f64 = 3000.0;
 
@@ -61,10 +66,9 @@ impl Account {
     /// time without samples counts as idle.
     #[must_use]
     pub fn add(&mut self, reading: DeviceReading<'_>, max_gap: Duration) -> (ScopedValues, Vec<Clamp>) {
-        let gap = self.gap(reading.at);
-        let is_timely = gap.is_none_or(|gap| gap <= max_gap);
+        let (gap, max_gap) = (self.gap(reading.at).unwrap_or_default(), max_gap.as_secs_f64());
         let mut pending =
-            PendingReading { reading, gap, is_timely, clamps: vec![], values: ScopedValues::default() };
+            PendingReading { reading, gap, max_gap, clamps: vec![], values: ScopedValues::default() };
         self.add_pending(&mut pending);
         (pending.values, pending.clamps)
     }
@@ -78,9 +82,9 @@ impl Account {
             // The peak of the earlier scope does not apply any more.
             self.peak.remove(earlier);
         }
-        let (activity, newest) = self.activity(pending);
+        let activity = self.activity(pending);
         self.add_activity(activity, pending);
-        let own_ratio = self.add_own_work(pending);
+        let own_ratio = self.add_own_work(activity, pending);
         let energy = self.add_energy(own_ratio.zip(activity.ratio), pending);
         pending.set_engines();
         self.add_memory(pending);
@@ -92,26 +96,33 @@ impl Account {
             self.scope = Some(if is_own { Scope::Session } else { scopes.device });
             self.device_scope = Some(scopes.device);
         }
-        let processes = own.map_or_else(|| self.newest_sample_times().processes, |own| own.newest_sample);
+        let process_sample = own.map_or_else(|| self.newest_process_sample(), |own| own.newest_sample);
         (self.since_reading, self.marked_unsampled) = (0.0, 0.0);
-        let newest = SampleTimes { device: newest, processes };
-        self.last = Some(LastReading { at, newest, energy });
+        self.last = Some(LastReading { at, process_sample, energy });
     }
 
-    /// Activity since the last reading. It is calculated from the driver's samples or, without new samples, from its
-    /// utilisation. The second value is the time of the newest sample, 0 without samples.
-    fn activity(&self, pending: &mut PendingReading<'_>) -> (Activity, u64) {
-        let since = self.newest_sample_times().device;
-        let reading = pending.reading.reading;
-        // `since` is 0 at the first reading. Its samples may be older than the allocation, so they are not counted.
-        let batch = if since > 0 { integral(&reading.samples, since) } else { None };
-        if let (Some((work, newest)), Some(gap)) = (batch, pending.gap) {
-            return (pending.sampled(work.within(gap), gap), newest);
+    /// Activity since the last reading, from the driver's samples. If they show nothing about this time, it is calculated from the
+    /// driver's utilisation.
+    fn activity(&mut self, pending: &mut PendingReading<'_>) -> Activity {
+        let answer = pending.reading.reading.samples.as_deref();
+        // Samples that the driver has recorded late may cover time before the last reading, but no time twice.
+        let limit = self.samples.open + pending.gap;
+        match self.samples.take(answer) {
+            Recorded::Work(work) => {
+                self.samples.open = (limit - work.span).max(0.0);
+                pending.sampled(work.within(limit))
+            }
+            Recorded::Nothing if !pending.reports_work() || limit <= pending.max_gap + LONGEST_WINDOW => {
+                self.samples.open = limit;
+                Activity { busy: 0.0, ratio: Some(0.0), unsampled: pending.gap }
+            }
+            Recorded::NotComparable => pending.window(),
+            Recorded::Nothing | Recorded::NoAnswer => {
+                // Later samples of this time must not be counted again.
+                self.samples.skip(pending.gap);
+                pending.window()
+            }
         }
-        // This is the first reading, or there is no new sample, or the wall clock was set back. For this time the driver's
-        // utilisation is used. Samples up to `newest` belong to the same time and must not be counted later.
-        let newest = reading.samples.iter().map(|sample| sample.at).max().unwrap_or(0);
-        (pending.window(), newest)
     }
 
     /// Adds the busy and unsampled seconds of the device, and sets its utilisation.
@@ -132,14 +143,17 @@ impl Account {
         }
     }
 
-    /// Adds the busy seconds of the session's own processes on a shared device. Returns their utilisation, 0 to 1; none if it
-    /// was not measured or if the device is not shared.
-    fn add_own_work(&mut self, pending: &mut PendingReading<'_>) -> Option<f64> {
-        let ratio = pending.own_on_shared().and_then(|own| own.sm)?;
-        let ratio = pending.clamped_ratio(ratio);
+    /// Adds the busy seconds of the session's own processes on a shared device, which are at most the seconds of the device.
+    /// Returns their utilisation, 0 to 1; none if it was not measured or if the device is not shared.
+    fn add_own_work(&mut self, activity: Activity, pending: &mut PendingReading<'_>) -> Option<f64> {
+        let own = pending.own_on_shared()?;
+        let device = activity.ratio.or_else(|| pending.values.utilization.get(pending.reading.scopes.device));
+        let ratio = own.part_of(device.unwrap_or(1.0))?;
         pending.values.utilization.set(Scope::Session, ratio);
-        let seconds = pending.gap.filter(|_| pending.is_timely).map_or(0.0, |gap| gap.as_secs_f64());
-        self.busy.add(Scope::Session, ratio * seconds);
+        if activity.ratio.is_some() {
+            let seconds = if pending.is_timely() { ratio * pending.gap } else { 0.0 };
+            self.busy.add(Scope::Session, seconds.min(activity.busy));
+        }
         Some(ratio)
     }
 
@@ -175,9 +189,12 @@ impl Account {
             if memory.used > memory.total {
                 pending.clamps.push(Clamp::Memory);
             }
+            self.total_memory = Some(memory.total);
             (scopes.device, memory.used.min(memory.total))
         });
-        let own = pending.own_on_shared().and_then(|own| own.memory).map(|bytes| (Scope::Session, bytes));
+        let most = device.map(|(_, used)| used).or(self.total_memory).unwrap_or(u64::MAX);
+        let own = pending.own_on_shared().and_then(|own| own.memory);
+        let own = own.map(|bytes| (Scope::Session, bytes.min(most)));
         for (scope, bytes) in device.into_iter().chain(own) {
             pending.values.memory.set(scope, bytes);
             self.peak.set(scope, self.peak.get(scope).unwrap_or_default().max(bytes));
@@ -194,6 +211,16 @@ impl<'r> PendingReading<'r> {
         self.reading.own.filter(|_| self.reading.scopes.device != Scope::Session)
     }
 
+    /// Whether the gap is so short that this reading represents the entire gap.
+    fn is_timely(&self) -> bool {
+        self.gap <= self.max_gap
+    }
+
+    /// Whether the device was busy in the driver's last measuring window.
+    fn reports_work(&self) -> bool {
+        self.reading.reading.utilization.is_some_and(|ratio| ratio > 0.0)
+    }
+
     /// Clamps a ratio to 0 to 1 and records the clamp. A ratio that is not a number becomes 0.
     fn clamped_ratio(&mut self, ratio: f64) -> f64 {
         let clamped = if ratio.is_finite() { ratio.clamp(0.0, 1.0) } else { 0.0 };
@@ -203,22 +230,22 @@ impl<'r> PendingReading<'r> {
         clamped
     }
 
-    /// Activity from samples.
-    fn sampled(&mut self, work: SampledWork, gap: Duration) -> Activity {
+    /// Activity from samples. Time in which the driver has recorded nothing counts as idle.
+    fn sampled(&mut self, work: SampledWork) -> Activity {
         self.clamps.extend((0..work.clamped).map(|_| Clamp::Utilization));
-        let ratio = Some(work.busy / work.covered).filter(|ratio| ratio.is_finite());
-        let hole = (work.span.min(gap.as_secs_f64()) - work.covered).max(0.0);
-        // After a short gap, the hole gets the utilisation of the sampled time. After a long gap, the hole counts as idle.
-        let extrapolated = if self.is_timely { ratio.unwrap_or_default() * hole } else { 0.0 };
-        Activity { busy: work.busy + extrapolated, ratio, unsampled: hole }
+        let ratio = Some(work.busy / (work.span - work.lost)).filter(|ratio| ratio.is_finite());
+        let ratio = ratio.map(|ratio| ratio.min(1.0));
+        // After a short gap, the lost time gets the utilisation of the other time. After a long gap, it counts as idle.
+        let estimated = if self.is_timely() { ratio.unwrap_or_default() * work.lost } else { 0.0 };
+        let unsampled = (work.span.min(self.gap) - work.covered).max(0.0);
+        Activity { busy: work.busy + estimated, ratio, unsampled }
     }
 
     /// Activity from the utilisation of the driver's last measuring window. The entire gap is unsampled.
     fn window(&mut self) -> Activity {
-        let gap = self.gap.map_or(0.0, |gap| gap.as_secs_f64());
         let ratio = self.reading.reading.utilization.map(|ratio| self.clamped_ratio(ratio));
-        let ratio = ratio.filter(|_| self.is_timely);
-        Activity { busy: ratio.unwrap_or_default() * gap, ratio, unsampled: gap }
+        let ratio = ratio.filter(|_| self.is_timely());
+        Activity { busy: ratio.unwrap_or_default() * self.gap, ratio, unsampled: self.gap }
     }
 
     /// Joules between two values of the energy counter; 0 if the counter fell or rose too fast.
@@ -242,9 +269,10 @@ impl<'r> PendingReading<'r> {
             (|values| &mut values.decoder, reading.decoder, own.and_then(|own| own.decoder)),
         ];
         for (engine, device, own) in engines {
+            let device = device.map(|ratio| self.clamped_ratio(ratio));
+            let own = own.map(|ratio| ratio.min(device.unwrap_or(1.0)));
             for (scope, ratio) in [(scopes.device, device), (Scope::Session, own)] {
                 if let Some(ratio) = ratio {
-                    let ratio = self.clamped_ratio(ratio);
                     engine(&mut self.values).set(scope, ratio);
                 }
             }

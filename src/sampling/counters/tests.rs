@@ -69,7 +69,7 @@ fn samples(at: u64, ratio: f64) -> (u64, Reading) {
     let newest = (at + 1000) * 6;
     let samples =
         (newest - 120..=newest).map(|number| Sample { at: number * 1_000_000 / 6, ratio }).collect();
-    (at, Reading { samples, utilization: Some(0.99), ..Reading::default() })
+    (at, Reading { samples: Some(samples), utilization: Some(0.99), ..Reading::default() })
 }
 
 fn energy(millijoules: u64) -> Reading {
@@ -116,9 +116,9 @@ fn after_a_long_gap_only_the_samples_count() {
 #[test]
 fn a_clock_that_is_set_back_affects_one_reading() {
     let (_, mut back) = samples(30, 0.5);
-    back.samples.iter_mut().for_each(|sample| sample.at -= 900_000_000);
+    back.samples.iter_mut().flatten().for_each(|sample| sample.at -= 900_000_000);
     let (_, mut after) = samples(45, 0.5);
-    after.samples.iter_mut().for_each(|sample| sample.at -= 900_000_000);
+    after.samples.iter_mut().flatten().for_each(|sample| sample.at -= 900_000_000);
     let account = account(&[samples(0, 0.5), samples(15, 0.5), (30, back), (45, after)]);
     assert!((busy(&account) - (7.5 + 0.99 * 15.0 + 7.5)).abs() < 0.2, "{account:?}");
 }
@@ -130,7 +130,7 @@ fn no_busy_time_is_lost_or_doubled_between_two_readings() {
         let samples = (0..=microseconds / 1_000_000)
             .map(|second| Sample { at: 3_000_000 + second * 1_000_000, ratio: 1.0 })
             .collect();
-        Reading { samples, ..Reading::default() }
+        Reading { samples: Some(samples), ..Reading::default() }
     };
     let mut fixture = Fixture { interval: Duration::from_secs(5), ..Fixture::new() };
     for microseconds in (0..1000).map(|number| number * 4_700_000 + number % 3 * 100_000) {
@@ -145,6 +145,83 @@ fn no_busy_time_is_lost_or_doubled_between_two_readings() {
 fn time_covered_by_the_window_is_not_counted_again_by_later_samples() {
     let account = account(&[samples(0, 1.0), (15, window(1.0)), samples(30, 1.0), samples(45, 1.0)]);
     assert!(busy(&account) > 44.0 && busy(&account) <= 45.0, "{account:?}");
+}
+
+/// A reading of a driver whose buffer has one sample per second, at these seconds, and whose last window has this utilisation.
+fn buffer(seconds: std::ops::Range<u64>, window: f64) -> Reading {
+    let samples = seconds.map(|second| Sample { at: second * 1_000_000, ratio: 1.0 }).collect();
+    Reading { samples: Some(samples), utilization: Some(window), ..Reading::default() }
+}
+
+/// The driver keeps samples of work only.
+#[test]
+fn a_burst_after_an_empty_buffer_counts_with_its_own_seconds() {
+    let empty = || buffer(0..0, 0.0);
+    let burst = || buffer(158..160, 0.0);
+    for first in [buffer(100..110, 0.0), empty()] {
+        let account = account(&[(10, first), (25, empty()), (40, empty()), (60, burst()), (75, burst())]);
+        assert_eq!(busy(&account), 2.0, "{account:?}");
+        assert!((15.0 + 15.0 + 18.0..=65.0).contains(&account.unsampled), "{account:?}");
+    }
+}
+
+#[test]
+fn an_empty_buffer_at_the_end_of_a_burst_counts_nothing_until_the_samples_come() {
+    let mut fixture = Fixture::new();
+    for (seconds, reading, expected) in [
+        (10, buffer(100..110, 0.0), 0.0),
+        (25, buffer(100..110, 1.0), 0.0),
+        (40, buffer(100..111, 0.0), 1.0),
+        (55, buffer(0..0, 0.0), 1.0),
+    ] {
+        fixture.poll(seconds as f64, SESSION, &reading, None);
+        assert_eq!(busy(&fixture.account), expected, "{seconds}");
+    }
+}
+
+#[test]
+fn a_driver_that_stops_to_keep_samples_is_read_by_its_window() {
+    let stopped = || buffer(100..110, 0.5);
+    let account =
+        account(&[(10, stopped()), (25, stopped()), (40, stopped()), (55, stopped()), (70, stopped())]);
+    assert_eq!((busy(&account), account.unsampled), (0.5 * 30.0, 60.0), "30 s are waited for");
+}
+
+#[test]
+fn a_failed_call_affects_one_reading() {
+    let failed = || (15, window(0.5));
+    let account = account(&[samples(0, 1.0), failed(), samples(30, 1.0), samples(45, 1.0)]);
+    assert!((busy(&account) - 37.5).abs() < 0.2 && account.unsampled == 15.0, "{account:?}");
+}
+
+/// Newer drivers keep 72 samples.
+#[test]
+fn samples_between_two_readings_cover_the_time_that_the_buffer_does_not() {
+    let sixths = |at: u64| {
+        (at * 6 - 71..=at * 6)
+            .map(|number| Sample { at: number * 1_000_000 / 6, ratio: 1.0 })
+            .collect::<Vec<_>>()
+    };
+    let mut fixture = Fixture::new();
+    for at in [100, 115, 130] {
+        let reading = Reading { samples: Some(sixths(at)), ..Reading::default() };
+        fixture.poll(at as f64, SESSION, &reading, None);
+        fixture.account.keep_samples(&sixths(at + 7));
+    }
+    assert!((busy(&fixture.account) - 30.0).abs() < 0.01, "{:?}", fixture.account);
+    assert!(fixture.account.unsampled < 1e-6, "{:?}", fixture.account);
+    assert_eq!(fixture.account.buffered_time().map(|time| time.as_millis()), Some(11_833));
+    fixture.account.carry_over(fixture.at(145.0));
+    assert_eq!(busy(&fixture.account), 30.0, "the device was not read, so its samples do not count");
+}
+
+/// The clock begins with the start of the node, and a sample is far in the future.
+#[test]
+fn times_of_any_clock_are_compared_only_with_each_other() {
+    let mut first = buffer(1..10, 1.0);
+    first.samples.as_mut().unwrap().push(Sample { at: u64::MAX, ratio: 1.0 });
+    let account = account(&[(0, first), (15, buffer(10..25, 1.0)), (30, buffer(10..40, 1.0))]);
+    assert_eq!((busy(&account), account.unsampled), (30.0, 15.0));
 }
 
 #[test]
@@ -216,6 +293,32 @@ fn the_work_of_own_processes_on_a_shared_card_has_the_scope_session() {
     assert_eq!(both(&values.utilization), (Some(0.2), Some(0.8)));
     assert_eq!(both(&values.encoder), (Some(0.1), Some(0.6)));
     assert_eq!((values.memory.get(Scope::Session), values.memory.get(Scope::Device)), (Some(100), Some(900)));
+}
+
+#[test]
+fn the_sessions_part_is_at_most_the_device() {
+    let mut fixture = Fixture::new();
+    let own = OwnUsage {
+        sm: Some(4.0),
+        memory: Some(u64::MAX - 1),
+        encoder: Some(3.0),
+        decoder: Some(0.5),
+        ..OwnUsage::default()
+    };
+    for (seconds, millijoules) in [(0.0, 0), (15.0, 30_000)] {
+        let memory = Some(Memory { used: 900, total: 1000 });
+        let energy = Some(millijoules);
+        let reading = Reading { energy, memory, encoder: Some(0.6), ..window(0.01) };
+        let scopes = DeviceScopes { device: Scope::Device, card: Scope::Device };
+        fixture.poll(seconds, scopes, &reading, Some(&own));
+    }
+    let Fixture { account, values, .. } = fixture;
+    assert_eq!((account.busy.get(Scope::Session), account.busy.get(Scope::Device)), (Some(0.15), Some(0.15)));
+    assert_eq!((account.attributed, account.peak.get(Scope::Session)), (Some(30.0), Some(900)));
+    assert_eq!(
+        (values.encoder.get(Scope::Session), values.decoder.get(Scope::Session)),
+        (Some(0.6), Some(0.5))
+    );
 }
 
 #[test]

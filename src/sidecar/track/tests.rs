@@ -8,10 +8,11 @@ use super::{
     tracker::{MAX_ACCOUNTS, Track},
 };
 use crate::{
-    gpu::{Call, Code, Device, Fault, Reading, ReopenReason, Sample, Slice, XidEvent, id},
+    gpu::{Call, Code, Device, Fault, Reading, ReopenReason, Slice, XidEvent, id},
     sampling::{
         counters::Account,
         observation::{DeviceObservation, DeviceValues},
+        processes::OwnUsage,
         scope::Scope,
     },
     sidecar::{
@@ -100,10 +101,10 @@ impl Poll {
     }
 
     fn reading(&self, uuid: &'static str, at: Instant) -> DeviceObservation {
-        // The sample is never newer than the last reading, so the utilisation is used.
-        let samples = vec![Sample { at: 7, ratio: 1.0 }];
-        let reading = Reading { samples, utilization: Some(1.0), energy: Some(1), ..Reading::default() };
-        let values = DeviceValues { reading, own: None, is_incomplete: self.is_incomplete };
+        // Without samples, the utilisation is used.
+        let reading = Reading { utilization: Some(1.0), energy: Some(1), ..Reading::default() };
+        let own = Some(OwnUsage { newest_sample: 7, ..OwnUsage::default() });
+        let values = DeviceValues { reading, own, is_incomplete: self.is_incomplete };
         let values = if self.unreadable.contains(&uuid) { Err(LOST) } else { Ok(values) };
         DeviceObservation { uuid: uuid.into(), at, values }
     }

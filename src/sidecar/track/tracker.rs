@@ -10,7 +10,7 @@ use super::{
 use crate::{
     gpu::{Device, Fault, ProcessKind, XidEvent},
     sampling::{
-        counters::{Account, CallTotals, DeviceReading, DeviceScopes, SampleTimes},
+        counters::{Account, CallTotals, DeviceReading, DeviceScopes},
         observation::{DeviceObservation, DeviceValues},
         processes::OwnUsage,
         scope::Scope,
@@ -58,13 +58,13 @@ impl Track {
         &self.totals
     }
 
-    /// Times of the newest samples that are already counted for the device. `scope` is the device's scope in this poll. Both are 0
-    /// if the device was not allocated before this poll: its earlier samples do not belong to the session. With the scope `Node`
-    /// the times continue, because the device is read without an allocation.
-    pub(in crate::sidecar) fn newest_sample_times(&self, uuid: &str, scope: Scope) -> SampleTimes {
+    /// Time of the newest process sample that is already counted for the device. `scope` is the device's scope in this poll. The
+    /// time is 0 if the device was not allocated before this poll: its earlier samples do not belong to the session. With the scope
+    /// `Node` the time continues, because the device is read without an allocation.
+    pub(in crate::sidecar) fn newest_process_sample(&self, uuid: &str, scope: Scope) -> u64 {
         let account = self.accounts.iter().find(|account| account.gpu == uuid);
         let is_continued = |account: &&Account| account.is_allocated() || scope == Scope::Node;
-        account.filter(is_continued).map(Account::newest_sample_times).unwrap_or_default()
+        account.filter(is_continued).map_or(0, Account::newest_process_sample)
     }
 
     /// Processes a poll in which the driver answered: moves all devices to their next states and adds the readings.
@@ -185,7 +185,7 @@ impl Track {
             .unwrap_or_default();
         self.totals.add_clamps(&clamps);
         // The account has added the samples, and no series needs them any more.
-        reading.samples = vec![];
+        reading.samples = None;
         Gpu {
             device,
             sharing: session.sharing,

@@ -95,7 +95,7 @@ fn a_released_device_is_counted_again_only_from_its_next_allocation() {
     let none = Poll { outcome: Err(UnavailableReason::SeveralDevices), ..allocated.clone() };
     let mut session = Session::after(&[allocated.clone(), allocated.clone(), none.clone(), none]);
     assert_eq!(session.state(A), Some(DeviceState::Released));
-    assert_eq!(session.track.newest_sample_times(A, Scope::Session), Default::default());
+    assert_eq!(session.track.newest_process_sample(A, Scope::Session), 0);
     session.driver_unavailable();
     assert_eq!(session.state(A), Some(DeviceState::Released), "the driver's absence changes nothing");
     session.poll(&allocated);

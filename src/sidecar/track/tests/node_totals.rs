@@ -79,9 +79,9 @@ fn a_shown_device_that_is_named_and_not_visible_starts_again_when_it_is_back() {
 #[test]
 fn samples_from_before_an_allocation_do_not_belong_to_the_session() {
     let mut session = Session::after(&[node(&[A])]);
-    let newest = |session: &Session, scope| session.track.newest_sample_times(A, scope).device;
+    let newest = |session: &Session, scope| session.track.newest_process_sample(A, scope);
     assert_eq!((newest(&session, Scope::Node), newest(&session, Scope::Session)), (7, 0));
     session.poll(&attributed(Strategy::Processes, &[A]));
     assert_eq!(newest(&session, Scope::Session), 7);
-    assert_eq!(session.track.newest_sample_times(B, Scope::Node).device, 0);
+    assert_eq!(session.track.newest_process_sample(B, Scope::Node), 0);
 }
