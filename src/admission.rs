@@ -23,5 +23,6 @@ pub use injector::{Admission, Injector, PodDecision};
 pub use namespaces::Namespaces;
 pub use outcome::{Outcome, SkipReason};
 pub use patch::RepairedField;
+pub use pod::{UnreadableField, field_path};
 pub use review::{Malformed, Review};
 pub use settings::{Settings, SettingsError};

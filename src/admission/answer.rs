@@ -6,6 +6,7 @@ use super::{
     decide::Notice,
     outcome::{Outcome, SkipReason},
     patch::{Additions, RepairedField},
+    pod::UnreadableField,
 };
 
 /// The answer to a review.
@@ -28,6 +29,11 @@ impl ReviewAnswer {
             repaired: vec![],
             added: Additions::default(),
         }
+    }
+
+    /// The answer for a pod that cannot be read.
+    pub(super) fn undecodable(field: &UnreadableField) -> Self {
+        Self { notices: vec![Notice::unreadable(field)], ..Self::skip(SkipReason::Undecodable) }
     }
 
     /// Replaces the answer with a skip if `test` fails: the API server rejects a pod whose patch does not apply.

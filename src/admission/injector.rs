@@ -2,6 +2,7 @@
 
 use json_patch::Patch;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::{
     answer::ReviewAnswer,
@@ -10,7 +11,7 @@ use super::{
     namespaces::Namespaces,
     outcome::{Outcome, SkipReason},
     patch::{Additions, InjectedContainer, RawPod, RepairedField, TestedPatches},
-    pod::{PodView, StrictObject},
+    pod::{PodView, StrictObject, UnreadableField},
     review::{self, Malformed, Review},
     ruleset::Ruleset,
     settings::{Profile, Settings},
@@ -87,7 +88,11 @@ impl Injector {
         } else if let Some(pod) = review.pod() {
             self.answer(pod, review.namespace(), namespaces, || review::object(body))
         } else {
-            ReviewAnswer::skip(SkipReason::Undecodable)
+            let object: Option<&RawValue> = review::object(body);
+            let field = object.and_then(|object| UnreadableField::of_pod(object.get().as_bytes()));
+            let field = field.unwrap_or_else(UnreadableField::unknown);
+            tracing::warn!(uid = %review.uid(), %field, "Cannot read the pod");
+            ReviewAnswer::undecodable(&field)
         };
         let reply = review.reply(&answer);
         let ReviewAnswer { outcome, notices, repaired, added: _ } = answer;
@@ -101,7 +106,10 @@ impl Injector {
         let mut deserializer = serde_json::Deserializer::from_slice(pod);
         let answer = match StrictObject::<PodView<'_>>::deserialize(&mut deserializer) {
             Ok(pod) => self.answer(&pod, namespace, namespaces, read_raw),
-            Err(_) => ReviewAnswer::skip(SkipReason::Undecodable),
+            Err(_) => {
+                let field = UnreadableField::of_pod(pod).unwrap_or_else(UnreadableField::unknown);
+                ReviewAnswer::undecodable(&field)
+            }
         };
         PodDecision { outcome: answer.outcome, notices: answer.notices, patch: answer.added.to_patch() }
     }

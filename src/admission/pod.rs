@@ -4,9 +4,11 @@
 mod amounts;
 mod object;
 mod text;
+mod unreadable;
 mod view;
 
 pub(super) use amounts::DeclaredAmounts;
 pub(super) use object::StrictObject;
 pub(super) use text::StringMap;
+pub use unreadable::{UnreadableField, field_path};
 pub(super) use view::{ClaimReference, ContainerView, DeclaredResources, PodView};

@@ -90,12 +90,10 @@ impl<'a> Review<'a> {
         let text = std::str::from_utf8(body).map_err(serde_json::Error::custom);
         match text.and_then(serde_json::from_str::<Envelope<'a, StrictObject<PodView<'a>>>>) {
             Ok(envelope) => envelope.request().map(Self),
-            Err(error) => {
+            Err(_) => {
                 let envelope: Envelope<'a, IgnoredAny> =
                     serde_json::from_slice(body).map_err(Malformed::Json)?;
-                let request = envelope.request()?;
-                tracing::warn!(uid = %request.uid, %error, "Cannot parse the pod");
-                Ok(Self(request.without_object()))
+                Ok(Self(envelope.request()?.without_object()))
             }
         }
     }

@@ -13,7 +13,7 @@ use self::explainer::Explainer;
 use super::{
     cluster_state::ClusterState,
     files::ManifestFiles,
-    manifest::{Format, Node},
+    manifest::{Format, Manifest, Node},
     streams::Streams,
     workload,
 };
@@ -68,8 +68,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 pub(super) fn run(args: &ExplainArgs, streams: &mut Streams<'_>) -> anyhow::Result<bool> {
     let settings = configuration::read_or_default(args.config.as_deref())?;
     let manifests = args.files.read(streams.stdin)?;
-    let documents: Vec<_> =
-        manifests.iter().flat_map(|manifest| &manifest.documents).map(|document| &document.root).collect();
+    let documents: Vec<_> = manifests.iter().flat_map(documents).collect();
     let cluster = match args.live {
         true => {
             ClusterState::from_cluster(args.context.as_deref(), &namespaces(&documents, &args.namespace))?
@@ -83,7 +82,8 @@ pub(super) fn run(args: &ExplainArgs, streams: &mut Streams<'_>) -> anyhow::Resu
         webhooks: selection::shipped_webhooks()?,
         cluster,
     };
-    let explanations: Vec<_> = documents.iter().flat_map(|root| explainer.explain_all(root)).collect();
+    let explanations: Vec<_> =
+        documents.iter().flat_map(|(place, root)| explainer.explain_all(place, root)).collect();
     ensure!(
         !explanations.is_empty(),
         "the files contain no pod and no pod template; `vdi-metrics inject` reports what each document is"
@@ -93,10 +93,16 @@ pub(super) fn run(args: &ExplainArgs, streams: &mut Streams<'_>) -> anyhow::Resu
     Ok(explanations.iter().all(|explanation| explanation.injected))
 }
 
+/// The documents of a manifest, each with its place for messages.
+fn documents(manifest: &Manifest) -> impl Iterator<Item = (String, &Node)> {
+    let place = |index| format!("{}: document {}", manifest.name(), index + 1);
+    manifest.documents.iter().enumerate().map(move |(index, document)| (place(index), &document.root))
+}
+
 /// The namespaces of the pods in the documents.
-fn namespaces(documents: &[&Node], default_namespace: &str) -> BTreeSet<String> {
-    let objects =
-        documents.iter().flat_map(|root| workload::objects(root)).filter(|object| object.pod.is_some());
+fn namespaces(documents: &[(String, &Node)], default_namespace: &str) -> BTreeSet<String> {
+    let objects = documents.iter().flat_map(|(_, root)| workload::objects(root));
+    let objects = objects.filter(|object| !object.pods.all().is_empty());
     objects
         .map(|object| object.namespace_or(default_namespace).to_owned())
         .filter(|name| !name.is_empty())

@@ -29,8 +29,8 @@ a document.
 
 Pull secrets of the configuration are not added: Kubernetes adds the service account's pull secrets only to a pod that has none.
 
-The report on standard error has one line for each object. If a document cannot be read, no output is written.
-Exit codes: 0 success, also if pods were skipped; 1 a file cannot be used; 2 wrong arguments.
+The report on standard error has one line for each object. If a document or a pod cannot be read, no output is written.
+Exit codes: 0 success, also if pods were skipped; 1 a file or a pod cannot be read; 2 wrong arguments.
 
   vdi-metrics inject -f desktops.yaml | kubectl apply -f -
   kubectl get deployment desktops -o yaml | vdi-metrics inject - --config config.yaml";
@@ -53,10 +53,13 @@ pub(super) fn run(args: &InjectArgs, streams: &mut Streams<'_>) -> anyhow::Resul
     let injector = Injector::new(settings);
     let manifests = args.files.read(streams.stdin)?;
     let limits = ClusterState::from_manifests(&manifests, "")?.limits;
-    rewrite::every_pod(manifests, &args.format, streams, |pod, object| {
+    rewrite::every_pod(manifests, &args.format, streams, UNKNOWN_KIND, |pod, object| {
         inject(pod, object, &injector, &limits)
     })
 }
+
+const UNKNOWN_KIND: &str = "; set the label vdi-metrics.io/inject: enabled on the template or the namespace, and the webhook \
+     injects the pods when they are created";
 
 fn inject(pod: &mut Node, object: &ManifestObject, injector: &Injector, limits: &Namespaces) -> PodChange {
     let decision = injector.consider(&pod.json(), &object.namespace, limits);

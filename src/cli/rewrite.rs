@@ -1,10 +1,13 @@
 //! Changes the pods of manifests, writes the manifests and reports each object. `inject` and `uninject` use it.
 
+use anyhow::{anyhow, ensure};
+
 use super::{
     manifest::{Format, Manifest, Node},
     streams::Streams,
-    workload::{self, ManifestObject},
+    workload::{self, ManifestObject, PodPaths},
 };
+use crate::admission::{UnreadableField, field_path};
 
 /// The option that sets the output format.
 #[derive(Debug, clap::Args)]
@@ -22,25 +25,27 @@ pub(super) struct PodChange {
 }
 
 /// Changes every pod of the manifests and writes the manifests to standard output. Writes one line for each object, and one
-/// for each notice, to standard error.
+/// for each notice, to standard error. `unknown_kind` says what to do about a pod template in an object of an unknown kind.
 pub(super) fn every_pod(
     mut manifests: Vec<Manifest>,
     format: &FormatOption,
     streams: &mut Streams<'_>,
+    unknown_kind: &str,
     change: impl Fn(&mut Node, &ManifestObject) -> PodChange,
 ) -> anyhow::Result<()> {
     let format = format.output;
     let several = manifests.len() > 1;
+    let is_empty = |manifest: &Manifest| manifest.documents.iter().all(|document| document.root.is_null());
+    ensure!(!manifests.iter().all(is_empty), "the files contain no object");
     let (mut text, mut report) = (String::new(), String::new());
     for manifest in &mut manifests {
-        let prefix = if several { format!("{}: ", manifest.name()) } else { String::new() };
-        for document in &mut manifest.documents {
+        let name = manifest.name().to_owned();
+        let prefix = if several { format!("{name}: ") } else { String::new() };
+        for (index, document) in manifest.documents.iter_mut().enumerate() {
             for object in &workload::objects(&document.root) {
-                let pod = object.pod.as_ref().and_then(|path| document.root.at_mut(path));
-                let PodChange { outcome, notices } = match pod {
-                    Some(pod) => change(pod, object),
-                    None => PodChange { outcome: "not a pod".to_owned(), notices: vec![] },
-                };
+                let changed = change_object(&mut document.root, object, unknown_kind, &change);
+                let PodChange { outcome, notices } = changed
+                    .map_err(|field| anyhow!("{name}: document {}, {}: {field}", index + 1, object.label))?;
                 report += &format!("{prefix}{}: {outcome}\n", object.label);
                 report.extend(notices.iter().map(|notice| format!("{prefix}{}: {notice}\n", object.label)));
             }
@@ -56,6 +61,28 @@ pub(super) fn every_pod(
     }
     streams.stderr.write_all(report.as_bytes())?;
     Ok(streams.stdout.write_all(text.as_bytes())?)
+}
+
+/// Maximum number of pod templates of an object that the report names.
+const MAX_TEMPLATES: usize = 4;
+
+fn change_object(
+    root: &mut Node,
+    object: &ManifestObject,
+    unknown_kind: &str,
+    change: impl Fn(&mut Node, &ManifestObject) -> PodChange,
+) -> Result<PodChange, UnreadableField> {
+    let outcome = match &object.pods {
+        PodPaths::OfKind(path) => return Ok(change(object.readable(root, path)?, object)),
+        PodPaths::OfUnknownKind(templates) if templates.is_empty() => "not a pod".to_owned(),
+        PodPaths::OfUnknownKind(templates) => {
+            let mut shown: Vec<_> =
+                templates.iter().take(MAX_TEMPLATES).map(|path| field_path(path)).collect();
+            shown.extend((templates.len() > MAX_TEMPLATES).then(|| "...".to_owned()));
+            format!("not changed: unknown kind (pod template: {}){unknown_kind}", shown.join(", "))
+        }
+    };
+    Ok(PodChange { outcome, notices: vec![] })
 }
 
 /// Appends a manifest, with a line between YAML documents.

@@ -19,8 +19,8 @@ the webhook wrote, and the prometheus.io annotations if they name the sidecar's 
 uninject keeps a container vdi-metrics if the pod has no annotation vdi-metrics.io/config: then another program added this
 container. uninject after inject gives back the original manifest, byte for byte.
 
-The report on standard error has one line for each object. If a document cannot be read, no output is written.
-Exit codes: 0 success, also if there was nothing to remove; 1 a file cannot be used; 2 wrong arguments.
+The report on standard error has one line for each object. If a document or a pod cannot be read, no output is written.
+Exit codes: 0 success, also if there was nothing to remove; 1 a file or a pod cannot be read; 2 wrong arguments.
 
   kubectl get deployment desktops -o yaml | vdi-metrics uninject -f -";
 
@@ -36,7 +36,7 @@ pub struct UninjectArgs {
 /// Writes the manifests without the sidecar.
 pub(super) fn run(args: &UninjectArgs, streams: &mut Streams<'_>) -> anyhow::Result<()> {
     let manifests = args.files.read(streams.stdin)?;
-    rewrite::every_pod(manifests, &args.format, streams, |pod, _| PodChange {
+    rewrite::every_pod(manifests, &args.format, streams, "", |pod, _| PodChange {
         outcome: uninject(pod).to_owned(),
         notices: vec![],
     })

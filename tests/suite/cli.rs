@@ -9,3 +9,5 @@ mod inject;
 mod program;
 mod render;
 mod uninject;
+mod unknown_kinds;
+mod unreadable;

@@ -1,14 +1,25 @@
-//! Notices: warnings about a pod that gets the sidecar.
+//! Notices: warnings about a pod, in addition to the warning of a skip reason.
 
 use std::fmt;
 
-/// A warning for the client that creates a pod, in one line. The pod still gets the sidecar.
+use crate::admission::pod::UnreadableField;
+
+/// A warning for the client that creates a pod, in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice(String);
 
+const PREFIX: &str = "vdi-metrics: ";
+
+/// Maximum length of a warning, as Kubernetes recommends.
+const MAX_LENGTH: usize = 120;
+
 impl Notice {
     pub(super) fn new(text: fmt::Arguments<'_>) -> Self {
-        Self(format!("vdi-metrics: {text}"))
+        Self(format!("{PREFIX}{text}"))
+    }
+
+    pub(in crate::admission) fn unreadable(field: &UnreadableField) -> Self {
+        Self(format!("{PREFIX}{}", field.text(MAX_LENGTH - PREFIX.len())))
     }
 
     pub(super) fn invalid_value(key: &str, value: &str, remedy: &str) -> Self {

@@ -64,7 +64,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for LazyText<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = <&RawValue>::deserialize(deserializer)?.get();
         if !json.starts_with('"') && json != "null" {
-            return Err(de::Error::custom("the value of a label or annotation is not a string"));
+            return Err(de::Error::invalid_type(de::Unexpected::Other("another type"), &"a string"));
         }
         Ok(Self { json, unescaped: OnceCell::new() })
     }

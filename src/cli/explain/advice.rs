@@ -1,6 +1,7 @@
 //! Advice on common mistakes that a manifest shows.
 
 use crate::{
+    admission::field_path,
     cli::{cluster_state::Labels, manifest::Node},
     contract::key,
 };
@@ -18,6 +19,22 @@ pub(super) fn on(owner: &Node, pod: &Node, namespace: &Labels, port: Option<&str
     );
     advice.extend(port.into_iter().flat_map(|port| meshes(pod, namespace, port)));
     advice
+}
+
+/// Advice on a pod template at `path` in an object of an unknown kind. The labels of such an object get no advice, because some
+/// controllers copy them to the pods.
+pub(super) fn of_unknown_kind(
+    path: &[String],
+    pod: &Node,
+    namespace: &Labels,
+    port: Option<&str>,
+) -> Vec<String> {
+    let field = field_path(path);
+    let kind = format!(
+        "unknown kind (pod template: {field}): the controller of this kind may change the template before it creates pods; \
+         inject does not change the object"
+    );
+    [kind].into_iter().chain(on(pod, pod, namespace, port)).collect()
 }
 
 const MAPS: [(&str, &str); 2] = [("label", "labels"), ("annotation", "annotations")];

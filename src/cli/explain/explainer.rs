@@ -10,7 +10,7 @@ use crate::{
         cluster_state::{ClusterState, Labels},
         manifest::Node,
         pod::patch,
-        workload::{self, ManifestObject},
+        workload::{self, ManifestObject, PodPaths},
     },
     contract::key,
 };
@@ -29,33 +29,42 @@ pub(super) struct Explainer<'a> {
 // === impl Explainer ===
 
 impl Explainer<'_> {
-    /// Explains every pod of a document.
-    pub(super) fn explain_all(&self, root: &Node) -> Vec<Explanation> {
-        let objects = workload::objects(root);
-        objects.iter().filter_map(|object| self.explain(root, object)).collect()
+    /// Explains every pod of a document. `place` names the document.
+    pub(super) fn explain_all(&self, place: &str, root: &Node) -> Vec<Explanation> {
+        let explain_object = |object: &ManifestObject| {
+            let pods = object.pods.all().iter();
+            pods.map(|path| self.explain(place, root, object, path)).collect::<Vec<_>>()
+        };
+        workload::objects(root).iter().flat_map(explain_object).collect()
     }
 
-    fn explain(&self, root: &Node, object: &ManifestObject) -> Option<Explanation> {
-        let (owner, pod) = (root.at(&object.path)?, root.at(object.pod.as_ref()?)?);
+    fn explain(&self, place: &str, root: &Node, object: &ManifestObject, path: &[String]) -> Explanation {
+        let unreadable = object.unreadable(root, path);
+        let empty = Node::map();
+        let pod = root.at(path).unwrap_or(&empty);
         let namespace = object.namespace_or(self.default_namespace);
         let labels = self.cluster.labels(namespace, self.default_labels);
         let webhooks: Vec<_> =
             self.webhooks.iter().map(|webhook| WebhookCall::of(webhook, pod, &labels)).collect();
         let is_called = webhooks.iter().any(|webhook| webhook.is_called);
         let decision = self.injector.consider(&pod.json(), namespace, &self.cluster.limits);
-        let outcome = decision.outcome;
+        let outcome = match unreadable {
+            Some(_) => Outcome::Skipped(SkipReason::Undecodable),
+            None => decision.outcome,
+        };
         let has_sidecar =
             matches!(outcome, Outcome::Repaired | Outcome::Skipped(SkipReason::AlreadyInjected));
         let gets_sidecar = is_called && outcome == Outcome::Injected;
-        let rule = if has_sidecar {
-            "the pod has the sidecar already (annotation vdi-metrics.io/config)".to_owned()
-        } else if let (true, Outcome::Skipped(reason)) = (is_called, outcome) {
-            format!("the webhook skips the pod with the reason {}", reason.as_str())
-        } else {
-            rule_of_the_call(pod, &labels, is_called).to_owned()
+        let rule = match unreadable {
+            Some(field) => format!("the pod cannot be read: {place}, {field}"),
+            None if has_sidecar => {
+                "the pod has the sidecar already (annotation vdi-metrics.io/config)".to_owned()
+            }
+            None => rule(outcome, pod, &labels, is_called),
         };
         let adds = gets_sidecar.then(|| SidecarPreview::of(pod, decision.patch.as_ref())).flatten();
-        Some(Explanation {
+        let port = adds.as_ref().map(|adds| &*adds.port);
+        Explanation {
             object: object.label.clone(),
             namespace: namespace.to_owned(),
             injected: gets_sidecar || has_sidecar,
@@ -63,9 +72,22 @@ impl Explainer<'_> {
             webhooks,
             answer: outcome.to_string(),
             notices: patch::notices(&decision),
-            advice: advice::on(owner, pod, &labels, adds.as_ref().map(|adds| &*adds.port)),
+            advice: match &object.pods {
+                PodPaths::OfKind(_) => advice::on(root.at(&object.path).unwrap_or(pod), pod, &labels, port),
+                PodPaths::OfUnknownKind(_) => advice::of_unknown_kind(path, pod, &labels, port),
+            },
             adds,
-        })
+        }
+    }
+}
+
+/// The rule that decides about a pod without the sidecar.
+fn rule(outcome: Outcome, pod: &Node, namespace: &Labels, is_called: bool) -> String {
+    match outcome {
+        Outcome::Skipped(reason) if is_called => {
+            format!("the webhook skips the pod with the reason {}", reason.as_str())
+        }
+        _ => rule_of_the_call(pod, namespace, is_called).to_owned(),
     }
 }
 

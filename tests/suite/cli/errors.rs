@@ -40,6 +40,9 @@ fn an_error_names_file_and_line_and_nothing_is_written() {
         (vec!["inject", "-", "-o", "xml"], 2, "json, yaml"),
         (vec!["explain", "-", "--namespace-labels", "x"], 2, "KEY=VALUE"),
         (vec!["explain", "-"], 1, "no pod"),
+        (vec!["inject", "-"], 1, "the files contain no object"),
+        (vec!["uninject", "-"], 1, "the files contain no object"),
+        (vec!["inject", "."], 1, "error: .: cannot be read"),
         (vec!["inject", "-", "--config", "deployment.yaml"], 1, "deployment.yaml"),
         (vec!["completions", "tcsh"], 2, "bash"),
     ] {

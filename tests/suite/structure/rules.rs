@@ -89,7 +89,7 @@ pub(super) const PLAIN_DATA: &[&str] = &[
 
 /// The dependencies that a pure module may name.
 pub(super) const PURE_CRATES: &[&str] =
-    &["base64", "json_patch", "serde", "serde_json", "serde_saphyr", "tracing"];
+    &["base64", "json_patch", "serde", "serde_json", "serde_path_to_error", "serde_saphyr", "tracing"];
 
 /// Paths of the standard library that a pure module does not name.
 pub(super) const IMPURE: &[&str] = &[
