@@ -23,7 +23,7 @@ type Case = (&'static str, fn(&mut Value), &'static [&'static str]);
 const CASES: [Case; 12] = [
     ("valid", |_| {}, &[]),
     ("in-a-container", move_to_containers, &[]),
-    ("missing", |pod| *pod = minimal_pod("missing"), &["the pod has no sidecar"]),
+    ("missing", |pod| *pod = minimal_pod("missing"), &["no sidecar; if no other warning says why"]),
     (
         "blocking",
         |pod| remove(&mut pod["spec"]["initContainers"][0], "restartPolicy"),
