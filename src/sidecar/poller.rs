@@ -66,7 +66,7 @@ pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
     let now = SystemTime::now();
     let started = files.sandbox_created().filter(|created| *created <= now).unwrap_or(now);
     let first = Snapshot::before_the_first_poll(config.session.clone(), started, now);
-    let termination_log = TerminationLog::open(&config.root.join(TERMINATION_LOG), config.containers);
+    let termination_log = TerminationLog::new(config.root.join(TERMINATION_LOG), config.containers);
     let termination_log = Arc::new(Mutex::new(termination_log));
     let (sender, snapshots) = watch::channel(Arc::new(first));
     let (stop, stop_requests) = mpsc::channel();

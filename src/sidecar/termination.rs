@@ -7,8 +7,9 @@
 
 use std::{
     fs::{File, OpenOptions},
+    io,
     os::unix::fs::FileExt,
-    path::Path,
+    path::PathBuf,
     time::SystemTime,
 };
 
@@ -22,11 +23,14 @@ use crate::{
 /// The file for the termination message, which the kubelet creates and reads.
 #[derive(Debug)]
 pub(super) struct TerminationLog {
-    /// None if the file does not exist or a write has failed.
+    path: PathBuf,
+    /// None until the file can be opened, and after a failed write.
     file: Option<File>,
+    /// Kind of the last write's failure; none after a success.
+    failure: Option<io::ErrorKind>,
     /// Maximum length of a message in bytes.
     limit: usize,
-    /// Length of the longest message that was written, in bytes.
+    /// Length of the longest message, in bytes. A failed write may have written a part of it.
     written: usize,
 }
 
@@ -46,23 +50,47 @@ const MAX_BYTES: usize = 1024;
 // === impl TerminationLog ===
 
 impl TerminationLog {
-    /// Opens the file at `path` in a pod with this number of containers. Outside a pod the file does not exist; then no message
-    /// is written.
-    pub(super) fn open(path: &Path, containers: usize) -> Self {
-        Self { file: OpenOptions::new().write(true).open(path).ok(), limit: limit(containers), written: 0 }
+    /// The file at `path` in a pod with this number of containers. The first write opens it.
+    pub(super) fn new(path: PathBuf, containers: usize) -> Self {
+        Self { path, file: None, failure: None, limit: limit(containers), written: 0 }
     }
 
-    /// Writes the message with the totals of the snapshot. `end` is the time at which the totals end. A failure is logged, and
-    /// later calls write nothing.
+    /// Writes the message with the totals of the snapshot. `end` is the time at which the totals end. After a failure the next
+    /// call tries again: a full disk can have space then.
     pub(super) fn write(&mut self, snapshot: &Snapshot, end: SystemTime) {
         let mut text = message(snapshot, end, self.limit);
-        let length = text.len().max(self.written);
-        text.resize(length, b' ');
-        if let Some(Err(error)) = self.file.as_ref().map(|file| file.write_all_at(&text, 0)) {
-            tracing::warn!(%error, "Cannot write the termination message");
-            self.file = None;
+        self.written = self.written.max(text.len());
+        text.resize(self.written, b' ');
+        let result = self.replace(&text);
+        self.log_change(result);
+    }
+
+    /// Replaces the message in the file. The file stays open, so that later writes need no file descriptor.
+    fn replace(&mut self, text: &[u8]) -> io::Result<()> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => OpenOptions::new().write(true).open(&self.path)?,
+        };
+        file.write_all_at(text, 0)?;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Logs the first failure of a kind, and the first success after a failure. A file that does not exist is not a failure:
+    /// there is none outside a pod.
+    fn log_change(&mut self, result: io::Result<()>) {
+        let failure =
+            result.as_ref().err().map(io::Error::kind).filter(|kind| *kind != io::ErrorKind::NotFound);
+        if failure != self.failure {
+            let path = self.path.display();
+            match result {
+                Err(error) if failure.is_some() => {
+                    tracing::warn!(%path, %error, "Cannot write the termination message; every poll tries again");
+                }
+                _ => tracing::info!(%path, "The termination message can be written again"),
+            }
         }
-        self.written = length;
+        self.failure = failure;
     }
 }
 
@@ -119,7 +147,7 @@ fn unix_seconds(time: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, time::Duration};
+    use std::{fs, os::unix::fs::symlink, time::Duration};
 
     use super::*;
     use crate::sidecar::{attribution::UnavailableReason, config::SessionNames};
@@ -163,14 +191,31 @@ mod tests {
         }
     }
 
+    /// `/dev/full` is a file on a full disk.
+    #[test]
+    fn a_message_that_cannot_be_written_is_written_again_at_the_next_poll() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("termination-log");
+        symlink("/dev/full", &path).unwrap();
+        let mut log = TerminationLog::new(path.clone(), 2);
+        log.write(&snapshot(3), at(1));
+        assert_eq!(log.failure, Some(io::ErrorKind::StorageFull));
+        fs::remove_file(&path).unwrap();
+        // A part of the failed message, longer than the next message.
+        fs::write(&path, &message(&snapshot(3), at(1), 1024)[..300]).unwrap();
+        log.write(&snapshot(0), at(2));
+        let value: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!((&value["end"], log.failure), (&2.into(), None));
+    }
+
     #[test]
     fn a_shorter_message_replaces_a_longer_one_completely() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("termination-log");
-        TerminationLog::open(&path, 2).write(&snapshot(1), at(1));
+        let mut log = TerminationLog::new(path.clone(), 2);
+        log.write(&snapshot(1), at(1));
         assert!(!path.exists(), "the kubelet creates the file, the sidecar never does");
         fs::write(&path, "").unwrap();
-        let mut log = TerminationLog::open(&path, 2);
         log.write(&snapshot(3), at(1));
         log.write(&Snapshot { ended: true, ..snapshot(0) }, at(2));
         let value: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();

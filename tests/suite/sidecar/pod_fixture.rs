@@ -21,6 +21,8 @@ pub(super) struct PodFixture {
     own_pid: u32,
     /// Other files by path.
     files: BTreeMap<PathBuf, String>,
+    /// Whether the disk is full on which the kubelet has created the file for the termination message.
+    has_full_disk: bool,
     /// Environment variables of the sidecar.
     pub(super) variables: BTreeMap<String, String>,
 }
@@ -33,6 +35,7 @@ impl Default for PodFixture {
             processes: BTreeMap::new(),
             own_pid: 1,
             files: BTreeMap::new(),
+            has_full_disk: false,
             variables: BTreeMap::new(),
         }
     }
@@ -44,6 +47,11 @@ impl PodFixture {
         Self { own_pid: 9, processes: [(pid, environment.to_owned())].into(), ..Self::default() }
     }
 
+    /// A pod whose termination message cannot be written.
+    pub(super) fn on_a_full_disk() -> Self {
+        Self { has_full_disk: true, ..Self::default() }
+    }
+
     /// Creates the files under `root`.
     pub(super) fn create(&self, root: &Path) {
         let write = |path: &Path, text: &str| {
@@ -52,6 +60,11 @@ impl PodFixture {
             fs::write(path, text).unwrap();
         };
         write("dev/termination-log".as_ref(), "");
+        if self.has_full_disk {
+            let log = root.join("dev/termination-log");
+            fs::remove_file(&log).unwrap();
+            std::os::unix::fs::symlink("/dev/full", log).unwrap();
+        }
         for (pid, environment) in &self.processes {
             write(format!("proc/{pid}/environ").as_ref(), environment);
         }

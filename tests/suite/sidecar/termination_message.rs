@@ -1,6 +1,6 @@
 //! The termination message of a session.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use fake_nvml::{ProcessUtilization, Symbol};
 
@@ -46,6 +46,21 @@ fn the_message_has_the_scope_of_the_last_poll() {
         |name: &str| seen.series(name).map(|series| series.labels["scope"].clone()).collect::<Vec<_>>();
     assert_eq!(scopes("vdi_session_gpu_memory_peak_bytes"), ["device"]);
     assert_eq!(scopes(BUSY), ["session", "device"], "counters stay");
+}
+
+#[test]
+fn the_message_is_written_when_the_full_disk_has_space_again() {
+    let sidecar = RunningSidecar::start_in_pod(&PodFixture::on_a_full_disk(), &busy_gpu(), &[FAST]);
+    let failed = "Cannot write the termination message";
+    sidecar.process.logged(failed);
+    sidecar.scrape_until("ten polls", |seen| total(seen, "allocated", UUID) > 0.3);
+    let log = sidecar.root.join("dev/termination-log");
+    fs::remove_file(&log).unwrap();
+    fs::write(&log, "").unwrap();
+    sidecar.message_until("the message", |message| message["gpus"][0]["gpu"] == UUID);
+    sidecar.process.logged("The termination message can be written again");
+    let lines = sidecar.process.log();
+    assert_eq!(lines.matches(failed).count(), 1, "{lines}");
 }
 
 /// The session's processes end before the session, and their values stay in the message.
