@@ -24,17 +24,18 @@ enum Form {
     SliceOfMinor(u32, u32),
 }
 
-/// Maximum number of IDs that are read from one list. No node has more devices. The limit is necessary because the list
-/// comes from a pod's annotation.
+/// Maximum number of IDs in one list. No session has more devices. The limit is necessary because the list comes from a pod's
+/// annotation.
 const MAX_IDS: usize = 64;
 
 /// Parses a list of IDs, separated by commas or white space.
 ///
 /// # Errors
-/// Fails with the first name that is not an ID.
+/// Fails with the first name that is not an ID, or that is one too many: a part of a list would be another list.
 pub fn list(text: &str) -> Result<Vec<Id>, &str> {
     let names = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|name| !name.is_empty());
-    names.take(MAX_IDS).map(|name| Id::parse(name).ok_or(name)).collect()
+    let parse = |(number, name)| Id::parse(name).filter(|_| number < MAX_IDS).ok_or(name);
+    names.take(MAX_IDS + 1).enumerate().map(parse).collect()
 }
 
 // === impl Id ===
@@ -213,5 +214,12 @@ mod tests {
         assert_eq!(list(&format!("{CARD}, {SLICE}\n")).unwrap().len(), 2);
         assert_eq!(list(""), Ok(vec![]));
         assert_eq!(list("0,gpu,x"), Err("gpu"));
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_not_read_in_part() {
+        let numbers = |count: usize| (0..count).map(|number| format!("{number},")).collect::<String>();
+        assert_eq!(list(&numbers(MAX_IDS)).map(|ids| ids.len()), Ok(MAX_IDS));
+        assert_eq!(list(&numbers(MAX_IDS + 1)), Err("64"));
     }
 }

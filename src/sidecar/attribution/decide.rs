@@ -8,8 +8,9 @@ use super::{
 };
 use crate::sampling::scope::Scope;
 
-/// Maximum number of devices of one session; no machine has more.
-pub(super) const MAX_DEVICES: usize = 16;
+/// Maximum number of devices of one session, because each device has about 30 series. Eight cards with seven slices each are 56
+/// devices.
+pub(super) const MAX_DEVICES: usize = 64;
 
 /// Result of the strategies that need no process evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,12 +56,13 @@ fn attributed(
     matched: Match,
     not_applicable: Vec<(Strategy, NotApplicable)>,
 ) -> AttributionResult {
+    let has_more = matched.devices.len() > MAX_DEVICES;
     let devices = matched.devices.into_iter().take(MAX_DEVICES).map(|(index, is_replica)| {
         let sharing = sharing(evidence, strategy, index, is_replica);
         SessionDevice { index, sharing, scope: scope(strategy, sharing) }
     });
     let devices = devices.collect();
-    let attribution = Attribution { strategy, confidence: matched.confidence, devices };
+    let attribution = Attribution { strategy, confidence: matched.confidence, devices, has_more };
     AttributionResult { outcome: Ok(attribution), not_applicable }
 }
 

@@ -21,6 +21,8 @@ pub struct Attribution {
     pub confidence: Confidence,
     /// The devices, in the driver's order.
     pub devices: Vec<SessionDevice>,
+    /// Whether the session has more devices than [`Self::devices`], which is limited.
+    pub has_more: bool,
 }
 
 /// A device of the session.

@@ -200,10 +200,16 @@ fn sharing_comes_from_the_annotation_or_the_evidence() {
 }
 
 #[test]
-fn a_session_has_at_most_max_devices() {
-    let visible: Vec<Device> = (0..40).map(|index| Device { index, ..Device::default() }).collect();
-    let evidence = Evidence { visible: &visible, node_totals: true, ..Evidence::default() };
-    assert_eq!(result(&evidence, &no_processes()).outcome.unwrap().devices.len(), MAX_DEVICES);
+fn a_session_has_at_most_max_devices_and_says_if_there_are_more() {
+    let visible: Vec<Device> =
+        (0..MAX_DEVICES as u32 + 1).map(|index| Device { index, ..Device::default() }).collect();
+    let attribution = |visible| {
+        let evidence = Evidence { visible, node_totals: true, ..Evidence::default() };
+        result(&evidence, &no_processes()).outcome.unwrap()
+    };
+    let (all, most) = (attribution(&visible), attribution(&visible[1..]));
+    assert_eq!((all.devices.len(), all.has_more), (MAX_DEVICES, true));
+    assert_eq!((most.devices.len(), most.has_more), (MAX_DEVICES, false));
 }
 
 #[test]

@@ -108,6 +108,8 @@ vocabulary! {
         NotVisible = "not_visible",
         /// The card has fallen off the bus.
         GpuLost = "gpu_lost",
+        /// The session has more devices than the sidecar counts. The others are counted.
+        TooMany = "too_many",
     }
 }
 

@@ -69,6 +69,15 @@ impl Publication {
         }
     }
 
+    /// Adds that the session has devices that are not counted. If it has a reason for no device at all, that reason stays.
+    pub(super) fn with_devices_left_out(mut self) -> Self {
+        if self.attribution.is_ok() {
+            self.lost.push((String::new(), UnavailableReason::TooMany));
+            self.is_complete = false;
+        }
+        self
+    }
+
     /// A publication without devices, for a poll in which no strategy applies.
     pub(super) fn not_attributed(
         reason: UnavailableReason,

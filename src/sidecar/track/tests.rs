@@ -97,7 +97,7 @@ impl Poll {
     fn attribution(&self) -> Result<Attribution, UnavailableReason> {
         let (strategy, scope, uuids) = self.outcome.clone()?;
         let devices = uuids.iter().map(|uuid| self.session_device(uuid, scope)).collect();
-        Ok(Attribution { strategy, confidence: Confidence::Exact, devices })
+        Ok(Attribution { strategy, confidence: Confidence::Exact, devices, has_more: false })
     }
 
     fn reading(&self, uuid: &'static str, at: Instant) -> DeviceObservation {

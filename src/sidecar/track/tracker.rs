@@ -31,8 +31,9 @@ pub(in crate::sidecar) struct Track {
     totals: CallTotals,
 }
 
-/// Maximum number of accounts, and maximum number of missing devices, so that the driver cannot fill the memory.
-pub(super) const MAX_ACCOUNTS: usize = 32;
+/// Maximum number of accounts, and maximum number of missing devices, so that the driver cannot fill the memory: the 64 devices
+/// of a session, and as many that it had before.
+pub(super) const MAX_ACCOUNTS: usize = 128;
 
 // === impl Track ===
 
@@ -85,7 +86,10 @@ impl Track {
             Ok(attribution) => {
                 let (gpus, has_all_values) = self.add_readings(&attribution, view, readings);
                 let info = AttributionInfo::of(&attribution);
-                Publication::attributed(info, not_applicable, &self.states, gpus, has_all_values)
+                let publication =
+                    Publication::attributed(info, not_applicable, &self.states, gpus, has_all_values);
+                let leaves_out = attribution.has_more || self.has_device_without_account();
+                if leaves_out { publication.with_devices_left_out() } else { publication }
             }
             Err(reason) => Publication::not_attributed(reason, &self.states, not_applicable, view),
         }
@@ -149,6 +153,12 @@ impl Track {
             return self.accounts.last_mut();
         }
         self.accounts.get_mut(index?)
+    }
+
+    /// Whether no account counts the time of an allocated device, because there are [`MAX_ACCOUNTS`].
+    fn has_device_without_account(&self) -> bool {
+        let has_account = |uuid: &String| self.accounts.iter().any(|account| account.gpu == *uuid);
+        self.states.iter().any(|(uuid, state)| state.is_allocated() && !has_account(uuid))
     }
 
     /// Adds the readings to the accounts. Returns the devices that were read. The second value is true if these devices returned

@@ -143,10 +143,14 @@ fn faults_of_a_card_count_only_for_allocated_devices() {
 #[test]
 fn the_number_of_accounts_and_states_is_limited() {
     let mut session = Session::new();
-    for number in 0..100 {
+    for number in 0..200 {
         let uuid: &'static str = Box::leak(format!("GPU-{number}").into_boxed_str());
         let publication = session.poll(&attributed(Strategy::SingleDevice, &[uuid]));
         assert_eq!(uuids(&publication), [uuid]);
+        let left_out = [(String::new(), UnavailableReason::TooMany)];
+        let is_counted = number < MAX_ACCOUNTS;
+        assert_eq!(publication.is_complete, is_counted, "{number}");
+        assert_eq!(publication.lost, if is_counted { &[][..] } else { &left_out }, "{number}");
     }
     assert_eq!(session.track.accounts().len(), MAX_ACCOUNTS);
     assert!(session.track.states().len() <= MAX_ACCOUNTS + 1, "{}", session.track.states().len());
