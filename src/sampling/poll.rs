@@ -33,6 +33,15 @@ pub trait PollTask {
 
     /// Called between two polls when a card has reported a fault.
     fn xid(&mut self, event: &XidEvent);
+
+    /// Time that the driver's shortest buffer of samples covers; none if no buffer is full. If it is shorter than the interval,
+    /// [`Self::read_samples`] is called between two polls.
+    fn buffered_time(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Reads the samples before the driver discards them.
+    fn read_samples(&mut self, _driver: &mut Driver<'_>) {}
 }
 
 /// A poll that has ended.
@@ -56,6 +65,22 @@ pub struct PollLoop {
     stop_requested: bool,
     /// Whether the last poll has been published.
     is_over: bool,
+}
+
+/// Part of the buffered time after which the samples are read again. The rest is for polls that are late.
+const READ_AFTER: f64 = 0.9;
+
+/// Minimum time between two reads of the samples. A shorter buffer loses samples.
+const MIN_READ_PAUSE: f64 = 1.0;
+
+/// Number of equal parts into which the time until the next poll is divided. After each part except the last, the samples are
+/// read.
+fn parts(interval: Duration, buffered: Option<Duration>) -> u32 {
+    let parts = |buffered: Duration| {
+        let pause = (buffered.as_secs_f64() * READ_AFTER).max(MIN_READ_PAUSE);
+        (interval.as_secs_f64() / pause).ceil().max(1.0) as u32
+    };
+    buffered.map_or(1, parts)
 }
 
 /// A random time of 90 to 110 % of the interval. Otherwise the sidecars of one card could always poll at the same time and
@@ -127,7 +152,7 @@ impl PollLoop {
             if self.is_over || state == LibraryState::MustReopen {
                 return;
             }
-            self.wait_for_events(driver, task);
+            self.wait_with_driver(driver, task);
             started = Instant::now();
         }
     }
@@ -144,11 +169,23 @@ impl PollLoop {
         }
     }
 
-    /// Like [`Self::wait`], but waits for events of the driver in the meantime: faults of the cards.
-    fn wait_for_events(&mut self, driver: &mut Driver<'_>, task: &mut impl PollTask) {
-        let next_poll = Instant::now() + jittered(self.interval);
+    /// Like [`Self::wait`], but receives events of the driver in the meantime, and reads samples that the driver would discard.
+    fn wait_with_driver(&mut self, driver: &mut Driver<'_>, task: &mut impl PollTask) {
+        let interval = jittered(self.interval);
+        let parts = parts(interval, task.buffered_time());
+        for part in 0..parts {
+            if part > 0 && !self.stop_requested {
+                task.read_samples(driver);
+            }
+            self.wait_for_events(interval / parts, driver, task);
+        }
+    }
+
+    /// Waits for events of the driver: faults of the cards.
+    fn wait_for_events(&mut self, time: Duration, driver: &mut Driver<'_>, task: &mut impl PollTask) {
+        let end = Instant::now() + time;
         while !self.stop_requested {
-            let left = next_poll.saturating_duration_since(Instant::now());
+            let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
@@ -242,6 +279,19 @@ mod tests {
             Fault { call: crate::gpu::Call::Init, code: crate::gpu::Code::LibraryMissing },
         );
         assert!(polls.is_over());
+    }
+
+    #[test]
+    fn samples_are_read_before_the_buffer_is_full_and_at_most_once_a_second() {
+        let parts = |interval, buffered| parts(Duration::from_secs(interval), Some(buffered));
+        // Buffers of 72, 100 and 120 samples, six in a second.
+        let [small, medium, large] =
+            [72, 100, 120].map(|samples| Duration::from_secs_f64(samples as f64 / 6.0));
+        assert_eq!([5, 15, 300].map(|interval| parts(interval, small)), [1, 2, 28]);
+        assert_eq!([14, 15, 16].map(|interval| parts(interval, medium)), [1, 1, 2]);
+        assert_eq!([15, 18, 30].map(|interval| parts(interval, large)), [1, 1, 2]);
+        assert_eq!(parts(15, Duration::from_millis(1)), 15);
+        assert_eq!(super::parts(Duration::from_secs(300), None), 1);
     }
 
     #[test]

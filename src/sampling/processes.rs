@@ -80,7 +80,7 @@ pub fn own_usage(
             }
         }
     }
-    own.memory = memory.into_iter().sum();
+    own.memory = memory.into_iter().try_fold(0_u64, |sum, bytes| Some(sum.saturating_add(bytes?)));
     if let Some(utilization) = utilization.filter(|_| !own.processes.is_empty()) {
         own.add_utilization(&newest_of_each_process(utilization, window));
     }

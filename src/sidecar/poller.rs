@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     gpu::{Driver, Fault, ReopenReason, Versions, XidEvent},
-    sampling::poll::{FinishedPoll, PollLoop, PollTask},
+    sampling::{
+        counters::Account,
+        poll::{FinishedPoll, PollLoop, PollTask},
+    },
 };
 
 /// Gives the rest of the program access to the poller.
@@ -183,6 +186,22 @@ impl PollTask for SessionPoller {
 
     fn xid(&mut self, event: &XidEvent) {
         self.track.add_xid(event);
+    }
+
+    fn buffered_time(&self) -> Option<Duration> {
+        self.track.accounts().iter().filter_map(Account::buffered_time).min()
+    }
+
+    fn read_samples(&mut self, driver: &mut Driver<'_>) {
+        for index in 0..driver.devices().len() {
+            let Some(account) = self.track.account_with_full_buffer(&driver.devices()[index].uuid) else {
+                continue;
+            };
+            // The next poll reports a lost device.
+            if let Ok(Some(samples)) = driver.samples(index) {
+                account.keep_samples(&samples);
+            }
+        }
     }
 }
 

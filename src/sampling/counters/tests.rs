@@ -9,6 +9,8 @@ use crate::{
     },
 };
 
+mod limits;
+
 const SESSION: DeviceScopes = DeviceScopes { device: Scope::Session, card: Scope::Session };
 
 /// The account of one device, and the start time of a test.

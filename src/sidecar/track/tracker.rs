@@ -68,6 +68,11 @@ impl Track {
         account.filter(is_continued).map_or(0, Account::newest_process_sample)
     }
 
+    /// The account of a device whose buffer of samples was full at the last answer. A device that is not read has none.
+    pub(in crate::sidecar) fn account_with_full_buffer(&mut self, uuid: &str) -> Option<&mut Account> {
+        self.accounts.iter_mut().find(|account| account.gpu == uuid && account.buffered_time().is_some())
+    }
+
     /// Processes a poll in which the driver answered: moves all devices to their next states and adds the readings.
     pub(in crate::sidecar) fn observe(&mut self, observation: Observation<'_>) -> Publication {
         let Observation { at, view, attribution, readings } = observation;
@@ -130,6 +135,9 @@ impl Track {
     fn enter(&mut self, states: DeviceStates, now: Instant) {
         for (uuid, state) in &states {
             let Some(account) = self.account(uuid, *state) else { continue };
+            if state.unavailable_reason().is_some() {
+                account.discard_samples();
+            }
             match state {
                 DeviceState::Read => account.allocate(now),
                 DeviceState::Unread(_) | DeviceState::Missing(_) => {

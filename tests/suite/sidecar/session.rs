@@ -1,8 +1,8 @@
 //! Attribution and totals of a session over time.
 
-use std::{fs, time::Duration};
+use std::fs;
 
-use fake_nvml::{Device, ProcessUtilization, Samples, Scenario, Utilization};
+use fake_nvml::{Behaviour, Device, ProcessUtilization, Samples, Scenario, Symbol, Utilization};
 use kit::exposition::Exposition;
 use vdi_metrics::contract::env;
 
@@ -34,15 +34,15 @@ fn a_changed_annotation_changes_the_attribution() {
     assert!(busy(&lost, OTHER_UUID) >= busy(&second, OTHER_UUID));
 }
 
-/// Simulates eight hours in 12 s, 2400 times as fast: a sample every 70 us instead of every sixth of a second, and a poll
-/// every 10 ms instead of every 24 s.
+/// Simulates eight hours in 12 s, 2400 times as fast, with a sample every 1 ms and a poll every 10 ms. The buffer covers 1 s, so a
+/// busy machine that delays a poll loses no sample.
 #[test]
 fn totals_of_a_day_match_the_simulated_load() {
     const FASTER: u64 = 2400;
     let hour = 3_600_000_000 / FASTER;
     let begins_us = now_us() + 500_000;
     let samples = Samples {
-        period_us: 166_667 / FASTER,
+        period_us: 1000,
         length: 1000,
         begins_us,
         course: vec![
@@ -60,15 +60,18 @@ fn totals_of_a_day_match_the_simulated_load() {
     let mut day = busy_gpu();
     day.devices[0].samples = Some(samples);
     let sidecar = RunningSidecar::start(&day, &[(env::INTERVAL, "0.01")]);
-    std::thread::sleep(Duration::from_secs(13));
-    let seen = sidecar.scrape();
+    let first = sidecar.first_poll();
+    let time = |seen: &Exposition| seen.value(LAST_COLLECT, &[]).unwrap();
+    let end = (begins_us as f64 / 1e6) + 12.1;
+    let seen = sidecar.scrape_until("the end of the day", |seen| time(seen) > end);
     let of =
         |name: &str| seen.value(&format!("vdi_session_gpu_{name}_seconds_total"), &[("gpu", UUID)]).unwrap();
     let (busy, unsampled) = (of("busy"), of("unsampled"));
     assert!((busy - used).abs() <= used / 100.0, "{busy} of {used}, {unsampled} unsampled");
-    let (start, now) =
-        (seen.value("vdi_session_start_time_seconds", &[]).unwrap(), seen.value(LAST_COLLECT, &[]).unwrap());
-    assert!((of("allocated") - (now - start)).abs() < 0.2, "{} of {}", of("allocated"), now - start);
+    let duration = |seen: &Exposition| seen.value("vdi_metrics_collect_duration_seconds", &[]).unwrap();
+    let passed = (time(&seen) - duration(&seen)) - (time(&first) - duration(&first));
+    let allocated = of("allocated") - total(&first, "allocated", UUID);
+    assert!((allocated - passed).abs() < 0.2, "{allocated} of {passed}");
 }
 
 #[test]
@@ -138,9 +141,39 @@ fn attribution_by_processes_is_remembered_after_they_end() {
     assert_eq!(total(&later, "allocated", OTHER_UUID), allocated, "the device is released");
 }
 
+/// Newer drivers keep fewer samples than there are in one interval.
+#[test]
+fn a_buffer_that_is_shorter_than_the_interval_loses_no_samples() {
+    let mut card = busy_gpu();
+    card.devices[0].samples = Some(Samples { period_us: 25_000, length: 72, ..Samples::default() });
+    let sidecar = RunningSidecar::start(&card, &[(env::INTERVAL, "2.5")]);
+    let seen = sidecar.scrape_until("three intervals", |seen| total(seen, "allocated", UUID) > 7.0);
+    let [allocated, busy, unsampled] = ["allocated", "busy", "unsampled"].map(|of| total(&seen, of, UUID));
+    assert!(unsampled < allocated / 10.0, "{unsampled} of {allocated}: a buffer covers 1.8 s of 2.5 s");
+    assert!(busy <= allocated && busy > allocated * 0.95, "{busy} of {allocated}");
+}
+
+/// The driver returns samples that are too high, too old or returned twice, and the card itself was hardly busy.
+#[test]
+fn a_session_has_at_most_the_work_of_its_card() {
+    let sample = |at_us| ProcessUtilization { pid: 7, sm: 100, at_us, ..ProcessUtilization::default() };
+    let mut card = gpu_with_process(7, vec![sample(None), sample(Some(1)), sample(None)]);
+    card.devices[0].utilization = Some(Utilization { gpu: 5, memory: 0 });
+    let nonsense = Behaviour { ignores_since: true, repeats: 2, ..Behaviour::default() };
+    card.devices[0].calls = [(Symbol::nvmlDeviceGetProcessesUtilizationInfo, nonsense)].into();
+    let sidecar = RunningSidecar::start_in_pod(&PodFixture::shared(7, ""), &card, &[FAST]);
+    sidecar.annotate(&format!("{UUID}::1"));
+    let own = |seen: &Exposition| seen.value(BUSY, &[("scope", "session")]).unwrap_or_default();
+    let seen = sidecar.scrape_until("own work", |seen| own(seen) > 0.01);
+    assert!(Some(own(&seen)) <= seen.value(BUSY, &[("scope", "device")]), "{}", own(&seen));
+    assert_eq!(seen.value("vdi_session_gpu_utilization_ratio", &[("scope", "session")]), Some(0.05));
+}
+
 /// Two sessions share one card, and a third has a card alone. Dashboards add up all three.
 #[test]
 fn a_sum_over_sessions_is_the_total_of_the_cards() {
+    // A poll that is later than two intervals attributes no energy. On a busy machine, shorter intervals have such polls.
+    let interval = (env::INTERVAL, "0.5");
     let at = |percent, millijoules, mut scenario: Scenario| {
         scenario.devices[0].utilization = Some(Utilization { gpu: percent, memory: 0 });
         scenario.devices[0].energy_millijoules = Some(millijoules);
@@ -162,7 +195,7 @@ fn a_sum_over_sessions_is_the_total_of_the_cards() {
     let pods = [PodFixture::shared(7, ""), PodFixture::shared(8, ""), PodFixture::default()];
     let starts = pods.iter().zip(plays(1_000_000));
     let sidecars: Vec<RunningSidecar> =
-        starts.map(|(pod, play)| RunningSidecar::start_in_pod(pod, &play, &[FAST])).collect();
+        starts.map(|(pod, play)| RunningSidecar::start_in_pod(pod, &play, &[interval])).collect();
     sidecars[0].annotate(&format!("{UUID}::0"));
     sidecars[1].annotate(&format!("{UUID}::1"));
     let attributed = "vdi_session_gpu_energy_attributed_joules_total";
