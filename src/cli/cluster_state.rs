@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::core::v1::{LimitRange, Namespace, ResourceQuota},
@@ -19,7 +19,10 @@ use super::{
     manifest::{Manifest, Node},
     workload,
 };
-use crate::{admission::Namespaces, limits};
+use crate::{
+    admission::{Namespaces, UnreadableField},
+    limits,
+};
 
 /// Names and values of labels.
 pub(super) type Labels = [(String, String)];
@@ -45,11 +48,13 @@ impl ClusterState {
     pub(super) fn from_manifests(manifests: &[Manifest], namespace: &str) -> anyhow::Result<Self> {
         let mut objects = ClusterObjects::default();
         for manifest in manifests {
-            for root in manifest.documents.iter().map(|document| &document.root) {
+            for (index, root) in manifest.documents.iter().map(|document| &document.root).enumerate() {
                 for object in workload::objects(root) {
                     let Some(node) = root.at(&object.path) else { continue };
-                    let name = || format!("{}: {}", manifest.name(), object.label);
-                    objects.read(node, namespace).with_context(name)?;
+                    objects.read(node, namespace).map_err(|field| {
+                        let field = field.within(&object.path);
+                        anyhow!("{}: document {}, {}: {field}", manifest.name(), index + 1, object.label)
+                    })?;
                 }
             }
         }
@@ -101,7 +106,7 @@ async fn client(context: Option<&str>) -> anyhow::Result<Client> {
 // === impl ClusterObjects ===
 
 impl ClusterObjects {
-    fn read(&mut self, node: &Node, namespace: &str) -> anyhow::Result<()> {
+    fn read(&mut self, node: &Node, namespace: &str) -> Result<(), UnreadableField> {
         match (text(node, "apiVersion"), text(node, "kind")) {
             (Some("v1"), Some("Namespace")) => self.namespaces.push(parse(node)?),
             (Some("v1"), Some("LimitRange")) => self.ranges.push(in_namespace(parse(node)?, namespace)),
@@ -137,8 +142,11 @@ fn text<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
     node.get(key)?.as_str()
 }
 
-fn parse<T: DeserializeOwned>(node: &Node) -> anyhow::Result<T> {
-    serde_json::from_slice(&node.json()).context("not a valid object of this kind")
+fn parse<T: DeserializeOwned>(node: &Node) -> Result<T, UnreadableField> {
+    let json = node.json();
+    serde_json::from_slice(&json).map_err(|_| {
+        UnreadableField::of::<T>(&json).unwrap_or_else(|| UnreadableField::not_a_map(&[], &json))
+    })
 }
 
 /// Sets the namespace of an object whose manifest does not name one.

@@ -130,8 +130,10 @@ fn object(node: &Node, version: &str, kind: &str, path: &[String]) -> ManifestOb
         Some((.., steps)) => PodPaths::OfKind(
             path.iter().cloned().chain(steps.iter().map(|step| (*step).to_owned())).collect(),
         ),
-        // Not an object at all. The verbs report it as a pod that cannot be read.
-        None if node.entries().is_none() => PodPaths::OfKind(path.to_vec()),
+        // Not an object, or a list without a list of items. The verbs report it as a pod that cannot be read.
+        None if node.entries().is_none() || kind.ends_with("List") && has_unreadable_items(node) => {
+            PodPaths::OfKind(path.to_vec())
+        }
         None => {
             let mut templates = vec![];
             find_templates(node, &[], &mut templates);
@@ -143,6 +145,10 @@ fn object(node: &Node, version: &str, kind: &str, path: &[String]) -> ManifestOb
     let kind = if kind.is_empty() { "(no kind)".to_owned() } else { kind.to_lowercase() };
     let namespace = metadata("namespace").unwrap_or_default().to_owned();
     ManifestObject { label: format!("{kind}/{name}"), namespace, path: path.to_vec(), pods }
+}
+
+fn has_unreadable_items(list: &Node) -> bool {
+    list.get("items").is_some_and(|items| items.items().is_none() && !items.is_null())
 }
 
 /// Finds the pod templates in an object, at any depth. `path` leads from the object to `node`.

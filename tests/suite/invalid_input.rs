@@ -201,6 +201,18 @@ fn pods_with_unrepresentable_text_and_numbers_are_allowed() {
     assert!(decide(envelope(r#", "name": "\ud800""#, "{}")).is_err());
 }
 
+#[test]
+fn the_log_names_a_field_that_cannot_be_read() {
+    let server = Server::start();
+    let body = pod(r#""annotations": {"prometheus.io/port": 8080}"#, "");
+    assert_eq!(server.mutate(&body).status, 200);
+    let line = server.process.logged("Cannot read the pod");
+    assert!(
+        line.contains("metadata.annotations[prometheus.io/port] is 8080: write a string in quotes"),
+        "{line}"
+    );
+}
+
 const HEAD: &str = "POST /mutate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
 
 impl Server {

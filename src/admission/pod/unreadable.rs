@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use serde_path_to_error::{Path, Segment};
 
@@ -31,6 +31,8 @@ struct ObjectView<'a> {
     kind: Option<Cow<'a, str>>,
     #[serde(borrow)]
     metadata: Option<StrictObject<ObjectMetadataView<'a>>>,
+    /// Only lists have this field.
+    items: Option<Vec<IgnoredAny>>,
 }
 
 #[derive(Deserialize)]
@@ -50,7 +52,8 @@ struct ObjectMetadataView<'a> {
 }
 
 /// Types as serde names them, and as a user writes them. The names of other types need no translation.
-const TYPES: [(&str, &str); 8] = [
+const TYPES: [(&str, &str); 9] = [
+    ("Quantity", "a quantity such as 100m or 24Mi"),
     ("a string", "a string in quotes"),
     ("a boolean", "true or false without quotes"),
     ("a sequence", "a list"),
@@ -79,13 +82,32 @@ impl UnreadableField {
     /// The first field of a pod that cannot be read.
     #[must_use]
     pub fn of_pod(json: &[u8]) -> Option<Self> {
-        Self::find::<PodView<'_>>(json)
+        Self::of::<PodView<'_>>(json)
     }
 
     /// The first field that cannot be read, among those that every object has.
     #[must_use]
     pub fn of_object(json: &[u8]) -> Option<Self> {
-        Self::find::<ObjectView<'_>>(json)
+        Self::of::<ObjectView<'_>>(json)
+    }
+
+    /// The first field that cannot be read as a part of the type `T`.
+    #[must_use]
+    pub fn of<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<Self> {
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let error = serde_path_to_error::deserialize::<_, StrictObject<T>>(&mut deserializer).err()?;
+        let text = error.inner().to_string();
+        let text = text.rsplit_once(" at line ").map_or(&*text, |(text, _)| text);
+        let steps = error.path().iter().filter_map(step);
+        let field_error = FIELD_ERRORS.iter().find_map(|(start, problem)| {
+            let field = text.strip_prefix(start)?.trim_end_matches('`');
+            Some((field.to_owned(), (*problem).to_owned()))
+        });
+        let (field, problem) = match field_error {
+            Some((field, problem)) => (Some(field), problem),
+            None => (None, problem(error.inner(), text, value_at(json, error.path()))),
+        };
+        Some(Self { path: steps.chain(field).collect(), problem })
     }
 
     /// A field that the object does not have.
@@ -121,23 +143,6 @@ impl UnreadableField {
     fn new(problem: impl Into<String>) -> Self {
         Self { path: vec![], problem: problem.into() }
     }
-
-    fn find<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<Self> {
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
-        let error = serde_path_to_error::deserialize::<_, StrictObject<T>>(&mut deserializer).err()?;
-        let text = error.inner().to_string();
-        let text = text.rsplit_once(" at line ").map_or(&*text, |(text, _)| text);
-        let steps = error.path().iter().filter_map(step);
-        let field_error = FIELD_ERRORS.iter().find_map(|(start, problem)| {
-            let field = text.strip_prefix(start)?.trim_end_matches('`');
-            Some((field.to_owned(), (*problem).to_owned()))
-        });
-        let (field, problem) = match field_error {
-            Some((field, problem)) => (Some(field), problem),
-            None => (None, problem(text, value_at(json, error.path()))),
-        };
-        Some(Self { path: steps.chain(field).collect(), problem })
-    }
 }
 
 /// The text for users and logs.
@@ -166,15 +171,16 @@ pub fn field_path(path: &[String]) -> String {
     text
 }
 
-/// `error` is the text of serde's error.
-fn problem(error: &str, value: Option<&str>) -> String {
-    match (error.rsplit_once(", expected "), value) {
+/// `text` is serde's text of the error.
+fn problem(error: &serde_json::Error, text: &str, value: Option<&str>) -> String {
+    match (text.rsplit_once(", expected "), value) {
         (Some((found, expected)), _) if found.starts_with("invalid value: string") => {
             format!("is not valid: write {expected}")
         }
         (Some((_, expected)), Some(value)) => wrong_type(value, expected),
-        // The text of a syntax error contains nothing of the object.
-        _ => format!("cannot be read: {error}"),
+        (None, _) if !error.is_data() => format!("cannot be read: {text}"),
+        // The text can contain a string of the object. Only the text of a syntax error cannot.
+        _ => "cannot be read".to_owned(),
     }
 }
 
@@ -187,7 +193,8 @@ fn wrong_type(value: &str, expected: &str) -> String {
     };
     let expected = match TYPES.iter().find(|(serde, _)| *serde == expected) {
         Some((_, written)) => written,
-        None if expected.starts_with("struct ") => "a map",
+        // A struct of this program or of the Kubernetes API.
+        None if expected.starts_with("struct ") || expected.starts_with(char::is_uppercase) => "a map",
         None => expected,
     };
     format!("is {value}: write {expected}")
@@ -243,8 +250,26 @@ mod tests {
             let field = UnreadableField::of_pod(pod.to_string().as_bytes()).unwrap();
             let text = field.text(107);
             assert!(text.len() <= 107 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text}");
-            assert!(text.starts_with("metadata.annotations["), "{text}");
-            assert!(text.ends_with("] is 8080: write a string in quotes"), "{text}");
+            assert!(text.starts_with("metadata.annotations"), "{text}");
+            assert!(text.ends_with(" is 8080: write a string in quotes"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_describes_errors_that_are_no_wrong_type() {
+        for (pod, expected) in [
+            (r#"{"spec": {}, "spec": {}}"#, "spec is there twice: remove one of the two"),
+            (r#"{"metadata": {}}"#, "spec is missing: add it"),
+            (r#"{"spec": {"containers": [{}]}}"#, "spec.containers[0].name is missing: add it"),
+            (r#"{"spec": {"activeDeadlineSeconds": 1e400}}"#, "spec.activeDeadlineSeconds cannot be read: "),
+            (r#"{"spec": {"os": {"name": "\ud800"}}}"#, "spec.os.name cannot be read: "),
+            (r#"{"metadata": {"labels": {"\ud800": "a"}}}"#, "metadata.labels cannot be read: "),
+            (r#"{"spec": "secret"#, "spec cannot be read: EOF"),
+            (r#"{"spec": "secret""#, "spec cannot be read"),
+            ("", "the object cannot be read: EOF"),
+        ] {
+            let text = UnreadableField::of_pod(pod.as_bytes()).unwrap().to_string();
+            assert!(text.starts_with(expected), "{pod}: {text}");
         }
     }
 }

@@ -181,6 +181,7 @@ fn every_verb_names_the_field_in_a_workload_and_in_a_list() {
         ("hello".to_owned(), "(no kind)/(no name): the object is a string: write a map"),
         ("[{kind: Pod}]".to_owned(), "(no kind)/(no name): the object is a list: write a map"),
         ("{kind: List, items: [null]}".to_owned(), "(no kind)/(no name): items[0] is null: write a map"),
+        ("{kind: PodList, items: {a: b}}".to_owned(), "podlist/(no name): items is a map: write a list"),
         ("{kind: Pod}".to_owned(), "pod/(no name): spec is missing: add it"),
         ("{kind: Pod, spec: null}".to_owned(), "pod/(no name): spec is null: write a map"),
         (
@@ -221,5 +222,31 @@ fn every_verb_names_the_field_in_a_workload_and_in_a_list() {
     ] {
         let second = format!("kind: Service\n---\n{manifest}\n");
         check_verbs(&second, "document 2", error);
+    }
+}
+
+#[test]
+fn limits_of_a_namespace_that_cannot_be_read_are_an_error() {
+    for (object, error) in [
+        ("kind: LimitRange, metadata: []", "limitrange/(no name): items[0].metadata is a list: write a map"),
+        (
+            "kind: LimitRange, spec: {limits: [{type: Container, max: {cpu: []}}]}",
+            "limitrange/(no name): items[0].spec.limits[0].max.cpu is a list: write a quantity such as 100m or 24Mi",
+        ),
+        (
+            "kind: ResourceQuota, spec: {scopes: x}",
+            "resourcequota/(no name): items[0].spec.scopes is a string: write a list",
+        ),
+        (
+            "kind: Namespace, metadata: {name: x, labels: {a: 1}}",
+            "namespace/x: items[0].metadata.labels.a is 1: write a string in quotes",
+        ),
+    ] {
+        let manifest = format!("kind: List\nitems: [{{apiVersion: v1, {object}}}]\n");
+        for verb in ["inject", "explain"] {
+            let finished = run(&[verb, "-"], manifest.as_bytes());
+            let expected = format!("error: standard input: document 1, {error}\n");
+            assert_eq!((finished.code, &*finished.stdout, &*finished.stderr), (1, "", &*expected), "{verb}");
+        }
     }
 }
