@@ -9,6 +9,7 @@ mod driver;
 mod events;
 mod fault;
 pub mod id;
+mod known;
 mod library;
 mod raw;
 mod reading;

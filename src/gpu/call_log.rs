@@ -2,7 +2,10 @@
 
 use nvml_wrapper::error::NvmlError;
 
-use super::fault::{Call, Code, Fault, ReopenReason};
+use super::{
+    fault::{Call, Code, Fault, ReopenReason},
+    known::Answer,
+};
 
 /// Calls and failures since the end of the last poll.
 #[derive(Debug, Default)]
@@ -27,14 +30,18 @@ type CallResult<T> = Result<T, NvmlError>;
 // === impl CallLog ===
 
 impl CallLog {
-    /// Counts a call and records its failure.
-    pub(super) fn record<T>(&mut self, call: Call, answer: CallResult<T>) -> Result<T, Fault> {
+    /// Counts a call and records its failure. A placeholder for a value that the driver does not have is a failure.
+    pub(super) fn record<T: Answer>(&mut self, call: Call, answer: CallResult<T>) -> Result<T, Fault> {
         self.calls += 1;
-        answer.or_else(|error| self.record_failure(fault(call, &error)))
+        match answer.map(Answer::known) {
+            Ok(Some(value)) => Ok(value),
+            Ok(None) => self.record_failure(Fault { call, code: Code::NotAvailable }),
+            Err(error) => self.record_failure(fault(call, &error)),
+        }
     }
 
     /// Counts a call for a property that only some cards have. Returns `Ok(None)` if the card does not have the property.
-    pub(super) fn record_optional<T>(
+    pub(super) fn record_optional<T: Answer>(
         &mut self,
         call: Call,
         answer: CallResult<T>,

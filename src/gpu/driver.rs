@@ -24,6 +24,8 @@ pub struct Driver<'n> {
     without_uuid: Vec<Fault>,
     /// Number of cards when the library was opened.
     cards: u32,
+    /// Indices of the devices whose handles this poll has verified, with the results.
+    pub(super) identities: Vec<(usize, Result<(), Fault>)>,
     events: EventListener<'n>,
     /// Whether a device returned no value at all in this poll.
     pub(super) has_device_without_values: bool,
@@ -37,10 +39,10 @@ pub struct Driver<'n> {
 /// `NVML_DEVICE_MIG_ENABLE`.
 const MIG_ENABLED: u32 = 1;
 
-/// Maximum number of cards; no machine has more.
-const MAX_CARDS: u32 = 64;
+/// Maximum number of cards. No machine has so many; a larger number is a wrong answer.
+const MAX_CARDS: u32 = 256;
 
-/// Maximum number of slices of one card; no card has more.
+/// Maximum number of slices of one card. Cards have up to 7; a larger number than this is a wrong answer.
 const MAX_SLICES: u32 = 16;
 
 // === impl Driver ===
@@ -51,10 +53,10 @@ impl<'n> Driver<'n> {
         // One call opened the library.
         let mut log = CallLog { calls: 1, faults: vec![] };
         let versions = Versions {
-            driver: log.record(Call::DriverVersion, nvml.sys_driver_version()).ok(),
-            nvml: log.record(Call::NvmlVersion, nvml.sys_nvml_version()).ok(),
+            driver: log.record(Call::DriverVersion, raw::driver_version(nvml)).ok(),
+            nvml: log.record(Call::NvmlVersion, raw::nvml_version(nvml)).ok(),
         };
-        let cards = log.record(Call::DeviceCount, nvml.device_count()).unwrap_or_default();
+        let cards = count(&mut log, Call::DeviceCount, nvml.device_count(), MAX_CARDS).unwrap_or_default();
         let mut driver = Self {
             nvml,
             versions,
@@ -62,16 +64,16 @@ impl<'n> Driver<'n> {
             handles: vec![],
             without_uuid: vec![],
             cards,
+            identities: vec![],
             events: EventListener::default(),
             has_device_without_values: false,
             process_lists: vec![],
             support: Support::default(),
             log,
         };
-        for index in 0..cards.min(MAX_CARDS) {
-            if let Err(fault) = driver.add_card(index) {
-                driver.without_uuid.push(fault);
-            }
+        for index in 0..cards {
+            let added = driver.add_card(index);
+            driver.note(added);
         }
         driver.listen();
         driver
@@ -90,7 +92,7 @@ impl<'n> Driver<'n> {
     }
 
     /// The fault for each card or slice that the driver counts and that could not be identified: its UUID or another value that
-    /// identifies it cannot be read.
+    /// identifies it cannot be read. Devices that this container may not use are not listed, because they belong to other pods.
     #[must_use]
     pub fn without_uuid(&self) -> &[Fault] {
         &self.without_uuid
@@ -102,16 +104,37 @@ impl<'n> Driver<'n> {
     /// Fails if the driver does not answer, or if the number of cards has changed.
     pub fn begin_poll(&mut self) -> Result<(), Fault> {
         self.process_lists.clear();
+        self.identities.clear();
         self.has_device_without_values = false;
         if self.events.must_retry() {
             self.listen();
         }
-        let cards = self.log.record(Call::DeviceCount, self.nvml.device_count())?;
+        let cards = count(&mut self.log, Call::DeviceCount, self.nvml.device_count(), MAX_CARDS)?;
         if cards == self.cards {
             return Ok(());
         }
         // A fault of `DeviceCount` counts as a lost driver, so the library is reopened.
         self.log.record_failure(Fault { call: Call::DeviceCount, code: Code::Other })
+    }
+
+    /// Verifies that the handle of the device at `index` still belongs to the device. The driver is called once in a poll. If a
+    /// slice is destroyed, the driver can give its handle to the next slice; all calls then return values of that slice.
+    ///
+    /// # Errors
+    /// Fails if the UUID of the handle cannot be read, or if it is another device's.
+    pub(super) fn verify(&mut self, index: usize) -> Result<(), Fault> {
+        if let Some((_, identity)) = self.identities.iter().find(|(verified, _)| *verified == index) {
+            return *identity;
+        }
+        let identity = match self.log.record(Call::Uuid, raw::uuid(&self.handles[index])) {
+            Ok(uuid) if uuid == self.devices[index].uuid => Ok(()),
+            Ok(_) => self.log.record_failure(Fault { call: Call::Uuid, code: Code::AnotherDevice }),
+            Err(fault) => Err(fault),
+        };
+        // The device may be visible in a reopened library.
+        self.has_device_without_values |= identity.is_err();
+        self.identities.push((index, identity));
+        identity
     }
 
     /// Failures since the end of the last poll, in the order of the calls. Includes the failures at the opening of the library.
@@ -169,14 +192,20 @@ impl<'n> Driver<'n> {
         self.events = EventListener::new(self.nvml, &cards, &mut self.log);
     }
 
+    /// Notes a device that could not be added. A device that this container may not use is not visible, and that is all.
+    fn note(&mut self, added: Result<(), Fault>) {
+        self.without_uuid.extend(added.err().filter(|fault| !fault.is_forbidden()));
+    }
+
     /// Adds the card and its slices. Fails if a call that attribution depends on fails.
     fn add_card(&mut self, index: u32) -> Result<(), Fault> {
         let card = self.log.record(Call::DeviceHandle, self.nvml.device_by_index(index))?;
         let uuid = self.unique_uuid(&card)?;
-        let mig_mode = self.log.record_optional(Call::MigMode, card.mig_mode())?;
-        // `mig_mode` is none if the card has no MIG, or if the driver is older than MIG.
-        let mig_enabled = mig_mode.is_some_and(|mode| mode.current == MIG_ENABLED);
-        let compute_mode = self.log.record_optional(Call::ComputeMode, card.compute_mode())?;
+        let mig_mode = card.mig_mode().map(|mode| mode.current);
+        // The mode is none if the card has no MIG, or if the driver is older than MIG.
+        let mig_enabled = self.log.record_optional(Call::MigMode, mig_mode)? == Some(MIG_ENABLED);
+        let exclusive_process = card.compute_mode().map(|mode| mode == ComputeMode::ExclusiveProcess);
+        let exclusive_process = self.log.record_optional(Call::ComputeMode, exclusive_process)?;
         // A failure is ignored: only the IDs `nvidia<n>` and `nvidia<n>/gi<m>` need this number.
         let minor = self.log.record_optional(Call::MinorNumber, card.minor_number()).ok().flatten();
         let slices = if mig_enabled { self.slices(&card)? } else { vec![] };
@@ -184,17 +213,16 @@ impl<'n> Driver<'n> {
             uuid,
             index,
             minor,
-            model: self.log.record(Call::Name, card.name()).ok(),
+            model: self.log.record(Call::Name, raw::name(&card)).ok(),
             slice: None,
             mig_enabled,
-            exclusive_process: compute_mode == Some(ComputeMode::ExclusiveProcess),
+            exclusive_process: exclusive_process.unwrap_or_default(),
         };
         self.devices.push(device.clone());
         self.handles.push(card);
         for slice in slices {
-            if let Err(fault) = self.add_slice(&device, slice) {
-                self.without_uuid.push(fault);
-            }
+            let added = self.add_slice(&device, slice);
+            self.note(added);
         }
         Ok(())
     }
@@ -207,7 +235,7 @@ impl<'n> Driver<'n> {
             gpu_instance: self.log.record(Call::GpuInstance, raw::gpu_instance(&handle)).ok(),
             compute_instance: self.log.record(Call::ComputeInstance, raw::compute_instance(&handle)).ok(),
         };
-        let model = self.log.record(Call::Name, handle.name()).ok();
+        let model = self.log.record(Call::Name, raw::name(&handle)).ok();
         let (index, minor) = (card.index, card.minor);
         self.devices.push(Device { uuid, index, minor, model, slice: Some(slice), ..Device::default() });
         self.handles.push(handle);
@@ -217,15 +245,15 @@ impl<'n> Driver<'n> {
     /// Handles of the visible slices of a card. For an index without a slice, and for a slice of another pod, the driver returns
     /// `NOT_FOUND`.
     fn slices(&mut self, card: &nvml_wrapper::Device<'n>) -> Result<Vec<nvml_wrapper::Device<'n>>, Fault> {
-        let count = self.log.record(Call::Slices, card.mig_device_count())?.min(MAX_SLICES);
+        let count = count(&mut self.log, Call::Slices, card.mig_device_count(), MAX_SLICES)?;
         let mut slices = vec![];
         for index in 0..count {
             match card.mig_device_by_index(index) {
                 Err(NvmlError::NotFound | NvmlError::InvalidArg) => self.log.calls += 1,
-                answer => match self.log.record(Call::Slices, answer) {
-                    Ok(slice) => slices.push(slice),
-                    Err(fault) => self.without_uuid.push(fault),
-                },
+                answer => {
+                    let slice = self.log.record(Call::Slices, answer).map(|slice| slices.push(slice));
+                    self.note(slice);
+                }
             }
         }
         Ok(slices)
@@ -233,10 +261,18 @@ impl<'n> Driver<'n> {
 
     /// The UUID of a device. Fails if another device has the same UUID, because the same series would be exposed twice.
     fn unique_uuid(&mut self, device: &nvml_wrapper::Device<'n>) -> Result<String, Fault> {
-        let uuid = self.log.record(Call::Uuid, device.uuid())?;
-        if uuid.is_empty() || self.devices.iter().any(|other| other.uuid == uuid) {
+        let uuid = self.log.record(Call::Uuid, raw::uuid(device))?;
+        if self.devices.iter().any(|other| other.uuid == uuid) {
             return self.log.record_failure(Fault { call: Call::Uuid, code: Code::Other });
         }
         Ok(uuid)
+    }
+}
+
+/// The number that the driver counts. Fails if it is larger than `max`.
+fn count(log: &mut CallLog, call: Call, answer: Result<u32, NvmlError>, max: u32) -> Result<u32, Fault> {
+    match log.record(call, answer)? {
+        count if count <= max => Ok(count),
+        _ => log.record_failure(Fault { call, code: Code::Other }),
     }
 }

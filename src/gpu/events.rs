@@ -10,6 +10,7 @@ use nvml_wrapper::{EventSet, Nvml, bitmasks::event::EventTypes, enums::event::Xi
 use super::{
     call_log::{CallLog, fault},
     fault::{Call, Fault},
+    known::Answer,
     values::XidEvent,
 };
 
@@ -78,9 +79,9 @@ impl<'n> EventListener<'n> {
         }
     }
 
-    /// A listener without a set. The next poll tries again unless the fault is permanent.
+    /// A listener without a set. The next poll tries again unless every attempt fails.
     fn after_failure(fault: Fault) -> Self {
-        Self { set: None, retry: !fault.is_permanent() }
+        Self { set: None, retry: !fault.is_permanent() && !fault.is_forbidden() }
     }
 
     /// Whether registering has failed and must be tried again.
@@ -99,7 +100,7 @@ impl<'n> EventListener<'n> {
             Ok(event) => {
                 thread::sleep(EVENT_PAUSE.min(limit));
                 let code = match event.event_data {
-                    Some(XidError::Value(code)) => Some(code),
+                    Some(XidError::Value(code)) => code.known(),
                     Some(XidError::Unknown) | None => None,
                 };
                 return ReceivedEvent::Xid { card: event.device, code };
@@ -113,5 +114,13 @@ impl<'n> EventListener<'n> {
             }
         }
         ReceivedEvent::None
+    }
+}
+
+// === impl Answer ===
+
+impl Answer for EventSet<'_> {
+    fn known(self) -> Option<Self> {
+        Some(self)
     }
 }

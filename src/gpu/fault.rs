@@ -81,6 +81,10 @@ vocabulary! {
         VersionMismatch = "version_mismatch",
         /// `NVML_ERROR_UNKNOWN`.
         Unknown = "unknown",
+        /// The call succeeded and returned NVML's placeholder for a value that the device does not have.
+        NotAvailable = "not_available",
+        /// The handle belongs to another device: this device does not exist any more, and the driver has used its handle again.
+        AnotherDevice = "another_device",
         /// Any other code, or an answer that NVML's documentation does not allow.
         Other = "other",
     }
@@ -114,15 +118,28 @@ impl Fault {
             || matches!(self.code, DriverNotLoaded | Uninitialized | VersionMismatch)
     }
 
-    /// Whether the device is lost. A card without a handle counts as lost, because no value of it can be read.
+    /// Whether the device is lost. A card without a handle counts as lost, because no value of it can be read. A card that this
+    /// container may not use is not lost.
     pub(super) fn is_device_lost(self) -> bool {
-        matches!(self.code, Code::GpuLost | Code::ResetRequired) || self.call == Call::DeviceHandle
+        let is_lost = matches!(self.code, Code::GpuLost | Code::ResetRequired | Code::AnotherDevice);
+        is_lost || self.call == Call::DeviceHandle && !self.is_forbidden()
+    }
+
+    /// Whether this container may not use the device.
+    pub(super) fn is_forbidden(self) -> bool {
+        self.code == Code::NoPermission
     }
 
     /// Whether this call fails on this device as long as this driver is loaded.
     #[must_use]
     pub fn is_permanent(self) -> bool {
         matches!(self.code, Code::NotSupported | Code::SymbolMissing)
+    }
+
+    /// Whether the driver says that the device does not have the value. Otherwise the device has it and the call failed.
+    #[must_use]
+    pub fn is_absence(self) -> bool {
+        self.is_permanent() || self.code == Code::NotAvailable
     }
 }
 

@@ -2,24 +2,33 @@
 //!
 //! The wrapper has no call for the newer per-process utilisation, the older memory information and the instance IDs. Its
 //! encoder call fails on a card on which another pod encodes AV1. It allocates as many entries as the driver reports; in
-//! this file no list is longer than [`MAX_ENTRIES`].
+//! this file no list is longer than [`MAX_ENTRIES`]. It reads a text without an end beyond its buffer.
 #![expect(unsafe_code, reason = "calls into the driver's library")]
 
-use std::ptr;
+use std::{
+    ffi::{CStr, c_char, c_uint},
+    ptr,
+};
 
 use nvml_wrapper::{
-    Device,
+    Device, Nvml,
     error::{NvmlError, nvml_try},
 };
 use nvml_wrapper_sys::bindings::{self as sys, NvmlLib};
 
-use super::values::{Codec, Memory, Process, ProcessKind, ProcessUtilization, Sample};
+use super::{
+    known::Answer,
+    values::{Codec, Memory, Process, ProcessKind, ProcessUtilization, Sample},
+};
 
 /// Maximum number of entries in one list. The driver keeps about 100 samples, and no desktop starts so many processes.
 const MAX_ENTRIES: u32 = 1024;
 
 /// Additional entries in a buffer, because the driver can add entries after it has returned their number.
 const EXTRA_ENTRIES: u32 = 8;
+
+/// Size of the buffer of a text; the longest is `NVML_DEVICE_UUID_V2_BUFFER_SIZE`.
+const TEXT: usize = 96;
 
 type Result<T> = std::result::Result<T, NvmlError>;
 type ReturnCode = sys::nvmlReturn_t;
@@ -65,12 +74,7 @@ pub(super) fn processes(device: &Device<'_>, kind: ProcessKind) -> Result<Vec<Pr
     })?;
     Ok(listed
         .into_iter()
-        .map(|process| Process {
-            pid: process.pid,
-            kind,
-            // `NVML_VALUE_NOT_AVAILABLE` has all bits set.
-            memory: Some(process.usedGpuMemory).filter(|bytes| *bytes != u64::MAX),
-        })
+        .map(|process| Process { pid: process.pid, kind, memory: Some(process.usedGpuMemory) })
         .collect())
 }
 
@@ -160,10 +164,48 @@ pub(super) fn codecs(device: &Device<'_>) -> Result<Vec<(Codec, u32)>> {
         // SAFETY: `buffer` is null or has `count` entries.
         unsafe { call(handle(device), count, buffer) }
     })?;
-    let count_of =
-        |codec| sessions.iter().filter(|session| Codec::from(session.codecType) == codec).count() as u32;
+    let known: Vec<Codec> =
+        sessions.iter().filter_map(|session| Some(session.codecType.known()?.into())).collect();
+    let count_of = |codec| known.iter().filter(|known| **known == codec).count() as u32;
     let counts = [Codec::H264, Codec::Hevc, Codec::Av1, Codec::Other].map(|codec| (codec, count_of(codec)));
     Ok(counts.into_iter().filter(|(_, count)| *count > 0).collect())
+}
+
+/// Version of the kernel driver.
+pub(super) fn driver_version(nvml: &Nvml) -> Result<String> {
+    let call = symbol(&nvml.lib().nvmlSystemGetDriverVersion)?;
+    // SAFETY: the buffer has the given length.
+    text(|buffer, length| unsafe { call(buffer, length) })
+}
+
+/// Version of the library.
+pub(super) fn nvml_version(nvml: &Nvml) -> Result<String> {
+    let call = symbol(&nvml.lib().nvmlSystemGetNVMLVersion)?;
+    // SAFETY: the buffer has the given length.
+    text(|buffer, length| unsafe { call(buffer, length) })
+}
+
+/// UUID of the device that has this handle now.
+pub(super) fn uuid(device: &Device<'_>) -> Result<String> {
+    let call = symbol(&lib(device).nvmlDeviceGetUUID)?;
+    // SAFETY: the buffer has the given length.
+    text(|buffer, length| unsafe { call(handle(device), buffer, length) })
+}
+
+/// Name of the device.
+pub(super) fn name(device: &Device<'_>) -> Result<String> {
+    let call = symbol(&lib(device).nvmlDeviceGetName)?;
+    // SAFETY: the buffer has the given length.
+    text(|buffer, length| unsafe { call(handle(device), buffer, length) })
+}
+
+/// `nvmlClocksThrottleReason*` bits.
+pub(super) fn throttle_reasons(device: &Device<'_>) -> Result<u64> {
+    let call = symbol(&lib(device).nvmlDeviceGetCurrentClocksThrottleReasons)?;
+    let mut bits = 0;
+    // SAFETY: the reference outlives the call.
+    nvml_try(unsafe { call(handle(device), &mut bits) })?;
+    Ok(bits)
 }
 
 /// ID of the GPU instance of a slice.
@@ -200,6 +242,14 @@ fn number(call: impl FnOnce(&mut u32) -> ReturnCode) -> Result<u32> {
     Ok(number)
 }
 
+/// Reads a text. A text without an end is returned as an empty text.
+fn text(call: impl FnOnce(*mut c_char, c_uint) -> ReturnCode) -> Result<String> {
+    let mut buffer = [0; TEXT];
+    nvml_try(call(buffer.as_mut_ptr().cast(), TEXT as c_uint))?;
+    let text = CStr::from_bytes_until_nul(&buffer).unwrap_or_default();
+    Ok(text.to_str()?.to_owned())
+}
+
 /// Reads a list: requests the number of entries, then the entries. Drivers report an empty list in three forms: a count of 0
 /// with success, a count of 0 with `INSUFFICIENT_SIZE`, and `NOT_FOUND`.
 fn list<T: Copy>(empty: T, mut call: impl FnMut(&mut u32, *mut T) -> ReturnCode) -> Result<Vec<T>> {
@@ -229,7 +279,8 @@ fn list<T: Copy>(empty: T, mut call: impl FnMut(&mut u32, *mut T) -> ReturnCode)
     Err(NvmlError::InsufficientSize(None))
 }
 
-fn ratio(percent: u32) -> f64 {
+/// Percent as a ratio.
+pub(super) fn ratio(percent: u32) -> f64 {
     f64::from(percent) / 100.0
 }
 
@@ -246,6 +297,15 @@ fn handle(device: &Device<'_>) -> sys::nvmlDevice_t {
 /// The function, or an error if the library does not have it.
 fn symbol<F: Copy, E: std::fmt::Display>(loaded: &std::result::Result<F, E>) -> Result<F> {
     loaded.as_ref().copied().map_err(|error| NvmlError::FailedToLoadSymbol(error.to_string()))
+}
+
+// === impl Answer ===
+
+/// The handle of a device. A null pointer is a placeholder.
+impl Answer for Device<'_> {
+    fn known(self) -> Option<Self> {
+        (!handle(&self).is_null()).then_some(self)
+    }
 }
 
 // === impl Codec ===

@@ -10,12 +10,16 @@ use nvml_wrapper::{
 
 use super::{
     driver::Driver,
-    fault::{Call, Fault},
+    fault::{Call, Code, Fault},
+    known::Answer,
     raw,
     values::{
         Codec, Memory, Process, ProcessKind, ProcessUtilization, Reading, Sample, StreamStats, Throttled,
     },
 };
+
+/// The fault of a slice without any value. Every slice has memory.
+const NO_MEMORY: Fault = Fault { call: Call::Memory, code: Code::NotSupported };
 
 // === impl Driver ===
 
@@ -23,64 +27,90 @@ impl<'n> Driver<'n> {
     /// Reads the values of the device at `index` of [`Self::devices`].
     ///
     /// # Errors
-    /// Fails if the device or the driver is lost. Also fails if no value can be read and one of the failures is not permanent.
-    /// If only some values fail, these are none.
+    /// Fails if the device or the driver is lost, or if the handle belongs to another device. Also fails if no value can be read
+    /// and one of the failures is not permanent. If only some values fail, these are none.
     pub fn read(&mut self, index: usize) -> Result<Reading, Fault> {
+        self.verify(index)?;
+        let card = self.card_index(index);
         let earlier_faults = self.log.faults.len();
-        let reading = self.values(index)?;
-        let mut faults = self.log.faults[earlier_faults..].iter().filter(|fault| !fault.is_permanent());
-        match faults.next().copied() {
-            // The device may return values after the library is reopened.
-            Some(fault) if reading.is_empty() => {
-                self.has_device_without_values = true;
-                Err(fault)
-            }
-            _ => Ok(reading),
+        let own = self.own_values(index)?;
+        // A destroyed slice has no value, but its card still has a power and a temperature.
+        let is_slice = card != index;
+        if is_slice {
+            self.require_value(&own, earlier_faults, Some(NO_MEMORY))?;
         }
+        let reading = self.with_card_values(card, own)?;
+        self.require_value(&reading, earlier_faults, None)?;
+        Ok(reading)
     }
 
-    /// All utilisation samples in the driver's buffer for the device at `index`. None if the call fails or if the device does not
-    /// support it.
+    /// Fails if the reading has no value, with the first fault since `earlier_faults` that is not permanent, or with `otherwise`.
+    fn require_value(
+        &mut self,
+        reading: &Reading,
+        earlier_faults: usize,
+        otherwise: Option<Fault>,
+    ) -> Result<(), Fault> {
+        if !reading.is_empty() {
+            return Ok(());
+        }
+        let mut faults = self.log.faults[earlier_faults..].iter().copied();
+        let Some(fault) = faults.find(|fault| !fault.is_permanent()).or(otherwise) else { return Ok(()) };
+        // The device may return values after the library is reopened.
+        self.has_device_without_values = true;
+        Err(fault)
+    }
+
+    /// All utilisation samples in the driver's buffer for the device at `index`, between two polls. None if the call fails or if
+    /// the device does not support it. The handle is verified again.
     ///
     /// # Errors
-    /// Fails if the device or the driver is lost.
+    /// Fails if the device or the driver is lost, or if the handle belongs to another device.
     pub fn samples(&mut self, index: usize) -> Result<Option<Vec<Sample>>, Fault> {
+        self.identities.clear();
         self.call(index, Call::Samples, raw::samples)
     }
 
-    fn values(&mut self, index: usize) -> Result<Reading, Fault> {
-        let card = self.card_index(index);
-        let utilization = self.call(index, Call::Utilization, |device| device.utilization_rates())?;
-        let encoding = self.call(index, Call::EncoderStats, |device| device.encoder_stats())?;
-        let codecs = self.codecs(index, encoding.as_ref())?;
+    /// The values that the driver gives for each device.
+    fn own_values(&mut self, index: usize) -> Result<Reading, Fault> {
+        let encoding =
+            self.call(index, Call::EncoderStats, |device| device.encoder_stats().map(StreamStats::from))?;
         Ok(Reading {
-            samples: self.samples(index)?,
-            utilization: utilization.map(|percent| f64::from(percent.gpu) / 100.0),
+            samples: self.call(index, Call::Samples, raw::samples)?,
+            utilization: self
+                .call(index, Call::Utilization, |device| Ok(raw::ratio(device.utilization_rates()?.gpu)))?,
             memory: self.call(index, Call::Memory, memory)?,
+            encoder: self.call(index, Call::Encoder, |device| {
+                Ok(raw::ratio(device.encoder_utilization()?.utilization))
+            })?,
+            decoder: self.call(index, Call::Decoder, |device| {
+                Ok(raw::ratio(device.decoder_utilization()?.utilization))
+            })?,
+            encoding,
+            codecs: self.codecs(index, encoding)?,
+            capturing: self
+                .call(index, Call::FbcStats, |device| device.fbc_stats().map(StreamStats::from))?,
+            ..Reading::default()
+        })
+    }
+
+    /// Adds the values that the driver gives only for an entire card.
+    fn with_card_values(&mut self, card: usize, own: Reading) -> Result<Reading, Fault> {
+        Ok(Reading {
             energy: self.call(card, Call::Energy, |card| card.total_energy_consumption())?,
             power: self.call(card, Call::Power, |card| card.power_usage())?,
             temperature: self
                 .call(card, Call::Temperature, |card| card.temperature(TemperatureSensor::Gpu))?,
             sm_clock: self.call(card, Call::SmClock, |card| card.clock_info(Clock::SM))?,
             memory_clock: self.call(card, Call::MemoryClock, |card| card.clock_info(Clock::Memory))?,
-            throttled: self
-                .call(card, Call::Throttled, |card| card.current_throttle_reasons())?
-                .map(Throttled::from),
-            encoder: self
-                .call(index, Call::Encoder, |device| device.encoder_utilization())?
-                .map(|window| f64::from(window.utilization) / 100.0),
-            decoder: self
-                .call(index, Call::Decoder, |device| device.decoder_utilization())?
-                .map(|window| f64::from(window.utilization) / 100.0),
-            encoding: encoding.map(StreamStats::from),
-            codecs,
-            capturing: self.call(index, Call::FbcStats, |device| device.fbc_stats())?.map(StreamStats::from),
+            throttled: self.call(card, Call::Throttled, raw::throttle_reasons)?.map(Throttled::from),
+            ..own
         })
     }
 
     /// Encoder sessions by codec. The call is made only if the device has encoder sessions.
-    fn codecs(&mut self, index: usize, encoding: Option<&EncoderStats>) -> Result<Vec<(Codec, u32)>, Fault> {
-        if encoding.is_none_or(|stats| stats.session_count == 0) {
+    fn codecs(&mut self, index: usize, encoding: Option<StreamStats>) -> Result<Vec<(Codec, u32)>, Fault> {
+        if encoding.is_none_or(|stats| stats.sessions == 0) {
             return Ok(vec![]);
         }
         Ok(self.call(index, Call::EncoderSessions, raw::codecs)?.unwrap_or_default())
@@ -128,16 +158,17 @@ impl<'n> Driver<'n> {
 
     /// Makes a call for the device at `index`. Returns none if the call fails or if the device does not support it. Fails if
     /// the device or the driver is lost.
-    fn call<T>(
+    fn call<T: Answer>(
         &mut self,
         index: usize,
         call: Call,
         function: impl FnOnce(&nvml_wrapper::Device<'n>) -> Result<T, NvmlError>,
     ) -> Result<Option<T>, Fault> {
-        let Some(device) = self.handles.get(index).filter(|_| self.support.may_support(index, call)) else {
+        if !self.support.may_support(index, call) {
             return Ok(None);
-        };
-        match self.log.record(call, function(device)) {
+        }
+        self.verify(index)?;
+        match self.log.record(call, function(&self.handles[index])) {
             Ok(value) => Ok(Some(value)),
             Err(fault) if fault.is_driver_lost() || fault.is_device_lost() => Err(fault),
             Err(fault) => {
@@ -159,13 +190,19 @@ fn memory(device: &nvml_wrapper::Device<'_>) -> Result<Memory, NvmlError> {
 
 // === impl Throttled, StreamStats ===
 
-impl From<ThrottleReasons> for Throttled {
-    fn from(reasons: ThrottleReasons) -> Self {
-        let has = |reason| reasons.intersects(reason);
+/// From `nvmlClocksThrottleReason*` bits. The other bits are no problem of the card: it is idle, or its clocks have a limit that
+/// an operator, the display or another card of a sync boost group sets.
+impl From<u64> for Throttled {
+    fn from(bits: u64) -> Self {
+        let has = |reasons: ThrottleReasons| bits & reasons.bits() != 0;
+        let thermal = has(ThrottleReasons::SW_THERMAL_SLOWDOWN | ThrottleReasons::HW_THERMAL_SLOWDOWN);
         Self {
             power_cap: has(ThrottleReasons::SW_POWER_CAP),
-            thermal: has(ThrottleReasons::SW_THERMAL_SLOWDOWN | ThrottleReasons::HW_THERMAL_SLOWDOWN),
-            power_brake: has(ThrottleReasons::HW_POWER_BRAKE_SLOWDOWN),
+            thermal,
+            // The hardware slows the card down because of heat, a power brake, or too much power. The driver does not always
+            // say which: without heat, power is the cause.
+            power_brake: has(ThrottleReasons::HW_POWER_BRAKE_SLOWDOWN)
+                || has(ThrottleReasons::HW_SLOWDOWN) && !thermal,
         }
     }
 }

@@ -115,7 +115,8 @@ pub struct Throttled {
     pub power_cap: bool,
     /// The chip or the memory is too hot.
     pub thermal: bool,
-    /// The power supply requests lower power.
+    /// The hardware has reduced the clocks by half or more, and not because of heat: the power supply requests lower power, or the
+    /// card takes too much power.
     pub power_brake: bool,
 }
 

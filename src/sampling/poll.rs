@@ -83,6 +83,23 @@ fn parts(interval: Duration, buffered: Option<Duration>) -> u32 {
     buffered.map_or(1, parts)
 }
 
+/// Time that the driver needs to report a fault.
+const EVENT_DELAY: Duration = Duration::from_millis(20);
+
+/// Maximum time for the events that wait in the driver when the library is closed. The last poll of a session has 0.5 s.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// Hands over the events that wait in the driver: the poll itself can cause a fault, and closing the library discards them.
+fn drain_events(driver: &mut Driver<'_>, task: &mut impl PollTask) {
+    let end = Instant::now() + DRAIN_TIMEOUT;
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        match driver.wait_for_event(left.min(EVENT_DELAY)) {
+            DriverEvent::Xid(event) => task.xid(&event),
+            DriverEvent::None | DriverEvent::NotListening => return,
+        }
+    }
+}
+
 /// A random time of 90 to 110 % of the interval. Otherwise the sidecars of one card could always poll at the same time and
 /// wait for each other, because the driver serialises calls.
 fn jittered(interval: Duration) -> Duration {
@@ -147,9 +164,12 @@ impl PollLoop {
         loop {
             let (output, reopen) = task.poll(driver);
             let calls = driver.end_poll();
-            let state = self.library.end_poll(&calls, reopen);
+            let is_closing = self.library.end_poll(&calls, reopen) == LibraryState::MustReopen;
+            if is_closing || self.stop_requested {
+                drain_events(driver, task);
+            }
             self.publish(task, output, calls, started);
-            if self.is_over || state == LibraryState::MustReopen {
+            if is_closing || self.is_over {
                 return;
             }
             self.wait_with_driver(driver, task);

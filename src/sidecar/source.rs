@@ -85,7 +85,7 @@ impl LocalDriver {
         let is_shared = device.scope != Scope::Session;
         let now = reading.newest_sample();
         let own = self.evidence.own_usage(driver, device.index, is_shared, process_sample, now)?;
-        let is_incomplete = driver.faults()[earlier_faults..].iter().any(|fault| !fault.is_permanent());
+        let is_incomplete = driver.faults()[earlier_faults..].iter().any(|fault| !fault.is_absence());
         Ok(DeviceValues { reading, own, is_incomplete })
     }
 }

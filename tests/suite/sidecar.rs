@@ -6,6 +6,7 @@ mod driver_scenarios;
 mod events;
 mod fake_driver;
 mod http_server;
+mod identity;
 mod library;
 mod lost_devices;
 mod pod_fixture;

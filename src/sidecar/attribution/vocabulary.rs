@@ -121,6 +121,7 @@ impl From<Fault> for UnavailableReason {
             Code::LibraryMissing => Self::LibraryMissing,
             Code::DriverNotLoaded => Self::DriverNotLoaded,
             Code::GpuLost => Self::GpuLost,
+            Code::AnotherDevice => Self::NotVisible,
             _ => Self::DriverError,
         }
     }

@@ -85,9 +85,9 @@ impl Publication {
         not_applicable: Vec<(Strategy, NotApplicable)>,
         view: DeviceView<'_>,
     ) -> Self {
-        // A named device that is not visible may appear in a reopened library.
-        let names_devices = !view.expected.named.is_empty();
-        let reopen = reopen_reason(states).or_else(|| names_devices.then_some(ReopenReason::NotVisible));
+        // A device that is not visible may appear in a reopened library.
+        let is_not_visible = !view.expected.named.is_empty() || reason == UnavailableReason::NotVisible;
+        let reopen = reopen_reason(states).or_else(|| is_not_visible.then_some(ReopenReason::NotVisible));
         if let Some((_, DeviceState::Missing(reason))) = states.first() {
             // A device of the session is missing, and that is the cause. Why the strategies do not apply is not published.
             return Self { reopen, ..Self::unavailable(*reason) };

@@ -16,7 +16,7 @@ use crate::{
         scope::Scope,
     },
     sidecar::{
-        attribution::{Attribution, AttributionResult, SessionDevice, UnavailableReason},
+        attribution::{Attribution, AttributionResult, SessionDevice, Strategy, UnavailableReason},
         observation::{DeviceView, Observation},
         snapshot::{AttributionInfo, Gpu},
     },
@@ -77,6 +77,7 @@ impl Track {
     pub(in crate::sidecar) fn observe(&mut self, observation: Observation<'_>) -> Publication {
         let Observation { at, view, attribution, readings } = observation;
         let AttributionResult { outcome, not_applicable } = attribution;
+        let outcome = outcome.and_then(|attribution| self.without_replacements(attribution, view));
         let mut states = absence::missing(&self.states, view);
         // The driver may give other UUIDs at each opening. Missing devices must not fill the memory then.
         states.truncate(MAX_ACCOUNTS);
@@ -122,6 +123,31 @@ impl Track {
     /// Adds the number of calls of a poll and their failures.
     pub(in crate::sidecar) fn add_calls(&mut self, calls: u64, faults: &[Fault]) {
         self.totals.add_calls(calls, faults);
+    }
+
+    /// The attribution without devices that have replaced a device of the session. If only visibility shows that a device is the
+    /// session's, and a device of the session is not visible any more, then a new device is another pod's: a container keeps its
+    /// devices, but a new slice can take the place of a destroyed one.
+    fn without_replacements(
+        &self,
+        mut attribution: Attribution,
+        view: DeviceView<'_>,
+    ) -> Result<Attribution, UnavailableReason> {
+        let is_by_visibility = match attribution.strategy {
+            Strategy::SingleDevice => true,
+            Strategy::Claim => view.expected.named.is_empty(),
+            _ => false,
+        };
+        let mut earlier = self.accounts.iter().filter(|account| account.allocated.is_some());
+        if is_by_visibility && earlier.any(|account| !view.shows(&account.gpu)) {
+            let uuid = |device: &SessionDevice| &view.visible[device.index].uuid;
+            attribution.devices.retain(|device| {
+                self.accounts
+                    .iter()
+                    .any(|account| account.gpu == *uuid(device) && account.allocated.is_some())
+            });
+        }
+        if attribution.devices.is_empty() { Err(UnavailableReason::NotVisible) } else { Ok(attribution) }
     }
 
     /// Devices that have an account and are not in `next`, with the state `Released`.

@@ -75,3 +75,20 @@ fn an_event_set_is_created_again_after_a_failure() {
     });
     assert!(seen.value(ERRORS, &[("call", "events")]) <= failures.map(|count| count + 1.0));
 }
+
+/// A call makes the card fail, and the library is closed directly after that poll.
+#[test]
+fn a_fault_that_a_poll_causes_is_counted_before_the_library_is_closed() {
+    let mut scenario = busy_gpu();
+    let card = &mut scenario.devices[0];
+    (card.xids, card.power_milliwatts) = (Some(vec![]), Some(70_000));
+    let sidecar = RunningSidecar::start(&scenario, &[FAST]);
+    sidecar.first_poll();
+    let fails = Behaviour { xid: Some(79), times: Some(1), ..Behaviour::failing(15) };
+    scenario.devices[0].calls = [(Symbol::nvmlDeviceGetPowerUsage, fails)].into();
+    sidecar.play(&scenario);
+    let failed = sidecar.scrape_until("the failure", |seen| {
+        seen.value(ERRORS, &[("call", "power"), ("code", "gpu_lost")]) == Some(1.0)
+    });
+    assert_eq!(failed.value("vdi_session_gpu_xid_errors_total", &[("xid", "79")]), Some(1.0));
+}

@@ -80,6 +80,7 @@ pub(super) const PURE: &[&str] = &[
 /// Modules that a pure module may import in addition to pure modules: declarations and plain data.
 pub(super) const PLAIN_DATA: &[&str] = &[
     "gpu::fault",
+    "gpu::known",
     "gpu::values",
     "runtime::build",
     "runtime::catalogue",

@@ -209,12 +209,33 @@ fn a_slice_that_is_deleted_is_missing_until_it_is_created_again() {
     assert_eq!((session.state(SLICE), session.seconds(SLICE).0), (Some(DeviceState::Read), Some(45.0)));
 }
 
+/// Only visibility shows that the device is the session's, and the visible device changes.
+#[test]
+fn a_device_that_replaces_the_sessions_device_is_not_the_sessions() {
+    for (strategy, has_claim) in [(Strategy::SingleDevice, false), (Strategy::Claim, true)] {
+        let poll = |uuid| Poll { has_claim, ..attributed(strategy, &[uuid]) };
+        let none = Poll { has_claim, ..nothing_visible() };
+        let mut session = Session::after(&[poll(A), none]);
+        for _ in 0..2 {
+            let publication = session.poll(&poll(B));
+            assert_eq!((uuids(&publication), session.state(B)), (vec![], None), "{strategy:?}");
+            assert_eq!(publication.attribution, Err(UnavailableReason::NotVisible));
+            assert_eq!(publication.reopen, Some(ReopenReason::NotVisible));
+        }
+        assert_eq!(uuids(&session.poll(&poll(A))), [A]);
+    }
+    let by_metadata =
+        |uuid: &'static str| Poll { named: uuid.to_owned(), ..attributed(Strategy::Claim, &[uuid]) };
+    let mut session = Session::after(&[by_metadata(A)]);
+    assert_eq!(uuids(&session.poll(&by_metadata(B))), [B], "the claim names the new device");
+}
+
 #[test]
 fn the_number_of_missing_devices_is_limited_if_the_driver_gives_new_uuids_at_every_opening() {
     let mut session = Session::new();
     for number in 0..2 * MAX_ACCOUNTS {
         let uuid: &'static str = Box::leak(format!("GPU-{number}").into_boxed_str());
-        let poll = Poll { has_claim: true, ..attributed(Strategy::Claim, &[uuid]) };
+        let poll = Poll { has_claim: true, ..attributed(Strategy::Processes, &[uuid]) };
         let publication = session.poll(&poll);
         // One more entry says that devices are left out.
         assert!(publication.lost.len() <= MAX_ACCOUNTS + 1, "{} missing devices", publication.lost.len());

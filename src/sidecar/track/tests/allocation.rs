@@ -145,7 +145,7 @@ fn the_number_of_accounts_and_states_is_limited() {
     let mut session = Session::new();
     for number in 0..200 {
         let uuid: &'static str = Box::leak(format!("GPU-{number}").into_boxed_str());
-        let publication = session.poll(&attributed(Strategy::SingleDevice, &[uuid]));
+        let publication = session.poll(&attributed(Strategy::Annotation, &[uuid]));
         assert_eq!(uuids(&publication), [uuid]);
         let left_out = [(String::new(), UnavailableReason::TooMany)];
         let is_counted = number < MAX_ACCOUNTS;
