@@ -41,6 +41,11 @@ impl DeviceState {
         matches!(self, Self::Read | Self::Unread(_) | Self::Missing(_))
     }
 
+    /// Whether the device has an account: its time or its work is counted.
+    pub(super) fn is_counted(self) -> bool {
+        self.is_allocated() || matches!(self, Self::ShownOnly { .. })
+    }
+
     /// Whether the session should have the device and the driver does not show it.
     pub(super) fn is_absent(self) -> bool {
         matches!(self, Self::Missing(_) | Self::NeverVisible(_))

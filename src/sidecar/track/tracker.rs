@@ -181,18 +181,17 @@ impl Track {
     /// device has no account and needs none, or if there are [`MAX_ACCOUNTS`].
     fn account(&mut self, uuid: &str, state: DeviceState) -> Option<&mut Account> {
         let index = self.accounts.iter().position(|account| account.gpu == uuid);
-        let is_counted = state.is_allocated() || matches!(state, DeviceState::ShownOnly { .. });
-        if index.is_none() && is_counted && self.accounts.len() < MAX_ACCOUNTS {
+        if index.is_none() && state.is_counted() && self.accounts.len() < MAX_ACCOUNTS {
             self.accounts.push(Account::new(uuid));
             return self.accounts.last_mut();
         }
         self.accounts.get_mut(index?)
     }
 
-    /// Whether no account counts the time of an allocated device, because there are [`MAX_ACCOUNTS`].
+    /// Whether a device has no account, because there are [`MAX_ACCOUNTS`].
     fn has_device_without_account(&self) -> bool {
         let has_account = |uuid: &String| self.accounts.iter().any(|account| account.gpu == *uuid);
-        self.states.iter().any(|(uuid, state)| state.is_allocated() && !has_account(uuid))
+        self.states.iter().any(|(uuid, state)| state.is_counted() && !has_account(uuid))
     }
 
     /// Adds the readings to the accounts. Returns the devices that were read. The second value is true if these devices returned
