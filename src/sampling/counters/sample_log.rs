@@ -1,7 +1,7 @@
 //! Follows the driver's buffer of samples from answer to answer. Times are compared only with other times of the driver, because
 //! its clock is not always the node's wall clock. Pure.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use super::integral::{SampledWork, in_order, integral};
 use crate::gpu::Sample;
@@ -17,7 +17,7 @@ pub(super) struct SampleLog {
     oldest: u64,
     /// Number of samples in the largest answer.
     largest: usize,
-    /// Time that the buffer covers if it was full at the last answer.
+    /// Time that the buffer covers; none if it was not full at the last answer, or if that answer was discarded.
     covers: Option<Duration>,
     /// Work since the last reading.
     work: SampledWork,
@@ -34,7 +34,7 @@ pub(super) enum Recorded {
     Work(SampledWork),
     /// The driver keeps samples and has recorded none.
     Nothing,
-    /// Unknown, because the call failed.
+    /// Unknown, because the call failed or because the driver keeps no samples: its buffer was always empty.
     NoAnswer,
     /// Unknown, because no earlier samples can be compared: this is the first answer, or the clock was set back.
     NotComparable,
@@ -72,12 +72,12 @@ impl SampleLog {
         let is_first = self.counted.is_none();
         answer.into_iter().for_each(|answer| self.add(answer));
         self.counted = self.reached;
-        let work = std::mem::take(&mut self.work);
-        if is_first | std::mem::take(&mut self.is_set_back) {
+        let (work, is_set_back) = (mem::take(&mut self.work), mem::take(&mut self.is_set_back));
+        if is_first || is_set_back {
             Recorded::NotComparable
         } else if work.span > 0.0 {
             Recorded::Work(work)
-        } else if answer.is_some() {
+        } else if answer.is_some() && self.largest > 0 {
             Recorded::Nothing
         } else {
             Recorded::NoAnswer
@@ -93,11 +93,11 @@ impl SampleLog {
 
     /// Discards the answers since the last reading.
     pub(super) fn discard(&mut self) {
-        (self.work, self.is_set_back) = (SampledWork::default(), false);
+        (self.work, self.is_set_back, self.covers) = (SampledWork::default(), false, None);
         self.reached = self.counted;
     }
 
-    /// Time that the buffer covers; none if the buffer was not full at the last answer.
+    /// Time that the buffer covers; none if it was not full at the last answer, or if that answer was discarded.
     pub(super) fn covers(&self) -> Option<Duration> {
         self.covers
     }
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn samples_after_an_empty_buffer_are_counted() {
         let mut log = log(&[]);
-        assert_eq!(log.take(Some(&[])), Recorded::Nothing);
+        assert_eq!(log.take(Some(&[])), Recorded::NoAnswer);
         let Recorded::Work(work) = log.take(Some(&seconds(150..152))) else { panic!() };
         assert_eq!((work.busy, work.lost), (2.0, 0.0));
     }
@@ -197,5 +197,8 @@ mod tests {
     fn only_a_full_buffer_has_a_length() {
         assert_eq!(log(&seconds(0..72)).covers(), Some(Duration::from_secs(71)));
         assert_eq!(log(&seconds(0..12)).covers(), None);
+        let mut discarded = log(&seconds(0..72));
+        discarded.discard();
+        assert_eq!(discarded.covers(), None, "the device cannot be read");
     }
 }

@@ -190,6 +190,12 @@ fn a_driver_that_stops_to_keep_samples_is_read_by_its_window() {
 }
 
 #[test]
+fn a_driver_whose_buffer_is_always_empty_is_read_by_its_window() {
+    let empty = || buffer(0..0, 0.5);
+    assert_eq!(busy(&account(&[(0, empty()), (15, empty()), (30, empty())])), 15.0);
+}
+
+#[test]
 fn a_failed_call_affects_one_reading() {
     let failed = || (15, window(0.5));
     let account = account(&[samples(0, 1.0), failed(), samples(30, 1.0), samples(45, 1.0)]);

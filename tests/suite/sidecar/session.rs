@@ -220,6 +220,46 @@ fn a_sum_over_sessions_is_the_total_of_the_cards() {
     assert_eq!(memory, f64::from(1 << 30) * (1.0 + 1.0 + 6.0));
 }
 
+/// The driver's clock can begin with the start of the node.
+#[test]
+fn work_is_counted_by_the_drivers_own_clock() {
+    let mut card =
+        gpu_with_process(7, vec![ProcessUtilization { pid: 7, sm: 30, ..ProcessUtilization::default() }]);
+    card.boot_clock = true;
+    card.devices[0].utilization = Some(Utilization { gpu: 50, memory: 0 });
+    card.devices[0].samples = Some(Samples { period_us: 10_000, length: 500, ..Samples::default() });
+    let sidecar = RunningSidecar::start_in_pod(&PodFixture::shared(7, ""), &card, &[(env::INTERVAL, "0.3")]);
+    sidecar.annotate(&format!("{UUID}::1"));
+    let busy = |seen: &Exposition, scope| seen.value(BUSY, &[("scope", scope)]).unwrap_or_default();
+    let seen = sidecar.scrape_until("own work", |seen| busy(seen, "session") > 0.2);
+    assert!(busy(&seen, "session") < busy(&seen, "device"));
+    let [allocated, unsampled] = ["allocated", "unsampled"].map(|of| total(&seen, of, UUID));
+    assert!(unsampled < allocated / 10.0, "{unsampled} of {allocated}");
+}
+
+/// A claim of 20 cards, and the totals of a node with 56 slices.
+#[test]
+fn every_device_of_a_large_node_is_counted() {
+    let device = |prefix: &str, number: u32| Device {
+        uuid: Some(format!("{prefix}-{number:08}-0c3a-4f6e-9b7d-21a4c8e6f035")),
+        ..busy_gpu().devices[0].clone()
+    };
+    let slices = |card| (0..7).map(|slice| device("MIG", card * 7 + slice)).collect();
+    let node = |devices| Scenario { devices, ..busy_gpu() };
+    let cards = node((0..20).map(|card| device("GPU", card)).collect());
+    let sliced =
+        (0..8).map(|card| Device { mig: Some(true), slices: slices(card), ..device("GPU", card) }).collect();
+    for (scenario, setting, count) in
+        [(cards, (env::GPU_ACCESS, "claims"), 20), (node(sliced), (env::NODE_TOTALS, "all"), 56)]
+    {
+        let seen = RunningSidecar::start(&scenario, &[setting]).first_poll();
+        for name in ["vdi_session_gpu_info", "vdi_session_gpu_memory_peak_bytes"] {
+            assert_eq!(seen.series(name).count(), count, "{name}");
+        }
+        assert_eq!(seen.value(SUCCESS, &[]), Some(1.0));
+    }
+}
+
 /// The driver keeps the newest sample of a process until there is a newer one.
 #[test]
 fn a_process_sample_is_counted_once() {
