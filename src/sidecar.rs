@@ -38,6 +38,7 @@ use crate::{
 /// Fails if the system cannot start a thread. Bad configuration, an address in use and GPU failures are not errors.
 pub fn run() -> Result<(), Box<dyn Error>> {
     runtime::libc::return_freed_memory();
+    runtime::libc::ignore_other_signals();
     let (config, invalid) = Config::from_env();
     log::init(config.log);
     for variable in invalid {

@@ -15,7 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 
 /// A running program. When this value is dropped, the program is killed; if the test has failed, its log is printed.
 #[derive(Debug)]
@@ -101,13 +102,21 @@ impl Process {
         self.child.id()
     }
 
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// When the program has ended.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// Sends SIGTERM and waits for the end. Returns the exit status and the time until the end.
     ///
     /// # Panics
     /// When the program still runs after 20 seconds.
     pub fn terminate(mut self) -> (ExitStatus, Duration) {
         let sent = Instant::now();
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         let status = eventually("the program's end", || self.child.try_wait().unwrap());
         (status, sent.elapsed())
     }

@@ -113,7 +113,7 @@ pub(super) const IMPURE: &[&str] = &[
 /// Functions that a pure module does not call, whatever the name of their type is: an alias can hide a clock.
 pub(super) const IMPURE_FUNCTIONS: &[&str] = &["elapsed", "now"];
 
-/// The only modules with unsafe code: calls of NVML that the wrapper lacks, and two functions of the C library.
+/// The only modules with unsafe code: calls of NVML that the wrapper lacks, and three functions of the C library.
 pub(super) const UNSAFE: &[&str] = &["gpu::raw", "runtime::libc"];
 
 /// The only module that names the NVML wrapper.
