@@ -19,6 +19,10 @@ pub trait PollTask {
     /// Result of one poll.
     type Output;
 
+    /// Begins a poll, before the library is opened or called. If the driver is not needed, returns the result of the poll; the
+    /// library is then closed, or not opened at all.
+    fn begin(&mut self) -> Option<Self::Output>;
+
     /// Called after each opening of the library.
     fn opened(&mut self, driver: &Driver<'_>);
 
@@ -124,10 +128,18 @@ impl PollLoop {
         self.is_over
     }
 
-    /// Opens the library and polls until the library must be reopened or the loop is over. Then waits for the time of the next
+    /// Opens the library and polls until the library must be closed or the loop is over. Then waits for the time of the next
     /// poll. Call this until [`Self::is_over`].
     pub fn run(&mut self, task: &mut impl PollTask) {
         let started = Instant::now();
+        match task.begin() {
+            None => self.open_and_run(started, task),
+            Some(output) => self.publish(task, output, PollCalls::default(), started),
+        }
+        self.wait();
+    }
+
+    fn open_and_run(&mut self, started: Instant, task: &mut impl PollTask) {
         match self.library.open() {
             Ok(library) => self.run_with(library, started, task),
             Err(OpenFailure { fault, is_new }) => {
@@ -140,7 +152,6 @@ impl PollLoop {
                 self.publish(task, output, calls, started);
             }
         }
-        self.wait();
     }
 
     /// Ends a poll that panicked: publishes `output` instead of its result, and waits for the time of the next poll.
@@ -174,6 +185,10 @@ impl PollLoop {
             }
             self.wait_with_driver(driver, task);
             started = Instant::now();
+            if let Some(output) = task.begin() {
+                self.publish(task, output, PollCalls::default(), started);
+                return;
+            }
         }
     }
 
@@ -230,16 +245,23 @@ impl PollLoop {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::{Call, Code};
 
     /// Records the polls of a program whose library does not exist.
     #[derive(Default)]
     struct Recorder {
         /// Calls, failures and whether the poll is the last one.
         polls: Vec<(u64, usize, bool)>,
+        /// Whether the polls do not need the driver.
+        without_driver: bool,
     }
 
     impl PollTask for Recorder {
         type Output = Fault;
+
+        fn begin(&mut self) -> Option<Fault> {
+            self.without_driver.then_some(LIBRARY_MISSING)
+        }
 
         fn opened(&mut self, _: &Driver<'_>) {
             unreachable!("the library does not exist");
@@ -261,6 +283,8 @@ mod tests {
         fn xid(&mut self, _: &XidEvent) {}
     }
 
+    const LIBRARY_MISSING: Fault = Fault { call: Call::Init, code: Code::LibraryMissing };
+
     fn poll_loop() -> (mpsc::Sender<()>, PollLoop) {
         let (sender, stop) = mpsc::channel();
         (sender, PollLoop::new(Some("/nonexistent".into()), Duration::from_millis(1), stop))
@@ -274,6 +298,17 @@ mod tests {
         let calls: Vec<u64> = recorder.polls.iter().map(|(calls, ..)| *calls).collect();
         assert_eq!(calls, [1, 1, 0, 1, 0]);
         assert!(recorder.polls.iter().all(|(calls, faults, is_last)| *faults as u64 == *calls && !is_last));
+    }
+
+    #[test]
+    fn a_poll_that_does_not_need_the_driver_opens_no_library() {
+        let (_sender, mut polls) = poll_loop();
+        let mut recorder = Recorder { without_driver: true, ..Recorder::default() };
+        (0..3).for_each(|_| polls.run(&mut recorder));
+        recorder.without_driver = false;
+        polls.run(&mut recorder);
+        let calls: Vec<u64> = recorder.polls.iter().map(|(calls, ..)| *calls).collect();
+        assert_eq!(calls, [0, 0, 0, 1]);
     }
 
     #[test]
@@ -294,10 +329,7 @@ mod tests {
         drop(sender);
         let mut recorder = Recorder::default();
         polls.run(&mut recorder);
-        polls.abandon_poll(
-            &mut recorder,
-            Fault { call: crate::gpu::Call::Init, code: crate::gpu::Code::LibraryMissing },
-        );
+        polls.abandon_poll(&mut recorder, LIBRARY_MISSING);
         assert!(polls.is_over());
     }
 

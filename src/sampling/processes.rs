@@ -52,9 +52,16 @@ pub fn are_lists_reliable(driver: Option<&str>) -> bool {
 
 /// Whether every listed PID exists in this pod. If a PID does not exist, either its process has just ended, or the PIDs belong to
 /// another PID namespace. In the second case, a PID that exists here is a coincidence.
-#[must_use]
-pub fn all_exist(listed: &[Process], exists: impl Fn(u32) -> bool) -> bool {
-    listed.iter().all(|process| exists(process.pid))
+///
+/// # Errors
+/// Fails if `exists` fails.
+pub fn all_exist<E>(listed: &[Process], exists: impl Fn(u32) -> Result<bool, E>) -> Result<bool, E> {
+    for process in listed {
+        if !exists(process.pid)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Use of a device by the processes in `listed`; all of them must be the pod's. `utilization` is none if it was not read.
@@ -180,7 +187,9 @@ mod tests {
     fn a_listed_process_outside_the_pod_makes_the_list_unreliable() {
         let listed =
             [process(7, ProcessKind::Compute, Some(5)), process(4711, ProcessKind::Compute, Some(5))];
-        assert!(all_exist(&listed[..1], |pid| pid == 7) && !all_exist(&listed, |pid| pid == 7));
+        let exists = |pid| if pid == 9 { Err(()) } else { Ok(pid == 7) };
+        assert_eq!((all_exist(&listed[..1], exists), all_exist(&listed, exists)), (Ok(true), Ok(false)));
+        assert_eq!(all_exist(&[process(9, ProcessKind::Compute, None)], exists), Err(()));
     }
 
     #[test]

@@ -9,9 +9,9 @@ mod vocabulary;
 
 pub use self::{
     decide::{AttributionStep, Undecided, decide},
-    evidence::{ClaimKind, EnvironmentDevices, Evidence, ProcessEvidence, Processes},
+    evidence::{Annotations, ClaimKind, EnvironmentDevices, Evidence, ProcessEvidence, Processes},
     result::{Attribution, AttributionResult, SessionDevice},
-    vocabulary::{Confidence, NotApplicable, Sharing, Strategy, UnavailableReason},
+    vocabulary::{Confidence, EvidenceSource, NotApplicable, Sharing, Strategy, UnavailableReason},
 };
 pub use crate::sampling::scope::Scope;
 

@@ -274,7 +274,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_metrics_collect_success",
-        help: "1 if the last poll read all GPUs of the session, with every value that each GPU supports, else 0.",
+        help: "1 if the last poll read all GPUs of the session, with every value that each GPU supports, and all evidence of which GPUs these are, else 0. Also 1 with the reason `not_requested`: nothing failed.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |snapshot| series::last_poll(snapshot, |collection| f64::from(collection.success)),
@@ -301,6 +301,16 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
         series: |snapshot| {
             let clamped = snapshot.clamped.iter();
             clamped.map(|(clamp, count)| Series::number([clamp.as_str()], *count as f64)).collect()
+        },
+    },
+    Row {
+        name: "vdi_metrics_unreadable_evidence_total",
+        help: "Number of polls that could not read a file with evidence of the session's GPUs, by evidence. The last readable value counts; without one, no GPU is attributed.",
+        kind: MetricType::COUNTER,
+        labels: &["evidence"],
+        series: |snapshot| {
+            let unreadable = snapshot.unreadable.iter();
+            unreadable.map(|(source, count)| Series::number([source.as_str()], *count as f64)).collect()
         },
     },
     Row {

@@ -12,7 +12,7 @@ use std::{
 
 use super::attribution::ClaimKind;
 use crate::{
-    contract::{self, ALLOWED_INTERVAL_SECONDS, env},
+    contract::{self, ALLOWED_INTERVAL_SECONDS, GpuRequest, env},
     runtime::log::Level,
 };
 
@@ -25,6 +25,8 @@ pub struct Config {
     pub interval: Duration,
     /// Names of the session.
     pub session: SessionNames,
+    /// What the pod requests; none if the sidecar does not know it.
+    pub request: Option<GpuRequest>,
     /// Kind of the desktop's resource claims; none if the sidecar does not share them.
     pub claim: Option<ClaimKind>,
     /// Whether the sidecar exposes all devices of the node if no device can be attributed to the session.
@@ -107,6 +109,11 @@ impl Config {
                 pool: reader.name(env::POOL),
                 user: reader.name(env::USER),
             },
+            request: reader.value(
+                env::GPU_REQUEST,
+                "use `device`, `part`, `claims` or `none`, or remove the variable",
+                GpuRequest::parse,
+            ),
             claim: reader.value(
                 env::GPU_ACCESS,
                 "use `claims` or `named-claims`, or remove the variable",
@@ -195,7 +202,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "[::]:9478");
         assert_eq!(config.interval, Duration::from_secs(15));
         assert_eq!(config.session, SessionNames::default());
-        assert_eq!((config.nvml_library, config.log), (None, Level::INFO));
+        assert_eq!((config.nvml_library, config.request, config.log), (None, None, Level::INFO));
         assert_eq!(read(&[(env::LISTEN, ""), (env::INTERVAL, "")]).1, [""; 0]);
     }
 
@@ -207,6 +214,7 @@ mod tests {
             (env::SESSION, "alice-1"),
             (env::TEMPLATE, "cad"),
             (env::POOL, "berlin"),
+            (env::GPU_REQUEST, "part"),
             (env::LOG, "debug"),
         ]);
         assert_eq!(invalid, [""; 0]);
@@ -221,7 +229,7 @@ mod tests {
                 user: String::new(),
             }
         );
-        assert_eq!(config.log, Level::DEBUG);
+        assert_eq!((config.request, config.log), (Some(GpuRequest::Part), Level::DEBUG));
     }
 
     #[test]

@@ -1,48 +1,32 @@
 //! Collects the evidence from the pod's files and processes that [`super::attribution`] uses. Also reads the use of a device by
 //! the session's own processes.
 
+mod failures;
+mod memory;
+
 use std::time::Duration;
 
+pub(super) use self::failures::Failures;
+use self::memory::{EvidenceMemory, PodFacts, ProcessReading};
 use super::{
-    attribution::{
-        ClaimKind, EnvironmentDevices, Evidence, NotApplicable, ProcessEvidence, Processes, Sharing,
-    },
+    attribution::{Evidence, EvidenceSource, NotApplicable, ProcessEvidence, UnavailableReason},
     config::Config,
     observation::ExpectedDevices,
-    pod_files::PodFiles,
+    pod_files::{NoProcessEvidence, PodFiles},
 };
 use crate::{
-    gpu::{
-        Driver, Fault, Process,
-        id::{self, Id},
-    },
+    gpu::{Driver, Fault, Process},
     runtime::clock,
     sampling::processes::{self, OwnUsage, SampleWindow},
 };
 
-/// Collects the evidence in one container, and remembers evidence of earlier polls.
+/// Collects the evidence in one container.
 #[derive(Debug)]
 pub(super) struct EvidenceCollector {
-    claim: Option<ClaimKind>,
-    node_totals: bool,
     interval: Duration,
     files: PodFiles,
-    /// Evidence in the files at this poll.
-    contents: FileEvidence,
-    /// IDs in the claim's metadata; without a claim, IDs in the annotation.
-    named: Vec<Id>,
-    /// UUIDs of the devices that had processes of the pod at this or an earlier poll.
-    with_processes: Vec<String>,
-    /// The newest list of devices in the desktop's environment; none if no process has had one.
-    environment: Option<String>,
-}
-
-/// Evidence in the pod's files.
-#[derive(Debug, Default)]
-struct FileEvidence {
-    annotation: Option<String>,
-    sharing: Option<Sharing>,
-    metadata: Vec<String>,
+    memory: EvidenceMemory,
+    failures: Failures,
 }
 
 // === impl EvidenceCollector ===
@@ -50,59 +34,45 @@ struct FileEvidence {
 impl EvidenceCollector {
     /// Creates a collector for a container with these files. It reads nothing yet.
     pub(super) fn new(config: &Config, files: PodFiles) -> Self {
-        let &Config { claim, node_totals, interval, .. } = config;
-        Self {
-            claim,
-            node_totals,
-            interval,
-            files,
-            contents: FileEvidence::default(),
-            named: vec![],
-            with_processes: vec![],
-            environment: None,
-        }
+        let &Config { request, claim, node_totals, interval, .. } = config;
+        let memory = EvidenceMemory::new(PodFacts { request, claim, node_totals });
+        Self { interval, files, memory, failures: Failures::default() }
     }
 
-    /// Reads the pod's files again, because annotations change while the pod runs.
-    pub(super) fn read_files(&mut self) {
-        let (annotation, sharing) = self.files.gpu_annotations();
-        let metadata = if self.claim.is_some() { self.files.claimed_devices() } else { vec![] };
-        self.named = match (self.claim, &annotation) {
-            (Some(_), _) => metadata.iter().filter_map(|uuid| Id::uuid(uuid)).collect(),
-            (None, Some(annotation)) => id::list(annotation).unwrap_or_default(),
-            (None, None) => vec![],
-        };
-        self.contents = FileEvidence { annotation, sharing, metadata };
+    /// Begins a poll: reads the pod's files again, because annotations change while the pod runs. Returns the reason if no device
+    /// can be attributed whatever the driver shows, so that the driver is not needed.
+    pub(super) fn begin_poll(&mut self) -> Option<UnavailableReason> {
+        self.failures.begin_poll();
+        let annotations = self.failures.record(EvidenceSource::Annotations, self.files.annotations());
+        let has_claim = self.memory.has_claim();
+        let metadata = if has_claim { self.files.claimed_devices() } else { Ok(vec![]) };
+        let metadata = self.failures.record(EvidenceSource::ClaimMetadata, metadata);
+        self.memory.record_files(annotations, metadata);
+        self.memory.reason_without_driver()
+    }
+
+    /// The evidence that could not be read.
+    pub(super) fn failures(&self) -> &Failures {
+        &self.failures
     }
 
     /// The evidence of this poll that needs no process lists.
     pub(super) fn evidence<'e>(&'e self, driver: &'e Driver<'_>) -> Evidence<'e> {
-        let visible = driver.devices();
-        let is_visible = |uuid: &String| visible.iter().any(|device| device.uuid == *uuid);
-        let not_visible = self.with_processes.iter().filter(|uuid| !is_visible(uuid)).count();
-        Evidence {
-            visible,
-            unidentified: driver.without_uuid().len() + not_visible,
-            claim: self.claim,
-            metadata: &self.contents.metadata,
-            annotation: self.contents.annotation.as_deref(),
-            sharing: self.contents.sharing,
-            node_totals: self.node_totals,
-        }
+        self.memory.evidence(driver.devices(), driver.without_uuid().len())
     }
 
     /// Collects the evidence of the pod's processes. Process lists are the slowest calls of the driver.
     pub(super) fn process_evidence(&mut self, driver: &mut Driver<'_>) -> ProcessEvidence {
-        ProcessEvidence { processes: self.processes(driver), environment: self.environment() }
+        let with_processes = self.devices_with_processes(driver);
+        let in_environments = self.files.devices_in_environments();
+        let in_environments = in_environments.map_err(|why| self.reason(why));
+        let reading = ProcessReading { with_processes, in_environments };
+        self.memory.record_processes(reading, driver.devices())
     }
 
     /// Evidence of the devices that the pod should have, visible or not.
     pub(super) fn expected(&self) -> ExpectedDevices<'_> {
-        ExpectedDevices {
-            has_claim: self.claim.is_some(),
-            named: &self.named,
-            with_processes: &self.with_processes,
-        }
+        self.memory.expected()
     }
 
     /// Reads the use of the device at `index` by the session's own processes. Returns none if the process lists cannot be read or
@@ -114,7 +84,7 @@ impl EvidenceCollector {
     /// # Errors
     /// Fails if the device or the driver is lost.
     pub(super) fn own_usage(
-        &self,
+        &mut self,
         driver: &mut Driver<'_>,
         index: usize,
         is_shared: bool,
@@ -125,7 +95,7 @@ impl EvidenceCollector {
             return Ok(None);
         }
         let Some(listed) = driver.processes(index)? else { return Ok(None) };
-        let Some(listed) = self.own_processes(driver, index, listed) else { return Ok(None) };
+        let Ok(Some(listed)) = self.own_processes(driver, index, listed) else { return Ok(None) };
         // Without samples of the device, the driver's clock is assumed to be the wall clock.
         let window = SampleWindow::new(last, now.unwrap_or_else(unix_microseconds), self.interval);
         let utilization = if is_shared { driver.process_utilization(index, window.since)? } else { None };
@@ -133,55 +103,33 @@ impl EvidenceCollector {
         Ok(Some(OwnUsage { newest_sample: own.newest_sample.max(window.since), ..own }))
     }
 
-    /// The device list of the desktop's processes. If no process has a list now: the list of an earlier poll. If there never was
-    /// a list: the text of the variable, or why the variable cannot be read.
-    fn environment(&mut self) -> Result<EnvironmentDevices, NotApplicable> {
-        let current = self.files.visible_devices();
-        let is_list = |devices: &&String| id::list(devices).is_ok_and(|ids| !ids.is_empty());
-        match (current.as_ref().ok().filter(is_list), self.environment.clone()) {
-            (Some(devices), _) => self.environment = Some(devices.clone()),
-            // The process with the list has ended, and no other process has a list.
-            (None, Some(devices)) => return Ok(EnvironmentDevices { devices, now: false }),
-            (None, None) => {}
-        }
-        current.map(|devices| EnvironmentDevices { devices, now: true })
-    }
-
-    /// The devices that have or had processes of this pod.
-    fn processes(&mut self, driver: &mut Driver<'_>) -> Processes {
-        if let Err(reason) = self.check_process_lists(driver) {
-            return Processes::Unknown(reason);
-        }
-        let mut now = false;
+    /// UUIDs of the devices that have processes of the pod now.
+    fn devices_with_processes(&mut self, driver: &mut Driver<'_>) -> Result<Vec<String>, NotApplicable> {
+        self.check_process_lists(driver)?;
+        let mut found = vec![];
+        let mut failure = None;
         for index in 0..driver.devices().len() {
             if driver.devices()[index].mig_enabled {
                 continue;
             }
-            // If the process list cannot be read, the device is treated as if it had no processes now.
+            // If the driver cannot give the list, the device is treated as if it had no processes now. It stays the session's if
+            // it had processes of the pod at an earlier poll.
             let Ok(Some(listed)) = driver.processes(index) else { continue };
-            let Some(listed) = self.own_processes(driver, index, listed) else {
-                // The list contains processes of other pods. If the session's processes were seen on another device, this device
-                // is skipped; otherwise the strategy does not apply.
-                if self.with_processes.is_empty() {
-                    return Processes::Unknown(NotApplicable::Implausible);
-                }
-                continue;
-            };
-            let uuid = &driver.devices()[index].uuid;
-            if !listed.is_empty() {
-                now = true;
-                if !self.with_processes.contains(uuid) {
-                    self.with_processes.push(uuid.clone());
-                }
+            match self.own_processes(driver, index, listed) {
+                Ok(Some(listed)) if listed.is_empty() => {}
+                Ok(Some(_)) => found.push(driver.devices()[index].uuid.clone()),
+                Ok(None) => failure = Some(NotApplicable::Implausible),
+                Err(reason) => failure = Some(reason),
             }
         }
-        let has_processes = |index: &usize| self.with_processes.contains(&driver.devices()[*index].uuid);
-        Processes::Seen { indices: (0..driver.devices().len()).filter(has_processes).collect(), now }
+        // Before a process of the pod was seen, one list that cannot be trusted makes all of them doubtful.
+        let is_first = self.memory.with_processes().is_empty();
+        failure.filter(|_| is_first).map_or(Ok(found), Err)
     }
 
     /// Checks that the driver's process lists can be compared with the pod's processes. Fails with the reason why not.
-    fn check_process_lists(&self, driver: &Driver<'_>) -> Result<(), NotApplicable> {
-        self.files.check_pid_namespace()?;
+    fn check_process_lists(&mut self, driver: &Driver<'_>) -> Result<(), NotApplicable> {
+        self.files.check_pid_namespace().map_err(|why| self.reason(why))?;
         let is_reliable = processes::are_lists_reliable(driver.versions().driver.as_deref());
         if is_reliable { Ok(()) } else { Err(NotApplicable::DriverTooOld) }
     }
@@ -189,16 +137,32 @@ impl EvidenceCollector {
     /// The listed processes, if all of them are the pod's; otherwise none. A process can end after the driver has listed it, so
     /// the list is read once more; the second list does not contain such a process.
     fn own_processes(
-        &self,
+        &mut self,
         driver: &mut Driver<'_>,
         index: usize,
         listed: Vec<Process>,
-    ) -> Option<Vec<Process>> {
-        let are_own = |listed: &Vec<Process>| processes::all_exist(listed, |pid| self.files.has_process(pid));
-        if are_own(&listed) {
-            return Some(listed);
+    ) -> Result<Option<Vec<Process>>, NotApplicable> {
+        if self.are_own(&listed)? {
+            return Ok(Some(listed));
         }
-        driver.reread_processes(index).ok().flatten().filter(are_own)
+        let Ok(Some(listed)) = driver.reread_processes(index) else { return Ok(None) };
+        Ok(self.are_own(&listed)?.then_some(listed))
+    }
+
+    fn are_own(&mut self, listed: &[Process]) -> Result<bool, NotApplicable> {
+        let are_own = processes::all_exist(listed, |pid| self.files.has_process(pid));
+        are_own.map_err(|unreadable| self.reason(unreadable))
+    }
+
+    /// Why the processes give no evidence. Records a file that cannot be read.
+    fn reason(&mut self, why: impl Into<NoProcessEvidence>) -> NotApplicable {
+        match why.into() {
+            NoProcessEvidence::Absent(reason) => reason,
+            NoProcessEvidence::Unreadable(unreadable) => {
+                self.failures.record::<()>(EvidenceSource::Processes, Err(unreadable));
+                NotApplicable::Unreadable
+            }
+        }
     }
 }
 

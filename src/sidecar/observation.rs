@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use super::attribution::AttributionResult;
+use super::attribution::{AttributionResult, UnavailableReason};
 use crate::{
     gpu::{Device, Fault, id::Id},
     sampling::observation::DeviceObservation,
 };
 
-/// Result of one poll of a driver that answers.
+/// Result of one poll of a driver that answers, or of a poll that does not need the driver.
 #[derive(Clone, Debug)]
 pub(super) struct Observation<'o> {
     /// Time at which the devices were attributed, before they were read. Allocated time is counted up to this time.
@@ -42,6 +42,16 @@ pub(super) struct ExpectedDevices<'o> {
     pub(super) named: &'o [Id],
     /// UUIDs of the devices that had processes of the pod at this or an earlier poll.
     pub(super) with_processes: &'o [String],
+}
+
+// === impl Observation ===
+
+impl Observation<'_> {
+    /// The observation of a poll that does not need the driver, for this reason: the session has no device.
+    pub(super) fn without_driver(reason: UnavailableReason, at: Instant) -> Self {
+        let attribution = AttributionResult { outcome: Err(reason), not_applicable: vec![] };
+        Self { at, view: DeviceView::default(), attribution, readings: vec![] }
+    }
 }
 
 // === impl DeviceView ===

@@ -67,7 +67,11 @@ const LAST_POLL_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
     let files = PodFiles::new(config.root.clone());
     let now = SystemTime::now();
-    let started = files.sandbox_created().filter(|created| *created <= now).unwrap_or(now);
+    let created = files.sandbox_created().unwrap_or_else(|unreadable| {
+        tracing::warn!(error = %unreadable, "The session's start is unknown; the sidecar's start is used");
+        None
+    });
+    let started = created.filter(|created| *created <= now).unwrap_or(now);
     let first = Snapshot::before_the_first_poll(config.session.clone(), started, now);
     let termination_log = TerminationLog::new(config.root.join(TERMINATION_LOG), config.containers);
     let termination_log = Arc::new(Mutex::new(termination_log));
@@ -124,10 +128,14 @@ impl SessionPoller {
             // A panic must not end the poller's thread.
             if catch_unwind(AssertUnwindSafe(|| polls.run(self))).is_err() {
                 tracing::error!("A poll panicked; polling continues");
-                let failed = self.track.driver_unavailable(UnavailableReason::DriverError, Instant::now());
+                let failed = self.driver_unavailable(UnavailableReason::DriverError);
                 polls.abandon_poll(self, failed);
             }
         }
+    }
+
+    fn driver_unavailable(&mut self, reason: UnavailableReason) -> Publication {
+        self.track.driver_unavailable(reason, self.source.expected(), Instant::now())
     }
 
     fn snapshot(&self, publication: Publication, poll: &FinishedPoll, now: SystemTime) -> Snapshot {
@@ -143,10 +151,15 @@ impl SessionPoller {
             gpus,
             lost,
             accounts: self.track.accounts().to_vec(),
-            collection: Some(Collection { at: now, duration: poll.started.elapsed(), success: is_complete }),
+            collection: Some(Collection {
+                at: now,
+                duration: poll.started.elapsed(),
+                success: is_complete && self.source.failures().are_none(),
+            }),
             calls: totals.calls,
             faults: totals.faults,
             clamped: totals.clamped,
+            unreadable: self.source.failures().counts().to_vec(),
             versions: self.versions.clone(),
             ended: poll.is_last,
         }
@@ -155,6 +168,10 @@ impl SessionPoller {
 
 impl PollTask for SessionPoller {
     type Output = Publication;
+
+    fn begin(&mut self) -> Option<Publication> {
+        self.source.begin_poll().map(|observation| self.track.observe(observation))
+    }
 
     fn opened(&mut self, driver: &Driver<'_>) {
         self.versions = driver.versions().clone();
@@ -172,7 +189,7 @@ impl PollTask for SessionPoller {
     }
 
     fn unavailable(&mut self, fault: Fault) -> Publication {
-        self.track.driver_unavailable(fault.into(), Instant::now())
+        self.driver_unavailable(fault.into())
     }
 
     fn publish(&mut self, publication: Publication, poll: &FinishedPoll) {
@@ -213,6 +230,9 @@ fn log_change(earlier: &Snapshot, snapshot: &Snapshot) {
             let gpus: Vec<&str> = snapshot.gpus.iter().map(|gpu| gpu.device.uuid.as_str()).collect();
             let (gpu, strategy) = (gpus.join(","), attribution.strategy.as_str());
             tracing::info!(gpu, strategy, "A GPU is attributed to the session");
+        }
+        Err(UnavailableReason::NotRequested) => {
+            tracing::info!("The session has no GPU, as far as the sidecar knows");
         }
         Err(reason) => tracing::warn!(reason = reason.as_str(), "No GPU of the session can be read"),
     }

@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use super::{
-    attribution::{Attribution, Confidence, NotApplicable, Sharing, Strategy, UnavailableReason},
+    attribution::{
+        Attribution, Confidence, EvidenceSource, NotApplicable, Sharing, Strategy, UnavailableReason,
+    },
     config::SessionNames,
 };
 use crate::{
@@ -42,6 +44,8 @@ pub struct Snapshot {
     pub faults: Vec<(Fault, u64)>,
     /// Number of clamped values since the sidecar started, by kind.
     pub clamped: Vec<(Clamp, u64)>,
+    /// Number of polls since the sidecar started that could not read evidence, by the evidence.
+    pub unreadable: Vec<(EvidenceSource, u64)>,
     /// Versions of the library that was opened last, and of its driver.
     pub versions: Versions,
     /// Whether this is the last snapshot, because the session has ended.
@@ -83,7 +87,8 @@ pub struct Collection {
     pub at: SystemTime,
     /// Time from the start of the poll to its end. Contains the opening of the library if this poll opened it.
     pub duration: Duration,
-    /// Whether all devices of the session were read, with every value that the devices support.
+    /// Whether all devices of the session were read, with every value that the devices support, and all evidence. Also true if the
+    /// session has no device.
     pub success: bool,
 }
 
@@ -106,6 +111,7 @@ impl Snapshot {
             calls: 0,
             faults: vec![],
             clamped: vec![],
+            unreadable: vec![],
             versions: Versions::default(),
             ended: false,
         }

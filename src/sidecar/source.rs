@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::{
     attribution::{self, AttributionResult, AttributionStep, SessionDevice},
-    evidence::EvidenceCollector,
-    observation::{DeviceView, Observation},
+    evidence::{EvidenceCollector, Failures},
+    observation::{DeviceView, ExpectedDevices, Observation},
 };
 use crate::{
     gpu::{Driver, Fault},
@@ -29,6 +29,23 @@ impl LocalDriver {
         Self { evidence }
     }
 
+    /// Begins a poll: reads the pod's files. If no device can be attributed whatever the driver shows, returns the observation of
+    /// this poll.
+    pub(super) fn begin_poll(&mut self) -> Option<Observation<'static>> {
+        let reason = self.evidence.begin_poll()?;
+        Some(Observation::without_driver(reason, Instant::now()))
+    }
+
+    /// Evidence of the devices that the pod should have, visible or not.
+    pub(super) fn expected(&self) -> ExpectedDevices<'_> {
+        self.evidence.expected()
+    }
+
+    /// The evidence that could not be read.
+    pub(super) fn failures(&self) -> &Failures {
+        self.evidence.failures()
+    }
+
     /// Attributes the visible devices and reads the session's devices. `process_sample` takes a UUID and a scope, and returns the
     /// time of the newest process sample that is already counted for this device.
     pub(super) fn observe<'o>(
@@ -36,7 +53,6 @@ impl LocalDriver {
         driver: &'o mut Driver<'_>,
         process_sample: impl Fn(&str, Scope) -> u64,
     ) -> Observation<'o> {
-        self.evidence.read_files();
         let attribution = self.attribute(driver);
         let at = Instant::now();
         let devices = attribution.outcome.as_ref().map_or(&[][..], |attribution| &attribution.devices);
@@ -64,7 +80,7 @@ impl LocalDriver {
     }
 
     fn read(
-        &self,
+        &mut self,
         driver: &mut Driver<'_>,
         device: &SessionDevice,
         process_sample: impl Fn(&str, Scope) -> u64,
@@ -75,7 +91,7 @@ impl LocalDriver {
     }
 
     fn values(
-        &self,
+        &mut self,
         driver: &mut Driver<'_>,
         device: &SessionDevice,
         process_sample: u64,

@@ -4,6 +4,7 @@
 
 mod driver_scenarios;
 mod events;
+mod evidence;
 mod fake_driver;
 mod http_server;
 mod identity;

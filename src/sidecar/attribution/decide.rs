@@ -6,7 +6,7 @@ use super::{
     strategies::{self, Match},
     vocabulary::{NotApplicable, Sharing, Strategy, UnavailableReason},
 };
-use crate::sampling::scope::Scope;
+use crate::{contract::GpuRequest, sampling::scope::Scope};
 
 /// Maximum number of devices of one session, because each device has about 30 series. Eight cards with seven slices each are 56
 /// devices.
@@ -67,10 +67,13 @@ fn attributed(
 }
 
 /// Why no strategy applies although the driver works.
-fn unavailable(evidence: &Evidence<'_>) -> UnavailableReason {
+fn unavailable(evidence: &Evidence<'_>, not_applicable: &[(Strategy, NotApplicable)]) -> UnavailableReason {
     match evidence.visible {
         [] => UnavailableReason::NoDevice,
         visible if visible.iter().all(|device| device.mig_enabled) => UnavailableReason::InSlices,
+        _ if not_applicable.contains(&(Strategy::SingleDevice, NotApplicable::NotRequested)) => {
+            UnavailableReason::NotRequested
+        }
         _ => UnavailableReason::SeveralDevices,
     }
 }
@@ -89,6 +92,11 @@ fn sharing(evidence: &Evidence<'_>, strategy: Strategy, index: usize, is_replica
         // Process lists contain no replica number. `NVIDIA_VISIBLE_DEVICES` contains none either, because the NVIDIA device
         // plugin removes it (`deviceIDsFromAnnotatedDeviceIDs`). So the device may be shared.
         (None, Strategy::Processes | Strategy::Environment | Strategy::Node) => Sharing::Unknown,
+        (None, Strategy::Annotation | Strategy::SingleDevice)
+            if evidence.request == Some(GpuRequest::Part) =>
+        {
+            Sharing::Unknown
+        }
         (None, Strategy::Claim) if evidence.claim == Some(ClaimKind::Named) => Sharing::Unknown,
         (None, _) if device.is_some_and(|device| device.slice.is_some()) => Sharing::Mig,
         (None, _) => Sharing::Exclusive,
@@ -116,7 +124,12 @@ impl Undecided {
                 Ok(matched) => return attributed(evidence, strategy, matched, not_applicable),
                 Err(reason) => not_applicable.push((strategy, reason)),
             }
+            // The evidence may name a device. A strategy after it must not attribute another one.
+            if let Some((_, NotApplicable::Unreadable)) = not_applicable.last() {
+                return AttributionResult { outcome: Err(UnavailableReason::Unreadable), not_applicable };
+            }
         }
-        AttributionResult { outcome: Err(unavailable(evidence)), not_applicable }
+        let reason = unavailable(evidence, &not_applicable);
+        AttributionResult { outcome: Err(reason), not_applicable }
     }
 }

@@ -1,7 +1,10 @@
 //! The evidence that the strategies use.
 
 use super::vocabulary::{NotApplicable, Sharing};
-use crate::gpu::Device;
+use crate::{
+    contract::GpuRequest,
+    gpu::{Device, id::Id},
+};
 
 /// Evidence that is read at every poll.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,15 +14,21 @@ pub struct Evidence<'a> {
     /// Number of devices that may be the session's and cannot be identified: devices whose UUID the driver cannot give, and
     /// devices that had processes of the session and are not visible now.
     pub unidentified: usize,
+    /// What the pod requests; none if the sidecar does not know it.
+    pub request: Option<GpuRequest>,
     /// Kind of the desktop's resource claims; none if the sidecar does not share them. With a claim, all visible devices belong
     /// to the desktop.
     pub claim: Option<ClaimKind>,
-    /// UUIDs in the claims' metadata files (KEP-5304); empty if the DRA driver writes none.
-    pub metadata: &'a [String],
+    /// UUIDs of GPUs in the claims' metadata files (KEP-5304); empty if the DRA driver writes none.
+    pub metadata: &'a [Id],
+    /// Whether the metadata is from an earlier poll, because this poll could not read it.
+    pub is_metadata_held: bool,
     /// Value of the pod's annotation `vdi-metrics.io/gpu`; none if the pod does not have it.
     pub annotation: Option<&'a str>,
-    /// Value of the pod's annotation `vdi-metrics.io/gpu-sharing`; none if the pod does not have it or the value is not valid.
+    /// Value of the pod's annotation `vdi-metrics.io/gpu-sharing`; none if the pod does not have it.
     pub sharing: Option<Sharing>,
+    /// Whether the annotations are from an earlier poll, because this poll could not read them.
+    pub are_annotations_held: bool,
     /// Whether the sidecar exposes all devices of the node if no other strategy applies.
     pub node_totals: bool,
 }
@@ -34,6 +43,15 @@ pub struct ProcessEvidence {
     pub environment: Result<EnvironmentDevices, NotApplicable>,
 }
 
+/// The pod's annotations about its devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Annotations {
+    /// Value of the annotation `vdi-metrics.io/gpu`; none if the pod does not have it.
+    pub gpu: Option<String>,
+    /// Value of the annotation `vdi-metrics.io/gpu-sharing`; none if the pod does not have it. `Unknown` if it is not valid.
+    pub sharing: Option<Sharing>,
+}
+
 /// Kind of the desktop's resource claims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClaimKind {
@@ -46,7 +64,7 @@ pub enum ClaimKind {
 /// Devices that have processes of this pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Processes {
-    /// The sidecar cannot distinguish the pod's processes from other processes, for this reason.
+    /// The sidecar does not know the pod's processes, for this reason.
     Unknown(NotApplicable),
     /// Devices that have or had processes of this pod.
     Seen {
@@ -58,11 +76,21 @@ pub enum Processes {
     },
 }
 
-/// Devices that the environment of the desktop's processes names.
+/// Devices that the environments of the pod's processes name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvironmentDevices {
-    /// List of devices, as the variable contains it.
-    pub devices: String,
-    /// Whether a process has the variable at this poll. `false` if the process with the variable has ended.
+    /// IDs of the devices, as the variables contain them.
+    pub ids: Vec<Id>,
+    /// Whether a process names a device at this poll. If not, the evidence is from an earlier poll.
     pub now: bool,
+}
+
+// === impl Annotations ===
+
+impl Annotations {
+    /// Whether an operator or a controller says that the pod has a device, whatever the pod requests.
+    #[must_use]
+    pub fn are_given(&self) -> bool {
+        self.gpu.is_some() || self.sharing.is_some()
+    }
 }

@@ -4,7 +4,10 @@ use super::{
     evidence::{Evidence, ProcessEvidence, Processes},
     vocabulary::{Confidence, NotApplicable, Strategy},
 };
-use crate::gpu::id::{self, Id};
+use crate::{
+    contract::GpuRequest,
+    gpu::id::{self, Id},
+};
 
 /// The devices that a strategy finds.
 #[derive(Debug)]
@@ -35,31 +38,48 @@ fn claim(evidence: &Evidence<'_>) -> Result<Match, NotApplicable> {
         return Err(NotApplicable::NotGiven);
     }
     let assignable = assignable(evidence)?;
-    // A claim can include devices of other DRA drivers. Their UUIDs have another form and are skipped.
-    let named: Vec<Id> = evidence.metadata.iter().filter_map(|uuid| Id::uuid(uuid)).collect();
+    let named = evidence.metadata;
     let is_named = |index: &usize| named.iter().any(|id| id.is(&evidence.visible[*index]));
-    exact_match(assignable.into_iter().filter(|index| named.is_empty() || is_named(index)).collect())
+    let devices = assignable.into_iter().filter(|index| named.is_empty() || is_named(index));
+    matched(devices.map(|index| (index, false)).collect(), exact(evidence.is_metadata_held))
 }
 
 /// Applies if the annotation names visible devices.
 fn annotation(evidence: &Evidence<'_>) -> Result<Match, NotApplicable> {
-    let text = evidence.annotation.ok_or(NotApplicable::NotGiven)?.trim();
-    // The device is not assigned yet.
-    if text.is_empty() || text == "pending" {
+    let are_held = evidence.are_annotations_held;
+    let absent = if are_held { NotApplicable::Unreadable } else { NotApplicable::NotGiven };
+    let text = evidence.annotation.ok_or(absent)?;
+    if is_pending(text) {
         return Err(NotApplicable::Pending);
     }
-    named(evidence, text, Confidence::Exact)
+    let ids = id::list(text).map_err(|_| NotApplicable::NotUnderstood)?;
+    named(evidence, &ids, exact(are_held))
 }
 
-/// Applies if the container can have only one device: one slice or card without MIG is visible, and no other device may be the
-/// session's ([`Evidence::unidentified`]).
+/// Whether the annotation says that the device is not assigned yet.
+fn is_pending(annotation: &str) -> bool {
+    matches!(annotation.trim(), "" | "pending")
+}
+
+/// Applies if the session has a device, and if the container can have only one: one slice or card without MIG is visible, and no
+/// other device may be the session's ([`Evidence::unidentified`]).
 fn single_device(evidence: &Evidence<'_>) -> Result<Match, NotApplicable> {
     match assignable(evidence)?[..] {
+        [_] if !has_device(evidence) => Err(NotApplicable::NotRequested),
         [index] if evidence.unidentified == 0 => {
             Ok(Match { devices: vec![(index, false)], confidence: Confidence::Good })
         }
         _ => Err(NotApplicable::SeveralDevices),
     }
+}
+
+/// Whether the pod requests a device, or an annotation says that it has one. A visible device alone shows nothing: the vendor's
+/// container runtime can show every device of the node. A claim that the sidecar does not share shows nothing either: it can be
+/// for a device that is no GPU.
+fn has_device(evidence: &Evidence<'_>) -> bool {
+    let is_requested = matches!(evidence.request, Some(GpuRequest::Device | GpuRequest::Part));
+    let is_handed_over = evidence.annotation.is_some_and(|text| !is_pending(text));
+    is_requested || is_handed_over || evidence.sharing.is_some()
 }
 
 /// Applies if processes of the pod are or were on a device.
@@ -74,11 +94,11 @@ fn processes(_: &Evidence<'_>, processes: &ProcessEvidence) -> Result<Match, Not
     }
 }
 
-/// Applies if the environment of the desktop's processes names visible devices.
+/// Applies if the environments of the pod's processes name visible devices.
 fn environment(evidence: &Evidence<'_>, processes: &ProcessEvidence) -> Result<Match, NotApplicable> {
     let environment = processes.environment.as_ref().map_err(|reason| *reason)?;
     let confidence = if environment.now { Confidence::Good } else { Confidence::Remembered };
-    named(evidence, &environment.devices, confidence)
+    named(evidence, &environment.ids, confidence)
 }
 
 /// Applies if the totals of the node are switched on: all visible devices, although they may belong to other pods.
@@ -98,22 +118,21 @@ fn assignable(evidence: &Evidence<'_>) -> Result<Vec<usize>, NotApplicable> {
     if indices.is_empty() { Err(NotApplicable::NothingVisible) } else { Ok(indices) }
 }
 
-/// The visible devices that the list `text` names. Fails if the list is not valid or if none of its devices is visible.
-fn named(evidence: &Evidence<'_>, text: &str, confidence: Confidence) -> Result<Match, NotApplicable> {
-    let ids = id::list(text).map_err(|_| NotApplicable::NotUnderstood)?;
+/// The visible devices that the IDs name. Fails if none of them is visible.
+fn named(evidence: &Evidence<'_>, ids: &[Id], confidence: Confidence) -> Result<Match, NotApplicable> {
     let find = |index: usize| {
         let named = ids.iter().find(|id| id.is(&evidence.visible[index]))?;
         Some((index, named.is_replica))
     };
-    let devices: Vec<_> = (0..evidence.visible.len()).filter_map(find).collect();
+    matched((0..evidence.visible.len()).filter_map(find).collect(), confidence)
+}
+
+/// A match of these devices. Fails if there is none.
+fn matched(devices: Vec<(usize, bool)>, confidence: Confidence) -> Result<Match, NotApplicable> {
     if devices.is_empty() { Err(NotApplicable::NotVisible) } else { Ok(Match { devices, confidence }) }
 }
 
-/// A match of these devices with the confidence `Exact`. Fails if there is no device.
-fn exact_match(indices: Vec<usize>) -> Result<Match, NotApplicable> {
-    if indices.is_empty() {
-        return Err(NotApplicable::NotVisible);
-    }
-    let devices = indices.into_iter().map(|index| (index, false)).collect();
-    Ok(Match { devices, confidence: Confidence::Exact })
+/// The confidence of evidence that names the device, and that may be held from an earlier poll.
+fn exact(is_held: bool) -> Confidence {
+    if is_held { Confidence::Remembered } else { Confidence::Exact }
 }

@@ -1,5 +1,11 @@
 use super::{decide::MAX_DEVICES, *};
-use crate::gpu::{Call, Code, Device, Fault, Slice};
+use crate::{
+    contract::GpuRequest,
+    gpu::{
+        Call, Code, Device, Fault, Slice,
+        id::{self, Id},
+    },
+};
 
 const UUIDS: [&str; 3] = [
     "GPU-00000000-0000-0000-0000-000000000000",
@@ -23,6 +29,15 @@ fn card_and_slice() -> Vec<Device> {
     devices
 }
 
+/// A pod that requests a device.
+fn requested() -> Evidence<'static> {
+    Evidence { request: Some(GpuRequest::Device), ..Evidence::default() }
+}
+
+fn ids(text: &str) -> Vec<Id> {
+    id::list(text).unwrap()
+}
+
 /// Process evidence to which no strategy applies.
 fn no_processes() -> ProcessEvidence {
     let processes = Processes::Seen { indices: vec![], now: false };
@@ -35,7 +50,7 @@ fn processes_on_1(now: bool) -> ProcessEvidence {
 }
 
 fn environment(devices: &str, now: bool) -> ProcessEvidence {
-    let environment = Ok(EnvironmentDevices { devices: devices.into(), now });
+    let environment = Ok(EnvironmentDevices { ids: ids(devices), now });
     ProcessEvidence { environment, ..no_processes() }
 }
 
@@ -64,9 +79,9 @@ fn reason(evidence: &Evidence<'_>, processes: &ProcessEvidence, strategy: Strate
 fn strategies_without_process_evidence_apply_in_order() {
     use {Confidence::*, Scope::*};
     let visible = &cards(3)[..];
-    let metadata = [UUIDS[2].to_owned()];
+    let metadata = ids(UUIDS[2]);
     let annotation = format!("{}::2,GPU-99999999-9999-9999-9999-999999999999", UUIDS[1]);
-    let several = Evidence { visible, ..Evidence::default() };
+    let several = Evidence { visible, ..requested() };
     let claim = Some(ClaimKind::Own);
     for (evidence, expected) in [
         (
@@ -89,7 +104,7 @@ fn strategies_without_process_evidence_apply_in_order() {
 fn strategies_with_process_evidence_apply_in_order() {
     use {Confidence::*, Scope::*};
     let visible = &cards(3)[..];
-    let several = Evidence { visible, ..Evidence::default() };
+    let several = Evidence { visible, ..requested() };
     let node_totals = Evidence { node_totals: true, ..several };
     for (evidence, processes, expected) in [
         (several, processes_on_1(true), Ok((Strategy::Processes, Exact, vec![(1, Device)]))),
@@ -108,9 +123,9 @@ fn strategies_with_process_evidence_apply_in_order() {
 #[test]
 fn every_strategy_that_does_not_apply_has_a_reason() {
     let visible = &cards(2)[..];
-    let several = Evidence { visible, ..Evidence::default() };
+    let several = Evidence { visible, ..requested() };
     let claim = Some(ClaimKind::Own);
-    let metadata = [UUIDS[2].to_uppercase()];
+    let metadata = ids(&UUIDS[2].to_uppercase());
     for (evidence, strategy, expected) in [
         (several, Strategy::Claim, NotApplicable::NotGiven),
         (Evidence { claim, ..Evidence::default() }, Strategy::Claim, NotApplicable::NothingVisible),
@@ -149,7 +164,6 @@ fn every_strategy_that_does_not_apply_has_a_reason() {
             Strategy::Environment,
             NotApplicable::NoPermission,
         ),
-        (environment("void", true), Strategy::Environment, NotApplicable::NotUnderstood),
     ] {
         assert_eq!(reason(&several, &processes, strategy), Some(expected), "{processes:?}");
     }
@@ -160,10 +174,10 @@ fn every_strategy_that_does_not_apply_has_a_reason() {
 #[test]
 fn a_single_device_is_not_attributed_if_another_device_is_named() {
     let visible = &cards(1)[..];
-    let metadata = [UUIDS[1].to_owned()];
+    let metadata = ids(UUIDS[1]);
     for evidence in [
-        Evidence { visible, annotation: Some(UUIDS[1]), ..Evidence::default() },
-        Evidence { visible, claim: Some(ClaimKind::Own), metadata: &metadata, ..Evidence::default() },
+        Evidence { visible, annotation: Some(UUIDS[1]), ..requested() },
+        Evidence { visible, claim: Some(ClaimKind::Own), metadata: &metadata, ..requested() },
     ] {
         assert_eq!(summary(&evidence, &no_processes()), Err(UnavailableReason::NotVisible));
     }
@@ -172,7 +186,7 @@ fn a_single_device_is_not_attributed_if_another_device_is_named() {
 #[test]
 fn a_slice_is_attributed_and_its_card_is_not() {
     let devices = card_and_slice();
-    let claimed = Evidence { visible: &devices, claim: Some(ClaimKind::Own), ..Evidence::default() };
+    let claimed = Evidence { visible: &devices, claim: Some(ClaimKind::Own), ..requested() };
     let expected = |strategy, confidence| Ok((strategy, confidence, vec![(1, Scope::Session)]));
     assert_eq!(summary(&claimed, &no_processes()), expected(Strategy::Claim, Confidence::Exact));
     assert_eq!(result(&claimed, &no_processes()).outcome.unwrap().devices[0].sharing, Sharing::Mig);
@@ -197,6 +211,153 @@ fn sharing_comes_from_the_annotation_or_the_evidence() {
     visible[0].exclusive_process = true;
     assert_eq!(sharing(&visible, &replica, None), (Sharing::Mps, Scope::Device));
     assert_eq!(sharing(&visible, UUIDS[0], None), (Sharing::Exclusive, Scope::Session));
+}
+
+/// One device is visible. The first value of a row is what the pod requests, the others are the results of the strategies.
+#[test]
+fn a_visible_device_is_attributed_only_with_a_request_or_an_annotation() {
+    use GpuRequest::{Claims, Device, None as Nothing, Part};
+    const NOT: &str = "not_requested";
+    let visible = &cards(1)[..];
+    let base = Evidence { visible, ..Evidence::default() };
+    let claimed = Evidence { claim: Some(ClaimKind::Own), ..base };
+    let named = Evidence { annotation: Some(UUIDS[0]), ..base };
+    let not_understood = Evidence { annotation: Some("yes"), ..base };
+    let pending = Evidence { annotation: Some("pending"), ..base };
+    let exclusive = Evidence { sharing: Some(Sharing::Exclusive), ..base };
+    let time_slicing = Evidence { sharing: Some(Sharing::TimeSlicing), ..base };
+    let process =
+        ProcessEvidence { processes: Processes::Seen { indices: vec![0], now: true }, ..no_processes() };
+    let in_environment = environment(UUIDS[0], true);
+    let columns = [
+        ("claim", claimed, no_processes()),
+        ("annotation", named, no_processes()),
+        ("annotation in another form", not_understood, no_processes()),
+        ("pending", pending, no_processes()),
+        ("exclusive", exclusive, no_processes()),
+        ("time-slicing", time_slicing, no_processes()),
+        ("processes", base, process),
+        ("environment", base, in_environment),
+        ("nothing", base, no_processes()),
+    ];
+    let single = ("single_device session", "single_device device");
+    for (request, expected) in [
+        (
+            Some(Device),
+            [
+                "claim session",
+                "handed_over session",
+                single.0,
+                single.0,
+                single.0,
+                single.1,
+                single.0,
+                single.0,
+                single.0,
+            ],
+        ),
+        (
+            Some(Part),
+            [
+                "claim session",
+                "handed_over device",
+                single.1,
+                single.1,
+                single.0,
+                single.1,
+                single.1,
+                single.1,
+                single.1,
+            ],
+        ),
+        (
+            Some(Claims),
+            [
+                "claim session",
+                "handed_over session",
+                single.0,
+                NOT,
+                single.0,
+                single.1,
+                "processes device",
+                "environment device",
+                NOT,
+            ],
+        ),
+        (
+            Some(Nothing),
+            [
+                "claim session",
+                "handed_over session",
+                single.0,
+                NOT,
+                single.0,
+                single.1,
+                "processes device",
+                "environment device",
+                NOT,
+            ],
+        ),
+        (
+            None,
+            [
+                "claim session",
+                "handed_over session",
+                single.0,
+                NOT,
+                single.0,
+                single.1,
+                "processes device",
+                "environment device",
+                NOT,
+            ],
+        ),
+    ] {
+        for ((name, evidence, processes), expected) in columns.iter().zip(expected) {
+            let evidence = Evidence { request, ..*evidence };
+            let seen = match summary(&evidence, processes) {
+                Ok((strategy, _, devices)) => format!("{} {}", strategy.as_str(), devices[0].1.as_str()),
+                Err(reason) => reason.as_str().to_owned(),
+            };
+            assert_eq!(seen, expected, "{request:?}, {name}");
+        }
+    }
+}
+
+#[test]
+fn held_evidence_applies_and_is_remembered() {
+    let visible = &cards(2)[..];
+    let claim = Some(ClaimKind::Own);
+    let metadata = ids(UUIDS[1]);
+    for (evidence, strategy) in [
+        (
+            Evidence { annotation: Some(UUIDS[1]), are_annotations_held: true, ..requested() },
+            Strategy::Annotation,
+        ),
+        (Evidence { claim, metadata: &metadata, is_metadata_held: true, ..requested() }, Strategy::Claim),
+    ] {
+        let evidence = Evidence { visible, ..evidence };
+        let expected = (strategy, Confidence::Remembered, vec![(1, Scope::Session)]);
+        assert_eq!(summary(&evidence, &no_processes()), Ok(expected));
+    }
+    // At the last readable poll the pod had no annotation.
+    let absent = Evidence { visible: &visible[..1], are_annotations_held: true, ..requested() };
+    let expected = (Strategy::SingleDevice, Confidence::Good, vec![(0, Scope::Session)]);
+    assert_eq!(summary(&absent, &no_processes()), Ok(expected));
+    assert_eq!(reason(&absent, &no_processes(), Strategy::Annotation), Some(NotApplicable::Unreadable));
+}
+
+#[test]
+fn no_strategy_comes_after_evidence_that_was_never_readable() {
+    let visible = &cards(2)[..];
+    let several = Evidence { visible, node_totals: true, ..requested() };
+    let processes = Processes::Unknown(NotApplicable::Unreadable);
+    for evidence in [
+        ProcessEvidence { processes, ..environment(UUIDS[0], true) },
+        ProcessEvidence { environment: Err(NotApplicable::Unreadable), ..no_processes() },
+    ] {
+        assert_eq!(summary(&several, &evidence), Err(UnavailableReason::Unreadable), "{evidence:?}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ vocabulary! {
         Claim = "claim",
         /// The pod's annotation names the device.
         Annotation = "handed_over",
-        /// Exactly one device is visible.
+        /// Exactly one device is visible, and the pod requests a device.
         SingleDevice = "single_device",
         /// A process of the pod is or was on the device, by the driver's process lists.
         Processes = "processes",
@@ -24,14 +24,14 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// How reliable an attribution is; values of the label `confidence`.
+    /// How reliable an attribution is; values of the label `confidence`. The page `docs/gpu.md` says for each value what can make
+    /// the attribution wrong.
     pub enum Confidence {
-        /// The evidence names exactly this device.
+        /// The evidence of this poll names exactly this device.
         Exact = "exact",
-        /// The attribution is correct if the node does not share its cards. A container cannot see whether the node does. With the
-        /// strategy `environment`, the session may have only a part of the device.
+        /// The evidence of this poll shows that the session has a device, and only this one can be meant.
         Good = "good",
-        /// The evidence is from an earlier poll: the session is idle or its processes have ended.
+        /// The evidence is from an earlier poll: the session is idle, its processes have ended, or a file cannot be read now.
         Remembered = "remembered",
         /// No evidence shows that the device is the session's.
         None = "none",
@@ -63,8 +63,12 @@ vocabulary! {
         Pending = "pending",
         /// The text is not a list of device IDs.
         NotUnderstood = "not_understood",
+        /// The evidence cannot be read now, and no earlier poll has read it.
+        Unreadable = "unreadable",
         /// The device that the evidence names is not visible here.
         NotVisible = "not_visible",
+        /// Neither a request of the pod nor an annotation shows that the visible device is the session's.
+        NotRequested = "not_requested",
         /// No device is visible that can be assigned to a container: no slice, and no card without MIG.
         NothingVisible = "nothing_visible",
         /// More than one device may be the session's: more than one is visible, the driver cannot give the UUID of a device, or a
@@ -100,6 +104,10 @@ vocabulary! {
         DriverError = "driver_error",
         /// The driver works, but shows no device.
         NoDevice = "no_device",
+        /// The pod requests no GPU, or the sidecar does not know a request; and no annotation says that the pod has one.
+        NotRequested = "not_requested",
+        /// Evidence cannot be read, and no earlier poll has read it.
+        Unreadable = "unreadable",
         /// MIG is enabled on every visible card, and no slice is visible.
         InSlices = "in_slices",
         /// More than one device is visible, and no evidence identifies the session's device.
@@ -110,6 +118,18 @@ vocabulary! {
         GpuLost = "gpu_lost",
         /// The session has more devices than the sidecar counts. The others are counted.
         TooMany = "too_many",
+    }
+}
+
+vocabulary! {
+    /// The evidence that can be unreadable; values of the label `evidence`.
+    pub enum EvidenceSource {
+        /// The file with the pod's annotations.
+        Annotations = "annotations",
+        /// The metadata files of the claims.
+        ClaimMetadata = "claim_metadata",
+        /// The pod's processes and their environments.
+        Processes = "processes",
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     gpu::id::Id,
     sidecar::{
         attribution::{Strategy, UnavailableReason},
-        observation::DeviceView,
+        observation::{DeviceView, ExpectedDevices},
     },
 };
 
@@ -32,6 +32,11 @@ fn is_still_expected(uuid: &str, view: DeviceView<'_>) -> bool {
     }
     let had_processes = expected.with_processes.iter().any(|other| other == uuid);
     expected.has_claim || had_processes || !view.without_uuid.is_empty()
+}
+
+/// Whether the claim or the annotation names devices and this one is not among them. Used while no device is visible.
+pub(super) fn is_replaced(uuid: &str, expected: ExpectedDevices<'_>) -> bool {
+    !expected.named.is_empty() && !is_still_expected(uuid, DeviceView { expected, ..DeviceView::default() })
 }
 
 /// Devices that the session should have and that were never visible.

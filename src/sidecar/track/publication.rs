@@ -25,7 +25,7 @@ pub(in crate::sidecar) struct Publication {
     /// UUIDs of the devices that could not be read, with the reasons. Empty if none could be read: then the one
     /// reason is in `attribution`.
     pub(in crate::sidecar) lost: Vec<(String, UnavailableReason)>,
-    /// Whether every device of the session was read, with all values that the device supports.
+    /// Whether every device of the session was read, with all values that the device supports. True if the session has none.
     pub(in crate::sidecar) is_complete: bool,
     /// Reason to reopen the library; none if no device is missing.
     pub(in crate::sidecar) reopen: Option<ReopenReason>,
@@ -34,14 +34,14 @@ pub(in crate::sidecar) struct Publication {
 // === impl Publication ===
 
 impl Publication {
-    /// A publication without devices.
+    /// A publication without devices. A session that has none is complete.
     pub(in crate::sidecar) fn unavailable(reason: UnavailableReason) -> Self {
         Self {
             attribution: Err(reason),
             not_applicable: vec![],
             gpus: vec![],
             lost: vec![],
-            is_complete: false,
+            is_complete: reason == UnavailableReason::NotRequested,
             reopen: None,
         }
     }

@@ -148,7 +148,11 @@ impl Session {
 
     fn driver_unavailable(&mut self) -> Publication {
         self.now += INTERVAL;
-        self.track.driver_unavailable(UnavailableReason::DriverNotLoaded, self.now)
+        self.track.driver_unavailable(
+            UnavailableReason::DriverNotLoaded,
+            ExpectedDevices::default(),
+            self.now,
+        )
     }
 
     fn state(&self, uuid: &str) -> Option<DeviceState> {

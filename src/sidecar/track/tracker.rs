@@ -17,7 +17,7 @@ use crate::{
     },
     sidecar::{
         attribution::{Attribution, AttributionResult, SessionDevice, Strategy, UnavailableReason},
-        observation::{DeviceView, Observation},
+        observation::{DeviceView, ExpectedDevices, Observation},
         snapshot::{AttributionInfo, Gpu},
     },
 };
@@ -101,12 +101,20 @@ impl Track {
         }
     }
 
-    /// Processes a poll in which the driver did not answer: devices stay allocated, and their time is unsampled.
+    /// Processes a poll in which the driver did not answer: devices stay allocated, and their time is unsampled. A device is released
+    /// if the pod should have other devices by `expected`.
     pub(in crate::sidecar) fn driver_unavailable(
         &mut self,
         reason: UnavailableReason,
+        expected: ExpectedDevices<'_>,
         now: Instant,
     ) -> Publication {
+        for (uuid, state) in &mut self.states {
+            if state.is_allocated() && absence::is_replaced(uuid, expected) {
+                *state = DeviceState::Released;
+                self.accounts.iter_mut().filter(|account| account.gpu == *uuid).for_each(Account::release);
+            }
+        }
         self.accounts.iter_mut().for_each(|account| account.carry_over(now));
         self.states.iter_mut().for_each(|(_, state)| *state = state.without_driver(reason));
         Publication::unavailable(reason)

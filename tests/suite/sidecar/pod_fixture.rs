@@ -23,6 +23,8 @@ pub(super) struct PodFixture {
     files: BTreeMap<PathBuf, String>,
     /// Whether the disk is full on which the kubelet has created the file for the termination message.
     has_full_disk: bool,
+    /// Files that exist and cannot be read: symbolic links to themselves.
+    pub(super) unreadable: Vec<PathBuf>,
     /// Environment variables of the sidecar.
     pub(super) variables: BTreeMap<String, String>,
 }
@@ -36,6 +38,7 @@ impl Default for PodFixture {
             own_pid: 1,
             files: BTreeMap::new(),
             has_full_disk: false,
+            unreadable: vec![],
             variables: BTreeMap::new(),
         }
     }
@@ -75,6 +78,11 @@ impl PodFixture {
         write(&Path::new(VOLUME_PATH.trim_start_matches('/')).join(ANNOTATIONS), &annotations);
         for (path, text) in &self.files {
             write(path, text);
+        }
+        for path in &self.unreadable {
+            write(path, "");
+            fs::remove_file(root.join(path)).unwrap();
+            std::os::unix::fs::symlink(path.file_name().unwrap(), root.join(path)).unwrap();
         }
     }
 }

@@ -1,6 +1,11 @@
 //! The real sidecar with a fake driver, as Prometheus sees it.
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::Command};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use fake_nvml::Scenario;
 use kit::{
@@ -8,7 +13,7 @@ use kit::{
     http,
     process::{Process, eventually},
 };
-use vdi_metrics::contract::{ANNOTATIONS, METRICS_PATH, VOLUME_PATH, env};
+use vdi_metrics::contract::{ANNOTATIONS, GpuRequest, METRICS_PATH, VOLUME_PATH, env};
 
 use super::pod_fixture::PodFixture;
 
@@ -48,6 +53,8 @@ impl RunningSidecar {
                 .env(env::NVML_LIBRARY, fake_nvml::library().unwrap())
                 .env(fake_nvml::SCENARIO, &path)
                 .env(env::ROOT, &root)
+                // A desktop that requests a GPU.
+                .env(env::GPU_REQUEST, GpuRequest::Device.as_str())
                 .envs(&pod.variables)
                 .envs(settings.iter().copied()),
         );
@@ -90,15 +97,36 @@ impl RunningSidecar {
 
     /// Writes the annotation `vdi-metrics.io/gpu` in one step, as the kubelet does.
     pub(super) fn annotate(&self, gpu: &str) {
-        let file = self.root.join(VOLUME_PATH.trim_start_matches('/')).join(ANNOTATIONS);
-        fs::write(file.with_extension("next"), format!("vdi-metrics.io/gpu=\"{gpu}\"\n")).unwrap();
-        fs::rename(file.with_extension("next"), file).unwrap();
+        self.write_annotations(&format!("vdi-metrics.io/gpu=\"{gpu}\"\n"));
+    }
+
+    /// Writes the file with the pod's annotations in one step.
+    pub(super) fn write_annotations(&self, text: &str) {
+        self.replace(&annotations(), |next| fs::write(next, text).unwrap());
+    }
+
+    /// Makes a file of the pod unreadable in one step: a symbolic link to itself.
+    pub(super) fn make_unreadable(&self, file: &Path) {
+        self.replace(file, |next| std::os::unix::fs::symlink(file.file_name().unwrap(), next).unwrap());
+    }
+
+    /// Replaces a file of the pod in one step.
+    pub(super) fn replace(&self, file: &Path, create: impl FnOnce(&Path)) {
+        let file = self.root.join(file);
+        let next = file.with_extension("next");
+        create(&next);
+        fs::rename(next, file).unwrap();
     }
 
     /// Waits for the end of the first poll.
     pub(super) fn first_poll(&self) -> Exposition {
         self.scrape_until("the first poll", |seen| seen.value(LAST_COLLECT, &[]).is_some())
     }
+}
+
+/// The file with the pod's annotations.
+pub(super) fn annotations() -> PathBuf {
+    Path::new(VOLUME_PATH.trim_start_matches('/')).join(ANNOTATIONS)
 }
 
 /// Seconds of a device in all scopes; 0 if there are none.

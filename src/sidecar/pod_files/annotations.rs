@@ -1,0 +1,63 @@
+//! Reads the pod's annotations, in the format in which the kubelet writes them (downward API).
+
+use std::path::Path;
+
+use super::read::{self, Unreadable};
+use crate::{
+    contract::key,
+    sidecar::attribution::{Annotations, Sharing},
+};
+
+/// The annotations in the file; none of them if the file does not exist.
+pub(super) fn read(file: &Path) -> Result<Annotations, Unreadable> {
+    let text = read::file(file)?.unwrap_or_default();
+    parse(&String::from_utf8_lossy(&text)).map_err(|why| Unreadable::invalid(file, why))
+}
+
+fn parse(text: &str) -> Result<Annotations, String> {
+    // A value that is not valid does not mean that the devices are not shared.
+    let sharing = |value| Sharing::parse(value).unwrap_or(Sharing::Unknown);
+    Ok(Annotations {
+        gpu: value(text, key::GPU)?.map(str::to_owned),
+        sharing: value(text, key::GPU_SHARING)?.map(sharing),
+    })
+}
+
+/// The value of an annotation in a text with lines of `key="value"`; none if it is absent. Escapes stay as they are, because no
+/// valid value of these annotations has one. Fails if the line does not end with a quotation mark: the file is not complete.
+fn value<'t>(text: &'t str, key: &str) -> Result<Option<&'t str>, String> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix("=\""));
+    value
+        .map(|value| value.strip_suffix('"').ok_or_else(|| format!("the value of {key} has no end")))
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn annotations(text: &str) -> (Option<String>, Option<Sharing>) {
+        let Annotations { gpu, sharing } = parse(text).unwrap();
+        (gpu, sharing)
+    }
+
+    #[test]
+    fn an_annotation_is_read_as_the_downward_api_writes_it() {
+        let text = "a=\"line\\nvdi-metrics.io/gpu=\\\"x\"\nvdi-metrics.io/gpu=\"GPU-1,GPU-2\"\nvdi-metrics.io/gpu-sharing=\"mps\"";
+        assert_eq!(annotations(text), (Some("GPU-1,GPU-2".to_owned()), Some(Sharing::Mps)));
+        assert_eq!(annotations(""), (None, None));
+    }
+
+    #[test]
+    fn an_invalid_value_is_not_an_absent_annotation() {
+        let text = "vdi-metrics.io/gpu=\"a\\\"b\"\nvdi-metrics.io/gpu-sharing=\"timeslicing\"";
+        assert_eq!(annotations(text), (Some("a\\\"b".to_owned()), Some(Sharing::Unknown)));
+    }
+
+    #[test]
+    fn a_value_without_its_end_is_unreadable() {
+        assert!(
+            parse("vdi-metrics.io/gpu=\"GPU-1").is_err() && parse("vdi-metrics.io/gpu-sharing=\"").is_err()
+        );
+    }
+}
