@@ -7,6 +7,7 @@
 mod answer;
 mod container;
 mod decide;
+pub mod gpu_names;
 mod injector;
 pub mod namespaces;
 mod outcome;

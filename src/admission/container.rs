@@ -83,7 +83,7 @@ struct ResourceRequirements<'p> {
     #[serde(skip_serializing_if = "ResourceList::is_empty")]
     limits: ResourceList,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    claims: &'p [ClaimReference<'p>],
+    claims: &'p [&'p ClaimReference<'p>],
 }
 
 #[derive(Debug)]
@@ -115,7 +115,7 @@ fn restricted() -> Value {
 
 impl<'p> SidecarContainer<'p> {
     /// The container of a plan.
-    pub(super) fn new(plan: &Plan<'p>, image_pull_policy: PullPolicy) -> Self {
+    pub(super) fn new(plan: &'p Plan<'p>, image_pull_policy: PullPolicy) -> Self {
         Self {
             name: CONTAINER,
             image: plan.image,
@@ -126,7 +126,7 @@ impl<'p> SidecarContainer<'p> {
             resources: ResourceRequirements {
                 requests: ResourceList(plan.resources.requests),
                 limits: ResourceList(plan.resources.limits),
-                claims: plan.claims,
+                claims: &plan.claims,
             },
             security_context: security_context(plan.sets_user),
             volume_mounts: volume::mounts(),
@@ -137,18 +137,19 @@ impl<'p> SidecarContainer<'p> {
 // === impl EnvVar ===
 
 impl<'p> EnvVar<'p> {
-    fn all(plan: &Plan<'p>) -> Vec<Self> {
+    fn all(plan: &'p Plan<'p>) -> Vec<Self> {
         let with_value = |name, value| Self { name, value: Some(value), value_from: None };
         let mut variables = vec![
             with_value(env::LISTEN, EnvValue::Listen(plan.port)),
             with_value(env::INTERVAL, EnvValue::Number(plan.interval)),
             with_value(env::CONTAINERS, EnvValue::Number(plan.containers)),
+            with_value(env::GPU_REQUEST, EnvValue::Text(plan.gpu_request.as_str())),
         ];
         if plan.node_totals {
             variables.push(with_value(env::NODE_TOTALS, EnvValue::Text("all")));
         }
         if !plan.claims.is_empty() {
-            let access = if plan.named_claims { "named-claims" } else { "claims" };
+            let access = if plan.shares_claims { "named-claims" } else { "claims" };
             variables.push(with_value(env::GPU_ACCESS, EnvValue::Text(access)));
         }
         if plan.runtime_access {

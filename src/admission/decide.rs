@@ -1,5 +1,7 @@
 //! The decision: whether a pod gets the sidecar.
 
+mod claims;
+mod gpu_request;
 mod identity;
 mod notice;
 mod overrides;

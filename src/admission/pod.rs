@@ -2,6 +2,7 @@
 //! depends on, and is never written back.
 
 mod amounts;
+mod node_affinity;
 mod object;
 mod text;
 mod unreadable;
@@ -11,4 +12,4 @@ pub(super) use amounts::DeclaredAmounts;
 pub(super) use object::StrictObject;
 pub(super) use text::StringMap;
 pub use unreadable::{UnreadableField, field_path};
-pub(super) use view::{ClaimReference, ContainerView, DeclaredResources, PodView};
+pub(super) use view::{ClaimReference, ContainerView, DeclaredResources, PodClaim, PodView};

@@ -12,7 +12,7 @@ use crate::{
         quantity::Quantity,
         settings::{ConfiguredAmounts, ConfiguredResources, SidecarSettings},
     },
-    contract::{env, key},
+    contract::{GpuRequest, env, key},
 };
 
 /// The operations: first the additions to the plain pod (see [`plain`]), then the optional parts of the sidecar.
@@ -67,8 +67,9 @@ const OPTIONAL_PARTS: [OptionalPart; 9] = [
         pod["spec"]["containers"][0]["resources"] = json!({"claims": [{"name": CLAIM}]});
         pod["spec"]["resourceClaims"] = json!([{"name": CLAIM}]);
     }),
-    ("variables.gpuAccess == \"runtime\"", |pod| {
+    ("variables.runtimeAccess", |pod| {
         pod["metadata"]["annotations"][key::GPU_ACCESS] = json!("runtime");
+        pod["metadata"]["annotations"][key::GPU] = json!("any");
     }),
     ("variables.session != \"\"", |pod| pod["metadata"]["labels"][key::SESSION] = json!("any")),
     ("variables.template != \"\"", |pod| pod["metadata"]["labels"][key::TEMPLATE] = json!("any")),
@@ -186,10 +187,15 @@ fn placeholders(injector: &Injector, example: &Injector) -> Vec<Placeholder> {
         placeholder(json!("4m"), "variables.cpuLimit"),
         placeholder(json!("103Mi"), "variables.memoryRequest"),
         placeholder(json!("104Mi"), "variables.memoryLimit"),
-        placeholder(json!([{"name": CLAIM}]), "variables.claims[0]"),
+        placeholder(json!([{"name": CLAIM}]), "variables.claims"),
         placeholder(
             json!({"name": env::GPU_ACCESS, "value": "claims"}),
             &format!("{{\"name\": {}, \"value\": variables.claimAccess}}", text(env::GPU_ACCESS)),
+        ),
+        // The plain pod requests no GPU.
+        placeholder(
+            json!({"name": env::GPU_REQUEST, "value": GpuRequest::None.as_str()}),
+            &format!("{{\"name\": {}, \"value\": variables.gpuRequest}}", text(env::GPU_REQUEST)),
         ),
         placeholder(field(key::SESSION), "variables.session"),
         placeholder(field(key::TEMPLATE), "variables.template"),

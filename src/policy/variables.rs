@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::cel::{literal, text};
+use super::{
+    cel::{literal, text},
+    gpu, windows,
+};
 use crate::{
     admission::{
         SkipReason,
@@ -29,6 +32,7 @@ pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str
         ("all", "variables.containers + variables.initContainers".into()),
         ("volumes", "object.spec.?volumes.orValue([])".into()),
         ("pullSecrets", "object.spec.?imagePullSecrets.orValue([])".into()),
+        ("windows", windows::is_windows()),
         ("native", native(sidecar.mode)),
         ("at", AT.into()),
         ("declared", DECLARED.into()),
@@ -60,8 +64,6 @@ pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str
         ("memoryLimit", limit("memory", &amount(limits.memory))),
         ("memoryRequest", request("memory", &amount(requests.memory))),
         ("gpuAccess", choice(key::GPU_ACCESS, &GpuAccess::ALL.map(GpuAccess::as_str), gpu_access.as_str())),
-        ("claims", CLAIMS.into()),
-        ("claimAccess", CLAIM_ACCESS.into()),
         (
             "fixedUser",
             format!(
@@ -73,11 +75,12 @@ pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str
         ("keys", keys(settings.show_user, profiles)),
         ("named", format!("{} +\n{}", named("labels"), named("annotations"))),
     ];
+    let gpu = gpu::of(settings);
     let scraping = settings.scrape_annotations == ScrapeAnnotations::Auto;
     let scraping = scraping.then(|| ("unscraped", unscraped()));
     let names = NAMES.iter().filter(|name| name.is_shown(settings.show_user));
     let names = names.map(|name| (name.variable, name.field(profiles)));
-    fixed.into_iter().chain(scraping).chain(names).chain([("reason", reason())]).collect()
+    fixed.into_iter().chain(gpu).chain(scraping).chain(names).chain([("reason", reason())]).collect()
 }
 
 // === overrides ===
@@ -156,21 +159,6 @@ const GUARANTEED: &str = "\
 variables.all.all(c, [\"cpu\", \"memory\"].all(r,
   c.?resources.?limits[?r].optMap(l, quantity(l).isGreaterThan(quantity(\"0\"))
     && quantity(c.?resources.?requests[?r].orValue(l)).compareTo(quantity(l)) == 0).orValue(false)))";
-
-/// The claims of each regular container with claims. They are copied into maps, because a patch value cannot be a list of the
-/// API's own objects.
-const CLAIMS: &str = "\
-variables.gpuAccess in [\"auto\", \"claims\"]
-? variables.containers.map(c, c.?resources.?claims.orValue([])
-  .map(l, l.?request.hasValue() ? {\"name\": l.?name.orValue(\"\"), \"request\": l.request} : {\"name\": l.?name.orValue(\"\")}))
-  .filter(l, size(l) > 0 && l.all(e, object.spec.?resourceClaims.orValue([]).exists(r, r.name == e.name)))
-: []";
-
-/// The value of the variable for the GPU access. It depends on whether other pods can use one of the claims too. Evaluated
-/// only if there are claims.
-const CLAIM_ACCESS: &str = "\
-variables.claims[0].exists(e, object.spec.resourceClaims.exists(r, r.name == e.name && r.?resourceClaimName.hasValue()))
-? \"named-claims\" : \"claims\"";
 
 const IS_ROOT: &str = "object.spec.?securityContext.?runAsUser.orValue(-1) == 0";
 
@@ -285,12 +273,10 @@ fn reason() -> String {
         "(variables.all + variables.volumes).exists(c, c.?name.orValue(\"\") == {taken})\n\
          || variables.all.exists(c, c.?ports.orValue([]).exists(p, p.?name.orValue(\"\") == {taken}))"
     );
-    let windows = "object.spec.?os.?name.orValue(\"\") == \"windows\"\n\
-                   || object.spec.?nodeSelector[?\"kubernetes.io/os\"].orValue(\"\") == \"windows\"";
     let reasons = [
         (&*taken, SkipReason::NameTaken),
         ("\"kubevirt.io\" in variables.labels", SkipReason::Kubevirt),
-        (windows, SkipReason::Windows),
+        ("variables.windows", SkipReason::Windows),
         ("object.spec.?hostNetwork.orValue(false)", SkipReason::HostNetwork),
         (MISSING_POD_LIMIT, SkipReason::LimitRange),
         ("size(variables.freePorts) == 0", SkipReason::NoFreePort),

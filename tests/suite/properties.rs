@@ -4,6 +4,7 @@
 mod modifications;
 mod sidecar;
 mod uninject;
+mod windows;
 
 use std::{collections::BTreeMap, path::Path, sync::LazyLock};
 
@@ -34,7 +35,7 @@ static INJECTORS: LazyLock<Vec<Injector>> =
 const CONFIGURATIONS: [&str; 6] = [
     "sidecar: {}",
     "sidecar: {mode: container, fixedUser: false}",
-    "gpuAccess: runtime\nshowUser: true",
+    "gpuAccess: runtime\nshowUser: true\ngpuResources: {part: [example.com/slot]}",
     "scrapeAnnotations: auto\ngpuAccess: none",
     "sidecar: {imagePullSecrets: [pull-one, registry], imagePullPolicy: Always, port: 9500}",
     "sidecar: {resources: {requests: {cpu: 0.5, memory: 1000Mi}, limits: {cpu: 1000m, memory: 1024Mi}}}

@@ -1,6 +1,7 @@
 //! The injection plan: the properties of the sidecar that differ from pod to pod.
 
 use super::{
+    claims, gpu_request,
     identity::{self, IdentityField},
     notice::Notice,
     overrides::Overrides,
@@ -10,11 +11,11 @@ use crate::{
     admission::{
         namespaces::NamespaceLimits,
         outcome::SkipReason,
-        pod::{ClaimReference, ContainerView, PodView},
+        pod::{ClaimReference, PodView},
         ruleset::Ruleset,
         settings::{ConfiguredResources, GpuAccess, Mode, ScrapeAnnotations, Settings},
     },
-    contract::{CONTAINER, key},
+    contract::{GpuRequest, key},
 };
 
 /// The properties of the sidecar that differ from pod to pod.
@@ -31,10 +32,12 @@ pub(crate) struct Plan<'p> {
     /// Whether the sidecar may expose devices that it cannot attribute to a session.
     pub(crate) node_totals: bool,
     pub(crate) resources: SidecarResources,
-    /// The desktop container's references to resource claims.
-    pub(crate) claims: &'p [ClaimReference<'p>],
+    /// The kind of GPU request that the pod has.
+    pub(crate) gpu_request: GpuRequest,
+    /// References to the pod's resource claims that the sidecar shares.
+    pub(crate) claims: Vec<&'p ClaimReference<'p>>,
     /// Whether other pods can use one of these claims too.
-    pub(crate) named_claims: bool,
+    pub(crate) shares_claims: bool,
     /// Whether the vendor's container runtime makes every GPU of the node visible to the sidecar
     /// (`NVIDIA_VISIBLE_DEVICES=all`).
     pub(crate) runtime_access: bool,
@@ -57,14 +60,22 @@ impl<'p> Plan<'p> {
         ruleset: &'p Ruleset,
         notices: &mut Vec<Notice>,
     ) -> Result<Self, SkipReason> {
-        let Settings { sidecar, gpu_access, node_totals, scrape_annotations, show_user, profiles: _ } =
-            &ruleset.settings;
+        let Settings {
+            sidecar,
+            gpu_access,
+            gpu_resources,
+            node_totals,
+            scrape_annotations,
+            show_user,
+            profiles: _,
+        } = &ruleset.settings;
         let overrides = Overrides::read(pod, notices);
         let configured = override_resources(sidecar.resources, &overrides);
         let resources = resources::fit(pod, configured, limits)?;
         let first_port = overrides.port.unwrap_or(sidecar.port);
         let access = overrides.gpu_access.unwrap_or(*gpu_access);
-        let claims = claims(pod, access);
+        let claims = claims::claims(pod, access);
+        let gpu_request = gpu_request::gpu_request(pod, gpu_resources);
         Ok(Self {
             image: overrides.image.unwrap_or(&sidecar.image),
             mode: mode(pod, overrides.mode, sidecar.mode, notices),
@@ -73,9 +84,11 @@ impl<'p> Plan<'p> {
             containers: pod.others().count() as u64 + 1,
             node_totals: *node_totals,
             resources,
+            gpu_request,
+            shares_claims: claims::are_shared(pod, &claims),
             claims,
-            named_claims: claims.iter().any(|claim| is_named(pod, claim)),
-            runtime_access: access == GpuAccess::Runtime,
+            runtime_access: access == GpuAccess::Runtime
+                && may_have_gpu(pod, gpu_request, &overrides, notices),
             sets_user: sets_user(pod, sidecar.fixed_user),
             identity: identity::fields(pod, &ruleset.profiles, *show_user),
             pull_secrets: missing_secrets(pod, &sidecar.image_pull_secrets),
@@ -124,24 +137,23 @@ fn free_port(pod: &PodView<'_>, first: u16) -> Option<u16> {
     (first..=u16::MAX).find(|port| !is_declared(*port))
 }
 
-/// The claim references of the first container with claims. This container is the desktop, because other sidecars rarely have
-/// devices of their own. Empty if the pod does not declare one of these claims: the API server rejects such a pod, and the
-/// message must not name the sidecar.
-fn claims<'p>(pod: &'p PodView<'_>, access: GpuAccess) -> &'p [ClaimReference<'p>] {
-    if !matches!(access, GpuAccess::Auto | GpuAccess::Claims) {
-        return &[];
+/// Whether the pod requests a GPU, or an annotation says that it may have one. In other pods the sidecar gets no access to the
+/// node's GPUs: they belong to other pods, and an open driver prevents its upgrade.
+fn may_have_gpu(
+    pod: &PodView<'_>,
+    request: GpuRequest,
+    overrides: &Overrides<'_>,
+    notices: &mut Vec<Notice>,
+) -> bool {
+    let may = request != GpuRequest::None || gpu_request::has_operators_word(pod);
+    if !may && overrides.gpu_access.is_some() {
+        notices.push(Notice::new(format_args!(
+            "{} has no effect without a GPU request; add one, or set {}",
+            key::GPU_ACCESS,
+            key::GPU_SHARING
+        )));
     }
-    let claims = |container: &'p ContainerView<'_>| container.resources.as_ref()?.claims.as_deref();
-    let containers = pod.spec.containers.iter().flatten().filter(|container| container.name != CONTAINER);
-    let claims = containers.filter_map(claims).find(|claims| !claims.is_empty()).unwrap_or_default();
-    let exists = |name: &str| pod.spec.resource_claims.iter().flatten().any(|claim| claim.name == name);
-    if claims.iter().all(|claim| exists(&claim.name)) { claims } else { &[] }
-}
-
-/// Whether the claim exists independently of the pod, so that other pods can use it too.
-fn is_named(pod: &PodView<'_>, claim: &ClaimReference<'_>) -> bool {
-    let mut claims = pod.spec.resource_claims.iter().flatten();
-    claims.any(|of_pod| of_pod.name == claim.name && of_pod.resource_claim_name.is_some())
+    may
 }
 
 /// Whether the sidecar gets `runAsUser`. With a pod-level user 0 the sidecar always gets it: otherwise the sidecar would

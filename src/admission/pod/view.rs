@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-use super::{amounts::DeclaredAmounts, object::StrictObject, text::StringMap};
+use super::{amounts::DeclaredAmounts, node_affinity::AffinityView, object::StrictObject, text::StringMap};
 use crate::contract::CONTAINER;
 
 /// A pod as the request contains it.
@@ -44,6 +44,8 @@ pub(crate) struct SpecView<'a> {
     #[serde(borrow)]
     pub(crate) node_selector: Option<StringMap<'a>>,
     #[serde(borrow)]
+    pub(crate) affinity: Option<AffinityView<'a>>,
+    #[serde(borrow)]
     pub(crate) restart_policy: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(crate) priority_class_name: Option<Cow<'a, str>>,
@@ -52,6 +54,8 @@ pub(crate) struct SpecView<'a> {
     pub(crate) resources: Option<DeclaredResources<'a>>,
     #[serde(borrow)]
     pub(crate) resource_claims: Option<Vec<PodClaim<'a>>>,
+    /// The PodGroup of the pod, in Kubernetes 1.36 and newer.
+    pub(crate) scheduling_group: Option<IgnoredAny>,
     pub(crate) security_context: Option<PodSecurityView>,
 }
 
@@ -60,6 +64,7 @@ pub(crate) struct SpecView<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PodSecurityView {
     pub(crate) run_as_user: Option<i64>,
+    pub(crate) windows_options: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,13 +78,23 @@ pub(crate) struct ContainerView<'a> {
     pub(crate) resources: Option<DeclaredResources<'a>>,
     #[serde(borrow)]
     pub(crate) restart_policy: Option<Cow<'a, str>>,
+    pub(crate) security_context: Option<ContainerSecurityView>,
+}
+
+/// The security settings of a container.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ContainerSecurityView {
+    pub(crate) windows_options: Option<IgnoredAny>,
 }
 
 /// The resources of a container, or pod-level resources.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct DeclaredResources<'a> {
-    pub(crate) requests: Option<DeclaredAmounts>,
-    pub(crate) limits: Option<DeclaredAmounts>,
+    #[serde(borrow)]
+    pub(crate) requests: Option<DeclaredAmounts<'a>>,
+    #[serde(borrow)]
+    pub(crate) limits: Option<DeclaredAmounts<'a>>,
     #[serde(borrow)]
     pub(crate) claims: Option<Vec<ClaimReference<'a>>>,
 }
@@ -103,7 +118,7 @@ pub(crate) struct ClaimReference<'a> {
     #[serde(borrow)]
     pub(crate) name: Cow<'a, str>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    pub(crate) request: Option<Cow<'a, str>>,
+    request: Option<Cow<'a, str>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -152,17 +167,36 @@ impl<'a> PodView<'a> {
         self.containers().filter(|container| container.name != CONTAINER)
     }
 
-    /// Whether the pod selects Windows nodes.
-    pub(crate) fn is_windows(&self) -> bool {
-        let selected = self.spec.node_selector.as_ref().and_then(|labels| labels.value("kubernetes.io/os"));
-        selected == Some("windows") || self.spec.os.as_ref().is_some_and(|os| os.name == "windows")
+    /// The containers that run beside the sidecar: regular containers and native sidecars.
+    pub(crate) fn running(&self) -> impl Iterator<Item = &ContainerView<'a>> {
+        let native = self.spec.init_containers.iter().flatten().filter(|init| init.is_native_sidecar());
+        let all = self.spec.containers.iter().flatten().chain(native);
+        all.filter(|container| container.name != CONTAINER)
     }
 
     /// The pod-level resources. An empty object counts as absent in Kubernetes.
     pub(crate) fn resources(&self) -> Option<&DeclaredResources<'a>> {
         self.spec.resources.as_ref().filter(|resources| {
-            [resources.requests, resources.limits].into_iter().flatten().any(|amounts| amounts.is_any)
+            [&resources.requests, &resources.limits].into_iter().flatten().any(|amounts| amounts.is_any)
         })
+    }
+}
+
+// === impl DeclaredResources ===
+
+impl DeclaredResources<'_> {
+    /// Names of the extended resources, such as GPUs, whose request or limit is not 0.
+    pub(crate) fn extended(&self) -> impl Iterator<Item = &str> {
+        [&self.requests, &self.limits].into_iter().flatten().flat_map(DeclaredAmounts::extended)
+    }
+}
+
+// === impl ClaimReference ===
+
+impl ClaimReference<'_> {
+    /// The referenced request of the claim; empty if the reference is to the entire claim.
+    pub(crate) fn request(&self) -> &str {
+        self.request.as_deref().unwrap_or_default()
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::profiles::{self, Profile};
 use crate::{
     admission::quantity::Quantity,
-    contract,
+    contract::{self, GpuRequest},
     runtime::{self, vocabulary::vocabulary},
 };
 
@@ -17,6 +17,8 @@ pub struct Settings {
     pub sidecar: SidecarSettings,
     /// How the sidecar gets access to the desktop's GPU.
     pub gpu_access: GpuAccess,
+    /// Names of extended resources that are GPUs, in addition to the built-in names.
+    pub gpu_resources: GpuResources,
     /// If a sidecar sees several GPUs of the node and cannot attribute one to its session, `true` makes it expose all of
     /// them, with the scope `node`. Every session then also shows the GPU use of other sessions.
     pub node_totals: bool,
@@ -95,6 +97,16 @@ vocabulary! {
     }
 }
 
+/// Names of extended resources by which pods request GPUs. A `*` at the end of a name stands for any characters.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GpuResources {
+    /// Resources that are an entire device: a GPU or a MIG slice.
+    pub device: Vec<String>,
+    /// Resources that are a part of a GPU which other pods use too, for example a renamed time-slicing resource.
+    pub part: Vec<String>,
+}
+
 /// Whether pods get `prometheus.io/*` annotations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -138,6 +150,16 @@ impl Settings {
     #[must_use]
     pub fn all_profiles(&self) -> Vec<Profile> {
         profiles::all(&self.profiles)
+    }
+}
+
+// === impl GpuResources ===
+
+impl GpuResources {
+    /// Each name with the request that it means.
+    pub fn patterns(&self) -> impl Iterator<Item = (&str, GpuRequest)> {
+        let kinds = [(&self.part, GpuRequest::Part), (&self.device, GpuRequest::Device)];
+        kinds.into_iter().flat_map(|(names, request)| names.iter().map(move |name| (name.as_str(), request)))
     }
 }
 

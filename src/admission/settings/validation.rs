@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     error::SettingsError,
     profiles::Profile,
-    types::{ConfiguredResources, Settings, SidecarSettings},
+    types::{ConfiguredResources, GpuResources, Settings, SidecarSettings},
 };
 use crate::{admission::quantity::Quantity, contract};
 
@@ -27,9 +27,17 @@ impl Settings {
     }
 
     fn validate(&self) -> Result<(), String> {
-        let Self { sidecar, gpu_access: _, node_totals: _, scrape_annotations: _, show_user: _, profiles } =
-            self;
+        let Self {
+            sidecar,
+            gpu_access: _,
+            gpu_resources,
+            node_totals: _,
+            scrape_annotations: _,
+            show_user: _,
+            profiles,
+        } = self;
         sidecar.validate()?;
+        gpu_resources.validate()?;
         profiles.iter().enumerate().try_for_each(|(index, profile)| profile.validate(index))
     }
 }
@@ -110,6 +118,30 @@ impl ConfiguredResources {
     }
 }
 
+// === impl GpuResources ===
+
+impl GpuResources {
+    fn validate(&self) -> Result<(), String> {
+        for (field, names) in [("device", &self.device), ("part", &self.part)] {
+            if let Some(name) = names.iter().find(|name| !is_resource_pattern(name)) {
+                return Err(format!(
+                    "gpuResources.{field} names {name:?}; use extended resources such as example.com/gpu or example.com/gpu-*"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the name, or its part before a `*` at the end, can be an extended resource. Such a resource has a domain.
+fn is_resource_pattern(pattern: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let name = pattern.strip_suffix('*').unwrap_or(pattern);
+    name.split_once('/').is_some_and(|(domain, rest)| {
+        is_object_name(domain) && rest.chars().all(is_allowed) && (name != pattern || !rest.is_empty())
+    })
+}
+
 // === impl Profile ===
 
 impl Profile {
@@ -187,6 +219,17 @@ mod tests {
                 ["config.yaml", "requests.cpu", "more than 0"],
             ),
             ("gpuAccess: all", ["config.yaml", "all", "runtime"]),
+            ("gpuResources: [example.com/gpu]", ["config.yaml", "line 1", "mapping"]),
+            ("gpuResources: {device: [gpu]}", ["config.yaml", "gpuResources.device", "example.com/gpu"]),
+            (
+                "gpuResources: {device: ['example.com/']}",
+                ["config.yaml", "gpuResources.device", "example.com/gpu"],
+            ),
+            ("gpuResources: {part: ['*']}", ["config.yaml", "gpuResources.part", "example.com/gpu"]),
+            (
+                "gpuResources: {part: ['example.com/*-gpu']}",
+                ["config.yaml", "gpuResources.part", "example.com/gpu-*"],
+            ),
             ("profiles: [{name: x}]", ["config.yaml", "profiles[0].matchLabels", "label"]),
             (
                 "profiles: [{name: x, matchLabels: {a: b}, user: \"it's\"}]",

@@ -1,17 +1,22 @@
 //! Manifests of desktops, and the sidecar in a pod's JSON.
 
 use serde_json::{Value, json};
-use vdi_metrics::contract::CONTAINER;
+use vdi_metrics::contract::{CONTAINER, key};
 
 /// The image of a desktop that runs the commands of kit's `probe.rs`, such as `exit CODE SECONDS` or `sleep`.
 pub(crate) const DESKTOP_IMAGE: &str = "desktop.test/desktop:1";
 
-/// A desktop pod that Pod Security's `restricted` accepts. Each test changes the fields that it is about.
+/// A desktop pod that Pod Security's `restricted` accepts. Each test changes the fields that it is about. The annotation says that
+/// the desktop has a GPU without a request: the sidecars of the tests have a fake GPU in their image.
 pub(crate) fn desktop(arguments: &[&str]) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "desktop", "labels": {"vdi-metrics.io/session": "alice-1", "vdi-metrics.io/template": "cad"}},
+        "metadata": {
+            "name": "desktop",
+            "labels": {"vdi-metrics.io/session": "alice-1", "vdi-metrics.io/template": "cad"},
+            "annotations": {key::GPU_SHARING: "exclusive"},
+        },
         "spec": {
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 5,
@@ -37,7 +42,13 @@ pub(crate) fn deployment(namespace: &str, replicas: u8) -> Value {
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": {"app": "desktops"}},
-            "template": {"metadata": {"labels": template["metadata"]["labels"]}, "spec": template["spec"]},
+            "template": {
+                "metadata": {
+                    "labels": template["metadata"]["labels"],
+                    "annotations": template["metadata"]["annotations"],
+                },
+                "spec": template["spec"],
+            },
         },
     })
 }

@@ -33,7 +33,7 @@ pub(crate) struct Checks {
 pub(crate) const LIMITED: &str = "limited";
 
 /// A configuration in which most settings differ from their defaults.
-const NOT_DEFAULT: &str = "{sidecar: {mode: container, imagePullSecrets: [pull]}, gpuAccess: runtime, scrapeAnnotations: auto, showUser: true}";
+const NOT_DEFAULT: &str = "{sidecar: {mode: container, imagePullSecrets: [pull]}, gpuAccess: runtime, gpuResources: {part: ['example.com/*']}, scrapeAnnotations: auto, showUser: true}";
 
 const OWNED: OwnedFields<'_> = OwnedFields {
     keys: &[

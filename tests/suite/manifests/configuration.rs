@@ -1,6 +1,11 @@
 //! The configuration file that is shipped, against the type that reads it.
 
-use vdi_metrics::admission::Settings;
+use std::fs;
+
+use vdi_metrics::admission::{
+    Settings,
+    gpu_names::{PART_ANNOTATIONS, RESOURCES},
+};
 
 use super::reading::{root, yaml};
 
@@ -10,4 +15,15 @@ fn the_configuration_file_contains_every_default() {
     assert_eq!(vdi_metrics::webhook::configuration::read(&file).unwrap(), Settings::default());
     let shipped = yaml("manifests/server/config.yaml").remove(0);
     assert_eq!(shipped, serde_json::to_value(Settings::default()).unwrap(), "a field is missing");
+}
+
+#[test]
+fn the_configuration_file_lists_every_name_that_requests_a_gpu() {
+    let text = fs::read_to_string(root().join("manifests/server/config.yaml")).unwrap();
+    let is_separator = |c: char| c.is_whitespace() || ",()".contains(c);
+    let words: Vec<_> = text.split(is_separator).map(|word| word.trim_end_matches('.')).collect();
+    let resources = RESOURCES.iter().map(|(name, _)| name);
+    for name in resources.chain(PART_ANNOTATIONS) {
+        assert!(words.contains(name), "{name} is missing");
+    }
 }

@@ -102,7 +102,8 @@ impl DeclaredResources<'_> {
 
     /// Request and limit without defaults.
     pub(super) fn declared(&self, resource: Resource) -> (Option<Quantity>, Option<Quantity>) {
-        let of = |amounts: Option<DeclaredAmounts>| amounts.and_then(|amounts| amounts.of(resource));
-        (of(self.requests), of(self.limits))
+        let of =
+            |amounts: &Option<DeclaredAmounts<'_>>| amounts.as_ref().and_then(|amounts| amounts.of(resource));
+        (of(&self.requests), of(&self.limits))
     }
 }

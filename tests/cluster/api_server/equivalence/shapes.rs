@@ -112,6 +112,7 @@ pub(super) fn shapes() -> Vec<NamespaceCases> {
             ),
             Injected,
         ),
+        pod("with claims of several containers", claims_of_several_containers(), Injected),
         pod(
             "with a reference to a missing claim",
             claims(json!([]), json!([{"name": "gpu"}])),
@@ -127,6 +128,23 @@ fn claims(of_the_pod: Value, of_the_container: Value) -> Value {
         "containers": [
             {"name": "helper", "image": "x"},
             {"name": "desktop", "image": "x", "resources": {"claims": of_the_container}},
+        ],
+    })
+}
+
+/// The streamer names one request of the claim that the desktop references entirely. The other claim has two requests.
+fn claims_of_several_containers() -> Value {
+    let container =
+        |name: &str, claims: Value| json!({"name": name, "image": "x", "resources": {"claims": claims}});
+    json!({
+        "resourceClaims": [
+            {"name": "gpu", "resourceClaimTemplateName": "two-gpus"},
+            {"name": "pair", "resourceClaimName": "gpu-and-nic"},
+        ],
+        "initContainers": [{"name": "proxy", "image": "x", "restartPolicy": "Always", "resources": {"claims": [{"name": "pair", "request": "nic"}]}}],
+        "containers": [
+            container("streamer", json!([{"name": "gpu", "request": "encoder"}, {"name": "pair", "request": "card"}])),
+            container("desktop", json!([{"name": "gpu"}, {"name": "pair", "request": "card"}])),
         ],
     })
 }

@@ -28,7 +28,9 @@ pub(super) fn files() -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// Values at and beyond the limits of each annotation.
-const ANNOTATIONS: [(&str, &[&str]); 7] = [
+const ANNOTATIONS: [(&str, &[&str]); 9] = [
+    (key::GPU, &["", "GPU-1"]),
+    ("gpu-memory", &["2000"]),
     (key::PORT, &["1023", "1024", "65535", "65536", "09000", "+9000", "-1", "9000 ", "x", ""]),
     (key::INTERVAL, &["4", "5", "300", "301", "015", "15s", ""]),
     (key::CPU, &["1m", "0", "-1", "0.5", "1n", "1k", "x", ""]),
@@ -40,12 +42,17 @@ const ANNOTATIONS: [(&str, &[&str]); 7] = [
 
 type Change = fn(&mut Value);
 
+#[expect(clippy::needless_pass_by_value, reason = "an inline json! is easier to read than a borrow of it")]
+fn required(terms: Value) -> Value {
+    json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}})
+}
+
 /// Session names with characters at the limits of what an environment variable can hold.
 const NAMES: [&str; 6] =
     ["", "\u{fc}", "tab\there", "del\u{7f}", "next line\u{85}", "it's \"quoted\" \\ \u{1f5a5}"];
 
 /// Changes to a minimal pod, each in one respect.
-const CHANGES: [(&str, Change); 31] = [
+const CHANGES: [(&str, Change); 46] = [
     ("limits-only", |pod| {
         pod["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}})
     }),
@@ -80,6 +87,77 @@ const CHANGES: [(&str, Change); 31] = [
         pod["metadata"]["annotations"] = json!({"example.com/prometheus.io": "1"})
     }),
     ("windows-node", |pod| pod["spec"]["nodeSelector"] = json!({"kubernetes.io/os": "windows"})),
+    ("windows-only-affinity", |pod| {
+        pod["spec"]["affinity"] = required(json!([
+            {"matchExpressions": [{"key": "kubernetes.io/os", "operator": "NotIn", "values": ["linux", "darwin"]}]},
+            {"matchExpressions": [{"key": "node.kubernetes.io/windows-build", "operator": "In", "values": ["10.0.20348"]}]},
+            {"matchExpressions": [{"key": "kubernetes.azure.com/os-sku", "operator": "In", "values": ["Windows2022"]}]},
+            {"matchExpressions": [{"key": "beta.kubernetes.io/os", "operator": "In", "values": ["windows"]}]},
+            {},
+        ]));
+    }),
+    ("linux-in-one-term", |pod| {
+        pod["spec"]["affinity"] = required(json!([
+            {"matchExpressions": [{"key": "kubernetes.io/os", "operator": "In", "values": ["windows"]}]},
+            {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-1"]}]},
+        ]));
+    }),
+    ("no-windows-build", |pod| {
+        pod["spec"]["affinity"] = required(json!([
+            {"matchExpressions": [{"key": "node.kubernetes.io/windows-build", "operator": "DoesNotExist"}, {"key": "gpu", "operator": "Gt", "values": ["1"]}]},
+        ]));
+    }),
+    ("affinity-that-contradicts-the-selector", |pod| {
+        pod["spec"]["nodeSelector"] = json!({"kubernetes.io/os": "linux"});
+        pod["spec"]["affinity"] = required(
+            json!([{"matchExpressions": [{"key": "kubernetes.io/os", "operator": "In", "values": ["windows"]}]}]),
+        );
+    }),
+    ("windows-options", |pod| {
+        pod["spec"]["securityContext"] = json!({"windowsOptions": {"runAsUserName": "ContainerUser"}});
+    }),
+    ("windows-options-on-linux", |pod| {
+        pod["spec"]["containers"][0]["securityContext"] = json!({"windowsOptions": {}});
+        pod["spec"]["nodeSelector"] = json!({"kubernetes.io/os": "linux"});
+    }),
+    ("claim-of-a-group", |pod| {
+        pod["spec"]["schedulingGroup"] = json!({"podGroupName": "render"});
+        pod["spec"]["resourceClaims"] = json!([{"name": "gpu", "resourceClaimTemplateName": "x"}]);
+        pod["spec"]["containers"][0]["resources"] = json!({"claims": [{"name": "gpu", "request": "one"}]});
+    }),
+    ("claims-of-an-init-container", |pod| {
+        let claims = json!({"claims": [{"name": "gpu"}]});
+        pod["spec"]["initContainers"] = json!([{"name": "check", "image": "c:1", "resources": claims}]);
+        pod["spec"]["resourceClaims"] = json!([{"name": "gpu", "resourceClaimName": "x"}]);
+    }),
+    ("undeclared-claim", |pod| {
+        pod["spec"]["containers"][0]["resources"] = json!({"claims": [{"name": "gpu"}, {"name": "missing"}]});
+        pod["spec"]["resourceClaims"] = json!([{"name": "gpu", "resourceClaimName": "x"}]);
+    }),
+    ("mig-slice", |pod| {
+        pod["spec"]["containers"][0]["resources"] = json!({"limits": {"nvidia.com/mig-1g.5gb": "1"}});
+    }),
+    ("shared-mig-slice", |pod| {
+        pod["spec"]["containers"][0]["resources"] = json!({"limits": {"nvidia.com/mig-1g.5gb.shared": "1"}});
+    }),
+    ("device-and-claim", |pod| {
+        pod["spec"]["resourceClaims"] = json!([{"name": "nic", "resourceClaimName": "x"}]);
+        pod["spec"]["containers"][0]["resources"] =
+            json!({"limits": {"nvidia.com/gpu": "1"}, "claims": [{"name": "nic"}]});
+    }),
+    ("resource-of-a-configured-prefix", |pod| {
+        pod["spec"]["containers"][0]["resources"] =
+            json!({"limits": {"example.com/slot-small": "1", "example.com/cards": "1"}});
+    }),
+    ("gpu-of-a-native-sidecar", |pod| {
+        let resources = json!({"limits": {"volcano.sh/vgpu-number": "1"}});
+        pod["spec"]["initContainers"] =
+            json!([{"name": "streamer", "image": "s:1", "restartPolicy": "Always", "resources": resources}]);
+    }),
+    ("fraction-of-one-container", |pod| {
+        let key = "nvidia.com/container.desktop.gpu-memory.request";
+        pod["metadata"]["annotations"] = json!({key: "1Gi"});
+    }),
     ("linux-node", |pod| pod["spec"]["nodeSelector"] = json!({"kubernetes.io/os": "linux"})),
     ("opted-in-by-its-label", |pod| pod["metadata"]["labels"] = json!({key::INJECT: key::ENABLED})),
     ("invalid-inject-label", |pod| pod["metadata"]["labels"] = json!({key::INJECT: "unsure"})),

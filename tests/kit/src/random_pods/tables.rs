@@ -58,6 +58,10 @@ pub(super) const ANNOTATIONS: &[Row] = &[
     ("vdi-metrics.io/gpu-access", "none"),
     ("vdi-metrics.io/gpu-access", "all of them"),
     ("vdi-metrics.io/gpu-access", "whatever the node has to offer"),
+    ("vdi-metrics.io/gpu", ""),
+    ("vdi-metrics.io/gpu-sharing", "mps"),
+    ("gpu-fraction", "0.5"),
+    ("nvidia.com/container.desktop.gpu-memory.limit", "2Gi"),
     ("vdi-metrics.io/interval", "\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}\u{7}\u{8}\u{1f}\u{7f}\u{85}\u{e000}\u{2028}"),
     ("vdi-metrics.io/prot", "9500"),
     ("prometheus.io/scrape", "true"),
@@ -84,6 +88,14 @@ pub(super) const DECIDING_FIELDS: &[Row] = &[
     ("hostNetwork", "true"),
     ("os", r#"{"name": "windows"}"#),
     ("nodeSelector", r#"{"kubernetes.io/os": "windows"}"#),
+    ("nodeSelector", r#"{"beta.kubernetes.io/os": "windows"}"#),
+    (
+        "affinity",
+        r#"{"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "kubernetes.io/os", "operator": "NotIn", "values": ["linux"]}]},
+            {"matchExpressions": [{"key": "node.kubernetes.io/windows-build", "operator": "Exists"}]}]}}}"#,
+    ),
+    ("securityContext", r#"{"windowsOptions": {"runAsUserName": "x"}}"#),
     ("containers", r#"[{"name": "vdi-metrics", "image": "theirs"}]"#),
     ("initContainers", r#"[{"name": "vdi-metrics", "image": "theirs", "restartPolicy": "Always"}]"#),
     ("volumes", r#"[{"name": "vdi-metrics", "emptyDir": {}}]"#),
@@ -104,7 +116,17 @@ pub(super) const OTHER_FIELDS: &[Row] = &[
         "securityContext",
         r#"{"runAsUser": 1000, "fsGroup": 1000, "seccompProfile": {"type": "Localhost", "localhostProfile": "x"}}"#,
     ),
-    ("securityContext", r#"{"windowsOptions": {"runAsUserName": "x"}}"#),
+    (
+        "affinity",
+        r#"{"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+            {}, {"matchExpressions": [{"key": "kubernetes.io/os", "operator": "In", "values": ["linux", "windows"]}]},
+            {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-1"]}], "matchExpressions": null}]}}}"#,
+    ),
+    (
+        "affinity",
+        r#"{"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": null}, "podAffinity": {}}"#,
+    ),
+    ("schedulingGroup", r#"{"podGroupName": "render"}"#),
     ("hostUsers", "false"),
     ("hostPID", "true"),
     ("shareProcessNamespace", "true"),
@@ -199,6 +221,9 @@ pub(super) const BEST_EFFORT: &[Row] = &[
     ("", r#"{"limits": {"nvidia.com/gpu": "1"}}"#),
     ("", r#"{"claims": [{"name": "gpu"}]}"#),
     ("", r#"{"claims": [{"name": "gpu", "request": "card"}, {"name": "spare"}]}"#),
+    ("", r#"{"claims": [{"name": "spare", "request": "one"}, {"name": "spare", "request": "two"}]}"#),
+    ("", r#"{"limits": {"nvidia.com/gpu": 0, "nvidia.com/mig-1g.5gb": "1", "nvidia.com/gpu.shared": null}}"#),
+    ("", r#"{"limits": {"nvidia.com/gpu": "1", "nvidia.com/gpumem": "4e3", "example.com/slot": "1Ki"}}"#),
 ];
 
 pub(super) const BURSTABLE: &[Row] = &[

@@ -1,0 +1,89 @@
+//! Variables of the policy about the GPU of a pod: the request and the resource claims, as `admission::decide` reads them.
+
+use super::cel::text;
+use crate::{
+    admission::{
+        gpu_names::{OPERATORS_WORD, PART_ANNOTATIONS, RESOURCES},
+        settings::{GpuAccess, Settings},
+    },
+    contract::GpuRequest,
+};
+
+/// Names and expressions. They use the variables `gpuAccess`, `annotations`, `containers` and `initContainers`.
+pub(super) fn of(settings: &Settings) -> Vec<(&'static str, String)> {
+    vec![
+        ("running", RUNNING.into()),
+        ("references", REFERENCES.into()),
+        ("claims", CLAIMS.into()),
+        ("claimAccess", CLAIM_ACCESS.into()),
+        ("extended", EXTENDED.into()),
+        ("gpuRequest", gpu_request(settings)),
+        ("runtimeAccess", runtime_access()),
+    ]
+}
+
+/// The containers that run beside the sidecar.
+const RUNNING: &str = "\
+variables.containers + variables.initContainers.filter(c, c.?restartPolicy.orValue(\"\") == \"Always\")";
+
+/// The references to claims. They are copied into maps, because a patch value cannot be a list of the API's own objects.
+const REFERENCES: &str = "\
+variables.running.map(c, c.?resources.?claims.orValue([])
+  .map(l, l.?request.hasValue() ? {\"name\": l.?name.orValue(\"\"), \"request\": l.request} : {\"name\": l.?name.orValue(\"\")}))
+.flatten().distinct()";
+
+/// The claims of the sidecar. A reference to an entire claim includes its requests.
+const CLAIMS: &str = "\
+variables.gpuAccess in [\"auto\", \"claims\"]
+&& variables.references.all(e, object.spec.?resourceClaims.orValue([]).exists(r, r.name == e.name))
+? variables.references.filter(e, !(\"request\" in e) || !variables.references.exists(o, o == {\"name\": e.name}))
+: []";
+
+/// The value of the variable for the GPU access. It depends on whether other pods can use one of the claims too. Evaluated
+/// only if there are claims.
+const CLAIM_ACCESS: &str = "\
+object.spec.?schedulingGroup.hasValue()
+|| variables.claims.exists(e, object.spec.resourceClaims.exists(r, r.name == e.name && r.?resourceClaimName.hasValue()))
+? \"named-claims\" : \"claims\"";
+
+/// Names of the extended resources whose amount is not 0.
+const EXTENDED: &str = "\
+(variables.running.map(c, c.?resources) + [object.spec.?resources])
+.map(r, [r.?requests.orValue({}), r.?limits.orValue({})]).flatten()
+.map(a, a.filter(n, n.contains(\"/\") && quantity(a[n]).compareTo(quantity(\"0\")) != 0)).flatten()";
+
+/// The request in the order of precedence.
+fn gpu_request(settings: &Settings) -> String {
+    let named = |request: GpuRequest| {
+        let patterns = settings.gpu_resources.patterns().chain(RESOURCES.iter().copied());
+        let patterns = patterns.filter(|(_, of_pattern)| *of_pattern == request).map(|(pattern, _)| pattern);
+        format!("variables.extended.exists(n, n.matches({}))", any_of(patterns))
+    };
+    let annotated =
+        format!("variables.annotations.exists(k, k.matches({}))", any_of(PART_ANNOTATIONS.iter().copied()));
+    let conditions = [
+        (format!("{annotated}\n|| {}", named(GpuRequest::Part)), GpuRequest::Part),
+        (named(GpuRequest::Device), GpuRequest::Device),
+        ("size(variables.references) > 0".to_owned(), GpuRequest::Claims),
+    ];
+    let choices =
+        conditions.map(|(condition, request)| format!("{condition} ? {} :\n", text(request.as_str())));
+    choices.concat() + &text(GpuRequest::None.as_str())
+}
+
+/// A regular expression for any of the patterns, as a literal.
+fn any_of<'p>(patterns: impl Iterator<Item = &'p str>) -> String {
+    let patterns: Vec<_> = patterns.map(|pattern| pattern.replace('.', "\\.").replace('*', ".*")).collect();
+    text(&format!("^({})$", patterns.join("|")))
+}
+
+/// Whether the vendor's container runtime makes the node's GPUs visible to the sidecar.
+fn runtime_access() -> String {
+    let word = OPERATORS_WORD.map(|key| format!("{} in variables.annotations", text(key)));
+    format!(
+        "variables.gpuAccess == {}\n&& (variables.gpuRequest != {} || {})",
+        text(GpuAccess::Runtime.as_str()),
+        text(GpuRequest::None.as_str()),
+        word.join(" || ")
+    )
+}
