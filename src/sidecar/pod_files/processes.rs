@@ -19,7 +19,8 @@ pub(in crate::sidecar) enum NoProcessEvidence {
 
 const VISIBLE_DEVICES: &[u8] = b"NVIDIA_VISIBLE_DEVICES=";
 
-/// Maximum number of processes whose environment is read. A desktop has a few hundred. Reading 1024 of them takes about 10 ms.
+/// Maximum number of processes whose environment is read. A desktop has a few hundred. Reading 1024 environments of 5 kB took 30 ms
+/// of CPU time.
 const MAX_PROCESSES: usize = 1024;
 /// Maximum number of devices that the processes name. No node has more.
 const MAX_DEVICES: usize = 64;

@@ -89,3 +89,51 @@ impl fmt::Display for Unreadable {
         write!(f, "{}: {}", self.path.display(), self.error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_file_is_absent_and_every_other_failure_is_unreadable() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        symlink("loop", path("loop")).unwrap();
+        fs::write(path("large"), vec![0; MAX_FILE_BYTES as usize + 1]).unwrap();
+        fs::write(path("full"), vec![0; MAX_FILE_BYTES as usize]).unwrap();
+        assert!(file(&path("absent")).unwrap().is_none() && names(&path("absent")).unwrap().is_none());
+        assert_eq!(file(&path("full")).unwrap().map(|bytes| bytes.len() as u64), Some(MAX_FILE_BYTES));
+        for name in ["loop", "large", ""] {
+            let error = file(&path(name)).unwrap_err().to_string();
+            assert!(error.starts_with(path(name).to_str().unwrap()), "{error}");
+        }
+        assert!(names(&path("loop")).is_err() && names(&path("large")).is_err());
+    }
+
+    /// Replaces the folder behind a symbolic link again and again, as the kubelet does with a downward API volume.
+    #[test]
+    fn a_file_is_never_absent_while_the_kubelet_replaces_it() {
+        let volume = tempfile::tempdir().unwrap();
+        let path = |name: &str| volume.path().join(name);
+        symlink("..data/annotations", path("annotations")).unwrap();
+        let replace = |number: usize| {
+            let new = format!("..{number}");
+            fs::create_dir(path(&new)).unwrap();
+            fs::write(path(&new).join("annotations"), "text").unwrap();
+            symlink(&new, path("..data_tmp")).unwrap();
+            fs::rename(path("..data_tmp"), path("..data")).unwrap();
+            if let Some(old) = number.checked_sub(1) {
+                fs::remove_dir_all(path(&format!("..{old}"))).unwrap();
+            }
+        };
+        replace(0);
+        std::thread::scope(|scope| {
+            let kubelet = scope.spawn(|| (1..300).for_each(replace));
+            while !kubelet.is_finished() {
+                assert_eq!(file(&path("annotations")).unwrap().as_deref(), Some(&b"text"[..]));
+            }
+        });
+    }
+}

@@ -70,6 +70,7 @@ pub(super) const PURE: &[&str] = &[
     "sampling::processes",
     "sampling::scope",
     "sidecar::attribution",
+    "sidecar::evidence::memory",
     "sidecar::observation",
     "sidecar::snapshot",
     "sidecar::track",
