@@ -7,6 +7,7 @@ mod notice;
 mod overrides;
 pub(super) mod plan;
 mod resources;
+mod windows;
 
 use super::{namespaces::NamespaceLimits, outcome::SkipReason, pod::PodView, ruleset::Ruleset};
 use crate::contract::{CONTAINER, key};
@@ -68,7 +69,7 @@ fn skip_reason(pod: &PodView<'_>, namespace: &str) -> Option<SkipReason> {
         (pod.annotation("kubernetes.io/config.mirror").is_some(), SkipReason::MirrorPod),
         (is_name_taken(pod), SkipReason::NameTaken),
         (pod.label("kubevirt.io").is_some(), SkipReason::Kubevirt),
-        (pod.is_windows(), SkipReason::Windows),
+        (windows::is_windows(pod), SkipReason::Windows),
         (pod.spec.host_network == Some(true), SkipReason::HostNetwork),
     ]
     .into_iter()

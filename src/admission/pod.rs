@@ -9,6 +9,7 @@ mod unreadable;
 mod view;
 
 pub(super) use amounts::DeclaredAmounts;
+pub(super) use node_affinity::{LINUX, WINDOWS, is_possible};
 pub(super) use object::StrictObject;
 pub(super) use text::StringMap;
 pub use unreadable::{UnreadableField, field_path};

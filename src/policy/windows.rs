@@ -1,4 +1,4 @@
-//! The variable of the policy that `admission` decides in `PodView::is_windows`: whether a pod can run only on Windows nodes.
+//! The variable of the policy that says whether a pod can run only on Windows nodes, as `admission::decide` does.
 
 /// Whether the pod can run only on Windows nodes.
 pub(super) fn is_windows() -> String {

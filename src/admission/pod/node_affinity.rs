@@ -1,13 +1,10 @@
-//! The operating system of the nodes that a pod can run on.
+//! The node affinity of a pod, and the operating systems of the nodes that it allows.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::{
-    text::{BorrowedText, StringMap},
-    view::PodView,
-};
+use super::text::BorrowedText;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -52,34 +49,16 @@ struct NodeRequirementView<'a> {
     values: Option<Vec<BorrowedText<'a>>>,
 }
 
-const LINUX: &str = "linux";
-const WINDOWS: &str = "windows";
+pub(crate) const LINUX: &str = "linux";
+pub(crate) const WINDOWS: &str = "windows";
 
-// === impl PodView ===
+// === impl AffinityView ===
 
-impl PodView<'_> {
-    /// Whether the pod can run only on Windows nodes. `windowsOptions` do not prevent a pod from running on Linux, but only a
-    /// pod for Windows has them, so they decide for a pod that can run on both.
-    pub(crate) fn is_windows(&self) -> bool {
-        self.can_run_on(WINDOWS) && (self.has_windows_options() || !self.can_run_on(LINUX))
-    }
-
-    fn has_windows_options(&self) -> bool {
-        let of_pod = self.spec.security_context.as_ref().and_then(|context| context.windows_options);
-        let mut containers = self.containers().filter_map(|container| container.security_context.as_ref());
-        of_pod.is_some() || containers.any(|context| context.windows_options.is_some())
-    }
-
-    /// Whether a node of this operating system can match the pod's constraints. Only the labels that depend on the operating
-    /// system are compared; a node can have any other label.
-    fn can_run_on(&self, os: &str) -> bool {
-        let is_for_os = self.spec.os.as_ref().is_none_or(|of_pod| of_pod.name == os);
-        let mut selected = self.spec.node_selector.iter().flat_map(StringMap::iter);
-        let affinity = self.spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-        let required = affinity.and_then(|affinity| affinity.required.as_ref());
-        is_for_os
-            && selected.all(|(key, value)| is_possible(os, key, "In", &[value.as_str()]))
-            && required.is_none_or(|required| required.allows(os))
+impl AffinityView<'_> {
+    /// Whether a node of this operating system can match the required affinity.
+    pub(crate) fn allows(&self, os: &str) -> bool {
+        let required = self.node_affinity.as_ref().and_then(|affinity| affinity.required.as_ref());
+        required.is_none_or(|required| required.allows(os))
     }
 }
 
@@ -111,9 +90,10 @@ impl NodeRequirementView<'_> {
     }
 }
 
-/// Whether a node of this operating system can meet the requirement. The kubelet sets the first three labels on every node and
+/// Whether a node of this operating system can meet the requirement. A node can have any value of a label that does not depend
+/// on the operating system. The kubelet sets the first three labels on every node and
 /// corrects them; `windows-build` exists only on Windows. AKS and GKE set the last two.
-fn is_possible(os: &str, key: &str, operator: &str, values: &[&str]) -> bool {
+pub(crate) fn is_possible(os: &str, key: &str, operator: &str, values: &[&str]) -> bool {
     match (key, operator) {
         ("kubernetes.io/os" | "beta.kubernetes.io/os", "In") => values.contains(&os),
         ("kubernetes.io/os" | "beta.kubernetes.io/os", "NotIn") => !values.contains(&os),
