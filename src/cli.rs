@@ -15,6 +15,7 @@ mod streams;
 mod uninject;
 mod workload;
 
+pub use files::documents;
 pub use streams::Streams;
 
 use std::{io::ErrorKind, process::ExitCode};

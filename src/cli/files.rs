@@ -36,6 +36,16 @@ impl ManifestFiles {
     }
 }
 
+/// The documents of a file as JSON, with the values that admission gets. Documents that are null are left out, as kubectl does.
+///
+/// # Errors
+/// If the file is not a manifest; the error names the document and the line.
+pub fn documents(bytes: Vec<u8>) -> anyhow::Result<Vec<serde_json::Value>> {
+    let manifest = Manifest::read("manifest", decoded(bytes).context("not UTF-8 and not UTF-16")?)?;
+    let roots = manifest.documents.iter().map(|document| &document.root).filter(|root| !root.is_null());
+    roots.map(|root| Ok(serde_json::from_slice(&root.json())?)).collect()
+}
+
 /// Implemented by hand, because the order of `FILE` and `-f` is only in clap's argument matches.
 impl Args for ManifestFiles {
     fn augment_args(command: clap::Command) -> clap::Command {
@@ -84,8 +94,18 @@ fn read(path: &Path, stdin: &mut dyn Read) -> anyhow::Result<Manifest> {
         Ok(bytes) => bytes,
         Err(error) => bail!("{name}: cannot be read: {error}"),
     };
-    let text = String::from_utf8(bytes).ok();
     let text =
-        text.with_context(|| format!("{name}: not UTF-8; save it as UTF-8 without a byte order mark"))?;
+        decoded(bytes).with_context(|| format!("{name}: not UTF-8 and not UTF-16; save it as UTF-8"))?;
     Manifest::read(&name, text)
+}
+
+/// The text of a file in UTF-8, or in UTF-16 with a byte order mark, as PowerShell writes it.
+fn decoded(bytes: Vec<u8>) -> Option<String> {
+    let unit: fn([u8; 2]) -> u16 = match bytes.get(..2) {
+        Some([0xff, 0xfe]) => u16::from_le_bytes,
+        Some([0xfe, 0xff]) => u16::from_be_bytes,
+        _ => return String::from_utf8(bytes).ok(),
+    };
+    let units = bytes[2..].chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect::<Vec<_>>();
+    String::from_utf16(&units).ok().filter(|_| bytes.len().is_multiple_of(2))
 }

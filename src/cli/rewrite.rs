@@ -3,7 +3,7 @@
 use anyhow::{anyhow, ensure};
 
 use super::{
-    manifest::{Format, Manifest, Node},
+    manifest::{self, Format, Manifest, Node},
     streams::Streams,
     workload::{self, ManifestObject, PodPaths},
 };
@@ -33,35 +33,37 @@ pub(super) fn every_pod(
     unknown_kind: &str,
     change: impl Fn(&mut Node, &ManifestObject) -> PodChange,
 ) -> anyhow::Result<()> {
-    let format = format.output;
-    let several = manifests.len() > 1;
     let is_empty = |manifest: &Manifest| manifest.documents.iter().all(|document| document.root.is_null());
     ensure!(!manifests.iter().all(is_empty), "the files contain no object");
-    let (mut text, mut report) = (String::new(), String::new());
+    let mut reports = vec![];
     for manifest in &mut manifests {
         let name = manifest.name().to_owned();
-        let prefix = if several { format!("{name}: ") } else { String::new() };
+        let mut report = vec![];
         for (index, document) in manifest.documents.iter_mut().enumerate() {
             for object in &workload::objects(&document.root) {
                 let changed = change_object(&mut document.root, object, unknown_kind, &change);
                 let PodChange { outcome, notices } = changed
                     .map_err(|field| anyhow!("{name}: document {}, {}: {field}", index + 1, object.label))?;
-                report += &format!("{prefix}{}: {outcome}\n", object.label);
-                report.extend(notices.iter().map(|notice| format!("{prefix}{}: {notice}\n", object.label)));
+                report
+                    .extend([outcome].iter().chain(&notices).map(|line| format!("{}: {line}", object.label)));
             }
         }
-        let (written, rewritten) = manifest.write(format);
-        for index in rewritten {
-            report += &format!(
-                "{prefix}document {}: rewritten without its comments, because parts of it are shared by anchors\n",
-                index + 1
-            );
-        }
-        append(&mut text, &written, format);
+        reports.push(report);
     }
-    streams.stderr.write_all(report.as_bytes())?;
-    Ok(streams.stdout.write_all(text.as_bytes())?)
+    let output = manifest::write(&manifests, format.output)?;
+    for (manifest, document) in output.rewritten {
+        reports[manifest].push(format!("document {}: {REWRITTEN}", document + 1));
+    }
+    for (manifest, report) in manifests.iter().zip(reports) {
+        let prefix = if manifests.len() > 1 { format!("{}: ", manifest.name()) } else { String::new() };
+        for line in report {
+            writeln!(streams.stderr, "{prefix}{line}")?;
+        }
+    }
+    Ok(streams.stdout.write_all(output.text.as_bytes())?)
 }
+
+const REWRITTEN: &str = "rewritten without its comments, because its formatting does not allow the change";
 
 /// Maximum number of pod templates of an object that the report names.
 const MAX_TEMPLATES: usize = 4;
@@ -83,14 +85,4 @@ fn change_object(
         }
     };
     Ok(PodChange { outcome, notices: vec![] })
-}
-
-/// Appends a manifest, with a line between YAML documents.
-fn append(text: &mut String, written: &str, format: Option<Format>) {
-    if !text.is_empty() && format != Some(Format::Json) {
-        let newline = if text.ends_with('\n') { "" } else { "\n" };
-        text.push_str(newline);
-        text.push_str(if written.starts_with("---") { "" } else { "---\n" });
-    }
-    text.push_str(written);
 }

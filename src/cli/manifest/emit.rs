@@ -2,7 +2,7 @@
 
 use super::{
     node::{Entry, Node, NodeValue},
-    scalar::resolve,
+    scalar::{resolve, spelled},
 };
 
 /// Indented JSON, with a newline at the end.
@@ -62,7 +62,7 @@ fn inline(node: &Node, indent: usize) -> String {
 pub(super) fn flow(node: &Node, json: bool) -> String {
     let join = |parts: Vec<String>| parts.join(", ");
     match &node.value {
-        NodeValue::Plain(plain) if json => resolve(plain).unwrap_or_default(),
+        NodeValue::Plain(plain) if json => spelled(plain),
         NodeValue::Plain(plain) if plain.is_empty() => "null".to_owned(),
         NodeValue::Plain(plain) => plain.clone(),
         NodeValue::Text(text) => flow_key(text, json),

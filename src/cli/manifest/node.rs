@@ -5,13 +5,15 @@ use std::ops::Range;
 use serde::{Serialize, Serializer, ser::Error};
 use serde_json::value::RawValue;
 
-use super::scalar::resolve;
+use super::scalar::{self, Scalar, resolve};
 
 /// A value, with its position in the text if it was read from a text.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Node {
     pub(in crate::cli) value: NodeValue,
     pub(super) source: Option<Origin>,
+    /// Text from the end of the key to the end of the value, if the value is null or empty.
+    pub(super) spelling: Option<Box<str>>,
 }
 
 /// The value of a node. Two values are equal if types, order and the text of scalars are equal.
@@ -55,8 +57,17 @@ impl Node {
         NodeValue::Map(vec![]).into()
     }
 
+    /// Text after the key, with the colon, if the value is null or empty. A map that is filled keeps its old text.
+    pub(in crate::cli) fn spelling(&self) -> Option<&str> {
+        self.spelling.as_deref().filter(|_| self.is_null_or_empty())
+    }
+
+    pub(super) fn read(value: NodeValue, source: Origin) -> Self {
+        Self { value, source: Some(source), spelling: None }
+    }
+
     pub(in crate::cli) fn is_null(&self) -> bool {
-        matches!(&self.value, NodeValue::Plain(plain) if resolve(plain).as_deref() == Some("null"))
+        matches!(&self.value, NodeValue::Plain(plain) if resolve(plain) == Some(Scalar::Null))
     }
 
     /// Whether the node is null or an empty list or map. Kubernetes treats it as absent.
@@ -154,13 +165,13 @@ impl Node {
         items.len() < before
     }
 
-    /// The node as JSON, for the admission core.
+    /// The node as the API server gets it from kubectl, for the admission core.
     pub(in crate::cli) fn json(&self) -> Vec<u8> {
         #[expect(
             clippy::expect_used,
             reason = "keys are strings, and the parser accepts only numbers that JSON can express"
         )]
-        serde_json::to_vec(self).expect("a JSON tree can be serialized")
+        serde_json::to_vec(&Json { node: self, plain: scalar::sent }).expect("a JSON tree can be serialized")
     }
 }
 
@@ -172,7 +183,7 @@ impl PartialEq for Node {
 
 impl From<NodeValue> for Node {
     fn from(value: NodeValue) -> Self {
-        Self { value, source: None }
+        Self { value, source: None, spelling: None }
     }
 }
 
@@ -199,17 +210,33 @@ impl From<&serde_json::Value> for Node {
     }
 }
 
+/// Keeps the digits of numbers.
 impl Serialize for Node {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.value {
+        Json { node: self, plain: scalar::spelled }.serialize(serializer)
+    }
+}
+
+/// A node to serialize.
+struct Json<'n> {
+    node: &'n Node,
+    /// JSON text of null, a bool or a number.
+    plain: fn(&str) -> String,
+}
+
+// === impl Json ===
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json = |node| Json { node, plain: self.plain };
+        match &self.node.value {
             NodeValue::Text(text) => serializer.serialize_str(text),
-            NodeValue::List(items) => serializer.collect_seq(items),
+            NodeValue::List(items) => serializer.collect_seq(items.iter().map(json)),
             NodeValue::Map(entries) => {
-                serializer.collect_map(entries.iter().map(|entry| (&entry.key, &entry.value)))
+                serializer.collect_map(entries.iter().map(|entry| (&entry.key, json(&entry.value))))
             }
             NodeValue::Plain(plain) => {
-                let json = resolve(plain).unwrap_or_else(|| "null".to_owned());
-                RawValue::from_string(json).map_err(S::Error::custom)?.serialize(serializer)
+                RawValue::from_string((self.plain)(plain)).map_err(S::Error::custom)?.serialize(serializer)
             }
         }
     }

@@ -1,58 +1,91 @@
-//! Parses text into trees, with the position of every node.
+//! Parses documents into trees, with the position of every node.
 
 use std::{collections::HashMap, ops::Range};
 
-use anyhow::{anyhow, bail, ensure};
-use granit_parser::{Event, Marker, Options, Parser, ScalarStyle, Span, StructureStyle, Tag};
+use anyhow::{bail, ensure};
+use granit_parser::{Event, Options, Parser, ScalarStyle, Span, StructureStyle, Tag};
 
 use super::{
     node::{Entry, Node, NodeValue, Origin},
-    scalar::resolve,
+    scalar::{self, Scalar, resolve},
+    stream::{self, BYTE_ORDER_MARK, Chunk, error_at, is_line_separator},
 };
 
 /// Maximum number of nodes of a document after its aliases are resolved. Without this bound, nested aliases could fill the
 /// memory. The API server accepts 3 MiB, which have fewer nodes.
 const MAX_NODES: usize = 1 << 20;
 
-/// The documents of `text`, each with its range.
-pub(super) fn documents(text: &str) -> anyhow::Result<Vec<(Range<usize>, Node)>> {
+/// A document of a text.
+#[derive(Debug)]
+pub(super) struct ParsedDocument {
+    /// Range in the text, with the `---` line before the document and the comments after it.
+    pub(super) range: Range<usize>,
+    /// Whether the document is JSON.
+    pub(super) json: bool,
+    pub(super) root: Node,
+}
+
+/// The documents of `text`.
+pub(super) fn documents(text: &str) -> anyhow::Result<Vec<ParsedDocument>> {
+    let chunks = stream::split(text)?;
+    let ends = chunks.iter().skip(1).map(|chunk| chunk.range.start).chain([text.len()]);
+    let parse = |((index, chunk), end): ((usize, &Chunk), usize)| {
+        let root = root(text, chunk, index + 1)?;
+        Ok(ParsedDocument { range: chunk.range.start..end, json: chunk.json, root })
+    };
+    chunks.iter().enumerate().zip(ends).map(parse).collect()
+}
+
+/// A null or empty value as it was written after its key, with the colon. `None` if the text is no value.
+pub(in crate::cli) fn empty_value(spelling: &str) -> Option<Node> {
+    let mut map = documents(&format!("{{\"key\"{spelling}\n}}")).ok()?.pop()?.root;
+    let value = map.at_mut(&["key"]).filter(|value| value.is_null_or_empty())?;
+    value.spelling = Some(spelling.into());
+    Some(value.clone())
+}
+
+/// The tree of a document.
+fn root(text: &str, chunk: &Chunk, number: usize) -> anyhow::Result<Node> {
+    let body = &text[chunk.body..chunk.range.end];
+    let content = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let base = chunk.range.end - content.len();
     let mut options = Options::default();
     // The default depends on the parser's features, which another crate could enable.
     options.set_emit_comments(false);
-    let events = Parser::new_from_str_with_options(text, options);
-    let mut reader = TreeReader { events, anchors: HashMap::new(), nodes: 0, number: 1 };
-    let mut roots: Vec<(usize, Node)> = vec![];
+    let events = Parser::new_from_str_with_options(content, options);
+    let mut reader =
+        TreeReader { text, base, json: chunk.json, events, anchors: HashMap::new(), nodes: 0, number };
+    if !chunk.json {
+        reader.check_characters(content)?;
+    }
+    let mut root = None;
     loop {
         match reader.event()? {
-            (Event::DocumentStart(..), span) => {
-                (reader.anchors, reader.nodes, reader.number) = (HashMap::new(), 0, roots.len() + 1);
-                roots.push((bytes(span).start, reader.node()?));
+            (Event::DocumentStart(..), span) if root.is_some() => {
+                let why = "kubectl ignores what follows the line `...`; separate documents with ---";
+                return Err(reader.error(reader.start(span), why));
             }
-            (Event::StreamEnd, _) => break,
+            (Event::DocumentStart(..), _) => root = Some(reader.node()?),
+            (Event::StreamEnd, _) => {
+                return Ok(root.unwrap_or_else(|| NodeValue::Plain(String::new()).into()));
+            }
             _ => {}
         }
     }
-    let ends: Vec<_> = roots.iter().skip(1).map(|(start, _)| *start).chain([text.len()]).collect();
-    Ok(roots.into_iter().zip(ends).map(|((start, node), end)| (start..end, node)).collect())
 }
 
 struct TreeReader<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>> {
+    /// The text of all documents.
+    text: &'t str,
+    /// Position in `text` to which the parser's positions are relative.
+    base: usize,
+    json: bool,
     events: E,
     anchors: HashMap<usize, (Node, usize)>,
     /// Number of nodes of the document so far.
     nodes: usize,
     /// Number of the document, from 1.
     number: usize,
-}
-
-/// An error with its position.
-fn error_at(number: usize, mark: &Marker, why: &str) -> anyhow::Error {
-    anyhow!("document {number}, line {}, column {}: {why}", mark.line(), mark.col() + 1)
-}
-
-#[expect(clippy::expect_used, reason = "the parser sets byte offsets for every span of a str")]
-fn bytes(span: Span) -> Range<usize> {
-    span.byte_range().expect("spans of a str have byte offsets")
 }
 
 // === impl TreeReader ===
@@ -63,10 +96,42 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => {
                 let why = format!("not valid YAML: {}", error.info());
-                Err(error_at(self.number, error.marker(), &why))
+                let at = error.marker().byte_offset().unwrap_or_default();
+                Err(self.error(self.base + at, &why))
             }
             None => Ok((Event::StreamEnd, Span::default())),
         }
+    }
+
+    fn error(&self, at: usize, why: &str) -> anyhow::Error {
+        error_at(self.text, self.number, at, why)
+    }
+
+    /// Position of a span in the text.
+    #[expect(clippy::expect_used, reason = "the parser sets byte offsets for every span of a str")]
+    fn range(&self, span: Span) -> Range<usize> {
+        let range = span.byte_range().expect("spans of a str have byte offsets");
+        self.base + range.start..self.base + range.end
+    }
+
+    fn start(&self, span: Span) -> usize {
+        self.range(span).start
+    }
+
+    /// Rejects characters that YAML readers disagree about. A line separator ends a line only for some, also in a comment.
+    fn check_characters(&self, content: &str) -> anyhow::Result<()> {
+        let bad = content.char_indices().find(|(at, c)| match c {
+            '\t' | '\n' | '\r' => false,
+            &BYTE_ORDER_MARK => content[..*at].ends_with('\n'),
+            c => c.is_control() || is_line_separator(*c),
+        });
+        let Some((at, c)) = bad else { return Ok(()) };
+        let escape = format!(
+            "the character U+{:04X}; remove it, or write it as \"\\u{:04x}\"",
+            u32::from(c),
+            u32::from(c)
+        );
+        Err(self.error(self.base + at, &escape))
     }
 
     fn node(&mut self) -> anyhow::Result<Node> {
@@ -77,20 +142,15 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
     fn node_of(&mut self, event: Event<'t>, span: Span) -> anyhow::Result<Node> {
         let before = self.nodes;
         self.nodes += 1;
-        ensure!(
-            self.nodes <= MAX_NODES,
-            error_at(
-                self.number,
-                &span.start,
-                "too many nodes after its aliases are resolved; use fewer aliases"
-            )
-        );
+        self.check_size(span)?;
         let (anchor, node) = match event {
             Event::Alias(anchor) => return self.alias(anchor, span),
-            Event::Scalar(text, style, anchor, tag) => (anchor, scalar(&text, style, tag.as_deref(), span)),
+            Event::Scalar(text, style, anchor, tag) => {
+                (anchor, self.scalar(&text, style, tag.as_deref(), span)?)
+            }
             Event::SequenceStart(style, anchor, _) => (anchor, self.list(style, span)?),
             Event::MappingStart(style, anchor, _) => (anchor, self.map(style, span)?),
-            _ => bail!(error_at(self.number, &span.start, "a value is missing")),
+            _ => bail!(self.error(self.start(span), "a value is missing")),
         };
         if anchor != 0 {
             self.anchors.insert(anchor, (node.clone(), self.nodes - before));
@@ -100,23 +160,18 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
 
     fn alias(&mut self, anchor: usize, span: Span) -> anyhow::Result<Node> {
         let Some((node, nodes)) = self.anchors.get(&anchor) else {
-            bail!(error_at(
-                self.number,
-                &span.start,
-                "an alias must not be inside the node that it refers to"
-            ));
+            bail!(self.error(self.start(span), "an alias must not be inside the node that it refers to"));
         };
         self.nodes += nodes;
-        ensure!(
-            self.nodes <= MAX_NODES,
-            error_at(
-                self.number,
-                &span.start,
-                "too many nodes after its aliases are resolved; use fewer aliases"
-            )
-        );
-        let source = Origin { span: bytes(span), flow: false, alias: true };
-        Ok(Node { value: node.value.clone(), source: Some(source) })
+        self.check_size(span)?;
+        let source = Origin { span: self.range(span), flow: false, alias: true };
+        Ok(Node::read(node.value.clone(), source))
+    }
+
+    fn check_size(&self, span: Span) -> anyhow::Result<()> {
+        let why = "too many nodes after its aliases are resolved; use fewer aliases";
+        ensure!(self.nodes <= MAX_NODES, self.error(self.start(span), why));
+        Ok(())
     }
 
     fn list(&mut self, style: StructureStyle, span: Span) -> anyhow::Result<Node> {
@@ -125,83 +180,158 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
             match self.event()? {
                 (Event::SequenceEnd, end) => {
                     let last = items.last().and_then(|item: &Node| item.source.as_ref());
-                    let source = extent(style, span, end, last.map(|last| last.span.end));
-                    return Ok(Node { value: NodeValue::List(items), source: Some(source) });
+                    let source = self.extent(style, span, end, last.map(|last| last.span.end));
+                    return Ok(Node::read(NodeValue::List(items), source));
                 }
                 (event, span) => items.push(self.node_of(event, span)?),
             }
         }
     }
 
-    fn map(&mut self, style: StructureStyle, span: Span) -> anyhow::Result<Node> {
-        let (mut entries, mut merged, mut end) = (Vec::<Entry>::new(), vec![], None);
+    fn map(&mut self, map_style: StructureStyle, span: Span) -> anyhow::Result<Node> {
+        let (mut entries, mut end) = (Vec::<Entry>::new(), None);
         loop {
             let (event, key_span) = self.event()?;
-            let Event::Scalar(key, key_style, ..) = event else {
-                if event == Event::MappingEnd {
-                    let source = extent(style, span, key_span, end);
-                    merge(&mut entries, merged);
-                    return Ok(Node { value: NodeValue::Map(entries), source: Some(source) });
+            let (text, style, anchor, tag) = match event {
+                Event::MappingEnd => {
+                    let source = self.extent(map_style, span, key_span, end);
+                    return Ok(Node::read(NodeValue::Map(entries), source));
                 }
-                bail!(error_at(
-                    self.number,
-                    &key_span.start,
-                    "a key that is not a string; write it as a string"
-                ));
+                Event::Scalar(text, style, anchor, tag) => (text, style, anchor, tag),
+                _ => bail!(
+                    self.error(self.start(key_span), "a key that is not a string; write it as a string")
+                ),
             };
-            let value = self.node()?;
-            let key_range = bytes(key_span);
-            end = Some(value.source.as_ref().map_or(0, |source| source.span.end).max(key_range.end));
-            if key == "<<" && key_style == ScalarStyle::Plain {
-                merged.push(value);
+            let range = self.range(key_span);
+            let is_plain = style == ScalarStyle::Plain && tag.is_none();
+            let node = match is_plain {
+                true if range.is_empty() => NodeValue::Plain(String::new()).into(),
+                true => NodeValue::Plain(text.to_string()).into(),
+                false => self.scalar(&text, style, tag.as_deref(), key_span)?,
+            };
+            let key = match &node.value {
+                NodeValue::Plain(plain) => scalar::key(plain),
+                _ => node.as_str().map(str::to_owned),
+            };
+            let Some(key) = key else {
+                bail!(self.error(range.start, "kubectl rejects this key; put it in quotes"));
+            };
+            if anchor != 0 {
+                self.anchors.insert(anchor, (NodeValue::Text(key.clone()).into(), 1));
+            }
+            let mut value = self.node()?;
+            end = Some(value.source.as_ref().map_or(0, |source| source.span.end).max(range.end));
+            if is_plain && text == "<<" {
+                self.merge(&mut entries, value, range.start)?;
                 continue;
             }
-            if entries.iter().any(|entry| entry.key == key) {
+            if entries.iter().any(|entry| entry.key == key && entry.source.is_some()) {
                 let why = format!("duplicate key {key:?}; remove one of the two");
-                bail!(error_at(self.number, &key_span.start, &why));
+                bail!(self.error(range.start, &why));
             }
-            entries.push(Entry { key: key.into_owned(), value, source: Some(key_range) });
+            if value.is_null_or_empty() && !value.source.as_ref().is_some_and(|source| source.alias) {
+                value.spelling = Some(self.spelling(range.end, &value).into());
+            }
+            entries.retain(|entry| entry.key != key);
+            entries.push(Entry { key, value, source: Some(range) });
         }
     }
-}
 
-/// Appends the entries of merge keys. The map's own entries take precedence.
-fn merge(entries: &mut Vec<Entry>, merged: Vec<Node>) {
-    let maps = merged.into_iter().flat_map(|node| match node.value {
-        NodeValue::List(maps) => maps,
-        _ => vec![node],
-    });
-    for map in maps {
-        let NodeValue::Map(more) = map.value else { continue };
-        for entry in more {
-            if entries.iter().all(|own| own.key != entry.key) {
-                entries.push(Entry { source: None, ..entry });
+    /// Text from the end of a key to the end of its value. The position of an absent value is not in its line.
+    fn spelling(&self, key_end: usize, value: &Node) -> &'t str {
+        let rest = &self.text[key_end..];
+        let value = value.source.as_ref().map(|source| &source.span).filter(|span| !span.is_empty());
+        if let Some(span) = value {
+            return &rest[..span.end - key_end];
+        }
+        let blanks = rest.len() - rest.trim_start().len();
+        let mut end = if rest[blanks..].starts_with(':') { blanks + 1 } else { 0 };
+        // A tag or an anchor may stand for the value.
+        while let Some(property) = rest[end..].trim_start_matches(' ').strip_prefix(['!', '&']) {
+            let after =
+                property.find(|c: char| c.is_whitespace() || ",]}".contains(c)).unwrap_or(property.len());
+            end = rest.len() - property.len() + after;
+        }
+        &rest[..end]
+    }
+
+    /// Adds the entries of a merge key's maps. As in kubectl, they replace earlier keys, and the first map of a list takes
+    /// precedence.
+    fn merge(&self, entries: &mut Vec<Entry>, node: Node, at: usize) -> anyhow::Result<()> {
+        let maps = match node.value {
+            NodeValue::List(maps) => maps,
+            _ => vec![node],
+        };
+        for map in maps.into_iter().rev() {
+            let NodeValue::Map(merged) = map.value else {
+                bail!(self.error(at, "<< needs a map or a list of maps"));
+            };
+            for entry in merged {
+                let merged = Entry { source: None, ..entry };
+                match entries.iter_mut().find(|own| own.key == merged.key) {
+                    Some(own) => *own = merged,
+                    None => entries.push(merged),
+                }
             }
         }
+        Ok(())
     }
-}
 
-/// Range from the opening to the closing bracket, or from the first item to the end of the last one.
-fn extent(style: StructureStyle, start: Span, end: Span, last: Option<usize>) -> Origin {
-    let flow = style == StructureStyle::Flow;
-    let start = bytes(start).start;
-    let end = if flow { bytes(end).end } else { last.unwrap_or(start) };
-    Origin { span: start..end, flow, alias: false }
-}
+    /// Range from the opening to the closing bracket, or from the first item to the end of the last one.
+    fn extent(&self, style: StructureStyle, start: Span, end: Span, last: Option<usize>) -> Origin {
+        let flow = style == StructureStyle::Flow;
+        let start = self.start(start);
+        let end = if flow { self.range(end).end } else { last.unwrap_or(start) };
+        Origin { span: start..end, flow, alias: false }
+    }
 
-fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> Node {
-    let span = bytes(span);
-    // The parser gives a tilde for an absent value.
-    let text = if span.is_empty() && style == ScalarStyle::Plain { "" } else { text };
-    let plain = match tag {
-        None => style == ScalarStyle::Plain,
-        // `!!int "1"` is a number, `!!str 1` and `!mine 1` are not.
-        Some(tag) => tag.core_suffix().is_some_and(|suffix| !matches!(suffix, "str" | "binary")),
-    };
-    let value = if plain && resolve(text).is_some() {
-        NodeValue::Plain(text.to_owned())
-    } else {
-        NodeValue::Text(text.to_owned())
-    };
-    Node { value, source: Some(Origin { span, flow: false, alias: false }) }
+    /// Rejects escapes that only JSON has, because kubectl rejects them in YAML.
+    fn check_escapes(&self, span: &Range<usize>) -> anyhow::Result<()> {
+        let mut at = span.start;
+        while let Some(next) = self.text[at..span.end].find('\\') {
+            let escape = &self.text.as_bytes()[at + next + 1..];
+            let is_surrogate =
+                matches!(escape, [b'u', b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F', ..]);
+            let why = "kubectl reads this escape only in JSON; write the character itself";
+            ensure!(!is_surrogate && !escape.starts_with(b"/"), self.error(at + next, why));
+            at += next + 1 + usize::from(escape.starts_with(b"\\"));
+        }
+        Ok(())
+    }
+
+    fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>, span: Span) -> anyhow::Result<Node> {
+        let span = self.range(span);
+        let plain = style == ScalarStyle::Plain;
+        if style == ScalarStyle::DoubleQuoted && !self.json {
+            self.check_escapes(&span)?;
+        }
+        // The parser gives a tilde for an absent value.
+        let text = if span.is_empty() && plain { "" } else { text };
+        let tag = tag.map(|tag| tag.suffix_in_namespace("tag:yaml.org,2002:").unwrap_or_default());
+        let resolved = match tag.as_deref() {
+            None => resolve(text).filter(|_| plain),
+            Some("int" | "float" | "bool" | "null") => resolve(text),
+            Some("binary") => {
+                bail!(self.error(span.start, "kubectl decodes !!binary; write the text without the tag"))
+            }
+            // `!!str 1` and `!mine 1` are strings.
+            Some(_) => None,
+        };
+        let has_type_of_tag = match (tag.as_deref(), resolved) {
+            (Some("int"), value) => matches!(value, Some(Scalar::Integer(_))),
+            (Some("float"), value) => matches!(value, Some(Scalar::Integer(_) | Scalar::Float(_))),
+            (Some("bool"), value) => matches!(value, Some(Scalar::Bool(_))),
+            (Some("null"), value) => value == Some(Scalar::Null),
+            _ => true,
+        };
+        ensure!(
+            has_type_of_tag,
+            self.error(span.start, "the value does not have the type of its tag; remove the tag")
+        );
+        let is_json = resolved.is_none_or(Scalar::is_json) && !(self.json && plain && resolved.is_none());
+        ensure!(is_json, self.error(span.start, "a number that JSON does not have; put it in quotes"));
+        let text = text.to_owned();
+        let value = if resolved.is_some() { NodeValue::Plain(text) } else { NodeValue::Text(text) };
+        Ok(Node::read(value, Origin { span, flow: false, alias: false }))
+    }
 }

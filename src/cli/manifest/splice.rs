@@ -6,17 +6,16 @@ use std::ops::Range;
 use super::{
     emit,
     node::{Entry, Node, NodeValue},
+    stream::BYTE_ORDER_MARK,
 };
 
 /// `source` with the difference. `at` is the position of `source` in the text that the trees' positions refer to.
 pub(super) fn splice(source: &str, at: usize, read: &Node, target: &Node) -> Option<String> {
-    let json = source[read.source.as_ref()?.span.start - at..]
-        .strip_prefix('{')
-        .is_some_and(|rest| rest.trim_start().starts_with('"'));
+    let json = is_json(source, at, read);
     // With this newline every line of a block ends in a newline.
     let lacks_newline = !source.ends_with('\n');
     let padded = if lacks_newline { format!("{source}\n") } else { source.to_owned() };
-    let mut splicer = Splicer { source: &padded, at, json, edits: vec![] };
+    let mut splicer = Splicer { source: &padded, at, json, newline: newline(source), edits: vec![] };
     splicer.node(read, target)?;
     let mut text = splicer.apply()?;
     text.truncate(text.len() - usize::from(lacks_newline && text.ends_with('\n')));
@@ -27,9 +26,26 @@ pub(super) fn splice(source: &str, at: usize, read: &Node, target: &Node) -> Opt
 pub(super) fn rewrite(source: &str, at: usize, read: &Node, target: &Node) -> String {
     let span = read.source.as_ref().map_or(at..at + source.len(), |origin| origin.span.clone());
     let (start, end) = (span.start - at, line_end(source, span.end - at));
-    let (head, tail) = (&source[..start], &source[end..]);
-    let begin = if head.is_empty() || head.ends_with('\n') { "" } else { "\n" };
-    format!("{head}{begin}{}{tail}", emit::yaml(target).trim_end_matches('\n'))
+    let text = if is_json(source, at, read) { emit::json(target) } else { emit::yaml(target) };
+    // The first line keeps its indentation, so the others get the same.
+    let margin = &source[line_start(source, start)..start].trim_start_matches(BYTE_ORDER_MARK);
+    let text = text.trim_end_matches('\n').replace('\n', &format!("{}{margin}", newline(source)));
+    format!("{}{text}{}", &source[..start], &source[end..])
+}
+
+fn newline(source: &str) -> &'static str {
+    if source.contains("\r\n") { "\r\n" } else { "\n" }
+}
+
+/// Whether a document is JSON, or YAML in the style of JSON.
+fn is_json(source: &str, at: usize, read: &Node) -> bool {
+    let start = read.source.as_ref().map_or(source.len(), |origin| origin.span.start - at);
+    source[start..].strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"'))
+}
+
+/// Start of the line that contains `at`.
+fn line_start(source: &str, at: usize) -> usize {
+    source[..at].rfind('\n').map_or(0, |newline| newline + 1)
 }
 
 /// End of the line's text. Only a comment can follow `at`.
@@ -43,6 +59,7 @@ struct Splicer<'t> {
     at: usize,
     /// Whether the document is JSON.
     json: bool,
+    newline: &'static str,
     edits: Vec<(Range<usize>, String)>,
 }
 
@@ -90,13 +107,14 @@ impl Splicer<'_> {
                 continue;
             }
             let key = self.local(entry.source.as_ref()?);
-            let value = self.local(&entry.value.source.as_ref()?.span);
-            parts.push(SplicePart { span: key.start..value.end.max(key.end), kept: now.is_some() });
+            let end = self.end(&key, &entry.value)?;
+            parts.push(SplicePart { span: key.start..end, kept: now.is_some() });
             if let Some(now) = now.filter(|now| *now != entry) {
                 let edits = self.edits.len();
                 if self.node(&entry.value, &now.value).is_none() {
                     self.edits.truncate(edits);
-                    self.rewrite_value(read, &key, &value, &now.value, flow)?;
+                    let siblings = if flow { None } else { Some(read) };
+                    self.rewrite_value(key.end..end, entry, &now.value, siblings)?;
                 }
             }
         }
@@ -131,39 +149,71 @@ impl Splicer<'_> {
         if before.ends_with('-') && before.len() < item { before.len() - 1 } else { item }
     }
 
-    /// Rewrites the value of a key.
+    /// End of the value of a key. The position of an absent value is not in the line of its key.
+    fn end(&self, key: &Range<usize>, value: &Node) -> Option<usize> {
+        match value.spelling() {
+            Some(spelling) => Some(key.end + spelling.len()),
+            None => Some(self.local(&value.source.as_ref()?.span).end.max(key.end)),
+        }
+    }
+
+    /// Rewrites the value of a key. `old` is the text between the key and the end of the value. `siblings` is the map of the
+    /// key, or `None` in flow style.
     fn rewrite_value(
         &mut self,
-        siblings: &[Entry],
-        key: &Range<usize>,
-        value: &Range<usize>,
+        old: Range<usize>,
+        read: &Entry,
         target: &Node,
-        flow: bool,
+        siblings: Option<&[Entry]>,
     ) -> Option<()> {
-        if flow {
-            let span = (!value.is_empty()).then_some(value)?;
-            self.edits.push((span.clone(), self.in_flow(target, self.margin(key.start))));
+        let key = self.local(read.source.as_ref()?);
+        let value = self.local(&read.value.source.as_ref()?.span);
+        let Some(siblings) = siblings else {
+            let text = target.spelling().map_or_else(
+                || {
+                    let before = if value.is_empty() { ": " } else { &self.source[old.start..value.start] };
+                    format!("{before}{}", self.in_flow(target, self.margin(key.start)))
+                },
+                str::to_owned,
+            );
+            self.edits.push((old, text));
             return Some(());
-        }
-        // An empty value is at the end of its key.
-        let colon = key.end + self.source[key.end..].find(':')? + 1;
-        let text = emit::after_key(target, self.column(key.start), self.dashes(siblings));
-        let (first, more) = text.split_at(text.find('\n').unwrap_or(text.len()));
+        };
+        let end = line_end(self.source, old.end);
         // A comment after the value stays in the line of the key.
-        let value = value.end.max(colon);
-        let end = line_end(self.source, value);
-        let comment = self.source.get(value..end).unwrap_or_default();
-        self.edits.push((key.end..end, format!(":{first}{comment}{more}")));
+        let comment = self.source.get(old.end..end).unwrap_or_default();
+        let text = match target.spelling() {
+            Some(spelling) => format!("{spelling}{}{comment}", self.comment_of_key(&old, value.start)),
+            None => {
+                let text =
+                    self.lines(&emit::after_key(target, self.column(key.start), self.dashes(siblings)));
+                let (first, more) = text.split_at(text.find(self.newline).unwrap_or(text.len()));
+                format!(":{first}{comment}{more}")
+            }
+        };
+        self.edits.push((old.start..end, text));
         Some(())
     }
 
+    /// The comment in the line of a key whose value begins in a later line.
+    fn comment_of_key(&self, old: &Range<usize>, value: usize) -> &str {
+        let end = line_end(self.source, old.start);
+        let line = if end < value { &self.source[old.start..end] } else { "" };
+        line.trim_start().strip_prefix(':').unwrap_or_default()
+    }
+
+    /// Generated text with the line ends of the document.
+    fn lines(&self, text: &str) -> String {
+        text.replace('\n', self.newline)
+    }
+
     fn column(&self, at: usize) -> usize {
-        self.source[self.line(at)..at].chars().count()
+        self.source[self.line(at)..at].chars().filter(|c| *c != BYTE_ORDER_MARK).count()
     }
 
     /// Start of the line that contains `at`.
     fn line(&self, at: usize) -> usize {
-        self.source[..at].rfind('\n').map_or(0, |newline| newline + 1)
+        line_start(self.source, at)
     }
 
     /// Start of the line after `at`. The span of a block scalar ends in the indentation of the next line.
@@ -201,7 +251,7 @@ impl Splicer<'_> {
         let column = self.column(parts.first()?.span.start);
         let dashes = self.dashes(read.entries().unwrap_or_default());
         let at = self.next_line(end);
-        self.edits.push((at..at, emit::block(added, column, dashes)));
+        self.edits.push((at..at, self.lines(&emit::block(added, column, dashes))));
         Some(())
     }
 
@@ -219,7 +269,7 @@ impl Splicer<'_> {
     fn add_to_flow(&mut self, parts: &[SplicePart], added: &Node) -> Option<()> {
         let last = &parts.last()?.span;
         let margin = self.margin(last.start);
-        let separator = margin.map_or_else(|| ", ".to_owned(), |margin| format!(",\n{margin}"));
+        let separator = margin.map_or_else(|| ", ".to_owned(), |margin| format!(",{}{margin}", self.newline));
         let entry = |Entry { key, value, .. }: &Entry| {
             format!("{separator}{}: {}", emit::flow_key(key, self.json), self.in_flow(value, margin))
         };
@@ -243,18 +293,17 @@ impl Splicer<'_> {
     /// Flow style. JSON at the start of a line is written on several lines.
     fn in_flow(&self, node: &Node, margin: Option<&str>) -> String {
         match margin.filter(|_| self.json) {
-            Some(margin) => emit::json(node).trim_end().replace('\n', &format!("\n{margin}")),
+            Some(margin) => self.lines(&emit::json(node).trim_end().replace('\n', &format!("\n{margin}"))),
             None => emit::flow(node, self.json),
         }
     }
 
     fn apply(mut self) -> Option<String> {
         self.edits.sort_by_key(|(span, _)| (span.start, span.end));
-        let newline = if self.source.contains("\r\n") { "\r\n" } else { "\n" };
         let (mut text, mut done) = (String::with_capacity(self.source.len()), 0);
         for (span, new) in self.edits {
             text.push_str(self.source.get(done..span.start)?);
-            text.push_str(&new.replace('\n', newline));
+            text.push_str(&new);
             done = span.end;
         }
         text.push_str(&self.source[done..]);

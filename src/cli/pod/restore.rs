@@ -1,6 +1,10 @@
-//! Records the fields of a pod that were null or empty before `inject`, so that `uninject` can restore the original bytes.
+//! Records the fields of a pod that were null or empty before `inject`, so that `uninject` can restore the original bytes. The
+//! record of a field is its value, or a string with its text after the key if that is not the usual one.
 
-use crate::{cli::manifest::Node, contract::key};
+use crate::{
+    cli::manifest::{Node, empty_value},
+    contract::key,
+};
 
 /// Fields of a pod that are null or empty, with their values. Kubernetes treats them as absent, so without this record
 /// `uninject` would remove them.
@@ -29,7 +33,10 @@ impl EmptyFields {
         let text =
             pod.at(&["metadata", "annotations", key::RESTORE]).and_then(Node::as_str).unwrap_or_default();
         let fields: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-        Self::collect(|field| fields.get(field).map(Node::from))
+        Self::collect(|field| match fields.get(field)? {
+            serde_json::Value::String(spelling) => empty_value(spelling),
+            value => empty_value(&format!(": {value}")),
+        })
     }
 
     fn collect(value: impl Fn(&str) -> Option<Node>) -> Self {
@@ -42,7 +49,9 @@ impl EmptyFields {
         let mut filled = Node::map();
         for (field, was) in self.0 {
             if at(pod, field).is_some_and(|node| !node.is_null_or_empty()) {
-                filled.add(&[field], was);
+                let usual = format!(": {}", String::from_utf8_lossy(&was.json()));
+                let unusual = was.spelling().filter(|spelling| *spelling != usual).map(Node::text);
+                filled.add(&[field], unusual.unwrap_or(was));
             }
         }
         if !filled.is_null_or_empty() {

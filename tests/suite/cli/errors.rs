@@ -18,7 +18,14 @@ fn an_error_names_file_and_line_and_nothing_is_written() {
         (format!("{good}a: &a [*a]\n").into_bytes(), vec!["document 2, line 3", "alias"]),
         (format!("{good}[x]: 1\n").into_bytes(), vec!["document 2, line 3", "a key that is not a string"]),
         (b"a: \xff\n".to_vec(), vec!["not UTF-8", "save it as UTF-8"]),
-        (b"{\"a\": 1}\n{\"b\": 2}\n".to_vec(), vec!["document 1, line 2"]),
+        (b"{\"a\": 1}{\"b\": 2}\nc: 3\n".to_vec(), vec!["document 3, line 2, column 1", "not valid JSON"]),
+        (format!("{good}a: 1\n--- b\n").into_bytes(), vec!["document 3, line 4", "after ---", "next line"]),
+        (format!("{good}a: 1\n...\nb: 2\n").into_bytes(), vec!["document 2, line 5", "separate documents"]),
+        (format!("{good}~: 1\n").into_bytes(), vec!["document 2, line 3", "put it in quotes"]),
+        (format!("{good}a: .inf\n").into_bytes(), vec!["document 2, line 3, column 4", "put it in quotes"]),
+        (format!("{good}a: !!int x\n").into_bytes(), vec!["document 2, line 3", "type of its tag"]),
+        (format!("{good}# c\u{2028}a: 1\n").into_bytes(), vec!["line 3, column 4", "U+2028"]),
+        (format!("{good}<<: 1\n").into_bytes(), vec!["document 2, line 3", "<< needs a map"]),
         (nested_aliases().into_bytes(), vec!["document 1", "aliases are resolved"]),
     ] {
         for verb in ["inject", "uninject", "explain"] {

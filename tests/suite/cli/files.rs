@@ -95,3 +95,39 @@ fn the_filename_option_alone_is_enough() {
         }
     }
 }
+
+#[test]
+fn utf_16_is_read_and_written_as_utf_8() {
+    let text = "\u{feff}apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \u{1f600}}\n";
+    for unit in [u16::to_le_bytes, u16::to_be_bytes] {
+        let bytes: Vec<u8> = text.encode_utf16().flat_map(unit).collect();
+        let finished = run(&["inject", "-"], &bytes);
+        assert_eq!(
+            (finished.code, &*finished.stdout),
+            (0, text.trim_start_matches('\u{feff}')),
+            "{}",
+            finished.stderr
+        );
+    }
+}
+
+/// Every joined stream is read again by the program, and has all documents.
+#[test]
+fn a_stream_of_several_files_can_be_read_again() {
+    let files =
+        ["json-stream.json", "list.json", "byte-order-marks.yaml", "indented.yaml", "json-then-yaml.yaml"];
+    let documents = |text: &str| {
+        let json = pipe(&["uninject", "-", "-o", "json"], text);
+        serde_json::Deserializer::from_str(&json).into_iter::<Value>().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    for first in files {
+        for second in files {
+            let expected = documents(&pipe(&["uninject", first, second, "-o", "json"], ""));
+            for format in [&[][..], &["-o", "yaml"]] {
+                let finished = run(&[&["inject", first, second], format].concat(), b"");
+                assert_eq!(finished.code, 0, "{first} {second}: {}", finished.stderr);
+                assert_eq!(documents(&finished.stdout), expected, "{first} {second}");
+            }
+        }
+    }
+}
