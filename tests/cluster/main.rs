@@ -23,6 +23,7 @@ macro_rules! tests {
 }
 
 mod api_server;
+mod manifests;
 mod node;
 mod support;
 
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
 fn run_all(arguments: &Arguments) -> ExitCode {
     let mut all = trials(node::SUBJECTS, &NODE);
     all.extend(trials(api_server::SUBJECTS, &CONTROL_PLANE));
+    all.push(Trial::test(manifests::NAME, || Ok(manifests::test()?)));
     let code = libtest_mimic::run(arguments, all).exit_code();
     // Programs outside the namespaces must be stopped here. The node runs inside them and ends with this process.
     out_of_cluster_server::stop();
