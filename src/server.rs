@@ -25,7 +25,7 @@ use crate::{
     runtime::{
         admin, http,
         https::{self, StopHandle},
-        listen,
+        libc, listen,
         log::Chain,
         readiness::Readiness,
         shutdown,
@@ -76,7 +76,7 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let tls = certificate::load(&tls_cert, &tls_key)?;
     let [webhook, metrics, health] =
         [listen::bind(listen)?, listen::bind(metrics_listen)?, listen::bind(health_listen)?];
-    let shutdown = shutdown::on_signal()?;
+    let shutdown = shutdown::on_signal(|| libc::exit_immediately(130))?;
     let (readiness, registry) = (Readiness::default(), admin::registry()?);
     // At the shutdown the servers drain their connections, and the tasks are dropped.
     let (mut tasks, mut servers, stop) =

@@ -38,7 +38,7 @@ use crate::{
 /// Fails if the system cannot start a thread. Bad configuration, an address in use and GPU failures are not errors.
 pub fn run() -> Result<(), Box<dyn Error>> {
     runtime::libc::return_freed_memory();
-    runtime::libc::ignore_other_signals();
+    runtime::libc::ignore_signals_of_others();
     let (config, invalid) = Config::from_env();
     log::init(config.log);
     for variable in invalid {
@@ -52,7 +52,8 @@ pub fn run() -> Result<(), Box<dyn Error>> {
 /// poller that hangs in a driver call, nor for open connections: a response of a few kilobytes is already in the socket's
 /// buffer.
 async fn serve(config: &Config) -> io::Result<()> {
-    let shutdown = shutdown::on_signal()?;
+    // The kubelet and the container runtime can send SIGTERM twice. The termination message is written even then.
+    let shutdown = shutdown::on_signal(|| ())?;
     let (start, poller) = poller::spawn(config)?;
     let serving = serve_metrics(config.listen, poller.snapshots.clone(), start);
     tokio::select! {

@@ -13,15 +13,33 @@ unsafe extern "C" {
 const M_TRIM_THRESHOLD: c_int = -1;
 const M_MMAP_THRESHOLD: c_int = -3;
 
-/// Signals that end a process unless it handles them, and that no container runtime sends to end a container: `SIGHUP`, `SIGQUIT`,
-/// `SIGUSR1`, `SIGUSR2` and `SIGALRM`.
-const OTHER_SIGNALS: [c_int; 5] = [1, 3, 10, 12, 14];
 const SIG_IGN: usize = 1;
 
-/// Ignores the signals that end the process although the kubelet does not end the container. In a pod that shares its processes, `kill -HUP -1`
-/// in the desktop, as at the end of a login, also reaches the sidecar if the desktop runs as root or as the same user.
-pub fn ignore_other_signals() {
-    for number in OTHER_SIGNALS {
+/// The last real-time signal of Linux.
+const MAX_SIGNAL: c_int = 64;
+
+/// Signals that are not ignored (`signal(7)`; the numbers are the same on amd64 and arm64).
+const NOT_IGNORED: [(c_int, &str); 10] = [
+    (2, "SIGINT: ends the program"),
+    (15, "SIGTERM: ends the program"),
+    (4, "SIGILL: a fault of the program"),
+    (5, "SIGTRAP: a fault of the program"),
+    (6, "SIGABRT: a fault of the program"),
+    (7, "SIGBUS: a fault of the program"),
+    (8, "SIGFPE: a fault of the program"),
+    (11, "SIGSEGV: a fault of the program"),
+    (31, "SIGSYS: a fault of the program"),
+    (
+        17,
+        "SIGCHLD: harmless; the driver's library waits for a child, and waiting fails if the signal is ignored",
+    ),
+];
+
+/// Ignores all signals except [`NOT_IGNORED`]. By default most of them end or stop a process. In a pod that shares its processes,
+/// `kill -HUP -1` in the desktop, as at the end of a login, also reaches the sidecar if the desktop runs as root or as the same
+/// user. SIGKILL and SIGSTOP cannot be ignored. glibc uses 32 and 33 and does not ignore them.
+pub fn ignore_signals_of_others() {
+    for number in (1..=MAX_SIGNAL).filter(|number| NOT_IGNORED.iter().all(|(other, _)| other != number)) {
         // SAFETY: no handler is installed, and nothing else in this process handles these signals.
         unsafe { signal(number, SIG_IGN) };
     }

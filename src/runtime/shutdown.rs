@@ -7,18 +7,16 @@ use tokio::{
     sync::watch,
 };
 
-use super::libc;
-
 /// The request to shut down. [`Self::requested`] waits for it. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Receiver<bool>);
 
-/// Waits for SIGTERM or SIGINT in the background and then requests the shutdown. A second signal ends the process at once with
-/// status 130, because its sender does not want to wait.
+/// Waits for SIGTERM or SIGINT in the background and then requests the shutdown. Calls `second` at the second signal; later
+/// signals have no effect.
 ///
 /// # Errors
 /// Fails if the signal handlers cannot be installed.
-pub fn on_signal() -> io::Result<Shutdown> {
+pub fn on_signal(second: fn()) -> io::Result<Shutdown> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (request, shutdown) = watch::channel(false);
     tokio::spawn(async move {
@@ -27,7 +25,7 @@ pub fn on_signal() -> io::Result<Shutdown> {
         tracing::info!(signal, "Shutting down");
         request.send_replace(true);
         next().await;
-        libc::exit_immediately(130);
+        second();
     });
     Ok(Shutdown(shutdown))
 }

@@ -1,6 +1,6 @@
 //! What the pod requests, evidence that cannot be read, and signals of the desktop.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use fake_nvml::{Device, Scenario, Symbol};
 use kit::{exposition::Exposition, process::Signal};
@@ -139,13 +139,36 @@ fn a_card_is_released_while_the_driver_is_away() {
 
 /// As `kill -HUP -1` in a desktop that runs as root and shares its processes.
 #[test]
-fn signals_of_a_desktop_do_not_end_the_sidecar() {
+fn only_sigterm_and_sigint_end_the_sidecar() {
     let sidecar = RunningSidecar::start(&busy_gpu(), &[FAST]);
     sidecar.first_poll();
-    for signal in [Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::ALARM, Signal::PIPE] {
-        sidecar.process.signal(signal);
+    let faults =
+        [Signal::ILL, Signal::TRAP, Signal::ABORT, Signal::BUS, Signal::FPE, Signal::SEGV, Signal::SYS];
+    let kept = [&faults[..], &[Signal::KILL, Signal::STOP, Signal::TERM, Signal::INT]].concat();
+    let kept: Vec<i32> = kept.into_iter().map(Signal::as_raw).collect();
+    // glibc keeps 32 and 33 for itself.
+    for signal in (1..=31).chain(34..=64).filter(|signal| !kept.contains(signal)) {
+        // rustix sends no real-time signals.
+        let kill = format!("kill -{signal} {}", sidecar.process.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success(), "{kill}");
         next_poll(&sidecar);
     }
     let (status, message) = sidecar.end();
     assert_eq!((status, &message["ended"]), (Some(0), &true.into()));
+}
+
+/// As from a pod that is deleted twice, or from a container runtime that is started again.
+#[test]
+fn a_second_signal_does_not_prevent_the_termination_message() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let sidecar = RunningSidecar::start(&busy_gpu(), &[FAST]);
+        sidecar.first_poll();
+        sidecar.play(&hanging(Symbol::nvmlDeviceGetUtilizationRates));
+        sidecar.process.signal(signal);
+        sidecar.process.logged("Shutting down");
+        sidecar.process.signal(signal);
+        // Sends SIGTERM once more.
+        let (status, message) = sidecar.end();
+        assert_eq!((status, &message["ended"]), (Some(0), &true.into()));
+    }
 }
