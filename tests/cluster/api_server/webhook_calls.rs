@@ -24,7 +24,7 @@ tests![
     each_pod_of_a_controller_is_one_webhook_call,
     changes_of_an_existing_pod_never_reach_the_webhook,
     a_label_change_never_gives_a_half_injected_pod,
-    the_sidecar_gets_the_desktops_resource_claims,
+    the_sidecar_gets_the_claims_of_every_container,
     the_server_soon_follows_a_changed_limit_range,
     a_server_without_cluster_access_admits_pods,
     a_ready_server_has_read_the_limit_ranges,
@@ -147,24 +147,25 @@ async fn a_label_change_never_gives_a_half_injected_pod(cluster: &TestCluster) -
     Ok(())
 }
 
-async fn the_sidecar_gets_the_desktops_resource_claims(cluster: &TestCluster) -> Result<()> {
+async fn the_sidecar_gets_the_claims_of_every_container(cluster: &TestCluster) -> Result<()> {
     let _server = registered(cluster).await?;
     let namespace = cluster.scratch_namespace(&[(key::INJECT, key::ENABLED)]).await?;
-    let references = json!([{"name": "gpu", "request": "one"}, {"name": "shared"}]);
     let mut pod = desktop(&["sleep"]);
     pod["spec"]["resourceClaims"] = json!([
         {"name": "gpu", "resourceClaimTemplateName": "one-gpu"},
         {"name": "shared", "resourceClaimName": "of-several-pods"},
         {"name": "nic", "resourceClaimName": "fast"},
     ]);
-    pod["spec"]["containers"][0]["resources"] = json!({"claims": references});
+    pod["spec"]["containers"][0]["resources"] =
+        json!({"claims": [{"name": "gpu", "request": "one"}, {"name": "shared"}]});
     pod["spec"]["containers"] = json!([
         pod["spec"]["containers"][0],
         {"name": "helper", "image": "x", "resources": {"claims": [{"name": "nic"}]}},
     ]);
     let answer = create(cluster, &namespace, &pod).await?;
     let claims = sidecar_in_json(&answer.object).map(|sidecar| &sidecar["resources"]["claims"]);
-    ensure!(claims == Some(&references), "{answer}");
+    let all = json!([{"name": "gpu", "request": "one"}, {"name": "shared"}, {"name": "nic"}]);
+    ensure!(claims == Some(&all), "{answer}");
     Ok(())
 }
 
