@@ -1,7 +1,8 @@
 //! Polls GPUs and adds up what they do, for the sidecar and for a node agent. This module does not depend on sessions or pods.
 //!
-//! `poll` contains the loop; the program that uses the loop reads the driver. `counters` and `processes` are pure.
+//! `poll` contains the loop; the program that uses the loop reads the driver. `bounds`, `counters` and `processes` are pure.
 
+pub mod bounds;
 pub mod counters;
 pub mod observation;
 pub mod poll;

@@ -1,9 +1,10 @@
 //! Counts the calls of one poll and keeps their failures.
 
 use nvml_wrapper::error::NvmlError;
+use nvml_wrapper_sys::bindings as sys;
 
 use super::{
-    fault::{Call, Code, Fault, ReopenReason},
+    fault::{Call, Code, Fault},
     known::Answer,
 };
 
@@ -21,8 +22,6 @@ pub struct PollCalls {
     pub calls: u64,
     /// Failures, first to last.
     pub faults: Vec<Fault>,
-    /// Reason to reopen the library; none if no device is lost or without values or UUID.
-    pub reopen: Option<ReopenReason>,
 }
 
 type CallResult<T> = Result<T, NvmlError>;
@@ -90,6 +89,10 @@ fn code(error: &NvmlError) -> Code {
         NvmlError::GpuLost => Code::GpuLost,
         NvmlError::ResetRequired => Code::ResetRequired,
         NvmlError::LibRmVersionMismatch => Code::VersionMismatch,
+        NvmlError::UnexpectedVariant(sys::nvmlReturn_enum_NVML_ERROR_ARGUMENT_VERSION_MISMATCH) => {
+            Code::ArgumentVersion
+        }
+        NvmlError::UnexpectedVariant(sys::nvmlReturn_enum_NVML_ERROR_DEPRECATED) => Code::Deprecated,
         NvmlError::Unknown => Code::Unknown,
         _ => Code::Other,
     }

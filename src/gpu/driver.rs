@@ -8,7 +8,7 @@ use super::{
     call_log::{CallLog, PollCalls},
     events::{DriverEvent, EventListener, ReceivedEvent},
     fault::{Call, Code, Fault, ReopenReason},
-    raw,
+    raw::{self, RawEvent},
     support::Support,
     values::{Device, Process, Slice, Versions, XidEvent},
 };
@@ -33,6 +33,8 @@ pub struct Driver<'n> {
     /// because these calls are the slowest of all.
     pub(super) process_lists: Vec<(usize, Option<Vec<Process>>)>,
     pub(super) support: Support,
+    /// Indices of the devices whose memory the newer call has returned.
+    pub(super) with_newer_memory: Vec<usize>,
     pub(super) log: CallLog,
 }
 
@@ -69,6 +71,7 @@ impl<'n> Driver<'n> {
             has_device_without_values: false,
             process_lists: vec![],
             support: Support::default(),
+            with_newer_memory: vec![],
             log,
         };
         for index in 0..cards {
@@ -143,39 +146,49 @@ impl<'n> Driver<'n> {
         &self.log.faults
     }
 
-    /// Ends a poll. Returns its calls and, if there is one, the reason to reopen the library.
-    pub fn end_poll(&mut self) -> PollCalls {
-        let CallLog { calls, faults } = std::mem::take(&mut self.log);
-        let reopen = if faults.iter().any(|fault| fault.is_device_lost()) {
+    /// Reason to reopen the library that any device gives, whichever pod it belongs to: it is lost or has no UUID, or it could
+    /// not be read in this poll.
+    #[must_use]
+    pub fn reopen_reason(&self) -> Option<ReopenReason> {
+        if self.log.faults.iter().any(|fault| fault.is_device_lost()) {
             Some(ReopenReason::DeviceLost)
         } else if self.has_device_without_values {
             Some(ReopenReason::NoValues)
         } else {
             self.without_uuid.first().map(|_| ReopenReason::NoUuid)
-        };
-        PollCalls { calls, faults, reopen }
+        }
+    }
+
+    /// Ends a poll. Returns its calls.
+    pub fn end_poll(&mut self) -> PollCalls {
+        let CallLog { calls, faults } = std::mem::take(&mut self.log);
+        PollCalls { calls, faults }
     }
 
     /// Waits for the next Xid event. Returns after `limit` or 0.2 s at the latest, so that the caller can check whether the
     /// session has ended.
     pub fn wait_for_event(&mut self, limit: Duration) -> DriverEvent {
-        match self.events.wait(limit, &mut self.log) {
-            ReceivedEvent::Xid { card, code } => {
-                match self.handles.iter().position(|handle| raw::is_same(handle, &card)) {
-                    Some(index) => DriverEvent::Xid(XidEvent { devices: self.uuids_of_card(index), code }),
-                    // Not expected: only the listed cards are registered for events.
-                    None => DriverEvent::None,
-                }
+        match self.events.wait(self.nvml, limit, &mut self.log) {
+            ReceivedEvent::Xid(event) => {
+                DriverEvent::Xid(XidEvent { devices: self.devices_of(&event), code: event.code })
             }
             ReceivedEvent::None => DriverEvent::None,
             ReceivedEvent::NotListening => DriverEvent::NotListening,
         }
     }
 
-    /// UUIDs of the card at `index` and of its visible slices.
-    fn uuids_of_card(&self, index: usize) -> Vec<String> {
-        let Some(card) = self.devices.get(index) else { return vec![] };
+    /// UUIDs of the devices of an event: the card, and its visible slices; if the event names a slice, only this slice.
+    fn devices_of(&self, event: &RawEvent<'_>) -> Vec<String> {
+        let card = self.handles.iter().position(|handle| raw::is_same(handle, &event.card));
+        let Some(card) = card.and_then(|index| self.devices.get(index)) else { return vec![] };
+        // If the driver does not give an ID of the slice, the event may be the slice's.
+        let may_be = |own: Option<u32>, named: Option<u32>| own.is_none() || named.is_none() || own == named;
+        let is_named = |slice: &Slice| {
+            may_be(slice.gpu_instance, event.gpu_instance)
+                && may_be(slice.compute_instance, event.compute_instance)
+        };
         let devices = self.devices.iter().filter(|device| device.card() == card.uuid);
+        let devices = devices.filter(|device| device.slice.as_ref().is_none_or(is_named));
         devices.map(|device| device.uuid.clone()).collect()
     }
 

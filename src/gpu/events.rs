@@ -5,12 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nvml_wrapper::{EventSet, Nvml, bitmasks::event::EventTypes, enums::event::XidError, error::NvmlError};
+use nvml_wrapper::{EventSet, Nvml, bitmasks::event::EventTypes, error::NvmlError};
 
 use super::{
     call_log::{CallLog, fault},
     fault::{Call, Fault},
     known::Answer,
+    raw::{self, RawEvent},
     values::XidEvent,
 };
 
@@ -27,7 +28,7 @@ pub enum DriverEvent {
 
 /// The result of one wait, with the card's handle instead of UUIDs.
 pub(super) enum ReceivedEvent<'n> {
-    Xid { card: nvml_wrapper::Device<'n>, code: Option<u64> },
+    Xid(RawEvent<'n>),
     None,
     NotListening,
 }
@@ -81,7 +82,7 @@ impl<'n> EventListener<'n> {
 
     /// A listener without a set. The next poll tries again unless every attempt fails.
     fn after_failure(fault: Fault) -> Self {
-        Self { set: None, retry: !fault.is_permanent() && !fault.is_forbidden() }
+        Self { set: None, retry: !fault.is_permanent() }
     }
 
     /// Whether registering has failed and must be tried again.
@@ -90,20 +91,16 @@ impl<'n> EventListener<'n> {
     }
 
     /// Waits for one event, for `limit` or [`EVENT_POLL`], whichever is shorter.
-    pub(super) fn wait(&mut self, limit: Duration, log: &mut CallLog) -> ReceivedEvent<'n> {
+    pub(super) fn wait(&mut self, nvml: &'n Nvml, limit: Duration, log: &mut CallLog) -> ReceivedEvent<'n> {
         let Some(set) = &self.set else { return ReceivedEvent::NotListening };
         let start = Instant::now();
         let wait = limit.min(EVENT_POLL);
-        let answer = set.wait(wait.as_millis().max(1) as u32);
+        let answer = raw::next_event(nvml, set, wait);
         log.calls += 1;
         match answer {
             Ok(event) => {
                 thread::sleep(EVENT_PAUSE.min(limit));
-                let code = match event.event_data {
-                    Some(XidError::Value(code)) => code.known(),
-                    Some(XidError::Unknown) | None => None,
-                };
-                return ReceivedEvent::Xid { card: event.device, code };
+                return ReceivedEvent::Xid(event);
             }
             // If the driver returns early, the rest of the time is waited here, so that the caller's loop uses no CPU.
             Err(NvmlError::Timeout) => thread::sleep(wait.saturating_sub(start.elapsed())),

@@ -46,6 +46,7 @@ vocabulary! {
         FbcStats = "fbc_stats",
         ComputeProcesses = "compute_processes",
         GraphicsProcesses = "graphics_processes",
+        MpsProcesses = "mps_processes",
         ProcessUtilization = "process_utilization",
         Events = "events",
     }
@@ -79,6 +80,10 @@ vocabulary! {
         ResetRequired = "reset_required",
         /// `NVML_ERROR_LIB_RM_VERSION_MISMATCH`: the driver was updated while the node was running.
         VersionMismatch = "version_mismatch",
+        /// `NVML_ERROR_ARGUMENT_VERSION_MISMATCH`: the driver does not know this version of the call's structure.
+        ArgumentVersion = "argument_version",
+        /// `NVML_ERROR_DEPRECATED`: the driver does not have the call any more.
+        Deprecated = "deprecated",
         /// `NVML_ERROR_UNKNOWN`.
         Unknown = "unknown",
         /// The call succeeded and returned NVML's placeholder for a value that the device does not have.
@@ -95,7 +100,7 @@ vocabulary! {
     pub enum ReopenReason {
         /// A device is lost and may come back.
         DeviceLost = "device_lost",
-        /// A visible device returned no value at all.
+        /// A device could not be read.
         NoValues = "no_values",
         /// The driver cannot give the UUID of a device.
         NoUuid = "no_uuid",
@@ -130,13 +135,18 @@ impl Fault {
         self.code == Code::NoPermission
     }
 
-    /// Whether this call fails on this device as long as this driver is loaded.
-    #[must_use]
-    pub fn is_permanent(self) -> bool {
-        matches!(self.code, Code::NotSupported | Code::SymbolMissing)
+    /// Whether this call fails on this device as long as the library is open: the device does not have the value, or the driver
+    /// refuses it.
+    pub(super) fn is_permanent(self) -> bool {
+        matches!(self.code, Code::NotSupported | Code::SymbolMissing) || self.is_refusal()
     }
 
-    /// Whether the driver says that the device does not have the value. Otherwise the device has it and the call failed.
+    /// Whether the driver refuses the call, whatever the state of the device is.
+    pub(super) fn is_refusal(self) -> bool {
+        matches!(self.code, Code::NoPermission | Code::ArgumentVersion | Code::Deprecated)
+    }
+
+    /// Whether the caller cannot have the value of this device. Otherwise the call has failed and may succeed later.
     #[must_use]
     pub fn is_absence(self) -> bool {
         self.is_permanent() || self.code == Code::NotAvailable

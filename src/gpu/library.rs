@@ -76,7 +76,7 @@ impl Library {
 
     /// Ends a poll and decides whether the library must be reopened. If the driver is lost, the library is closed at once; the next
     /// attempt to open it follows the back-off.
-    /// If a device is missing (`reopen` or `calls.reopen`), the library is reopened with growing pauses, because reopening
+    /// If the caller has a reason to reopen (`reopen`), the library is reopened with growing pauses, because reopening
     /// interrupts the reading of the other devices.
     pub fn end_poll(&mut self, calls: &PollCalls, reopen: Option<ReopenReason>) -> LibraryState {
         if let Some(fault) = calls.faults.iter().find(|fault| fault.is_driver_lost()) {
@@ -84,7 +84,7 @@ impl Library {
             return LibraryState::MustReopen;
         }
         self.opening.record_success();
-        let Some(reason) = reopen.or(calls.reopen) else {
+        let Some(reason) = reopen else {
             self.reopening.record_success();
             return LibraryState::Usable;
         };

@@ -1,6 +1,6 @@
 //! Makes the NVML calls that nvml_wrapper does not have or cannot make safely.
 //!
-//! The wrapper has no call for the newer per-process utilisation, the older memory information and the instance IDs. Its
+//! The wrapper has no call for the newer per-process utilisation, the older memory information, the processes of MPS and the instance IDs. Its
 //! encoder call fails on a card on which another pod encodes AV1. It allocates as many entries as the driver reports; in
 //! this file no list is longer than [`MAX_ENTRIES`]. It reads a text without an end beyond its buffer.
 #![expect(unsafe_code, reason = "calls into the driver's library")]
@@ -8,15 +8,17 @@
 use std::{
     ffi::{CStr, c_char, c_uint},
     ptr,
+    time::Duration,
 };
 
 use nvml_wrapper::{
-    Device, Nvml,
+    Device, EventSet, Nvml,
     error::{NvmlError, nvml_try},
 };
 use nvml_wrapper_sys::bindings::{self as sys, NvmlLib};
 
 use super::{
+    fault::Call,
     known::Answer,
     values::{Codec, Memory, Process, ProcessKind, ProcessUtilization, Sample},
 };
@@ -29,6 +31,19 @@ const EXTRA_ENTRIES: u32 = 8;
 
 /// Size of the buffer of a text; the longest is `NVML_DEVICE_UUID_V2_BUFFER_SIZE`.
 const TEXT: usize = 96;
+
+/// `eventData` of a fault whose Xid number the driver does not know.
+const UNKNOWN_XID: u64 = 999;
+
+/// An Xid event.
+pub(super) struct RawEvent<'n> {
+    pub(super) card: Device<'n>,
+    /// Number of the fault; none if the driver gives no number.
+    pub(super) code: Option<u64>,
+    /// IDs of the slice in which the fault happened; none if the event names no slice.
+    pub(super) gpu_instance: Option<u32>,
+    pub(super) compute_instance: Option<u32>,
+}
 
 type Result<T> = std::result::Result<T, NvmlError>;
 type ReturnCode = sys::nvmlReturn_t;
@@ -61,11 +76,17 @@ pub(super) fn samples(device: &Device<'_>) -> Result<Vec<Sample>> {
     Ok(samples.into_iter().map(sample).collect())
 }
 
-/// The processes that have a context of this kind on the device.
-pub(super) fn processes(device: &Device<'_>, kind: ProcessKind) -> Result<Vec<Process>> {
-    let call = match kind {
-        ProcessKind::Compute => symbol(&lib(device).nvmlDeviceGetComputeRunningProcesses_v3)?,
-        ProcessKind::Graphics => symbol(&lib(device).nvmlDeviceGetGraphicsRunningProcesses_v3)?,
+/// The processes that have a context on the device, from the list that this call returns.
+pub(super) fn processes(device: &Device<'_>, list_of: Call) -> Result<Vec<Process>> {
+    let lib = lib(device);
+    let (kind, call) = match list_of {
+        Call::GraphicsProcesses => {
+            (ProcessKind::Graphics, symbol(&lib.nvmlDeviceGetGraphicsRunningProcesses_v3)?)
+        }
+        Call::MpsProcesses => {
+            (ProcessKind::Compute, symbol(&lib.nvmlDeviceGetMPSComputeRunningProcesses_v3)?)
+        }
+        _ => (ProcessKind::Compute, symbol(&lib.nvmlDeviceGetComputeRunningProcesses_v3)?),
     };
     let empty = sys::nvmlProcessInfo_t { pid: 0, usedGpuMemory: 0, gpuInstanceId: 0, computeInstanceId: 0 };
     let listed = list(empty, |count, buffer| {
@@ -83,7 +104,7 @@ pub(super) fn processes(device: &Device<'_>, kind: ProcessKind) -> Result<Vec<Pr
 pub(super) fn process_utilization(device: &Device<'_>, since: u64) -> Result<Vec<ProcessUtilization>> {
     match newer_process_utilization(device, since) {
         Ok(utilization) => Ok(utilization),
-        Err(lost @ (NvmlError::GpuLost | NvmlError::ResetRequired | NvmlError::Uninitialized)) => Err(lost),
+        Err(error) if is_lost(&error) => Err(error),
         Err(_) => older_process_utilization(device, since),
     }
 }
@@ -222,13 +243,42 @@ pub(super) fn compute_instance(device: &Device<'_>) -> Result<u32> {
     number(|id| unsafe { call(handle(device), id) })
 }
 
-/// The frame buffer in bytes, for libraries before 510. `used` includes the driver's reserve.
+/// The frame buffer in bytes, for drivers whose newer call does not exist (before 510) or fails (`nvitop#30`). `used` includes the driver's reserve.
 pub(super) fn older_memory(device: &Device<'_>) -> Result<Memory> {
     let call = symbol(&lib(device).nvmlDeviceGetMemoryInfo)?;
     let mut bytes = sys::nvmlMemory_t { total: 0, free: 0, used: 0 };
     // SAFETY: the reference outlives the call.
     nvml_try(unsafe { call(handle(device), &mut bytes) })?;
     Ok(Memory { used: bytes.used, total: bytes.total })
+}
+
+/// The next Xid event of the cards that are registered in `set`. The wrapper does not return the instances.
+pub(super) fn next_event<'n>(nvml: &'n Nvml, set: &EventSet<'n>, wait: Duration) -> Result<RawEvent<'n>> {
+    let call = symbol(&nvml.lib().nvmlEventSetWait_v2)?;
+    let mut event = sys::nvmlEventData_t {
+        device: ptr::null_mut(),
+        eventType: 0,
+        eventData: 0,
+        gpuInstanceId: 0,
+        computeInstanceId: 0,
+    };
+    let milliseconds = wait.as_millis().max(1) as u32;
+    // SAFETY: the set belongs to this library, and the reference outlives the call.
+    nvml_try(unsafe { call(set.handle(), &mut event, milliseconds) })?;
+    Ok(RawEvent {
+        // SAFETY: the library has returned the handle.
+        card: unsafe { Device::new(event.device, nvml) },
+        code: event.eventData.known().filter(|code| *code != UNKNOWN_XID),
+        gpu_instance: event.gpuInstanceId.known(),
+        compute_instance: event.computeInstanceId.known(),
+    })
+}
+
+/// Whether the error says that the device or the driver is lost. An older call fails in the same way then.
+pub(super) fn is_lost(error: &NvmlError) -> bool {
+    use NvmlError::{DriverNotLoaded, GpuLost, LibRmVersionMismatch, ResetRequired, Uninitialized};
+
+    matches!(error, GpuLost | ResetRequired | Uninitialized | DriverNotLoaded | LibRmVersionMismatch)
 }
 
 /// Whether both handles belong to the same device. Handles can be compared even if the card is lost; UUIDs cannot be read then.

@@ -13,9 +13,7 @@ use super::{
     fault::{Call, Code, Fault},
     known::Answer,
     raw,
-    values::{
-        Codec, Memory, Process, ProcessKind, ProcessUtilization, Reading, Sample, StreamStats, Throttled,
-    },
+    values::{Codec, Memory, Process, ProcessUtilization, Reading, Sample, StreamStats, Throttled},
 };
 
 /// The fault of a slice without any value. Every slice has memory.
@@ -37,16 +35,18 @@ impl<'n> Driver<'n> {
         // A destroyed slice has no value, but its card still has a power and a temperature.
         let is_slice = card != index;
         if is_slice {
-            self.require_value(&own, earlier_faults, Some(NO_MEMORY))?;
+            self.require_value(index, &own, earlier_faults, Some(NO_MEMORY))?;
         }
         let reading = self.with_card_values(card, own)?;
-        self.require_value(&reading, earlier_faults, None)?;
+        self.require_value(index, &reading, earlier_faults, None)?;
         Ok(reading)
     }
 
-    /// Fails if the reading has no value, with the first fault since `earlier_faults` that is not permanent, or with `otherwise`.
+    /// Fails if the reading of the device at `index` has no value: with the first fault since `earlier_faults` that is not
+    /// permanent, with the refusal of a value, or with `otherwise`.
     fn require_value(
         &mut self,
+        index: usize,
         reading: &Reading,
         earlier_faults: usize,
         otherwise: Option<Fault>,
@@ -55,7 +55,9 @@ impl<'n> Driver<'n> {
             return Ok(());
         }
         let mut faults = self.log.faults[earlier_faults..].iter().copied();
-        let Some(fault) = faults.find(|fault| !fault.is_permanent()).or(otherwise) else { return Ok(()) };
+        let fault = faults.find(|fault| !fault.is_permanent());
+        let fault = fault.or_else(|| self.support.refusal(index)).or(otherwise);
+        let Some(fault) = fault else { return Ok(()) };
         // The device may return values after the library is reopened.
         self.has_device_without_values = true;
         Err(fault)
@@ -79,7 +81,7 @@ impl<'n> Driver<'n> {
             samples: self.call(index, Call::Samples, raw::samples)?,
             utilization: self
                 .call(index, Call::Utilization, |device| Ok(raw::ratio(device.utilization_rates()?.gpu)))?,
-            memory: self.call(index, Call::Memory, memory)?,
+            memory: self.memory(index)?,
             encoder: self.call(index, Call::Encoder, |device| {
                 Ok(raw::ratio(device.encoder_utilization()?.utilization))
             })?,
@@ -92,6 +94,26 @@ impl<'n> Driver<'n> {
                 .call(index, Call::FbcStats, |device| device.fbc_stats().map(StreamStats::from))?,
             ..Reading::default()
         })
+    }
+
+    /// The frame buffer in bytes. The older call is made if the newer call has not answered for this device since the library was
+    /// opened. `used` of the older call includes the driver's reserve, so one failure must not change the call.
+    fn memory(&mut self, index: usize) -> Result<Option<Memory>, Fault> {
+        let was_newer = self.with_newer_memory.contains(&index);
+        let mut is_newer = was_newer;
+        let memory = self.call(index, Call::Memory, |device| {
+            let newer = device.memory_info();
+            is_newer |= newer.is_ok();
+            match newer {
+                Ok(bytes) => Ok(Memory { used: bytes.used, total: bytes.total }),
+                Err(error) if is_newer || raw::is_lost(&error) => Err(error),
+                Err(error) => raw::older_memory(device).or(Err(error)),
+            }
+        })?;
+        if is_newer && !was_newer {
+            self.with_newer_memory.push(index);
+        }
+        Ok(memory)
     }
 
     /// Adds the values that the driver gives only for an entire card.
@@ -116,8 +138,8 @@ impl<'n> Driver<'n> {
         Ok(self.call(index, Call::EncoderSessions, raw::codecs)?.unwrap_or_default())
     }
 
-    /// The compute and graphics processes on the device at `index`. The driver is called once in a poll. Returns none if one of
-    /// the two lists cannot be read, because the other list alone is not complete.
+    /// The processes on the device at `index`. The driver is called once in a poll. Returns none if one of the lists cannot be read,
+    /// because the other lists alone are not complete. The processes of a device for MPS have a list of their own.
     ///
     /// # Errors
     /// Fails if the device or the driver is lost.
@@ -133,11 +155,14 @@ impl<'n> Driver<'n> {
     /// # Errors
     /// Fails if the device or the driver is lost.
     pub fn reread_processes(&mut self, index: usize) -> Result<Option<Vec<Process>>, Fault> {
-        let compute =
-            self.call(index, Call::ComputeProcesses, |device| raw::processes(device, ProcessKind::Compute))?;
-        let graphics = self
-            .call(index, Call::GraphicsProcesses, |device| raw::processes(device, ProcessKind::Graphics))?;
-        let processes = compute.zip(graphics).map(|(compute, graphics)| [compute, graphics].concat());
+        let mut processes = Some(vec![]);
+        for list in [Call::ComputeProcesses, Call::GraphicsProcesses, Call::MpsProcesses] {
+            if list == Call::MpsProcesses && !self.devices()[index].exclusive_process {
+                continue;
+            }
+            let listed = self.call(index, list, |device| raw::processes(device, list))?;
+            processes = processes.zip(listed).map(|(processes, listed)| [processes, listed].concat());
+        }
         self.process_lists.retain(|(listed, _)| *listed != index);
         self.process_lists.push((index, processes.clone()));
         Ok(processes)
@@ -156,7 +181,7 @@ impl<'n> Driver<'n> {
         self.call(index, Call::ProcessUtilization, |device| raw::process_utilization(device, since))
     }
 
-    /// Makes a call for the device at `index`. Returns none if the call fails or if the device does not support it. Fails if
+    /// Makes a call for the device at `index`. Returns none if the call fails or has failed permanently before. Fails if
     /// the device or the driver is lost.
     fn call<T: Answer>(
         &mut self,
@@ -176,15 +201,6 @@ impl<'n> Driver<'n> {
                 Ok(None)
             }
         }
-    }
-}
-
-/// The frame buffer in bytes. The older call is made only if the library does not have the newer call.
-fn memory(device: &nvml_wrapper::Device<'_>) -> Result<Memory, NvmlError> {
-    match device.memory_info() {
-        Ok(bytes) => Ok(Memory { used: bytes.used, total: bytes.total }),
-        Err(NvmlError::FailedToLoadSymbol(_) | NvmlError::FunctionNotFound) => raw::older_memory(device),
-        Err(error) => Err(error),
     }
 }
 

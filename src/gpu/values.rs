@@ -80,7 +80,8 @@ pub struct Sample {
 /// Frame buffer of one device in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// Bytes in use, without the driver's reserve. Libraries before 510 include the reserve.
+    /// Bytes in use, without the driver's reserve. If the driver has only the older call (`nvmlDeviceGetMemoryInfo`), the reserve is
+    /// included.
     pub used: u64,
     /// Total bytes, including the driver's reserve.
     pub total: u64,
@@ -158,7 +159,7 @@ pub struct ProcessUtilization {
 /// A fault of a card that the driver reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XidEvent {
-    /// UUIDs of the card and of its visible slices.
+    /// UUIDs of the card and of its visible slices; if the driver names a slice, of the card and this slice.
     pub devices: Vec<String>,
     /// Xid number of the fault; none if the driver gives no number.
     pub code: Option<u64>,

@@ -13,7 +13,7 @@ pub use self::{
     account::Account,
     reading::DeviceReading,
     totals::CallTotals,
-    values::{Clamp, DeviceScopes, ScopedValues},
+    values::{DeviceScopes, ScopedValues},
 };
 
 #[cfg(test)]

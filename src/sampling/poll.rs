@@ -26,7 +26,7 @@ pub trait PollTask {
     /// Called after each opening of the library.
     fn opened(&mut self, driver: &Driver<'_>);
 
-    /// Polls the driver. The second value is the reason to reopen the library; none if no device is missing.
+    /// Polls the driver. The second value is the reason to reopen the library; none if it shows everything that the program needs.
     fn poll(&mut self, driver: &mut Driver<'_>) -> (Self::Output, Option<ReopenReason>);
 
     /// Called instead of [`Self::poll`] while the library cannot be opened.
@@ -144,11 +144,8 @@ impl PollLoop {
             Ok(library) => self.run_with(library, started, task),
             Err(OpenFailure { fault, is_new }) => {
                 let output = task.unavailable(fault);
-                let calls = if is_new {
-                    PollCalls { calls: 1, faults: vec![fault], reopen: None }
-                } else {
-                    PollCalls::default()
-                };
+                let calls =
+                    if is_new { PollCalls { calls: 1, faults: vec![fault] } } else { PollCalls::default() };
                 self.publish(task, output, calls, started);
             }
         }

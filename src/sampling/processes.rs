@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::bounds;
 use crate::gpu::{Process, ProcessKind, ProcessUtilization};
 
 /// Use of a device by the session's own processes.
@@ -12,7 +13,7 @@ pub struct OwnUsage {
     pub processes: Vec<(u32, ProcessKind)>,
     /// Bytes of the frame buffer that the processes use; none if the driver does not give the bytes of one of them.
     pub memory: Option<u64>,
-    /// Part of the multiprocessors' time; none if it was not read. The sum can be more than 1, because each process has its own
+    /// Part of the multiprocessors' time; none if it was not read or is impossible. The sum can be more than 1, because each process has its own
     /// sample, and the samples may be of different times.
     pub sm: Option<f64>,
     /// As `sm`, for all processes on the device, those of other pods included.
@@ -21,6 +22,8 @@ pub struct OwnUsage {
     pub encoder: Option<f64>,
     /// Part of the decoder's time; none if it was not read.
     pub decoder: Option<f64>,
+    /// Number of utilisations outside 0 to 1.
+    pub out_of_range: usize,
     /// Time of the newest sample of these processes, in microseconds of the driver's clock; 0 without a sample.
     pub newest_sample: u64,
 }
@@ -130,14 +133,16 @@ impl OwnUsage {
         // The driver also returns samples of processes outside the pod, with their PIDs on the host.
         let (own, others): (Vec<_>, Vec<_>) =
             samples.iter().partition(|sample| self.processes.iter().any(|(pid, _)| *pid == sample.pid));
-        let sum = |samples: &[&ProcessUtilization], part: fn(&ProcessUtilization) -> f64| {
-            samples.iter().fold(0.0, |sum, sample| sum + part(sample).clamp(0.0, 1.0))
+        let sum = |part: fn(&ProcessUtilization) -> f64| {
+            own.iter().try_fold(0.0, |sum, sample| Some(sum + bounds::ratio(part(sample))?))
         };
-        let sm = sum(&own, |sample| sample.sm);
-        self.all_sm = sm + sum(&others, |sample| sample.sm);
-        self.sm = Some(sm);
-        self.encoder = Some(sum(&own, |sample| sample.encoder));
-        self.decoder = Some(sum(&own, |sample| sample.decoder));
+        self.sm = sum(|sample| sample.sm);
+        self.encoder = sum(|sample| sample.encoder);
+        self.decoder = sum(|sample| sample.decoder);
+        let others = others.iter().filter_map(|sample| bounds::ratio(sample.sm));
+        self.all_sm = others.fold(self.sm.unwrap_or_default(), |sum, ratio| sum + ratio);
+        let ratios = samples.iter().flat_map(|sample| [sample.sm, sample.encoder, sample.decoder]);
+        self.out_of_range = ratios.filter(|ratio| bounds::ratio(*ratio) != Some(*ratio)).count();
         self.newest_sample = own.iter().map(|sample| sample.at).max().unwrap_or_default();
     }
 
@@ -221,7 +226,10 @@ mod tests {
         assert_eq!((twice.sm, twice.newest_sample), (Some(0.5), 15));
         let outside = own(&[sample(7, 10, 0.5), sample(8, 21, 0.5), sample(8, u64::MAX, 0.5)]);
         assert_eq!((outside.sm, outside.newest_sample), (Some(0.0), 0));
-        assert_eq!(own(&[sample(7, 15, 400.0)]).sm, Some(1.0));
+        let impossible = own(&[sample(7, 15, 400.0), sample(8, 15, 0.5)]);
+        assert_eq!((impossible.sm, impossible.encoder, impossible.out_of_range), (None, Some(0.0), 1));
+        let of_another = own(&[sample(7, 15, 1.01), sample(4711, 15, 400.0)]);
+        assert_eq!((of_another.sm, of_another.all_sm, of_another.out_of_range), (Some(1.0), 1.0, 2));
     }
 
     #[test]

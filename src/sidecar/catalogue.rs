@@ -295,7 +295,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_metrics_clamped_values_total",
-        help: "Values from the driver that were out of range and were clamped, by kind.",
+        help: "Values from the driver that were out of range, by kind. They are clamped or absent.",
         kind: MetricType::COUNTER,
         labels: &["value"],
         series: |snapshot| {

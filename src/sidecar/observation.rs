@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::attribution::{AttributionResult, UnavailableReason};
 use crate::{
-    gpu::{Device, Fault, id::Id},
+    gpu::{Device, Fault, ReopenReason, id::Id},
     sampling::observation::DeviceObservation,
 };
 
@@ -28,6 +28,8 @@ pub(super) struct DeviceView<'o> {
     pub(super) visible: &'o [Device],
     /// The fault for each card or slice whose UUID the driver cannot give.
     pub(super) without_uuid: &'o [Fault],
+    /// Reason to reopen the library that any device gives, also a device of another pod.
+    pub(super) reopen: Option<ReopenReason>,
     /// Evidence of the devices that the pod should have.
     pub(super) expected: ExpectedDevices<'o>,
 }
@@ -42,6 +44,8 @@ pub(super) struct ExpectedDevices<'o> {
     pub(super) named: &'o [Id],
     /// UUIDs of the devices that had processes of the pod at this or an earlier poll.
     pub(super) with_processes: &'o [String],
+    /// IDs of the devices in the environments of the pod's processes.
+    pub(super) in_environments: &'o [Id],
 }
 
 // === impl Observation ===

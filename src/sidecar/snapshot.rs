@@ -11,7 +11,8 @@ use super::{
 use crate::{
     gpu::{Device, Fault, ProcessKind, Reading, Versions},
     sampling::{
-        counters::{Account, Clamp, DeviceScopes, ScopedValues},
+        bounds::Clamp,
+        counters::{Account, DeviceScopes, ScopedValues},
         scope::Scope,
     },
 };
@@ -42,7 +43,7 @@ pub struct Snapshot {
     pub calls: u64,
     /// Number of failed calls since the sidecar started, by call and code.
     pub faults: Vec<(Fault, u64)>,
-    /// Number of clamped values since the sidecar started, by kind.
+    /// Number of values out of range since the sidecar started, by kind.
     pub clamped: Vec<(Clamp, u64)>,
     /// Number of polls since the sidecar started that could not read evidence, by the evidence.
     pub unreadable: Vec<(EvidenceSource, u64)>,

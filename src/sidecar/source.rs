@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    attribution::{self, AttributionResult, AttributionStep, SessionDevice},
+    attribution::{self, AttributionResult, AttributionStep, SessionDevice, Sharing},
     evidence::{EvidenceCollector, Failures},
     observation::{DeviceView, ExpectedDevices, Observation},
 };
@@ -62,6 +62,7 @@ impl LocalDriver {
             view: DeviceView {
                 visible: driver.devices(),
                 without_uuid: driver.without_uuid(),
+                reopen: driver.reopen_reason(),
                 expected: self.evidence.expected(),
             },
             attribution,
@@ -101,6 +102,9 @@ impl LocalDriver {
         let is_shared = device.scope != Scope::Session;
         let now = reading.newest_sample();
         let own = self.evidence.own_usage(driver, device.index, is_shared, process_sample, now)?;
+        // The list of MPS processes is read only from a device whose compute mode shows MPS. An empty list proves nothing then.
+        let is_unlisted = device.sharing == Sharing::Mps && !driver.devices()[device.index].exclusive_process;
+        let own = own.filter(|own| !is_unlisted || !own.processes.is_empty());
         let is_incomplete = driver.faults()[earlier_faults..].iter().any(|fault| !fault.is_absence());
         Ok(DeviceValues { reading, own, is_incomplete })
     }

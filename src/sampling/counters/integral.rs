@@ -2,7 +2,7 @@
 
 use std::ops::AddAssign;
 
-use crate::gpu::Sample;
+use crate::{gpu::Sample, sampling::bounds};
 
 /// Work of a device, from samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -11,13 +11,13 @@ pub(super) struct SampledWork {
     pub(super) busy: f64,
     /// Seconds that the samples cover.
     pub(super) covered: f64,
-    /// Seconds whose samples the driver has discarded, because its buffer was full.
+    /// Seconds without a usable sample: the driver has discarded it, because its buffer was full, or its ratio is impossible.
     pub(super) lost: f64,
     /// Seconds from the newest sample of the last reading to the newest sample of this reading. The driver has recorded nothing in
     /// the seconds that are neither covered nor lost.
     pub(super) span: f64,
-    /// Number of samples that were clamped: above 100 % (`HAMi#555`) or below 0.
-    pub(super) clamped: u64,
+    /// Number of samples with a ratio outside 0 to 1.
+    pub(super) out_of_range: usize,
 }
 
 /// Maximum spacing of two samples, as a multiple of the median spacing. With a larger spacing, samples between the two are
@@ -27,10 +27,9 @@ const MAX_SPACINGS: u64 = 4;
 /// Maximum time of one sample, in microseconds, if the spacing is not known. The driver's measuring window is not longer.
 const MAX_WINDOW: u64 = 1_000_000;
 
-/// Removes samples that are not numbers, sorts the others by time and keeps one sample for each time.
+/// The samples by time, with one sample for each time.
 pub(super) fn in_order(samples: &[Sample]) -> Vec<Sample> {
-    let mut samples: Vec<Sample> =
-        samples.iter().copied().filter(|sample| sample.ratio.is_finite()).collect();
+    let mut samples = samples.to_vec();
     samples.sort_by_key(|sample| sample.at);
     samples.dedup_by_key(|sample| sample.at);
     samples
@@ -50,10 +49,15 @@ pub(super) fn integral(samples: &[Sample], since: u64, is_cut: bool) -> SampledW
         if is_cut && previous == since {
             work.lost = seconds(spacing - covered);
         }
-        let ratio = sample.ratio.clamp(0.0, 1.0);
-        work.clamped += u64::from(ratio != sample.ratio);
-        work.covered += seconds(covered);
-        work.busy += seconds(covered) * ratio;
+        let ratio = bounds::ratio(sample.ratio);
+        work.out_of_range += usize::from(ratio != Some(sample.ratio));
+        match ratio {
+            Some(ratio) => {
+                work.covered += seconds(covered);
+                work.busy += seconds(covered) * ratio;
+            }
+            None => work.lost += seconds(covered),
+        }
         previous = sample.at;
     }
     work
@@ -89,7 +93,7 @@ impl AddAssign for SampledWork {
         self.covered += more.covered;
         self.lost += more.lost;
         self.span += more.span;
-        self.clamped += more.clamped;
+        self.out_of_range += more.out_of_range;
     }
 }
 
@@ -114,7 +118,7 @@ mod tests {
     fn consecutive_samples_cover_all_the_time_between() {
         let work = of(&samples(7, 90, 0.5), 6 * 166_667);
         assert!(is_close(work.covered, 15.0) && is_close(work.busy, 7.5), "{work:?}");
-        assert!(is_close(work.span, 15.0) && work.lost == 0.0 && work.clamped == 0, "{work:?}");
+        assert!(is_close(work.span, 15.0) && work.lost == 0.0 && work.out_of_range == 0, "{work:?}");
     }
 
     #[test]
@@ -155,11 +159,16 @@ mod tests {
     }
 
     #[test]
-    fn ratios_out_of_range_are_clamped_and_counted() {
-        let work = of(&samples(1, 6, 1.7), 0);
-        assert!(is_close(work.busy, 1.0) && work.clamped == 6, "{work:?}");
-        let work = of(&samples(1, 6, -0.5), 0);
-        assert!(work.busy == 0.0 && work.clamped == 6, "{work:?}");
+    fn ratios_out_of_range_are_counted_and_impossible_ones_cover_no_time() {
+        let work = of(&samples(1, 6, 1.01), 0);
+        assert!(is_close(work.busy, 1.0) && work.out_of_range == 6, "{work:?}");
+        for impossible in [1.7, -0.5, 8_083_349.05, f64::NAN] {
+            let mut all = samples(1, 12, 0.5);
+            all[5].ratio = impossible;
+            let work = of(&all, 0);
+            assert!(is_close(work.covered, 11.0 / 6.0) && is_close(work.lost, 1.0 / 6.0), "{work:?}");
+            assert!(is_close(work.busy, 5.5 / 6.0) && work.out_of_range == 1, "{work:?}");
+        }
         let nan = [Sample { at: 1, ratio: f64::NAN }, Sample { at: u64::MAX, ratio: 1.0 }];
         assert!(of(&nan, 0).busy.is_finite());
     }

@@ -6,11 +6,12 @@ use super::{
     account::{Account, LastReading},
     integral::SampledWork,
     sample_log::Recorded,
-    values::{Clamp, DeviceScopes, ScopedValues},
+    values::{DeviceScopes, ScopedValues},
 };
 use crate::{
     gpu::Reading,
     sampling::{
+        bounds::{Clamp, MAX_WATTS},
         processes::OwnUsage,
         scope::{ByScope, Scope},
     },
@@ -21,7 +22,7 @@ use crate::{
 pub struct DeviceReading<'r> {
     /// Scopes of the values.
     pub scopes: DeviceScopes,
-    /// The values.
+    /// The values, without impossible ones ([`crate::sampling::bounds::remove_impossible`]).
     pub reading: &'r Reading,
     /// Use of the device by the session's own processes; none if it cannot be read.
     pub own: Option<&'r OwnUsage>,
@@ -56,19 +57,16 @@ struct Activity {
 /// maximum gap. No measuring window is longer.
 const LONGEST_WINDOW: f64 = 1.0;
 
-/// Maximum power of a card; no card uses more. If the energy counter rises faster, the driver's value is wrong.
-const MAX_WATTS: f64 = 3000.0;
-
 // === impl Account ===
 
 impl Account {
-    /// Adds a reading. Returns the values to publish and the kinds of the clamped values. After a gap of more than `max_gap`,
+    /// Adds a reading. Returns the values to publish and the kinds of the values out of range. After a gap of more than `max_gap`,
     /// time without samples counts as idle.
     #[must_use]
     pub fn add(&mut self, reading: DeviceReading<'_>, max_gap: Duration) -> (ScopedValues, Vec<Clamp>) {
         let (gap, max_gap) = (self.gap(reading.at).unwrap_or_default(), max_gap.as_secs_f64());
-        let mut pending =
-            PendingReading { reading, gap, max_gap, clamps: vec![], values: ScopedValues::default() };
+        let clamps = vec![Clamp::Utilization; reading.own.map_or(0, |own| own.out_of_range)];
+        let mut pending = PendingReading { reading, gap, max_gap, clamps, values: ScopedValues::default() };
         self.add_pending(&mut pending);
         (pending.values, pending.clamps)
     }
@@ -129,9 +127,7 @@ impl Account {
     fn add_activity(&mut self, activity: Activity, pending: &mut PendingReading<'_>) {
         let DeviceReading { scopes, reading, .. } = pending.reading;
         // After a long gap the driver's utilisation does not represent the gap, but it is the current value.
-        let current =
-            reading.utilization.filter(|ratio| ratio.is_finite()).map(|ratio| ratio.clamp(0.0, 1.0));
-        if let Some(ratio) = activity.ratio.or(current) {
+        if let Some(ratio) = activity.ratio.or(reading.utilization) {
             pending.values.utilization.set(scopes.device, ratio);
         }
         if activity.ratio.is_some() {
@@ -221,20 +217,11 @@ impl<'r> PendingReading<'r> {
         self.reading.reading.utilization.is_some_and(|ratio| ratio > 0.0)
     }
 
-    /// Clamps a ratio to 0 to 1 and records the clamp. A ratio that is not a number becomes 0.
-    fn clamped_ratio(&mut self, ratio: f64) -> f64 {
-        let clamped = if ratio.is_finite() { ratio.clamp(0.0, 1.0) } else { 0.0 };
-        if clamped != ratio {
-            self.clamps.push(Clamp::Utilization);
-        }
-        clamped
-    }
-
     /// Activity from samples. Time in which the driver has recorded nothing counts as idle.
     fn sampled(&mut self, work: SampledWork) -> Activity {
-        self.clamps.extend((0..work.clamped).map(|_| Clamp::Utilization));
-        let ratio = Some(work.busy / (work.span - work.lost)).filter(|ratio| ratio.is_finite());
-        let ratio = ratio.map(|ratio| ratio.min(1.0));
+        self.clamps.extend((0..work.out_of_range).map(|_| Clamp::Utilization));
+        let is_measured = work.covered > 0.0;
+        let ratio = is_measured.then(|| (work.busy / (work.span - work.lost)).min(1.0));
         // After a short gap, the lost time gets the utilisation of the other time. After a long gap, it counts as idle.
         let estimated = if self.is_timely() { ratio.unwrap_or_default() * work.lost } else { 0.0 };
         let unsampled = (work.span.min(self.gap) - work.covered).max(0.0);
@@ -242,9 +229,8 @@ impl<'r> PendingReading<'r> {
     }
 
     /// Activity from the utilisation of the driver's last measuring window. The entire gap is unsampled.
-    fn window(&mut self) -> Activity {
-        let ratio = self.reading.reading.utilization.map(|ratio| self.clamped_ratio(ratio));
-        let ratio = ratio.filter(|_| self.is_timely());
+    fn window(&self) -> Activity {
+        let ratio = self.reading.reading.utilization.filter(|_| self.is_timely());
         Activity { busy: ratio.unwrap_or_default() * self.gap, ratio, unsampled: self.gap }
     }
 
@@ -269,7 +255,6 @@ impl<'r> PendingReading<'r> {
             (|values| &mut values.decoder, reading.decoder, own.and_then(|own| own.decoder)),
         ];
         for (engine, device, own) in engines {
-            let device = device.map(|ratio| self.clamped_ratio(ratio));
             let own = own.map(|ratio| ratio.min(device.unwrap_or(1.0)));
             for (scope, ratio) in [(scopes.device, device), (Scope::Session, own)] {
                 if let Some(ratio) = ratio {

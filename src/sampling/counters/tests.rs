@@ -4,6 +4,7 @@ use super::{account::MAX_XIDS, *};
 use crate::{
     gpu::{Call, Code, Fault, Memory, Reading, Sample},
     sampling::{
+        bounds::{Clamp, remove_impossible},
         processes::OwnUsage,
         scope::{ByScope, Scope},
     },
@@ -51,7 +52,9 @@ impl Fixture {
     }
 
     fn add(&mut self, seconds: f64, scopes: DeviceScopes, reading: &Reading, own: Option<&OwnUsage>) {
-        let reading = DeviceReading { scopes, reading, own, at: self.at(seconds) };
+        let mut reading = reading.clone();
+        self.totals.add_clamps(&remove_impossible(&mut reading));
+        let reading = DeviceReading { scopes, reading: &reading, own, at: self.at(seconds) };
         let (values, clamps) = self.account.add(reading, self.interval * 2);
         self.totals.add_clamps(&clamps);
         self.values = values;
@@ -276,11 +279,32 @@ fn energy_never_falls_or_jumps() {
 
 #[test]
 fn values_out_of_range_are_clamped_and_counted() {
-    let memory = Reading { memory: Some(Memory { used: 9, total: 8 }), ..window(1.7) };
+    let memory = Reading { memory: Some(Memory { used: 9, total: 8 }), ..window(1.01) };
     let readings = [(0, memory.clone()), (15, memory), (30, energy(5)), (45, energy(1))];
     let Fixture { account, totals, .. } = Fixture::new().read(&readings);
     assert_eq!(totals.clamped, [(Clamp::Utilization, 2), (Clamp::Memory, 2), (Clamp::Energy, 1)]);
     assert_eq!((busy(&account), account.peak.get(Scope::Session)), (15.0, Some(8)));
+}
+
+/// The driver keeps no samples, and one value of its window is impossible (`dcgm-exporter#418`).
+#[test]
+fn an_impossible_utilization_is_unsampled_and_not_busy() {
+    let readings = [0.5, 8_083_349.05, 0.5].map(window);
+    let [first, impossible, last] = readings;
+    let fixture = Fixture::new().read(&[(0, first), (15, impossible), (30, last)]);
+    assert_eq!((busy(&fixture.account), fixture.account.unsampled), (7.5, 30.0));
+    assert_eq!(fixture.totals.clamped, [(Clamp::Utilization, 1)]);
+}
+
+#[test]
+fn a_device_with_only_impossible_samples_has_no_utilization() {
+    let mut fixture = Fixture::new().read(&[samples(0, 0.5)]);
+    let (_, mut impossible) = samples(15, 8_083_349.05);
+    impossible.utilization = None;
+    fixture.poll(15.0, SESSION, &impossible, None);
+    assert_eq!((fixture.values.utilization.get(Scope::Session), fixture.account.unsampled), (None, 15.0));
+    assert_eq!(fixture.account.busy.get(Scope::Session), Some(0.0));
+    assert_eq!(fixture.totals.clamped, [(Clamp::Utilization, 90)]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Totals of the program: calls, failed calls and clamped values. They go on when a device or the driver is lost.
+//! Totals of the program: calls, failed calls and values out of range. They go on when a device or the driver is lost.
 
-use super::{tally::count, values::Clamp};
-use crate::gpu::Fault;
+use super::tally::count;
+use crate::{gpu::Fault, sampling::bounds::Clamp};
 
 /// Totals since the program started.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -10,7 +10,7 @@ pub struct CallTotals {
     pub calls: u64,
     /// Number of failed calls by call and code. The list is bounded: each pair occurs once.
     pub faults: Vec<(Fault, u64)>,
-    /// Number of clamped values by kind.
+    /// Number of values out of range by kind.
     pub clamped: Vec<(Clamp, u64)>,
 }
 
@@ -23,7 +23,7 @@ impl CallTotals {
         faults.iter().for_each(|fault| count(&mut self.faults, *fault));
     }
 
-    /// Adds the clamped values of one reading.
+    /// Adds the values of one reading that were out of range.
     pub fn add_clamps(&mut self, clamps: &[Clamp]) {
         clamps.iter().for_each(|clamp| count(&mut self.clamped, *clamp));
     }

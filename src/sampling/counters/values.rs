@@ -1,21 +1,6 @@
 //! The values of a reading, by scope.
 
-use crate::{
-    runtime::vocabulary::vocabulary,
-    sampling::scope::{ByScope, Scope},
-};
-
-vocabulary! {
-    /// Kind of a clamped value, which was out of range; values of the label `value`.
-    pub enum Clamp {
-        /// A ratio outside 0 to 1.
-        Utilization = "utilization",
-        /// An energy counter that fell, or that rose faster than a card can use energy.
-        Energy = "energy",
-        /// Used memory above the total.
-        Memory = "memory",
-    }
-}
+use crate::sampling::scope::{ByScope, Scope};
 
 /// Scopes of one device's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +11,7 @@ pub struct DeviceScopes {
     pub card: Scope,
 }
 
-/// Values of one reading by scope; ratios are clamped to 0 to 1.
+/// Values of one reading by scope; ratios are 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScopedValues {
     /// Mean utilisation since the last reading, 0 to 1.

@@ -50,6 +50,10 @@ pub(in crate::sidecar) struct ProcessReading {
     pub(in crate::sidecar) in_environments: Result<Vec<Id>, NotApplicable>,
 }
 
+/// Maximum number of devices with processes that are kept after they are not visible any more. The driver may give other UUIDs at
+/// each opening, and they must not fill the memory.
+const MAX_WITH_PROCESSES: usize = 128;
+
 /// A value that each poll reads again. While it cannot be read, the last value counts.
 #[derive(Debug)]
 struct Held<T> {
@@ -161,6 +165,7 @@ impl EvidenceMemory {
             has_claim: self.has_claim(),
             named: &self.named,
             with_processes: &self.with_processes,
+            in_environments: &self.in_environments,
         }
     }
 
@@ -180,6 +185,9 @@ impl EvidenceMemory {
                 self.with_processes.extend(uuids);
                 self.with_processes.sort_unstable();
                 self.with_processes.dedup();
+                if self.with_processes.len() > MAX_WITH_PROCESSES {
+                    self.with_processes.retain(|uuid| visible.iter().any(|device| device.uuid == *uuid));
+                }
                 is_seen
             }
             // The devices of earlier polls count: an idle session keeps its device.

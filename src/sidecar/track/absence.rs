@@ -61,6 +61,18 @@ pub(super) fn never_visible(
     uuids.into_iter().map(|uuid| (uuid.to_owned(), DeviceState::NeverVisible(reason))).collect()
 }
 
+/// Whether a device that this strategy does not attribute may be the session's too. A strategy whose evidence names devices has
+/// other devices only if a named device is not visible.
+pub(super) fn may_have_other(strategy: Strategy, view: DeviceView<'_>) -> bool {
+    let named = match strategy {
+        Strategy::Claim | Strategy::Annotation => view.expected.named,
+        Strategy::Environment => view.expected.in_environments,
+        Strategy::SingleDevice | Strategy::Processes => return false,
+        Strategy::Node => return true,
+    };
+    named.is_empty() || !named.iter().all(|id| id.is_among(view.visible))
+}
+
 /// UUIDs that the claim or the annotation names and that are neither visible nor missing; each UUID once.
 fn named_and_not_visible<'v>(missing: &DeviceStates, view: DeviceView<'v>) -> Vec<&'v str> {
     let mut uuids: Vec<&str> = vec![];

@@ -27,7 +27,8 @@ pub(in crate::sidecar) struct Publication {
     pub(in crate::sidecar) lost: Vec<(String, UnavailableReason)>,
     /// Whether every device of the session was read, with all values that the device supports. True if the session has none.
     pub(in crate::sidecar) is_complete: bool,
-    /// Reason to reopen the library; none if no device is missing.
+    /// Reason to reopen the library; none if every device that is or may be the session's can be read. Closing the library
+    /// interrupts the reading of the session's devices, and the driver may refuse to open it again.
     pub(in crate::sidecar) reopen: Option<ReopenReason>,
 }
 
@@ -52,6 +53,7 @@ impl Publication {
         attribution: AttributionInfo,
         not_applicable: Vec<(Strategy, NotApplicable)>,
         states: &DeviceStates,
+        view: DeviceView<'_>,
         gpus: Vec<Gpu>,
         has_all_values: bool,
     ) -> Self {
@@ -60,7 +62,8 @@ impl Publication {
             .filter_map(|(uuid, state)| Some((uuid.clone(), state.unavailable_reason()?)))
             .collect();
         let is_complete = lost.is_empty() && !gpus.is_empty() && has_all_values;
-        let reopen = reopen_reason(states);
+        let other = view.reopen.filter(|_| absence::may_have_other(attribution.strategy, view));
+        let reopen = reopen_reason(states).or(other);
         match lost.first() {
             Some((_, reason)) if gpus.is_empty() => {
                 Self { not_applicable, reopen, ..Self::unavailable(*reason) }
@@ -87,7 +90,10 @@ impl Publication {
     ) -> Self {
         // A device that is not visible may appear in a reopened library.
         let is_not_visible = !view.expected.named.is_empty() || reason == UnavailableReason::NotVisible;
-        let reopen = reopen_reason(states).or_else(|| is_not_visible.then_some(ReopenReason::NotVisible));
+        // Any device may be the session's, unless the session has none.
+        let other = view.reopen.filter(|_| reason != UnavailableReason::NotRequested);
+        let not_visible = is_not_visible.then_some(ReopenReason::NotVisible);
+        let reopen = reopen_reason(states).or(not_visible).or(other);
         if let Some((_, DeviceState::Missing(reason))) = states.first() {
             // A device of the session is missing, and that is the cause. Why the strategies do not apply is not published.
             return Self { reopen, ..Self::unavailable(*reason) };
@@ -100,7 +106,7 @@ impl Publication {
     }
 }
 
-/// Reason to reopen the library if a device that the session should have is not visible; otherwise none.
+/// Reason to reopen the library that the session's own devices give.
 fn reopen_reason(states: &DeviceStates) -> Option<ReopenReason> {
-    states.iter().any(|(_, state)| state.is_absent()).then_some(ReopenReason::NotVisible)
+    states.iter().find_map(|(_, state)| state.reopen_reason())
 }

@@ -1,6 +1,6 @@
 //! The state of one device.
 
-use crate::sidecar::attribution::UnavailableReason;
+use crate::{gpu::ReopenReason, sidecar::attribution::UnavailableReason};
 
 /// State of one device for the session, after a poll.
 ///
@@ -57,6 +57,15 @@ impl DeviceState {
             Self::Unread(reason) | Self::Missing(reason) | Self::NeverVisible(reason) => Some(reason),
             Self::ShownOnly { unread } => unread,
             Self::Read | Self::Released => None,
+        }
+    }
+
+    /// Why the library must be opened again to read the device; none if it was read or is released.
+    pub(super) fn reopen_reason(self) -> Option<ReopenReason> {
+        match self.unavailable_reason()? {
+            _ if self.is_absent() => Some(ReopenReason::NotVisible),
+            UnavailableReason::GpuLost => Some(ReopenReason::DeviceLost),
+            _ => Some(ReopenReason::NoValues),
         }
     }
 

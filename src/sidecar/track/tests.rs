@@ -41,8 +41,11 @@ const NO_UUID: Fault = Fault { call: Call::Uuid, code: Code::GpuLost };
 struct Poll {
     visible: Vec<Device>,
     without_uuid: Vec<Fault>,
+    /// Reason of any device to reopen the library.
+    reopen: Option<ReopenReason>,
     has_claim: bool,
     named: String,
+    in_environments: String,
     with_processes: Vec<String>,
     outcome: Result<(Strategy, Scope, Vec<&'static str>), UnavailableReason>,
     /// Visible devices that cannot be read.
@@ -71,8 +74,10 @@ fn visible(uuids: &[&'static str]) -> Poll {
     Poll {
         visible: uuids.iter().enumerate().map(device).collect(),
         without_uuid: vec![],
+        reopen: None,
         has_claim: false,
         named: String::new(),
+        in_environments: String::new(),
         with_processes: vec![],
         outcome: Err(UnavailableReason::NoDevice),
         unreadable: vec![],
@@ -132,10 +137,12 @@ impl Session {
             view: DeviceView {
                 visible: &poll.visible,
                 without_uuid: &poll.without_uuid,
+                reopen: poll.reopen,
                 expected: ExpectedDevices {
                     has_claim: poll.has_claim,
                     named: &id::list(&poll.named).unwrap(),
                     with_processes: &poll.with_processes,
+                    in_environments: &id::list(&poll.in_environments).unwrap(),
                 },
             },
             attribution: AttributionResult {

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     gpu::{Device, Fault, ProcessKind, XidEvent},
     sampling::{
+        bounds,
         counters::{Account, CallTotals, DeviceReading, DeviceScopes},
         observation::{DeviceObservation, DeviceValues},
         processes::OwnUsage,
@@ -93,7 +94,7 @@ impl Track {
                 let (gpus, has_all_values) = self.add_readings(&attribution, view, readings);
                 let info = AttributionInfo::of(&attribution);
                 let publication =
-                    Publication::attributed(info, not_applicable, &self.states, gpus, has_all_values);
+                    Publication::attributed(info, not_applicable, &self.states, view, gpus, has_all_values);
                 let leaves_out = attribution.has_more || self.has_device_without_account();
                 if leaves_out { publication.with_devices_left_out() } else { publication }
             }
@@ -227,6 +228,7 @@ impl Track {
     /// Adds the values of a device to its account. Returns the device with the values to publish.
     fn add(&mut self, device: Device, session: &SessionDevice, observed: DeviceValues, at: Instant) -> Gpu {
         let DeviceValues { mut reading, own, .. } = observed;
+        self.totals.add_clamps(&bounds::remove_impossible(&mut reading));
         let scopes = DeviceScopes { device: session.scope, card: session.card_scope(&device) };
         let account = self.accounts.iter_mut().find(|account| account.gpu == device.uuid);
         let (values, clamps) = account

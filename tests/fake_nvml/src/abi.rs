@@ -158,6 +158,8 @@ library! {
             |device| put_processes(Symbol::nvmlDeviceGetComputeRunningProcesses_v3, count, processes, device.compute.as_deref());
         nvmlDeviceGetGraphicsRunningProcesses_v3(count: *mut c_uint, processes: *mut nvml::nvmlProcessInfo_t)
             |device| put_processes(Symbol::nvmlDeviceGetGraphicsRunningProcesses_v3, count, processes, device.graphics.as_deref());
+        nvmlDeviceGetMPSComputeRunningProcesses_v3(count: *mut c_uint, processes: *mut nvml::nvmlProcessInfo_t)
+            |device| put_processes(Symbol::nvmlDeviceGetMPSComputeRunningProcesses_v3, count, processes, device.mps.as_deref());
 
         nvmlDeviceGetMaxMigDeviceCount(count: *mut c_uint)
             |device| put(count, device.mig.map(|enabled| if enabled { MAX_SLICES } else { 0 }));

@@ -62,12 +62,15 @@ pub(crate) fn next_event(
     let mut registered = listening();
     for listening in registered.iter_mut() {
         if let Some(xid) = listening.next(scenario) {
+            let card = ptr::without_provenance_mut(listening.handle);
+            let named = devices::find(scenario, card).and_then(|(_, card)| card.xid_instances);
+            let (gpu_instance, compute_instance) = named.unwrap_or((u32::MAX, u32::MAX));
             return Ok(nvml::nvmlEventData_t {
-                device: ptr::without_provenance_mut(listening.handle),
+                device: card,
                 eventType: XID_EVENT,
                 eventData: xid,
-                gpuInstanceId: u32::MAX,
-                computeInstanceId: u32::MAX,
+                gpuInstanceId: gpu_instance,
+                computeInstanceId: compute_instance,
             });
         }
     }

@@ -62,6 +62,8 @@ pub struct Device {
     pub compute: Option<Vec<Process>>,
     /// Processes with a graphics context.
     pub graphics: Option<Vec<Process>>,
+    /// Processes that use the device through MPS.
+    pub mps: Option<Vec<Process>>,
     /// Utilization by process. Processes of other containers have their IDs on the host.
     pub process_utilization: Option<Vec<ProcessUtilization>>,
     /// Utilization of the encoder in its last window, in percent.
@@ -88,6 +90,8 @@ pub struct Device {
     pub throttle_reasons: Option<u64>,
     /// All XIDs since the driver was loaded. An event set returns each of them once.
     pub xids: Option<Vec<u64>>,
+    /// GPU instance and compute instance that the faults name; none if they name no slice.
+    pub xid_instances: Option<(u32, u32)>,
 }
 
 /// The driver's buffer of utilization samples. Every call computes it from the wall clock.

@@ -48,6 +48,7 @@ symbols! {
     nvmlDeviceGetProcessesUtilizationInfo
     nvmlDeviceGetComputeRunningProcesses_v3
     nvmlDeviceGetGraphicsRunningProcesses_v3
+    nvmlDeviceGetMPSComputeRunningProcesses_v3
     nvmlDeviceGetMaxMigDeviceCount
     nvmlDeviceGetMigDeviceHandleByIndex
     nvmlDeviceGetDeviceHandleFromMigDeviceHandle

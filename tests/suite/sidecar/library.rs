@@ -147,3 +147,52 @@ fn sigterm_stops_the_sidecar_within_a_second_even_if_the_driver_hangs() {
     let fastest = ends.min().unwrap();
     assert!(fastest < Duration::from_secs(1), "{fastest:?}");
 }
+
+/// The driver refuses one value: no permission, another version of the structure, deprecated.
+#[test]
+fn a_refused_value_is_absent_and_its_call_is_made_once() {
+    for code in [4, 25, 26] {
+        let sidecar = RunningSidecar::start(&failing(Symbol::nvmlDeviceGetEncoderUtilization, code), &[FAST]);
+        let seen = sidecar.scrape_until("ten polls", |seen| total(seen, "allocated", UUID) > 0.3);
+        assert_eq!(seen.value(ERRORS, &[("call", "encoder")]), Some(1.0), "{code}");
+        assert_eq!((seen.value(SUCCESS, &[]), seen.value(AVAILABLE, &[])), (Some(1.0), Some(1.0)), "{code}");
+    }
+}
+
+#[test]
+fn a_card_that_refuses_every_value_is_not_read() {
+    let mut refused = failing(Symbol::nvmlDeviceGetUtilizationRates, 4);
+    for symbol in [Symbol::nvmlDeviceGetMemoryInfo_v2, Symbol::nvmlDeviceGetMemoryInfo] {
+        refused.calls.insert(symbol, Behaviour::failing(4));
+    }
+    let sidecar = RunningSidecar::start(&refused, &[FAST]);
+    let first = sidecar.first_poll();
+    sidecar.scrape_until("ten more polls", |seen| {
+        assert_eq!(unavailable(seen), "driver_error");
+        seen.value(LAST_COLLECT, &[]) > first.value(LAST_COLLECT, &[]).map(|at| at + 0.3)
+    });
+}
+
+/// Unknown, invalid argument, not supported, version mismatch, deprecated, not ready, function not found (`nvitop#30`).
+#[test]
+fn memory_comes_from_the_older_call_if_the_newer_one_fails() {
+    for code in [999, 2, 3, 25, 26, 27, 13] {
+        let sidecar = RunningSidecar::start(&failing(Symbol::nvmlDeviceGetMemoryInfo_v2, code), &[FAST]);
+        let seen = sidecar.first_poll();
+        let used = seen.value("vdi_session_gpu_memory_used_bytes", &[]);
+        assert_eq!(used, Some(f64::from(6 << 10 | 1 << 9) * f64::from(1 << 20)), "{code}");
+        assert_eq!((seen.value(SUCCESS, &[]), seen.value(ERRORS, &[("call", "memory")])), (Some(1.0), None));
+    }
+}
+
+/// The older call includes the driver's reserve, so that it would raise the peak.
+#[test]
+fn one_failure_of_the_newer_memory_call_does_not_change_the_call() {
+    let mut scenario = failing(Symbol::nvmlDeviceGetMemoryInfo_v2, 999);
+    scenario.calls.values_mut().for_each(|fails| (fails.after, fails.times) = (2, Some(1)));
+    let sidecar = RunningSidecar::start(&scenario, &[FAST]);
+    let seen =
+        sidecar.scrape_until("the failure", |seen| seen.value(ERRORS, &[("call", "memory")]) == Some(1.0));
+    let peak = seen.value("vdi_session_gpu_memory_peak_bytes", &[]);
+    assert_eq!(peak, Some(f64::from(6 << 10) * f64::from(1 << 20)));
+}

@@ -1,6 +1,8 @@
 //! Devices that are lost or removed, and their return.
 
-use fake_nvml::{Device, Memory};
+use std::fs;
+
+use fake_nvml::{Behaviour, Device, Memory, Scenario, Symbol};
 use kit::exposition::Exposition;
 use vdi_metrics::contract::env;
 
@@ -156,4 +158,42 @@ fn a_neighbours_gpu_does_not_replace_the_sessions_removed_gpu() {
         assert_eq!(later.value("vdi_session_gpu_allocated_seconds_total", &[("gpu", UUID)]), None);
         assert_eq!(later.value(SUCCESS, &[]), Some(0.0));
     }
+}
+
+/// Number of times that the library is opened until the session's card was read several times. The scenario becomes `later` after
+/// the first poll.
+fn openings(pod: &PodFixture, first: &Scenario, later: &Scenario, gpu: &str) -> usize {
+    let log = kit::tempfile::NamedTempFile::new().unwrap();
+    let settings = [FAST, (fake_nvml::CALL_LOG, log.path().to_str().unwrap())];
+    let sidecar = RunningSidecar::start_in_pod(pod, first, &settings);
+    sidecar.scrape_until("the card", |seen| total(seen, "allocated", gpu) > 0.0);
+    sidecar.play(later);
+    let before = sidecar.scrape();
+    sidecar.scrape_until("ten more polls", |seen| {
+        assert_eq!(seen.value(AVAILABLE, &[]), Some(1.0));
+        total(seen, "busy", gpu) > total(&before, "busy", gpu) + 0.3
+    });
+    fs::read_to_string(log.path()).unwrap().lines().filter(|line| line.starts_with("nvmlInit")).count()
+}
+
+/// In a container the driver may refuse to open the library again (`nvidia-container-toolkit#1227`).
+#[test]
+fn a_neighbours_broken_gpu_is_no_reason_to_close_the_library() {
+    let broken: [fn(&mut Device); 4] = [
+        |neighbour| neighbour.uuid = None,
+        |neighbour| neighbour.lost = true,
+        |neighbour| neighbour.calls = [(Symbol::nvmlDeviceGetMigMode, Behaviour::failing(999))].into(),
+        |neighbour| neighbour.calls = [(Symbol::nvmlDeviceGetUUID, Behaviour::failing(4))].into(),
+    ];
+    for (kind, breaks) in broken.into_iter().enumerate() {
+        let mut two = busy_gpu();
+        two.devices.push(Device { uuid: Some(OTHER_UUID.into()), ..two.devices[0].clone() });
+        breaks(&mut two.devices[1]);
+        assert_eq!(openings(&PodFixture::annotated(UUID), &two, &two, UUID), 1, "kind {kind}");
+    }
+    // The process lists of all cards are read.
+    let two = two_gpus_with_a_process_on_the_second();
+    let mut lost = two.clone();
+    lost.devices[0].lost = true;
+    assert_eq!(openings(&PodFixture::shared(7, ""), &two, &lost, OTHER_UUID), 1);
 }

@@ -50,6 +50,12 @@ impl PodFixture {
         Self { own_pid: 9, processes: [(pid, environment.to_owned())].into(), ..Self::default() }
     }
 
+    /// A pod whose annotation names this device.
+    pub(super) fn annotated(gpu: &str) -> Self {
+        let annotations = [("vdi-metrics.io/gpu".to_owned(), gpu.to_owned())].into();
+        Self { annotations, ..Self::default() }
+    }
+
     /// A pod whose termination message cannot be written.
     pub(super) fn on_a_full_disk() -> Self {
         Self { has_full_disk: true, ..Self::default() }

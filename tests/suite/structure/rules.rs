@@ -49,7 +49,7 @@ pub(super) const IMPORTS: &[ImportRow] = &[
     ("bin", &["cli", "runtime", "server", "sidecar"]),
     // Below a top-level module.
     ("sessions::ledger", &["contract", "runtime::vocabulary"]),
-    ("sampling::counters", &["gpu", "runtime::vocabulary", "sampling::processes", "sampling::scope"]),
+    ("sampling::counters", &["gpu", "sampling::bounds", "sampling::processes", "sampling::scope"]),
     ("sidecar::attribution", &["contract", "gpu", "runtime::vocabulary", "sampling::scope"]),
 ];
 
@@ -65,6 +65,7 @@ pub(super) const PURE: &[&str] = &[
     "policy",
     "contract",
     "sessions::ledger",
+    "sampling::bounds",
     "sampling::counters",
     "sampling::observation",
     "sampling::processes",

@@ -30,7 +30,7 @@ struct Answer {
 fn ratio() -> BoxedStrategy<f64> {
     prop_oneof![
         6 => (0_u32..=100).prop_map(|percent| f64::from(percent) / 100.0),
-        1 => select(vec![-1.0, 1.7, f64::NAN, f64::INFINITY, f64::from(u32::MAX) / 100.0]),
+        1 => select(vec![-1.0, 1.01, 1.7, f64::NAN, f64::INFINITY, f64::from(u32::MAX) / 100.0]),
     ]
     .boxed()
 }
@@ -69,14 +69,11 @@ fn reading() -> BoxedStrategy<Reading> {
     let energy = select(vec![0, 1000, 10_000, 1_000_000, u64::MAX]);
     let engine = || option::of(ratio());
     (option::weighted(0.8, buffer()), engine(), option::of(memory()), option::of(energy), engine(), engine())
-        .prop_map(|(samples, utilization, memory, energy, encoder, decoder)| Reading {
-            samples,
-            utilization,
-            memory,
-            energy,
-            encoder,
-            decoder,
-            ..Reading::default()
+        .prop_map(|(samples, utilization, memory, energy, encoder, decoder)| {
+            let rest = Reading::default();
+            let mut reading = Reading { samples, utilization, memory, energy, encoder, decoder, ..rest };
+            _ = remove_impossible(&mut reading);
+            reading
         })
         .boxed()
 }
@@ -86,7 +83,7 @@ fn answer(scopes: Vec<DeviceScopes>) -> BoxedStrategy<Box<Answer>> {
     let process = (7_u32..9, select(vec![None, Some(0), Some(1 << 30), Some(u64::MAX - 1)]))
         .prop_map(|(pid, memory)| Process { pid, kind: ProcessKind::Compute, memory });
     let part = || {
-        prop_oneof![4 => 0_u32..=100, 1 => select(vec![101, 1600, u32::MAX])]
+        prop_oneof![4 => 0_u32..=100, 1 => select(vec![101, 102, 1600, u32::MAX])]
             .prop_map(|percent| f64::from(percent) / 100.0)
     };
     let sample = (6_u32..10, time(), part(), part()).prop_map(|(pid, at, sm, encoder)| ProcessUtilization {

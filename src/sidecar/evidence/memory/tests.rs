@@ -59,7 +59,7 @@ impl Session {
             }
             (None, Some(visible)) => {
                 let attribution = attribute(memory, &poll.processes, visible);
-                let view = DeviceView { visible, without_uuid: &[], expected: memory.expected() };
+                let view = DeviceView { visible, expected: memory.expected(), ..DeviceView::default() };
                 let readings = uuids_of(&attribution.outcome, visible).map(|uuid| read(uuid, at)).collect();
                 Observation { at, view, attribution, readings }
             }
@@ -270,4 +270,18 @@ fn a_session_without_a_request_has_a_device_as_long_as_an_annotation_says_so() {
     assert_eq!(released.0, Err(UnavailableReason::NotRequested));
     assert_eq!(session.poll(&nothing), released, "released devices are not billed");
     assert_eq!(session.memory.with_processes(), [""; 0]);
+}
+
+/// The driver gives another UUID at each opening.
+#[test]
+fn devices_of_earlier_openings_do_not_fill_the_memory() {
+    let mut memory = EvidenceMemory::default();
+    for number in 0..1000 {
+        let device = Device { uuid: format!("GPU-{number:08}"), ..Device::default() };
+        let with_processes = Ok(vec![device.uuid.clone()]);
+        let evidence = memory
+            .record_processes(ProcessReading { with_processes, in_environments: Ok(vec![]) }, &[device]);
+        assert_eq!(evidence.processes, Processes::Seen { indices: vec![0], now: true });
+        assert!(memory.with_processes().len() <= MAX_WITH_PROCESSES);
+    }
 }

@@ -242,3 +242,31 @@ fn the_number_of_missing_devices_is_limited_if_the_driver_gives_new_uuids_at_eve
     }
     assert_eq!(session.track.states().len(), MAX_ACCOUNTS + 1, "missing devices and the visible one");
 }
+
+/// A neighbour's broken device must not close the library, because the driver may refuse to open it again.
+#[test]
+fn another_device_is_a_reason_to_reopen_only_if_it_may_be_the_sessions() {
+    let reason = Some(ReopenReason::NoUuid);
+    let reopen = |poll: &Poll| Session::new().poll(&Poll { reopen: reason, ..poll.clone() }).reopen;
+    let named = |strategy, named: &str| {
+        let (named, in_environments) = (named.to_owned(), named.to_owned());
+        Poll { named, in_environments, ..attributed(strategy, &[A]) }
+    };
+    for strategy in [Strategy::Claim, Strategy::Annotation, Strategy::Environment] {
+        assert_eq!(reopen(&named(strategy, A)), None, "{strategy:?}");
+        assert_eq!(reopen(&named(strategy, &format!("{A},9"))), reason, "{strategy:?}");
+    }
+    assert_eq!(reopen(&attributed(Strategy::Claim, &[A])), reason, "every device is the session's");
+    assert_eq!(reopen(&attributed(Strategy::Node, &[A])), reason);
+    assert_eq!(reopen(&attributed(Strategy::Processes, &[A])), None);
+    assert_eq!(reopen(&attributed(Strategy::SingleDevice, &[A])), None);
+    let without = |reason| Poll { outcome: Err(reason), ..visible(&[A]) };
+    assert_eq!(reopen(&without(UnavailableReason::SeveralDevices)), reason);
+    assert_eq!(reopen(&without(UnavailableReason::NotRequested)), None);
+}
+
+#[test]
+fn a_device_of_the_session_that_cannot_be_read_is_a_reason_to_reopen() {
+    let poll = Poll { unreadable: vec![A], ..attributed(Strategy::Processes, &[A, B]) };
+    assert_eq!(Session::new().poll(&poll).reopen, Some(ReopenReason::DeviceLost));
+}
