@@ -2,13 +2,14 @@
 
 use std::{
     fmt,
-    iter::Sum,
+    iter::{Sum, repeat_n},
     ops::{Add, Neg},
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// An amount in thousandths of its unit. Smaller fractions are rounded up, as in Kubernetes.
+/// An amount in thousandths of its unit. Smaller fractions are rounded up in magnitude, as in Kubernetes. An amount that does not
+/// fit, above 10^35, is the largest one that fits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Quantity(i128);
 
@@ -33,12 +34,15 @@ const DECIMAL: [(&str, i128); 8] = [
     ("m", 1),
 ];
 
-/// Maximum number of digits. Kubernetes limits amounts to 2^63-1; a longer number is not a realistic quantity.
-const MAX_DIGITS: usize = 18;
+/// Number of zeros after which any positive amount has reached its maximum.
+const MAX_ZEROS: usize = 40;
 
 // === impl Quantity ===
 
 impl Quantity {
+    /// The largest amount that Kubernetes promises to handle.
+    pub const MAX: Self = Self(1000 * i64::MAX as i128);
+
     /// A number of thousandths.
     #[must_use]
     pub const fn thousandths(count: i128) -> Self {
@@ -51,7 +55,8 @@ impl Quantity {
         Self(count * (1000 << 20))
     }
 
-    /// Parses the Kubernetes notation: `100m`, `1.5`, `24Mi`, `1e3`; `None` for any other text.
+    /// Parses the Kubernetes notation: `100m`, `1.5`, `24Mi`, `1e3`; `None` for any other text. A text with a suffix and no digit
+    /// is 0.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (negative, unsigned) = match text.strip_prefix('-') {
@@ -60,18 +65,14 @@ impl Quantity {
         };
         let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(end);
-        let (amount, decimals) = digits(number)?;
-        let (per_unit, unit_divisor) = scale(suffix)?;
-        let amount = i128::from(amount).checked_mul(per_unit)?;
-        // The divisor is 1 for nearly every quantity, and a 128-bit division costs more than the rest of the function.
-        let rounded = match (decimals, unit_divisor) {
-            (0, 1) => amount,
-            _ => {
-                let divisor = 10_i128.checked_pow(decimals)?.checked_mul(unit_divisor)?;
-                amount.checked_add(divisor - 1)? / divisor
-            }
-        };
-        Some(Self(if negative { -rounded } else { rounded }))
+        let (integer, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if text.is_empty() || fraction.contains('.') {
+            return None;
+        }
+        let (unit, exponent) = scale(suffix)?;
+        let amount = thousandths(integer, fraction, unit, exponent);
+        let amount = if suffix.ends_with('i') { amount.min(Self::MAX.0) } else { amount };
+        Some(Self(if negative { -amount } else { amount }))
     }
 
     /// The amount multiplied by a factor.
@@ -87,37 +88,34 @@ impl Quantity {
     }
 }
 
-/// The digits of a number without the decimal point, and how many digits follow the point.
-fn digits(number: &str) -> Option<(u64, u32)> {
-    let (mut amount, mut decimals, mut count, mut point) = (0_u64, 0, 0, false);
-    for byte in number.bytes() {
-        match byte {
-            b'0'..=b'9' if count < MAX_DIGITS => {
-                (amount, count) = (amount * 10 + u64::from(byte - b'0'), count + 1);
-                decimals += u32::from(point);
-            }
-            b'.' if !point => point = true,
-            _ => return None,
-        }
-    }
-    (count > 0).then_some((amount, decimals))
-}
-
-/// The value of a suffix in thousandths, and a divisor for suffixes below a thousandth.
-fn scale(suffix: &str) -> Option<(i128, i128)> {
+/// The value of a suffix: thousandths, to multiply by a power of ten.
+fn scale(suffix: &str) -> Option<(i128, i32)> {
     let entry = BINARY.iter().chain(&DECIMAL).find(|(name, _)| *name == suffix);
     match (entry, suffix) {
-        (Some((_, thousandths)), _) => Some((*thousandths, 1)),
-        (None, "u") => Some((1, 1000)),
-        (None, "n") => Some((1, 1_000_000)),
-        (None, _) => exponent(suffix.strip_prefix(['e', 'E'])?.parse().ok()?),
+        (Some((_, thousandths)), _) => Some((*thousandths, 0)),
+        (None, "u") => Some((1, -3)),
+        (None, "n") => Some((1, -6)),
+        (None, _) => {
+            let exponent: i64 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
+            #[expect(clippy::cast_possible_truncation, reason = "Kubernetes keeps the lower 32 bits too")]
+            Some((1, (exponent as i32).saturating_add(3)))
+        }
     }
 }
 
-fn exponent(power: i32) -> Option<(i128, i128)> {
-    let factor = |power: i32| 10_i128.checked_pow(u32::try_from(power).ok().filter(|power| *power <= 18)?);
-    let power = power.checked_add(3)?;
-    if power < 0 { Some((1, factor(-power)?)) } else { Some((factor(power)?, 1)) }
+/// `integer.fraction` times `unit` times ten to the power of `exponent`, rounded up. Either the unit is 1 or the exponent is 0.
+fn thousandths(integer: &str, fraction: &str, unit: i128, exponent: i32) -> i128 {
+    let digits = || integer.bytes().chain(fraction.bytes()).map(|digit| i128::from(digit - b'0'));
+    let count = integer.len() + fraction.len();
+    // The number of digits before the decimal point, after the exponent has moved the point.
+    let before = usize::try_from(integer.len() as i64 + i64::from(exponent)).unwrap_or(0);
+    let zeros = before.saturating_sub(count).min(MAX_ZEROS);
+    let above = digits().take(before).chain(repeat_n(0, zeros));
+    let above = above.fold(0_i128, |sum, digit| sum.saturating_mul(10).saturating_add(digit));
+    // From the last digit to the first. Rounding up at each step gives the same as rounding up once at the end.
+    let below = digits().rev().take(count.saturating_sub(before));
+    let below = below.fold(0, |rest, digit| (digit * unit + rest + 9) / 10);
+    above.saturating_mul(unit).saturating_add(below)
 }
 
 impl Add for Quantity {
@@ -160,7 +158,7 @@ impl Serialize for Quantity {
     }
 }
 
-/// A string, or a plain number such as `2` for two CPUs.
+/// A string, with or without blanks around it, or a plain number such as `2` for two CPUs.
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct QuantityVisitor;
@@ -173,7 +171,7 @@ impl<'de> Deserialize<'de> for Quantity {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Quantity, E> {
-                Quantity::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+                Quantity::parse(text.trim()).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Quantity, E> {
@@ -198,26 +196,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parse_accepts_the_notation_of_kubernetes_only() {
-        for (text, thousandths) in [
-            ("100m", 100),
-            ("1", 1000),
-            ("0.5", 500),
-            ("1.", 1000),
-            (".5", 500),
-            ("1e3", 1_000_000),
-            ("2E-1", 200),
-            ("100u", 1),
-            ("1n", 1),
-            ("24Mi", 24_000 << 20),
-            ("1G", 1_000_000_000_000),
-            ("-1", -1000),
-        ] {
-            assert_eq!(Quantity::parse(text), Some(Quantity(thousandths)), "{text}");
+    fn every_spelling_is_read_as_the_api_server_reads_it() {
+        let rows = include_str!("../../tests/quantities.tsv").lines().filter(|line| !line.starts_with('#'));
+        for (spelling, thousandths) in rows.map(|row| row.split_once('\t').unwrap()) {
+            let read = serde_json::from_str::<Quantity>(spelling).ok();
+            let expected = match thousandths {
+                "invalid" => None,
+                amount => Some(Quantity(amount.parse().unwrap_or(i128::MAX))),
+            };
+            // `\u0031` is a digit in JSON, but the API server reads the escape itself.
+            assert!(read == expected || spelling.contains('\\'), "{spelling} is read as {read:?}");
         }
-        for text in ["", "m", "10 m", "10mb", "1.2.3", "0x1", "1e", "9999999999999999999", "1e99", "--1"] {
-            assert_eq!(Quantity::parse(text), None, "{text}");
+    }
+
+    #[test]
+    fn a_number_is_read_as_its_text() {
+        for (number, thousandths) in
+            [("2", 2000), ("-1", -1000), ("1.5", 1500), ("1e-4", 1), ("1e20", 100_000 * 10_i128.pow(18))]
+        {
+            assert_eq!(serde_json::from_str::<Quantity>(number).unwrap(), Quantity(thousandths), "{number}");
         }
+    }
+
+    #[test]
+    fn an_annotation_has_no_blanks() {
+        assert_eq!(Quantity::parse(" 1"), None);
     }
 
     #[test]
@@ -227,5 +230,8 @@ mod tests {
         }
         assert_eq!(Quantity::parse("0.5").unwrap().to_string(), "500m");
         assert_eq!(Quantity::parse("1024Mi").unwrap().to_string(), "1Gi");
+        for amount in [i128::MAX, -i128::MAX] {
+            assert_eq!(Quantity::parse(&Quantity(amount).to_string()), Some(Quantity(amount)));
+        }
     }
 }

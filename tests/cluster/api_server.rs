@@ -6,6 +6,7 @@ mod equivalence;
 mod load;
 mod other_webhooks;
 mod policy;
+mod quantities;
 mod warning_policy;
 mod warnings;
 mod webhook_calls;
@@ -16,6 +17,7 @@ pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     load::TESTS,
     other_webhooks::TESTS,
     policy::TESTS,
+    quantities::TESTS,
     warning_policy::TESTS,
     warnings::TESTS,
     webhook_calls::TESTS,

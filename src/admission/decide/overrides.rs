@@ -70,11 +70,12 @@ impl<'p> Overrides<'p> {
                 (self.interval.is_some(), "use 5 to 300 seconds")
             }
             key::CPU => {
-                self.cpu = Quantity::parse(value).filter(|cpu| cpu.is_positive());
+                self.cpu = Quantity::parse(value).filter(|cpu| cpu.is_positive() && *cpu <= Quantity::MAX);
                 (self.cpu.is_some(), "use a quantity such as 100m")
             }
             key::MEMORY => {
-                self.memory = Quantity::parse(value).filter(|memory| *memory >= MIN_MEMORY);
+                self.memory =
+                    Quantity::parse(value).filter(|memory| (MIN_MEMORY..=Quantity::MAX).contains(memory));
                 (self.memory.is_some(), "use 16Mi or more")
             }
             key::IMAGE => {

@@ -34,8 +34,9 @@ fn scaled(mut number: i128, base: i128, suffixes: &[&str]) -> String {
     format!("{number}{}", suffixes[step])
 }
 
-/// The amount in billionths, and the quantity's form.
+/// The amount in billionths, and the quantity's form. An amount above 10^29 is the largest one that fits.
 pub(super) fn parse(text: &str) -> Option<(i128, Form)> {
+    let text = text.trim().trim_start_matches('+');
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     let (integer, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -55,12 +56,15 @@ pub(super) fn parse(text: &str) -> Option<(i128, Form)> {
                 Some(step) => (i32::try_from(step).ok()? * 3 - 9, Form::Decimal),
                 None => (suffix.strip_prefix(['e', 'E'])?.parse().ok()?, Form::Exponent),
             };
-            (10_i128.checked_pow(u32::try_from(power + 9).ok()?)?, form)
+            (10_i128.saturating_pow(u32::try_from(power + 9).ok()?), form)
         }
     };
     let divisor = 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    let product = digits.checked_mul(scale)?;
-    Some((product / divisor + i128::from(product % divisor != 0), form))
+    let product = digits.saturating_mul(scale);
+    let amount = product / divisor + i128::from(product % divisor != 0);
+    // Only amounts with a binary suffix have a maximum: 2^63-1.
+    let maximum = if matches!(form, Form::Binary) { 1_000_000_000 * i128::from(i64::MAX) } else { i128::MAX };
+    Some((amount.min(maximum), form))
 }
 
 #[cfg(test)]
@@ -84,6 +88,8 @@ mod tests {
             ("100m", "100m"),
             ("24Mi", "24Mi"),
             ("0.5Ki", "512"),
+            ("8Ei", "9223372036854775807"),
+            (" +1 ", "1"),
         ] {
             assert_eq!(canonical(&json!(text)), expected, "{text}");
         }

@@ -34,6 +34,8 @@ pub(super) const ANNOTATIONS: &[Row] = &[
     ("vdi-metrics.io/session", "S 7@example.com"),
     ("vdi-metrics.io/template", "two\nlines"),
     ("vdi-metrics.io/user", "alice@example.com"),
+    ("vdi-metrics.io/pool", LONGEST_NAME),
+    ("vdi-metrics.io/pool", LONG_TEXT),
     ("vdi-metrics.io/port", "9500"),
     ("vdi-metrics.io/port", "80"),
     ("vdi-metrics.io/port", "99999999999999999999"),
@@ -43,10 +45,14 @@ pub(super) const ANNOTATIONS: &[Row] = &[
     ("vdi-metrics.io/cpu", "0.05"),
     ("vdi-metrics.io/cpu", "0"),
     ("vdi-metrics.io/cpu", "0.0001"),
+    ("vdi-metrics.io/cpu", "1e30"),
+    ("vdi-metrics.io/cpu", " 1"),
     ("vdi-metrics.io/memory", "32Mi"),
     ("vdi-metrics.io/memory", "0"),
     ("vdi-metrics.io/memory", "1e9Gi"),
     ("vdi-metrics.io/memory", "lots"),
+    ("vdi-metrics.io/memory", "9223372036854775807"),
+    ("vdi-metrics.io/memory", "9223372036854775808"),
     ("vdi-metrics.io/image", "registry.example.com/sidecar:1"),
     ("vdi-metrics.io/image", "not an image"),
     ("vdi-metrics.io/image", ""),
@@ -72,6 +78,16 @@ pub(super) const ANNOTATIONS: &[Row] = &[
     ("Prometheus.io/Scrape", "TRUE"),
     ("openshift.io/scc", "restricted-v2"),
 ];
+
+const LONGEST_NAME: &str = text(&[b'n'; 253]);
+const LONG_TEXT: &str = text(&[b'l'; 5000]);
+
+const fn text(bytes: &'static [u8]) -> &'static str {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(_) => "",
+    }
+}
 
 /// Annotations that decide whether a pod is injected.
 pub(super) const DECIDING_ANNOTATIONS: &[Row] = &[
@@ -235,6 +251,10 @@ pub(super) const BURSTABLE: &[Row] = &[
     ("", r#"{"limits": {"nvidia.com/gpu": 1, "memory": "1Gi"}, "requests": {"nvidia.com/gpu": 1}}"#),
     ("", r#"{"requests": {"memory": "1Gi"}, "claims": [{"name": "gpu", "request": "card"}]}"#),
     ("", r#"{"limits": {"cpu": "0.0000001"}}"#),
+    ("", r#"{"limits": {"memory": "9223372036854775807"}}"#),
+    ("", r#"{"limits": {"memory": "100Ei", "cpu": " 1e+3 "}, "requests": {"cpu": "+.5"}}"#),
+    ("", r#"{"requests": {"memory": "0.00000000000000000000000000001Ki", "cpu": "1e100"}}"#),
+    ("", r#"{"requests": {"ephemeral-storage": "7.9999Ei", "example.com/x": "1"}}"#),
     ("", r#"{"claims": []}"#),
 ];
 
