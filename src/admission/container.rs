@@ -16,9 +16,9 @@ use super::{
 };
 use crate::contract::{CONTAINER, env};
 
-/// The user ID of the image. The container sets it explicitly: otherwise the sidecar would inherit a pod-level user 0 and
-/// fail to start.
-const USER: u32 = 65532;
+/// The user ID and the group ID of the image. The container sets both explicitly. Otherwise the sidecar would inherit a
+/// pod-level user 0 and fail to start. A user without a group runs in group 0, which some policies forbid.
+pub(super) const USER: u32 = 65532;
 
 /// The injected container.
 #[derive(Debug, Serialize)]
@@ -95,15 +95,17 @@ fn security_context(sets_user: bool) -> &'static RawValue {
     static WITH_USER: LazyLock<Box<RawValue>> = LazyLock::new(|| {
         let mut context = restricted();
         context["runAsUser"] = USER.into();
+        context["runAsGroup"] = USER.into();
         volume::constant(&context)
     });
     if sets_user { &WITH_USER } else { &RESTRICTED }
 }
 
+/// `NET_RAW` is part of `ALL`. It is named too, because a policy of Kyverno (`require-drop-cap-net-raw`) looks for the name.
 fn restricted() -> Value {
     json!({
         "allowPrivilegeEscalation": false,
-        "capabilities": {"drop": ["ALL"]},
+        "capabilities": {"drop": ["ALL", "NET_RAW"]},
         "privileged": false,
         "readOnlyRootFilesystem": true,
         "runAsNonRoot": true,

@@ -25,7 +25,7 @@ use vdi_metrics::{
     contract::{CONTAINER, key},
 };
 
-use modifications::{MODIFICATIONS, may_stay_unrepaired, modify_field, without_sidecar};
+use modifications::{MODIFICATIONS, decide_the_user, may_stay_unrepaired, modify_field, without_sidecar};
 use sidecar::{check_sidecar, index_of_sidecar};
 
 /// Configurations that change what is injected.
@@ -203,6 +203,7 @@ proptest! {
         modifications in subsequence(&MODIFICATIONS[..], 1..4),
         reinvoked in any::<bool>(),
     ) {
+        prop_assume!(!decide_the_user(&modifications));
         let once = admit(&pod, injector);
         if once.decision == "injected" {
             let mut broken = once.pod.clone();

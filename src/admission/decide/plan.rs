@@ -41,7 +41,7 @@ pub(crate) struct Plan<'p> {
     /// Whether the vendor's container runtime makes every GPU of the node visible to the sidecar
     /// (`NVIDIA_VISIBLE_DEVICES=all`).
     pub(crate) runtime_access: bool,
-    /// Whether the sidecar gets `runAsUser`.
+    /// Whether the sidecar gets `runAsUser` and `runAsGroup`.
     pub(crate) sets_user: bool,
     pub(crate) identity: Vec<IdentityField<'p>>,
     /// The configured pull secrets that the pod does not have.

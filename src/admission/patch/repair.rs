@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     admission::{
-        container::SidecarContainer,
+        container::{SidecarContainer, USER},
         pod::{ContainerView, PodView},
     },
     contract::{CONTAINER, VOLUME_PATH, env},
@@ -66,13 +66,16 @@ pub(crate) struct InjectedContainer {
     container: Value,
 }
 
-/// A field of the security context, and a function that returns whether a value is as safe as the injected value.
+/// A field of the security context, and a function that returns whether a value is as safe as the injected value. The warning
+/// policy in `webhook-config/guard.yaml` has the same rules.
 type SecurityField = (&'static str, fn(&Value) -> bool);
 
-const SECURITY: [SecurityField; 6] = [
+const SECURITY: [SecurityField; 8] = [
     ("allowPrivilegeEscalation", |value| *value == false),
+    ("appArmorProfile", |value| value["type"] != "Unconfined"),
     ("capabilities", |value| contains(&value["drop"], "ALL") && is_empty(&value["add"])),
     ("privileged", |value| *value != true),
+    ("procMount", |value| value.is_null() || *value == "Default"),
     ("readOnlyRootFilesystem", |value| *value == true),
     ("runAsNonRoot", |value| *value == true),
     ("seccompProfile", |value| ["RuntimeDefault", "Localhost"].map(Value::from).contains(&value["type"])),
@@ -109,7 +112,8 @@ impl InjectedContainer {
         }
         let Some(expected) = expected else { return (repair.fields, repair.added) };
         let expected = serde_json::to_value(expected).unwrap_or_default();
-        repair.security(&path, &self.container["securityContext"], &expected["securityContext"]);
+        let pod_user = pod.spec.security_context.as_ref().and_then(|context| context.run_as_user);
+        repair.security(&path, &self.container["securityContext"], &expected["securityContext"], pod_user);
         repair.resources(&path, &self.container["resources"], &expected["resources"]);
         repair.port(&path, &self.container, &expected, pod);
         repair.mount(&path, &self.container["volumeMounts"], &expected["volumeMounts"]);
@@ -147,7 +151,7 @@ impl Repair {
         }
     }
 
-    fn security(&mut self, path: &str, current: &Value, expected: &Value) {
+    fn security(&mut self, path: &str, current: &Value, expected: &Value, pod_user: Option<i64>) {
         let path = format!("{path}/securityContext");
         if !current.is_object() {
             return self.add(RepairedField::SecurityContext, path, expected);
@@ -157,9 +161,10 @@ impl Repair {
                 self.add(RepairedField::SecurityContext, format!("{path}/{field}"), &expected[field]);
             }
         }
-        let is_unsafe_user = current["runAsUser"] == 0 || current["runAsUser"].is_null();
-        if is_unsafe_user && !expected["runAsUser"].is_null() {
-            self.add(RepairedField::SecurityContext, format!("{path}/runAsUser"), &expected["runAsUser"]);
+        if !has_safe_user(current, pod_user) {
+            for field in ["runAsUser", "runAsGroup"].into_iter().filter(|field| current[field] != USER) {
+                self.add(RepairedField::SecurityContext, format!("{path}/{field}"), &USER);
+            }
         }
     }
 
@@ -234,6 +239,18 @@ impl Repair {
             self.record(RepairedField::Label);
         }
     }
+}
+
+/// Whether the sidecar runs as neither the user 0 nor, with the injected user, in the group 0. A missing user is inherited from
+/// the pod. The injected user and the injected group are safe only together: a program that replaces or removes both decides
+/// itself who the sidecar runs as, as OpenShift does.
+fn has_safe_user(context: &Value, pod_user: Option<i64>) -> bool {
+    let [user, group] = ["runAsUser", "runAsGroup"].map(|field| context[field].as_i64());
+    let injected = i64::from(USER);
+    let is_root = user.or(pod_user) == Some(0);
+    let lacks_group = user == Some(injected) && group.unwrap_or(0) == 0;
+    let lacks_user = user.is_none() && group == Some(injected);
+    !is_root && !lacks_group && !lacks_user
 }
 
 fn is_empty(list: &Value) -> bool {

@@ -47,8 +47,8 @@ pub struct SidecarSettings {
     pub port: u16,
     /// Seconds between two polls of the GPU, 5 to 300.
     pub interval_seconds: u64,
-    /// Whether the sidecar runs as the fixed user 65532. If `false`, the sidecar has no `runAsUser`, and an admission plugin
-    /// can choose the user.
+    /// Whether the sidecar runs as the fixed user and group 65532. If `false`, the sidecar has no `runAsUser` and no `runAsGroup`,
+    /// and an admission plugin can choose them.
     pub fixed_user: bool,
     /// Requests and limits.
     pub resources: ConfiguredResources,

@@ -131,10 +131,11 @@ fn is_intact(pod: &Value) -> bool {
     sidecar["restartPolicy"] == "Always"
         && security["runAsNonRoot"] == true
         && security["runAsUser"] == 65532
+        && security["runAsGroup"] == 65532
         && security["allowPrivilegeEscalation"] == false
         && security["privileged"] == false
         && security["readOnlyRootFilesystem"] == true
-        && security["capabilities"] == json!({"drop": ["ALL"]})
+        && security["capabilities"] == json!({"drop": ["ALL", "NET_RAW"]})
         && sidecar["ports"].as_array().is_some_and(|ports| ports.len() == 1)
         && sidecar["resources"]["limits"]["memory"] == "24Mi"
         && pod["metadata"]["labels"][key::INJECTED] == "true"

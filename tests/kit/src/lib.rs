@@ -10,6 +10,7 @@ pub mod pod_defaults;
 pub mod process;
 pub mod product_images;
 pub mod random_pods;
+pub mod security_contexts;
 pub mod tls;
 
 pub use tempfile;

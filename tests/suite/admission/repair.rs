@@ -1,5 +1,6 @@
 //! Pods that have the sidecar already: what is repaired and what is kept.
 
+use kit::security_contexts::CHANGED_CONTEXTS;
 use serde_json::json;
 use vdi_metrics::contract::{CONTAINER, key};
 
@@ -56,6 +57,7 @@ fn parts_that_another_webhook_removed_are_restored() {
         ("securityContext/readOnlyRootFilesystem", true),
         ("securityContext/runAsNonRoot", true),
         ("securityContext/runAsUser", true),
+        ("securityContext/runAsGroup", true),
         ("securityContext/seccompProfile", true),
         ("resources", true),
         ("volumeMounts", true),
@@ -70,6 +72,23 @@ fn parts_that_another_webhook_removed_are_restored() {
         let response = case.response(&modified);
         assert_eq!(response["auditAnnotations"]["decision"], "repaired", "{path}");
         assert_eq!(patched(&modified, &response), intact, "{path}");
+    }
+}
+
+/// The cluster suite tests the warning policy with the same table.
+#[test]
+fn a_security_context_is_repaired_if_and_only_if_it_is_less_safe_than_the_injected_one() {
+    let case = Case::named("bare");
+    for changed in &CHANGED_CONTEXTS {
+        let mut pod = case.pod.clone();
+        changed.prepare(&mut pod);
+        let mut pod = case.inject(&pod);
+        changed.change(&mut pod["spec"]["initContainers"][0]["securityContext"]);
+        let response = case.response(&pod);
+        let expected = if changed.is_safe { "skipped: already_injected" } else { "repaired" };
+        assert_eq!(response["auditAnnotations"]["decision"], expected, "{}", changed.name);
+        let again = case.response(&patched(&pod, &response));
+        assert_eq!(again["auditAnnotations"]["decision"], "skipped: already_injected", "{}", changed.name);
     }
 }
 

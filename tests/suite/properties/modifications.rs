@@ -6,7 +6,7 @@ use vdi_metrics::contract::{CONTAINER, key};
 use super::sidecar::index_of_sidecar;
 
 /// A field of an injected pod, and the value that it gets; without a value the field is removed.
-pub(super) const MODIFICATIONS: [(&str, Option<&str>); 21] = [
+pub(super) const MODIFICATIONS: [(&str, Option<&str>); 22] = [
     ("container/restartPolicy", None),
     ("container/securityContext", None),
     ("container/securityContext/allowPrivilegeEscalation", None),
@@ -19,6 +19,7 @@ pub(super) const MODIFICATIONS: [(&str, Option<&str>); 21] = [
     ("container/securityContext/runAsNonRoot", Some("null")),
     ("container/securityContext/runAsUser", None),
     ("container/securityContext/runAsUser", Some("0")),
+    ("container/securityContext/runAsGroup", Some("0")),
     ("container/securityContext/seccompProfile", Some(r#"{"type": "Unconfined"}"#)),
     ("container/resources", None),
     ("container/resources", Some("{}")),
@@ -47,10 +48,19 @@ pub(super) fn modify_field(pod: &mut Value, path: &str, value: &Option<&str>) {
     }
 }
 
+/// Whether the modifications together decide who the sidecar runs as. The webhook does not change that.
+pub(super) fn decide_the_user(modifications: &[(&str, Option<&str>)]) -> bool {
+    let has = |field: &str, removed: bool| {
+        modifications.iter().any(|(path, value)| path.ends_with(field) && (!removed || value.is_none()))
+    };
+    has("runAsUser", true) && has("runAsGroup", false)
+}
+
 /// Whether the field may stay as modified. The mount is not restored when the API server has mounted its token in the container,
 /// and not every sidecar has a restart policy, a user or resources.
 pub(super) fn may_stay_unrepaired(path: &str, reinvoked: bool) -> bool {
-    let optional = ["restartPolicy", "runAsUser", "resources"].iter().any(|part| path.ends_with(part));
+    let optional =
+        ["restartPolicy", "runAsUser", "runAsGroup", "resources"].iter().any(|part| path.ends_with(part));
     optional || path.ends_with("volumeMounts") && reinvoked
 }
 
