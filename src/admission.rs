@@ -24,6 +24,7 @@ pub use injector::{Admission, Injector, PodDecision};
 pub use namespaces::Namespaces;
 pub use outcome::{Outcome, SkipReason};
 pub use patch::RepairedField;
+pub(crate) use patch::{MAX_ANNOTATION_BYTES, MAX_POD_BYTES};
 pub use pod::{UnreadableField, field_path};
 pub use review::{Malformed, Review};
 pub use settings::{Settings, SettingsError};

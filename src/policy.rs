@@ -21,6 +21,7 @@ use cel::{add, sum, text, when};
 mod additions;
 mod cel;
 mod gpu;
+mod size;
 mod variables;
 mod windows;
 
@@ -38,7 +39,7 @@ pub const NOTICE: &str = "\
 # this: the two must never be active together.
 #
 # A policy sees only the pod. It does not fit the sidecar into LimitRanges and ResourceQuotas, gives no warnings, and does not
-# repair a sidecar that another webhook changes.
+# repair a sidecar that another webhook changes. Of a pod's size it counts annotations, commands, arguments and variables.
 #
 # Rendered from the server's configuration file: change the file and render again.
 ";
@@ -47,7 +48,7 @@ const API_VERSION: &str = "admissionregistration.k8s.io/v1";
 const NAME: &str = "vdi-metrics";
 
 fn policy(entry: &Value, injector: &Injector) -> Value {
-    let variables = variables::of(injector.settings(), injector.profiles());
+    let variables = variables::of(injector);
     let variables: Vec<_> =
         variables.into_iter().map(|(name, cel)| json!({"name": name, "expression": cel})).collect();
     let not_injected = json!({"name": "not-injected", "expression": variables::not_injected()});
@@ -91,7 +92,11 @@ fn mutation(injector: &Injector) -> String {
     let status = text(&format!("/metadata/annotations/{}", additions::escaped(key::STATUS)));
     let skip = [parents(&PARENTS[..1]), vec![add(&status, "\"skipped: \" + variables.reason")]].concat();
     let inject = [parents(&PARENTS), additions::of(injector)].concat();
-    format!("variables.reason != \"\" ? (\n{}\n) : (\n{}\n)", sum(&skip), sum(&inject))
+    format!(
+        "variables.reason != \"\" ? (variables.marked ? (\n{}\n) : []) : (\n{}\n)",
+        sum(&skip),
+        sum(&inject)
+    )
 }
 
 /// The parents that a pod may lack: path, current value, and an empty value.

@@ -10,7 +10,7 @@ use super::{
     decide::{self, Decision, Notice, Plan},
     namespaces::Namespaces,
     outcome::{Outcome, SkipReason},
-    patch::{Additions, InjectedContainer, RawPod, RepairedField, TestedPatches},
+    patch::{Additions, InjectedContainer, MAX_POD_BYTES, RawPod, RepairedField, TestedPatches},
     pod::{PodView, StrictObject, UnreadableField},
     review::{self, Malformed, Review},
     ruleset::Ruleset,
@@ -86,7 +86,7 @@ impl Injector {
         let answer = if !review.creates_a_pod() {
             ReviewAnswer::skip(SkipReason::NotAPod)
         } else if let Some(pod) = review.pod() {
-            self.answer(pod, review.namespace(), namespaces, || review::object(body))
+            self.answer(pod, body.len(), review.namespace(), namespaces, || review::object(body))
         } else {
             let object: Option<&RawValue> = review::object(body);
             let field = object.and_then(|object| UnreadableField::of_pod(object.get().as_bytes()));
@@ -105,7 +105,7 @@ impl Injector {
         let read_raw = || serde_json::from_slice(pod).ok();
         let mut deserializer = serde_json::Deserializer::from_slice(pod);
         let answer = match StrictObject::<PodView<'_>>::deserialize(&mut deserializer) {
-            Ok(pod) => self.answer(&pod, namespace, namespaces, read_raw),
+            Ok(object) => self.answer(&object, pod.len(), namespace, namespaces, read_raw),
             Err(_) => {
                 let field = UnreadableField::of_pod(pod).unwrap_or_else(UnreadableField::unknown);
                 ReviewAnswer::undecodable(&field)
@@ -114,25 +114,31 @@ impl Injector {
         PodDecision { outcome: answer.outcome, notices: answer.notices, patch: answer.added.to_patch() }
     }
 
-    /// `read_raw` parses the pod a second time. Only a repair calls it.
+    /// `bytes` is the length of the pod's JSON; it may include the envelope. A pod that is too large is only repaired: a repair
+    /// restores what was there, and without it the desktop may not start. `read_raw` parses the pod a second time. Only a
+    /// repair calls it.
     fn answer<'a>(
         &self,
         pod: &PodView<'_>,
+        bytes: usize,
         namespace: &str,
         namespaces: &Namespaces,
         read_raw: impl FnOnce() -> Option<RawPod<'a>>,
     ) -> ReviewAnswer {
         let mut notices = vec![];
+        let is_too_large = bytes > MAX_POD_BYTES;
         match decide::decide(pod, namespace, namespaces.of(namespace), &self.ruleset, &mut notices) {
-            Decision::Inject(plan) => {
-                let added = Additions::inject(pod, &plan, &self.ruleset);
-                ReviewAnswer { outcome: Outcome::Injected, notices, repaired: vec![], added }
-                    .tested_by(|added| self.tested.test(added, pod))
-            }
+            Decision::Inject(_) if is_too_large => ReviewAnswer::skip(SkipReason::TooLarge),
+            Decision::Inject(plan) => match Additions::inject(pod, &plan, &self.ruleset) {
+                Ok(added) => ReviewAnswer { outcome: Outcome::Injected, notices, repaired: vec![], added }
+                    .tested_by(|added| self.tested.test(added, pod)),
+                Err(reason) => ReviewAnswer::skip(reason),
+            },
             Decision::Inspect(plan) => match read_raw().and_then(|raw| InjectedContainer::find(pod, &raw)) {
                 Some(container) => self.inspect(pod, plan.as_ref(), container),
                 None => ReviewAnswer::skip(SkipReason::AlreadyInjected),
             },
+            Decision::Skip(reason) if is_too_large => ReviewAnswer::skip(reason),
             Decision::Skip(reason) => {
                 ReviewAnswer { added: Additions::skip(pod, reason), ..ReviewAnswer::skip(reason) }
                     .tested_by(|added| self.tested.test(added, pod))

@@ -6,10 +6,12 @@
 
 mod additions;
 mod repair;
+mod size;
 mod stub;
 mod tested;
 
 pub(super) use additions::Additions;
 pub use repair::RepairedField;
 pub(super) use repair::{InjectedContainer, RawPod};
+pub(crate) use size::{MAX_ANNOTATION_BYTES, MAX_POD_BYTES};
 pub(super) use tested::TestedPatches;

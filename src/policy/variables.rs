@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::{
     cel::{literal, text},
-    gpu, windows,
+    gpu, size, windows,
 };
 use crate::{
     admission::{
-        SkipReason,
+        Injector, SkipReason,
         quantity::Quantity,
         settings::{GpuAccess, MIN_MEMORY, Mode, Profile, ScrapeAnnotations, Settings},
     },
@@ -19,7 +19,8 @@ use crate::{
 };
 
 /// Names and expressions. An expression may use the variables before it.
-pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str, String)> {
+pub(super) fn of(injector: &Injector) -> Vec<(&'static str, String)> {
+    let (settings, profiles) = (injector.settings(), injector.profiles());
     let Settings { sidecar, gpu_access, .. } = settings;
     let (requests, limits) = (&sidecar.resources.requests, &sidecar.resources.limits);
     let reserved = sidecar.resources.reserved_cpu();
@@ -54,7 +55,7 @@ pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str
         ("image", overridden(key::IMAGE, IS_IMAGE, "string(v)", &text(&sidecar.image))),
         ("bounded", BOUNDED.into()),
         ("guaranteed", GUARANTEED.into()),
-        ("cpu", overridden(key::CPU, IS_POSITIVE, "string(v)", "\"\"")),
+        ("cpu", overridden(key::CPU, &is_positive(), "string(v)", "\"\"")),
         ("memory", overridden(key::MEMORY, &is_at_least(&MIN_MEMORY.to_string()), "string(v)", "\"\"")),
         (
             "cpuLimit",
@@ -80,7 +81,12 @@ pub(super) fn of(settings: &Settings, profiles: &[Profile]) -> Vec<(&'static str
     let scraping = scraping.then(|| ("unscraped", unscraped()));
     let names = NAMES.iter().filter(|name| name.is_shown(settings.show_user));
     let names = names.map(|name| (name.variable, name.field(profiles)));
-    fixed.into_iter().chain(gpu).chain(scraping).chain(names).chain([("reason", reason())]).collect()
+    let decided = [
+        ("tooLarge", size::is_too_large()),
+        ("reason", reason(&size::annotations_are_full(injector))),
+        ("marked", size::is_marked()),
+    ];
+    fixed.into_iter().chain(gpu).chain(scraping).chain(names).chain(decided).collect()
 }
 
 // === overrides ===
@@ -100,11 +106,16 @@ fn number(min: u64, max: u64) -> String {
     format!("v.matches(\"^[+]?[0-9]{{1,5}}$\") && int(v) >= {min} && int(v) <= {max}")
 }
 
-fn is_at_least(min: &str) -> String {
-    format!("isQuantity(v) && !quantity(v).isLessThan(quantity({}))", text(min))
+fn is_positive() -> String {
+    format!("{IS_AMOUNT} && quantity(v).isGreaterThan(quantity(\"0\"))")
 }
 
-const IS_POSITIVE: &str = "isQuantity(v) && quantity(v).isGreaterThan(quantity(\"0\"))";
+fn is_at_least(min: &str) -> String {
+    format!("{IS_AMOUNT} && !quantity(v).isLessThan(quantity({}))", text(min))
+}
+
+/// Whether the value is a quantity of at most 2^63-1.
+const IS_AMOUNT: &str = "isQuantity(v) && !quantity(v).isGreaterThan(quantity(\"9223372036854775807\"))";
 const IS_IMAGE: &str = "v.matches(\"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}$\")";
 
 fn amount(quantity: Quantity) -> String {
@@ -267,7 +278,7 @@ pub(super) fn not_injected() -> String {
 }
 
 /// The skip reason, in the order of `admission::decide`; empty if the pod gets the sidecar.
-fn reason() -> String {
+fn reason(annotations_are_full: &str) -> String {
     let taken = text(CONTAINER);
     let taken = format!(
         "(variables.all + variables.volumes).exists(c, c.?name.orValue(\"\") == {taken})\n\
@@ -280,6 +291,8 @@ fn reason() -> String {
         ("object.spec.?hostNetwork.orValue(false)", SkipReason::HostNetwork),
         (MISSING_POD_LIMIT, SkipReason::LimitRange),
         ("size(variables.freePorts) == 0", SkipReason::NoFreePort),
+        ("variables.tooLarge", SkipReason::TooLarge),
+        (annotations_are_full, SkipReason::AnnotationsFull),
     ];
     let choices =
         reasons.iter().map(|(applies, reason)| format!("{applies} ? {} :\n", text(reason.as_str())));

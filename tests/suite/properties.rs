@@ -3,6 +3,7 @@
 
 mod modifications;
 mod sidecar;
+mod size;
 mod uninject;
 mod windows;
 

@@ -27,6 +27,10 @@ vocabulary! {
         LimitRange = "limit_range",
         /// The sidecar would exceed a ResourceQuota of the namespace.
         ResourceQuota = "resource_quota",
+        /// The pod is so large that the API server might not be able to store it with the sidecar.
+        TooLarge = "too_large",
+        /// The pod's annotations have no space left for the annotations of the sidecar.
+        AnnotationsFull = "annotations_full",
         /// The review is not about the creation of a pod: the webhook configuration selects too much.
         NotAPod = "not_a_pod",
         /// The pod cannot be parsed.
@@ -41,7 +45,8 @@ vocabulary! {
 impl SkipReason {
     /// Whether the pod gets the status annotation with this reason.
     ///
-    /// A pod that already has the sidecar keeps its status. After an internal failure the server does not change the pod. The
+    /// A pod that already has the sidecar keeps its status. A pod at a limit of its size gets no annotation, because the API server
+    /// could reject the pod because of it. After an internal failure the server does not change the pod. The
     /// server never changes pods of system namespaces and mirror pods, which belong to the control plane and to the kubelet.
     #[must_use]
     pub const fn is_annotated(self) -> bool {
@@ -57,6 +62,8 @@ impl SkipReason {
             Self::AlreadyInjected
             | Self::SystemNamespace
             | Self::MirrorPod
+            | Self::TooLarge
+            | Self::AnnotationsFull
             | Self::NotAPod
             | Self::Undecodable
             | Self::PatchRejected => false,
@@ -88,6 +95,12 @@ impl SkipReason {
             Self::ResourceQuota => {
                 Some("vdi-metrics: not injected: the sidecar would exceed a ResourceQuota of the namespace")
             }
+            Self::TooLarge => Some(
+                "vdi-metrics: not injected: the pod is larger than 1 MiB; move large values into a ConfigMap",
+            ),
+            Self::AnnotationsFull => Some(
+                "vdi-metrics: not injected: the pod's annotations have almost 256 KiB, the maximum of Kubernetes",
+            ),
             Self::NotAPod => Some("vdi-metrics: not injected: the request does not create a pod"),
             Self::Undecodable => Some("vdi-metrics: not injected: the pod could not be parsed"),
             Self::PatchRejected => {

@@ -6,6 +6,7 @@ use json_patch::{AddOperation, Patch, PatchError, PatchOperation, jsonptr::Point
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::size;
 use crate::{
     admission::{
         container::{SidecarContainer, volume},
@@ -47,8 +48,10 @@ const PATCH_SIZE: usize = 3 << 10;
 // === impl Additions ===
 
 impl Additions {
-    /// The sidecar with its volume, label and annotations.
-    pub(crate) fn inject(pod: &PodView<'_>, plan: &Plan<'_>, ruleset: &Ruleset) -> Self {
+    /// The sidecar with its volume, label and annotations. Fails if the annotations do not fit: the API server would reject the
+    /// pod. All of them are needed: without `vdi-metrics.io/config` the sidecar cannot be recognised in a second call, and
+    /// without the others nobody can see why there is a sidecar, or Prometheus cannot find it.
+    pub(crate) fn inject(pod: &PodView<'_>, plan: &Plan<'_>, ruleset: &Ruleset) -> Result<Self, SkipReason> {
         let mut added = Self::default();
         let policy = ruleset.settings.sidecar.image_pull_policy;
         let port = plan.port.to_string();
@@ -56,6 +59,9 @@ impl Additions {
         let mut annotations = vec![(key::CONFIG, &*ruleset.hash), (key::STATUS, &*status)];
         if plan.scrape_annotations {
             annotations.extend([(SCRAPE, "true"), (SCRAPE_PORT, &*port), (SCRAPE_PATH, METRICS_PATH)]);
+        }
+        if !size::annotations_fit(pod, &annotations) {
+            return Err(SkipReason::AnnotationsFull);
         }
         added.metadata(pod);
         added.label(pod);
@@ -68,16 +74,19 @@ impl Additions {
         added.volume(pod);
         let secrets: Vec<_> = plan.pull_secrets.iter().map(|name| json!({"name": name})).collect();
         added.extend_list(PULL_SECRETS, pod.spec.image_pull_secrets.is_some(), &secrets);
-        added
+        Ok(added)
     }
 
-    /// The status annotation of a skipped pod; nothing if the reason is never annotated or the pod has this annotation already.
+    /// The status annotation of a skipped pod; nothing if the reason is never annotated, the pod has this annotation already, or
+    /// the annotation does not fit.
     pub(crate) fn skip(pod: &PodView<'_>, reason: SkipReason) -> Self {
         let mut added = Self::default();
         let status = Outcome::Skipped(reason).to_string();
-        if reason.is_annotated() && pod.annotation(key::STATUS) != Some(&status) {
+        let annotations = [(key::STATUS, &*status)];
+        let is_new = reason.is_annotated() && pod.annotation(key::STATUS) != Some(&status);
+        if is_new && size::annotations_fit(pod, &annotations) {
             added.metadata(pod);
-            added.annotations(pod, &[(key::STATUS, &status)]);
+            added.annotations(pod, &annotations);
         }
         added
     }

@@ -29,6 +29,11 @@ impl StringMap<'_> {
         self.iter().rev().find(|(name, _)| *name == key).map(|(_, value)| value.as_str())
     }
 
+    /// The bytes of all keys and of the JSON texts of all values.
+    pub(crate) fn json_bytes(&self) -> usize {
+        self.0.iter().map(|(key, value)| key.0.len() + value.json.len()).sum()
+    }
+
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &LazyText<'_>)> {
         self.0.iter().map(|(key, value)| (&*key.0, value))
     }

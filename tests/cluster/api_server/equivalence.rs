@@ -21,6 +21,7 @@ mod cases;
 mod limits;
 mod quotas;
 mod shapes;
+mod sizes;
 
 use cases::{Case, Expected, NamespaceCases};
 
@@ -30,6 +31,9 @@ tests![
     pods_with_pod_level_resources,
     pods_under_quotas,
     pods_of_every_shape,
+    pods_with_full_annotations,
+    pods_that_etcd_can_just_store,
+    pods_under_a_policy_against_group_0,
 ];
 
 async fn pods_under_pod_security(cluster: &TestCluster) -> Result<()> {
@@ -50,6 +54,26 @@ async fn pods_under_quotas(cluster: &TestCluster) -> Result<()> {
 
 async fn pods_of_every_shape(cluster: &TestCluster) -> Result<()> {
     check_all(cluster, shapes::shapes()).await
+}
+
+async fn pods_with_full_annotations(cluster: &TestCluster) -> Result<()> {
+    check_all(cluster, sizes::annotations()).await
+}
+
+async fn pods_that_etcd_can_just_store(cluster: &TestCluster) -> Result<()> {
+    sizes::check_stored(cluster).await
+}
+
+async fn pods_under_a_policy_against_group_0(cluster: &TestCluster) -> Result<()> {
+    cluster.kubectl.apply(cases::NO_GROUP_0)?;
+    let namespace = cluster.scratch_namespace(cases::NO_GROUP_0_LABELS).await?;
+    eventually("the policy is active", TIMEOUT, || async {
+        let response = dry_run(cluster, &namespace, &cases::minimal(json!({}))).await?;
+        ensure!(!response.accepted, "{response}");
+        Ok(())
+    })
+    .await?;
+    check_all(cluster, cases::without_group_0()).await
 }
 
 /// Checks every pod in every namespace and reports all failures together.
@@ -178,6 +202,10 @@ impl Expected {
             Self::Injected => response.accepted && status == Some("injected") && sidecars == 1,
             Self::Skipped(reason) => {
                 response.accepted && status == Some(&format!("skipped: {reason}")) && sidecars == 0
+            }
+            Self::Unmarked(part) => {
+                let warned = response.warnings.iter().any(|warning| warning.contains(part));
+                response.accepted && status.is_none() && sidecars == 0 && warned
             }
             Self::Rejected(part) => {
                 !response.accepted && pod["message"].as_str().is_some_and(|message| message.contains(part))

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use kit::answer::{Answer, OwnedFields};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use vdi_metrics::{
     admission::{
         Injector, Namespaces, Settings,
@@ -46,6 +46,21 @@ const OWNED: OwnedFields<'_> = OwnedFields {
     ],
     container: CONTAINER,
 };
+
+/// Bytes of all annotations that the API server accepts.
+const MAX_ANNOTATION_BYTES: usize = 256 << 10;
+
+/// The annotation that fills the rest.
+const FILLER: &str = "example.com/filler";
+
+fn annotations_of(pod: &mut Value) -> Option<&mut Map<String, Value>> {
+    let annotations = pod.pointer_mut("/metadata/annotations")?.as_object_mut()?;
+    annotations.values().all(Value::is_string).then_some(annotations)
+}
+
+fn bytes(annotations: &Map<String, Value>) -> usize {
+    annotations.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum()
+}
 
 // === impl Checks ===
 
@@ -90,6 +105,25 @@ impl Checks {
         let mut once = review.clone();
         once["request"]["object"] = answer.applied(&review["request"]["object"], &OWNED);
         assert_eq!(answer_to(&once).patch, None, "{}, then patched again", answer.decision);
+    }
+
+    /// Fills the annotations of the pod almost to the API server's limit, and checks that the patch stays within the limit.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(crate) fn check_full_annotations(&self, body: &[u8]) {
+        let Ok(mut review) = serde_json::from_slice::<Value>(body) else { return };
+        let Some(pod) = review.pointer_mut("/request/object") else { return };
+        let Some(annotations) = annotations_of(pod) else { return };
+        let free = MAX_ANNOTATION_BYTES.saturating_sub(bytes(annotations) + FILLER.len());
+        let filler = "\u{e4}".repeat(free.saturating_sub(body.len() % 160) / 2);
+        annotations.insert(FILLER.to_owned(), filler.into());
+        let answer = self.answer(self.injector(body), &serde_json::to_vec(&review).unwrap());
+        if let Some(answer) = answer.filter(|answer| answer.patch.is_some()) {
+            let mut pod = answer.applied(&review["request"]["object"], &OWNED);
+            let size = annotations_of(&mut pod).map_or(0, |annotations| bytes(annotations));
+            assert!(size <= MAX_ANNOTATION_BYTES, "{}: {size} bytes", answer.decision);
+        }
     }
 
     fn injector(&self, body: &[u8]) -> &Injector {

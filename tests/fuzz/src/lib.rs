@@ -28,6 +28,9 @@ use mutate::Random;
 /// The check of the patch is slow: of the inputs that reach no new code, only one in this number is checked.
 const PATCH_CHECK_INTERVAL: usize = 8;
 
+/// The check with full annotations needs inputs of 256 KiB: only one in this number is checked.
+const FULL_CHECK_INTERVAL: usize = 256;
+
 /// Memory limit of a run with its corpus, in KiB: the server's limit in the Deployment.
 const MAX_KIBIBYTES: u64 = 64 << 10;
 
@@ -67,6 +70,9 @@ pub fn run(inputs: usize, seed: u64) -> Result<Report, PathBuf> {
             let (result, is_new) = (checks.check_answer(&input), coverage.is_new());
             if is_new || number % PATCH_CHECK_INTERVAL == 0 {
                 checks.check_patch(&input);
+            }
+            if number % FULL_CHECK_INTERVAL == 0 {
+                checks.check_full_annotations(&input);
             }
             (result, is_new)
         }));

@@ -10,7 +10,7 @@ pub(crate) struct Random(pub(crate) u64);
 const MAX_LENGTH: usize = 8 << 10;
 
 /// Values of types that are not expected.
-const UNEXPECTED: [&[u8]; 16] = [
+const UNEXPECTED: [&[u8]; 20] = [
     b"null",
     b"true",
     b"-0",
@@ -26,6 +26,10 @@ const UNEXPECTED: [&[u8]; 16] = [
     b"\"vdi-metrics\"",
     b"{\"name\":\"vdi-metrics\"}",
     b"\"disabled\"",
+    b"\"9223372036854775807\"",
+    b"\" +.5Ki \"",
+    b"\"1e-1000\"",
+    b"\"100Ei\"",
     b"\xff",
 ];
 

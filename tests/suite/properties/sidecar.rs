@@ -35,20 +35,42 @@ pub(super) fn check_sidecar(sidecar: &Value, pod: &Value, list: &str) {
     assert!(items(&sidecar["resources"], "claims").all(is_of_desktop), "{sidecar}");
     assert!(items(sidecar, "volumeMounts").all(|mount| mount["name"] == CONTAINER), "{sidecar}");
     assert_eq!(items(&pod["spec"], "volumes").filter(|volume| volume["name"] == CONTAINER).count(), 1);
+    check_environment(sidecar, pod);
     let port = &sidecar["ports"][0]["containerPort"];
     let mut other_ports = others(pod).flat_map(|other| items(other, "ports"));
     assert!(!other_ports.any(|other| other["containerPort"] == *port), "port {port} is used twice");
     let context = &sidecar["securityContext"];
     let restricted = json!({
-        "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "privileged": false,
+        "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL", "NET_RAW"]}, "privileged": false,
         "readOnlyRootFilesystem": true, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"},
     });
     assert!(
         restricted.as_object().unwrap().iter().all(|(field, value)| context[field] == *value),
         "{sidecar}"
     );
+    assert_eq!(context["runAsUser"], context["runAsGroup"], "a user without a group runs in group 0");
     let root = context["runAsUser"].is_null() && pod["spec"]["securityContext"]["runAsUser"] == 0;
     assert!(!root, "the sidecar would run as the pod's user 0, which runAsNonRoot forbids");
+}
+
+/// The kernel does not start a program if one of its variables has 128 KiB, or if all of them and the arguments together have
+/// more than 2 MiB. A value can come from an annotation, which may have 256 KiB.
+fn check_environment(sidecar: &Value, pod: &Value) {
+    let bytes = |variable: &Value| {
+        let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
+            None => &variable["value"],
+            Some(path) => {
+                let (map, key) = path.strip_prefix("metadata.").unwrap().split_once("['").unwrap();
+                &pod["metadata"][map][key.strip_suffix("']").unwrap()]
+            }
+        };
+        variable["name"].as_str().unwrap().len() + value.as_str().unwrap().len() + "=\0".len()
+    };
+    let sizes: Vec<_> = items(sidecar, "env").map(bytes).collect();
+    assert!(
+        sizes.iter().all(|size| *size < 300) && sizes.iter().sum::<usize>() < 2048,
+        "{sizes:?}: {sidecar}"
+    );
 }
 
 /// The list that has the sidecar, and the sidecar's index in it.

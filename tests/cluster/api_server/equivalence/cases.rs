@@ -29,6 +29,8 @@ pub(super) enum Expected {
     Injected,
     /// Accepted without the sidecar, for this skip reason.
     Skipped(&'static str),
+    /// Accepted without the sidecar and without a status annotation, with a warning that contains this text.
+    Unmarked(&'static str),
     /// Rejected, with a message that contains this text.
     Rejected(&'static str),
 }
@@ -64,6 +66,57 @@ pub(super) fn minimal(spec: Value) -> Value {
 pub(super) fn merged(mut pod: Value, change: Value) -> Value {
     json_patch::merge(&mut pod, &change);
     pod
+}
+
+/// A policy that rejects containers in group 0, in namespaces with a label.
+pub(super) const NO_GROUP_0: &str = r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: no-group-0}
+spec:
+  matchConstraints:
+    resourceRules:
+    - {apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}
+  variables:
+  - name: all
+    expression: object.spec.containers + object.spec.?initContainers.orValue([])
+  - name: inherited
+    expression: object.spec.?securityContext.?runAsGroup.orValue(0)
+  validations:
+  - expression: variables.all.all(c, c.?securityContext.?runAsGroup.orValue(variables.inherited) > 0)
+    message: a container runs in group 0
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: no-group-0}
+spec:
+  policyName: no-group-0
+  validationActions: [Deny]
+  matchResources: {namespaceSelector: {matchLabels: {no-group-0: enforced}}}
+"#;
+pub(super) const NO_GROUP_0_LABELS: &[(&str, &str)] = &[("no-group-0", "enforced")];
+
+pub(super) fn without_group_0() -> Vec<NamespaceCases> {
+    let in_group = |group: Value| {
+        let context = json!({"runAsUser": 1000, "runAsGroup": group});
+        minimal(json!({"containers": [{"name": "desktop", "image": "x", "securityContext": context}]}))
+    };
+    let cases = vec![
+        case("in a group of its own", in_group(json!(1000)), Injected),
+        case("in group 0", in_group(json!(0)), Rejected("a container runs in group 0")),
+        case("without a group", minimal(json!({})), Rejected("a container runs in group 0")),
+        case(
+            "in a group of the pod",
+            minimal(json!({"securityContext": {"runAsUser": 1000, "runAsGroup": 1000}})),
+            Injected,
+        ),
+    ];
+    vec![NamespaceCases {
+        name: "a policy against group 0",
+        labels: NO_GROUP_0_LABELS,
+        objects: vec![],
+        cases,
+    }]
 }
 
 pub(super) fn pod_security() -> Vec<NamespaceCases> {

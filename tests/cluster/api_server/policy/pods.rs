@@ -33,8 +33,22 @@ const ANNOTATIONS: [(&str, &[&str]); 9] = [
     ("gpu-memory", &["2000"]),
     (key::PORT, &["1023", "1024", "65535", "65536", "09000", "+9000", "-1", "9000 ", "x", ""]),
     (key::INTERVAL, &["4", "5", "300", "301", "015", "15s", ""]),
-    (key::CPU, &["1m", "0", "-1", "0.5", "1n", "1k", "x", ""]),
-    (key::MEMORY, &["16Mi", "15Mi", "16777215", "16777216", "1Gi", "x", ""]),
+    (key::CPU, &["1m", "0", "-1", "0.5", "1n", "1k", "1e-1000", "1e30", " 1", "+", "x", ""]),
+    (
+        key::MEMORY,
+        &[
+            "16Mi",
+            "15Mi",
+            "16777215",
+            "16777216",
+            "1Gi",
+            "9223372036854775807",
+            "9223372036854775808",
+            "9Ei",
+            "x",
+            "",
+        ],
+    ),
     (key::IMAGE, &["r.example.com:5000/a/b:1", "a@sha256:00", "a b", "/a", "\u{e4}", ""]),
     (key::MODE, &["native", "container", "Native", ""]),
     (key::GPU_ACCESS, &["auto", "claims", "runtime", "none", "all", ""]),
@@ -52,7 +66,7 @@ const NAMES: [&str; 6] =
     ["", "\u{fc}", "tab\there", "del\u{7f}", "next line\u{85}", "it's \"quoted\" \\ \u{1f5a5}"];
 
 /// Changes to a minimal pod, each in one respect.
-const CHANGES: [(&str, Change); 46] = [
+const CHANGES: [(&str, Change); 55] = [
     ("limits-only", |pod| {
         pod["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}})
     }),
@@ -199,9 +213,34 @@ const CHANGES: [(&str, Change); 46] = [
             |n: u32| json!({"name": format!("c{n}"), "image": "c:1", "ports": [{"containerPort": 9478 + n}]});
         pod["spec"]["containers"] = (0..100).map(container).collect();
     }),
+    // The annotations of the sidecar have 66 bytes, those for Prometheus 72 more, and the mark of a skipped pod 37.
+    ("space-for-annotations", |pod| fill_annotations(pod, 66)),
+    ("too-little-space-for-annotations", |pod| fill_annotations(pod, 65)),
+    ("space-for-prometheus", |pod| fill_annotations(pod, 138)),
+    ("too-little-space-for-prometheus", |pod| fill_annotations(pod, 137)),
+    ("full-annotations", |pod| fill_annotations(pod, 0)),
+    ("space-for-a-mark", |pod| {
+        pod["spec"]["os"] = json!({"name": "windows"});
+        fill_annotations(pod, 37);
+    }),
+    ("too-little-space-for-a-mark", |pod| {
+        pod["spec"]["os"] = json!({"name": "windows"});
+        fill_annotations(pod, 36);
+    }),
+    ("too-large", |pod| pod["spec"]["containers"][0]["args"] = json!(["\u{fc}".repeat(600_000)])),
+    ("too-large-for-windows", |pod| {
+        pod["spec"]["os"] = json!({"name": "windows"});
+        pod["spec"]["containers"][0]["env"] = json!([{"name": "LARGE", "value": "x".repeat(1_100_000)}]);
+    }),
     ("invalid-port", |pod| pod["spec"]["containers"][0]["ports"] = json!([{"containerPort": 0}])),
     ("invalid-container-name", |pod| pod["spec"]["containers"][0]["name"] = json!("Not A Name")),
 ];
+
+/// Adds an annotation, so that `free` of the bytes for annotations are left.
+fn fill_annotations(pod: &mut Value, free: usize) {
+    const KEY: &str = "example.com/filler";
+    pod["metadata"]["annotations"] = json!({KEY: "x".repeat((256 << 10) - KEY.len() - free)});
+}
 
 /// Minimal pods, each with one annotation or one change.
 pub(super) fn generated() -> Vec<NamedPod> {
