@@ -233,18 +233,24 @@ impl<'n> Driver<'n> {
         };
         self.devices.push(device.clone());
         self.handles.push(card);
-        for slice in slices {
-            let added = self.add_slice(&device, slice);
+        for (index, slice) in slices {
+            let added = self.add_slice(&device, index, slice);
             self.note(added);
         }
         Ok(())
     }
 
-    fn add_slice(&mut self, card: &Device, handle: nvml_wrapper::Device<'n>) -> Result<(), Fault> {
+    fn add_slice(
+        &mut self,
+        card: &Device,
+        index: u32,
+        handle: nvml_wrapper::Device<'n>,
+    ) -> Result<(), Fault> {
         let uuid = self.unique_uuid(&handle)?;
         // A failure is ignored: only the IDs `MIG-GPU-<uuid>/<gi>/<ci>` and `nvidia<n>/gi<m>` need these numbers.
         let slice = Slice {
             card: card.uuid.clone(),
+            index,
             gpu_instance: self.log.record(Call::GpuInstance, raw::gpu_instance(&handle)).ok(),
             compute_instance: self.log.record(Call::ComputeInstance, raw::compute_instance(&handle)).ok(),
         };
@@ -255,16 +261,20 @@ impl<'n> Driver<'n> {
         Ok(())
     }
 
-    /// Handles of the visible slices of a card. For an index without a slice, and for a slice of another pod, the driver returns
+    /// Indices and handles of the visible slices of a card. For an index without a slice, and for a slice of another pod, the driver returns
     /// `NOT_FOUND`.
-    fn slices(&mut self, card: &nvml_wrapper::Device<'n>) -> Result<Vec<nvml_wrapper::Device<'n>>, Fault> {
+    fn slices(
+        &mut self,
+        card: &nvml_wrapper::Device<'n>,
+    ) -> Result<Vec<(u32, nvml_wrapper::Device<'n>)>, Fault> {
         let count = count(&mut self.log, Call::Slices, card.mig_device_count(), MAX_SLICES)?;
         let mut slices = vec![];
         for index in 0..count {
             match card.mig_device_by_index(index) {
                 Err(NvmlError::NotFound | NvmlError::InvalidArg) => self.log.calls += 1,
                 answer => {
-                    let slice = self.log.record(Call::Slices, answer).map(|slice| slices.push(slice));
+                    let slice =
+                        self.log.record(Call::Slices, answer).map(|slice| slices.push((index, slice)));
                     self.note(slice);
                 }
             }

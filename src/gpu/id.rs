@@ -12,17 +12,23 @@ pub struct Id {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Form {
-    /// A card or slice by its UUID with the prefix `GPU-` or `MIG-`.
+    /// A card or slice by its UUID or the first digits of it.
     Uuid(String),
     /// A card by its index in the driver's order.
     Index(u32),
     /// A card by the number of its device file (GKE).
     Minor(u32),
+    /// A slice by the index of its card and by its own index on the card.
+    SliceOfIndex(u32, u32),
     /// A slice by its card's UUID, GPU instance and compute instance (drivers before 470).
     SliceOfUuid(String, u32, u32),
     /// A slice by the number of its card's device file and by its GPU instance (GKE).
     SliceOfMinor(u32, u32),
 }
+
+/// Length of a UUID without a prefix, and the places of its hyphens.
+const UUID_LENGTH: usize = 36;
+const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
 /// Maximum number of IDs in one list. No session has more devices. The limit is necessary because the list comes from a pod's
 /// annotation.
@@ -43,37 +49,48 @@ pub fn list(text: &str) -> Result<Vec<Id>, &str> {
 impl Id {
     /// Parses one ID. Returns none if the text has none of these forms:
     ///
-    /// * `GPU-<uuid>` and `MIG-<uuid>`; a replica has `::<n>` at the end
+    /// * `GPU-<uuid>` and `MIG-<uuid>`, or at least the first 8 digits of the UUID; `<uuid>` (Jetson); a replica has `::<n>` at the
+    ///   end
+    /// * `<n>` and `<n>:<m>`
     /// * `MIG-GPU-<uuid>/<gi>/<ci>` (drivers before 470)
     /// * `nvidia<n>` and `nvidia<n>/gi<m>` (GKE); a replica has `/vgpu<k>` at the end
-    /// * `<n>`
+    /// * a CDI name of NVIDIA's for one of the others, such as `nvidia.com/gpu=<n>`
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
+        let name = without_cdi_kind(name)?;
         let (name, replica) =
-            name.split_once("::").map_or((name, None), |(name, number)| (name, Some(number)));
-        if replica.is_some_and(|number| number.parse::<u32>().is_err()) {
+            name.split_once("::").map_or((name, None), |(name, replica)| (name, Some(replica)));
+        if replica.is_some_and(|replica| number(replica).is_none()) {
             return None;
         }
         let (name, is_gke_replica) = match name.rsplit_once("/vgpu") {
-            Some((name, number)) if name.starts_with("nvidia") && number.parse::<u32>().is_ok() => {
-                (name, true)
-            }
+            Some((name, replica)) if name.starts_with("nvidia") && number(replica).is_some() => (name, true),
             _ => (name, false),
         };
         Some(Self { form: Form::parse(name)?, is_replica: replica.is_some() || is_gke_replica })
     }
 
-    /// Parses an ID that is a UUID; returns none for the other forms.
+    /// Parses an ID that is a complete UUID with a prefix; returns none for the other forms. A UUID without a prefix can belong to a
+    /// device that is no GPU.
     #[must_use]
     pub fn uuid(name: &str) -> Option<Self> {
-        Self::parse(name).filter(|id| id.as_uuid().is_some())
+        Self::parse(name).filter(|id| id.as_uuid().is_some_and(|uuid| !split(uuid).0.is_empty()))
     }
 
-    /// The UUID with its prefix; none if the ID has another form.
+    /// The UUID as it is written; none if the ID has another form, or if the UUID is not complete.
     #[must_use]
     pub fn as_uuid(&self) -> Option<&str> {
         match &self.form {
-            Form::Uuid(uuid) => Some(uuid),
+            Form::Uuid(uuid) => Some(&**uuid).filter(|uuid| split(uuid).1.len() == UUID_LENGTH),
+            _ => None,
+        }
+    }
+
+    /// Whether the ID can mean the device with this UUID; none if the ID contains no UUID of a device.
+    #[must_use]
+    pub fn fits_uuid(&self, uuid: &str) -> Option<bool> {
+        match &self.form {
+            Form::Uuid(named) => Some(begins_with(uuid, named)),
             _ => None,
         }
     }
@@ -81,25 +98,16 @@ impl Id {
     /// Whether the ID names one of these devices.
     #[must_use]
     pub fn is_among(&self, devices: &[Device]) -> bool {
-        devices.iter().any(|device| self.is(device))
+        (0..devices.len()).any(|index| self.names(devices, index))
     }
 
-    /// Whether the ID names this device.
+    /// Whether the ID names the device at `index` of these devices. The first digits of a UUID name no device if they fit
+    /// several.
     #[must_use]
-    pub fn is(&self, device: &Device) -> bool {
-        let slice = device.slice.as_ref();
-        match &self.form {
-            Form::Uuid(uuid) => device.uuid.eq_ignore_ascii_case(uuid),
-            Form::Index(index) => slice.is_none() && device.index == *index,
-            Form::Minor(minor) => slice.is_none() && device.minor == Some(*minor),
-            Form::SliceOfUuid(card, gpu, compute) => slice.is_some_and(|slice| {
-                slice.card.eq_ignore_ascii_case(card)
-                    && (slice.gpu_instance, slice.compute_instance) == (Some(*gpu), Some(*compute))
-            }),
-            Form::SliceOfMinor(minor, gpu) => {
-                slice.is_some_and(|slice| device.minor == Some(*minor) && slice.gpu_instance == Some(*gpu))
-            }
-        }
+    pub fn names(&self, devices: &[Device], index: usize) -> bool {
+        let fits = |device: &&Device| self.form.fits(device);
+        let is_unique = || devices.iter().filter(fits).nth(1).is_none();
+        fits(&&devices[index]) && (!matches!(self.form, Form::Uuid(_)) || is_unique())
     }
 }
 
@@ -110,116 +118,83 @@ impl Form {
         if let Some(slice) = name.strip_prefix("MIG-").filter(|rest| rest.starts_with("GPU-")) {
             let (card, instances) = slice.split_once('/')?;
             let (gpu, compute) = instances.split_once('/')?;
-            let (gpu, compute) = (gpu.parse().ok()?, compute.parse().ok()?);
-            return is_uuid(card.strip_prefix("GPU-")?)
-                .then(|| Self::SliceOfUuid(card.to_owned(), gpu, compute));
+            let (gpu, compute) = (number(gpu)?, number(compute)?);
+            let is_complete = is_uuid_start(split(card).1) && split(card).1.len() == UUID_LENGTH;
+            return is_complete.then(|| Self::SliceOfUuid(card.to_owned(), gpu, compute));
         }
-        if let Some(uuid) = name.strip_prefix("GPU-").or_else(|| name.strip_prefix("MIG-")) {
-            return is_uuid(uuid).then(|| Self::Uuid(name.to_owned()));
+        let (prefix, digits) = split(name);
+        if !prefix.is_empty() || digits.len() == UUID_LENGTH {
+            return is_uuid_start(digits).then(|| Self::Uuid(name.to_owned()));
         }
         let Some(file) = name.strip_prefix("nvidia") else {
-            return name.parse().ok().map(Self::Index);
+            return match name.split_once(':') {
+                Some((card, slice)) => Some(Self::SliceOfIndex(number(card)?, number(slice)?)),
+                None => number(name).map(Self::Index),
+            };
         };
         match file.split_once("/gi") {
-            Some((card, instance)) => Some(Self::SliceOfMinor(card.parse().ok()?, instance.parse().ok()?)),
-            None => file.parse().ok().map(Self::Minor),
+            Some((card, instance)) => Some(Self::SliceOfMinor(number(card)?, number(instance)?)),
+            None => number(file).map(Self::Minor),
+        }
+    }
+
+    fn fits(&self, device: &Device) -> bool {
+        let slice = device.slice.as_ref();
+        match self {
+            Self::Uuid(uuid) => begins_with(&device.uuid, uuid),
+            Self::Index(index) => slice.is_none() && device.index == *index,
+            Self::Minor(minor) => slice.is_none() && device.minor == Some(*minor),
+            Self::SliceOfIndex(card, index) => {
+                slice.is_some_and(|slice| device.index == *card && slice.index == *index)
+            }
+            Self::SliceOfUuid(card, gpu, compute) => slice.is_some_and(|slice| {
+                slice.card.eq_ignore_ascii_case(card)
+                    && (slice.gpu_instance, slice.compute_instance) == (Some(*gpu), Some(*compute))
+            }),
+            Self::SliceOfMinor(minor, gpu) => {
+                slice.is_some_and(|slice| device.minor == Some(*minor) && slice.gpu_instance == Some(*gpu))
+            }
         }
     }
 }
 
-/// Whether the text is 8-4-4-4-12 hexadecimal digits.
-fn is_uuid(text: &str) -> bool {
-    text.split('-').map(str::len).eq([8, 4, 4, 4, 12])
-        && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+/// The ID in a CDI name of a GPU of NVIDIA's; another text as it is. Returns none for a CDI name of another device. `nvidia-ctk`
+/// can write `gpu<n>` and `mig<n>:<m>` for the indices.
+fn without_cdi_kind(name: &str) -> Option<&str> {
+    let Some((kind, id)) = name.split_once('=') else { return Some(name) };
+    let vendor = kind.strip_suffix("/gpu")?;
+    let is_nvidia = vendor == "nvidia.com" || vendor.ends_with(".nvidia.com");
+    let index = id.strip_prefix("gpu").or_else(|| id.strip_prefix("mig"));
+    is_nvidia.then_some(index.unwrap_or(id))
+}
+
+/// Splits a UUID into its prefix and its digits. The driver of Jetson boards writes no prefix.
+fn split(uuid: &str) -> (&str, &str) {
+    let with = |prefix| Some((prefix, uuid.strip_prefix(prefix)?));
+    with("GPU-").or_else(|| with("MIG-")).unwrap_or(("", uuid))
+}
+
+/// Whether a device's UUID begins with the digits of `named`. The prefixes must be equal, or one is absent.
+fn begins_with(uuid: &str, named: &str) -> bool {
+    let ((prefix, digits), (named_prefix, named_digits)) = (split(uuid), split(named));
+    let is_same_kind = prefix == named_prefix || prefix.is_empty() || named_prefix.is_empty();
+    let start = digits.get(..named_digits.len());
+    is_same_kind && start.is_some_and(|start| start.eq_ignore_ascii_case(named_digits))
+}
+
+/// Whether the text is a UUID without prefix, or the start of one with at least 8 digits.
+fn is_uuid_start(text: &str) -> bool {
+    let fits = |(place, byte): (usize, u8)| match HYPHENS.contains(&place) {
+        true => byte == b'-',
+        false => byte.is_ascii_hexdigit(),
+    };
+    (HYPHENS[0]..=UUID_LENGTH).contains(&text.len()) && text.bytes().enumerate().all(fits)
+}
+
+/// A number of digits only.
+fn number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gpu::values::Slice;
-
-    const CARD: &str = "GPU-5fd8e2b1-0c3a-4f6e-9b7d-21a4c8e6f035";
-    const SLICE: &str = "MIG-9a1f0c77-52de-5c1b-8e43-0b6d2f7a4c19";
-
-    fn card() -> Device {
-        Device { uuid: CARD.to_owned(), index: 2, minor: Some(5), ..Device::default() }
-    }
-
-    fn slice() -> Device {
-        let slice = Slice { card: CARD.to_owned(), gpu_instance: Some(7), compute_instance: Some(0) };
-        Device { uuid: SLICE.to_owned(), slice: Some(slice), ..card() }
-    }
-
-    #[test]
-    fn every_form_matches_only_its_device() {
-        for (name, is_slice, is_replica) in [
-            (CARD.to_owned(), false, false),
-            (CARD.to_uppercase(), false, false),
-            (format!("{CARD}::3"), false, true),
-            (SLICE.to_owned(), true, false),
-            (format!("{SLICE}::0"), true, true),
-            (format!("MIG-{CARD}/7/0"), true, false),
-            ("nvidia5".to_owned(), false, false),
-            ("nvidia5/vgpu3".to_owned(), false, true),
-            ("nvidia5/gi7".to_owned(), true, false),
-            ("nvidia5/gi7/vgpu1".to_owned(), true, true),
-            ("2".to_owned(), false, false),
-        ] {
-            let id = Id::parse(&name).unwrap_or_else(|| panic!("{name}"));
-            assert_eq!((id.is(&card()), id.is(&slice())), (!is_slice, is_slice), "{name}");
-            assert_eq!(id.is_replica, is_replica, "{name}");
-        }
-    }
-
-    #[test]
-    fn numbers_of_different_meaning_are_not_confused() {
-        for name in [
-            format!("MIG-{CARD}/7/1"),
-            format!("MIG-{CARD}/0/0"),
-            "nvidia2/gi7".to_owned(),
-            "nvidia2".to_owned(),
-            "5".to_owned(),
-        ] {
-            let id = Id::parse(&name).unwrap_or_else(|| panic!("{name}"));
-            assert!(!id.is(&card()) && !id.is(&slice()), "{name}");
-        }
-    }
-
-    #[test]
-    fn texts_of_other_forms_are_rejected() {
-        let bad = [
-            "",
-            "all",
-            "void",
-            "none",
-            "GPU-1",
-            "GPU-",
-            "nvidia",
-            "nvidiaX",
-            "nvidia0/gi",
-            "-1",
-            "/var/run/x",
-        ];
-        for name in bad.into_iter().map(str::to_owned).chain([
-            format!("{CARD}::x"),
-            format!("MIG-{CARD}/7"),
-            format!("{CARD}/vgpu1"),
-        ]) {
-            assert_eq!(Id::parse(&name), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn list_returns_all_ids_or_the_first_invalid_name() {
-        assert_eq!(list(&format!("{CARD}, {SLICE}\n")).unwrap().len(), 2);
-        assert_eq!(list(""), Ok(vec![]));
-        assert_eq!(list("0,gpu,x"), Err("gpu"));
-    }
-
-    #[test]
-    fn a_list_that_is_too_long_is_not_read_in_part() {
-        let numbers = |count: usize| (0..count).map(|number| format!("{number},")).collect::<String>();
-        assert_eq!(list(&numbers(MAX_IDS)).map(|ids| ids.len()), Ok(MAX_IDS));
-        assert_eq!(list(&numbers(MAX_IDS + 1)), Err("64"));
-    }
-}
+mod tests;

@@ -27,6 +27,8 @@ pub struct Device {
 pub struct Slice {
     /// UUID of the card that the slice belongs to.
     pub card: String,
+    /// Index of the slice on the card (`nvmlDeviceGetMigDeviceHandleByIndex`).
+    pub index: u32,
     /// ID of the GPU instance on the card; none if the driver does not give it (`nvmlDeviceGetGpuInstanceId`).
     pub gpu_instance: Option<u32>,
     /// ID of the compute instance within the GPU instance; none if the driver does not give it

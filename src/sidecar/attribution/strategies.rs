@@ -39,7 +39,7 @@ fn claim(evidence: &Evidence<'_>) -> Result<Match, NotApplicable> {
     }
     let assignable = assignable(evidence)?;
     let named = evidence.metadata;
-    let is_named = |index: &usize| named.iter().any(|id| id.is(&evidence.visible[*index]));
+    let is_named = |index: &usize| named.iter().any(|id| id.names(evidence.visible, *index));
     let devices = assignable.into_iter().filter(|index| named.is_empty() || is_named(index));
     matched(devices.map(|index| (index, false)).collect(), exact(evidence.is_metadata_held))
 }
@@ -121,7 +121,7 @@ fn assignable(evidence: &Evidence<'_>) -> Result<Vec<usize>, NotApplicable> {
 /// The visible devices that the IDs name. Fails if none of them is visible.
 fn named(evidence: &Evidence<'_>, ids: &[Id], confidence: Confidence) -> Result<Match, NotApplicable> {
     let find = |index: usize| {
-        let named = ids.iter().find(|id| id.is(&evidence.visible[index]))?;
+        let named = ids.iter().find(|id| id.names(evidence.visible, index))?;
         Some((index, named.is_replica))
     };
     matched((0..evidence.visible.len()).filter_map(find).collect(), confidence)

@@ -23,7 +23,7 @@ fn cards(count: usize) -> Vec<Device> {
 fn card_and_slice() -> Vec<Device> {
     let mut devices = cards(1);
     devices[0].mig_enabled = true;
-    let slice = Slice { card: UUIDS[0].into(), gpu_instance: Some(7), compute_instance: Some(0) };
+    let slice = Slice { card: UUIDS[0].into(), index: 1, gpu_instance: Some(7), compute_instance: Some(0) };
     let uuid = "MIG-33333333-3333-3333-3333-333333333333".into();
     devices.push(Device { uuid, slice: Some(slice), ..Device::default() });
     devices

@@ -162,6 +162,7 @@ mod tests {
         let names = variable_with;
         for (environments, expected) in [
             (vec![names("all"), names("void"), names(""), names("/var/run/x"), names(CARD)], uuids(&[CARD])),
+            (vec![names("nvidia.com/gpu=all"), names(&format!("nvidia.com/gpu={CARD}"))], uuids(&[CARD])),
             (
                 vec![None, Some("XNVIDIA_VISIBLE_DEVICES=0\0".to_owned()), names(CARD), names(CARD)],
                 uuids(&[CARD]),

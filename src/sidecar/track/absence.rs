@@ -22,11 +22,8 @@ pub(super) fn missing(earlier: &DeviceStates, view: DeviceView<'_>) -> DeviceSta
 /// a process of the pod was on the device, or the driver has a device without a UUID.
 fn is_still_expected(uuid: &str, view: DeviceView<'_>) -> bool {
     let expected = view.expected;
-    let may_name = |id: &Id| match id.as_uuid() {
-        Some(named) => named.eq_ignore_ascii_case(uuid),
-        // The ID is a number. If it matches no visible device, it may mean this device.
-        None => !id.is_among(view.visible),
-    };
+    // An ID without a UUID is a number. If it names no visible device, it may mean this device.
+    let may_name = |id: &Id| id.fits_uuid(uuid).unwrap_or_else(|| !id.is_among(view.visible));
     if !expected.named.is_empty() {
         return expected.named.iter().any(may_name);
     }
@@ -76,13 +73,10 @@ pub(super) fn may_have_other(strategy: Strategy, view: DeviceView<'_>) -> bool {
 /// UUIDs that the claim or the annotation names and that are neither visible nor missing; each UUID once.
 fn named_and_not_visible<'v>(missing: &DeviceStates, view: DeviceView<'v>) -> Vec<&'v str> {
     let mut uuids: Vec<&str> = vec![];
-    let not_visible = view.expected.named.iter().filter(|id| !id.is_among(view.visible));
-    for uuid in not_visible.filter_map(Id::as_uuid) {
-        let is_same = |other: &str| other.eq_ignore_ascii_case(uuid);
-        let is_missing = missing.iter().any(|(other, _)| is_same(other));
-        if !is_missing && !uuids.iter().any(|other| is_same(other)) {
-            uuids.push(uuid);
-        }
+    for id in view.expected.named.iter().filter(|id| !id.is_among(view.visible)) {
+        let mut known = missing.iter().map(|(uuid, _)| uuid.as_str()).chain(uuids.iter().copied());
+        let is_new = !known.any(|uuid| id.fits_uuid(uuid) == Some(true));
+        uuids.extend(id.as_uuid().filter(|_| is_new));
     }
     uuids
 }
