@@ -1,11 +1,15 @@
-//! Three functions of the C library that Rust's standard library does not offer. Only this file and `gpu/raw` contain unsafe code.
+//! Functions of the C library that Rust's standard library does not offer. Only this file and `gpu/raw` contain unsafe code.
 #![expect(unsafe_code, reason = "calls into the C library")]
 
-use std::ffi::c_int;
+use std::{
+    ffi::{c_int, c_long},
+    time::Duration,
+};
 
 unsafe extern "C" {
     fn mallopt(parameter: c_int, value: c_int) -> c_int;
     fn signal(signal: c_int, handler: usize) -> usize;
+    fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
     fn _exit(code: c_int) -> !;
 }
 
@@ -43,6 +47,25 @@ pub fn ignore_signals_of_others() {
         // SAFETY: no handler is installed, and nothing else in this process handles these signals.
         unsafe { signal(number, SIG_IGN) };
     }
+}
+
+/// `struct timespec` of a 64-bit system.
+#[repr(C)]
+struct Timespec {
+    seconds: i64,
+    nanoseconds: c_long,
+}
+
+/// `CLOCK_BOOTTIME` from `time.h`.
+const CLOCK_BOOTTIME: c_int = 7;
+
+/// The time since the start of the node; zero if the kernel does not have this clock.
+#[must_use]
+pub fn since_boot() -> Duration {
+    let mut time = Timespec { seconds: 0, nanoseconds: 0 };
+    // SAFETY: the reference outlives the call.
+    unsafe { clock_gettime(CLOCK_BOOTTIME, &mut time) };
+    Duration::new(time.seconds as u64, time.nanoseconds as u32)
 }
 
 /// Makes glibc return freed memory to the system. By default glibc keeps the memory that the largest response needed: a tenth of

@@ -33,9 +33,10 @@ pub struct OwnUsage {
 /// (`nvtop#110`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampleWindow {
-    /// The window begins after this time.
+    /// Time of the newest counted sample; 0 if none is counted, so that the driver returns all samples.
     pub since: u64,
-    until: u64,
+    /// Begin and end of the window in each clock that the driver may use.
+    spans: [(u64, u64); 2],
 }
 
 /// Time after the newest sample of a device in which the driver can record a sample of a process, in microseconds.
@@ -109,20 +110,22 @@ fn newest_of_each_process(samples: &[ProcessUtilization], window: SampleWindow) 
 // === impl SampleWindow ===
 
 impl SampleWindow {
-    /// The window after `last`, the newest counted sample. `now` is the present time of the driver's clock. If `last` is 0 or in
-    /// the future, because the clock was set back, the window begins one interval before `now`.
+    /// The window after `last`, the newest counted sample. `clocks` are the present times of the clocks that the driver may use; its
+    /// clock is the one nearest to `last`. If `last` is 0 or in the future, because the clock was set back, the window begins one
+    /// interval before the present in each clock.
     #[must_use]
-    pub fn new(last: u64, now: u64, interval: Duration) -> Self {
-        let until = now.saturating_add(MAX_LEAD);
-        let since = match last {
-            last if (1..=until).contains(&last) => last,
-            _ => now.saturating_sub(interval.as_micros() as u64),
-        };
-        Self { since, until }
+    pub fn new(last: u64, clocks: [u64; 2], interval: Duration) -> Self {
+        let ends = clocks.map(|now| now.saturating_add(MAX_LEAD));
+        let end = ends.into_iter().min_by_key(|end| end.abs_diff(last)).unwrap_or_default();
+        if (1..=end).contains(&last) {
+            return Self { since: last, spans: [(last, end); 2] };
+        }
+        let span = |now: u64| (now.saturating_sub(interval.as_micros() as u64), now.saturating_add(MAX_LEAD));
+        Self { since: 0, spans: clocks.map(span) }
     }
 
     fn contains(self, time: u64) -> bool {
-        time > self.since && time <= self.until
+        self.spans.iter().any(|(begin, end)| time > *begin && time <= *end)
     }
 }
 
@@ -165,7 +168,7 @@ mod tests {
     }
 
     /// A window that contains the times from 1 on.
-    const ALL: SampleWindow = SampleWindow { since: 0, until: u64::MAX };
+    const ALL: SampleWindow = SampleWindow { since: 0, spans: [(0, u64::MAX); 2] };
 
     fn sample(pid: u32, at: u64, sm: f64) -> ProcessUtilization {
         ProcessUtilization { pid, at, sm, encoder: 0.0, decoder: 0.0 }
@@ -220,7 +223,7 @@ mod tests {
     fn samples_that_come_twice_or_are_not_from_the_window_do_not_count() {
         let listed = [process(7, ProcessKind::Compute, None), process(8, ProcessKind::Compute, None)];
         let own = |samples: &[ProcessUtilization]| {
-            own_usage(&listed, Some(samples), SampleWindow { since: 10, until: 20 })
+            own_usage(&listed, Some(samples), SampleWindow { since: 10, spans: [(10, 20); 2] })
         };
         let twice = own(&[sample(7, 15, 0.5), sample(7, 15, 0.5), sample(7, 12, 0.9)]);
         assert_eq!((twice.sm, twice.newest_sample), (Some(0.5), 15));
@@ -243,11 +246,42 @@ mod tests {
 
     #[test]
     fn a_window_follows_the_newest_counted_sample_unless_the_clock_was_set_back() {
-        let window = |last, now| SampleWindow::new(last, now, Duration::from_secs(15)).since;
-        assert_eq!(window(90_000_000, 100_000_000), 90_000_000);
-        assert_eq!((window(0, 100_000_000), window(900_000_000, 100_000_000)), (85_000_000, 85_000_000));
-        // A clock that begins with the start of the node.
-        assert_eq!((window(0, 5_000_000), window(4_000_000, 5_000_000)), (0, 4_000_000));
+        let window = |last| SampleWindow::new(last, [100_000_000; 2], Duration::from_secs(15));
+        let (begin, end) = (85_000_000, 102_000_000);
+        assert_eq!(window(90_000_000), SampleWindow { since: 90_000_000, spans: [(90_000_000, end); 2] });
+        for last in [0, 900_000_000] {
+            assert_eq!(window(last), SampleWindow { since: 0, spans: [(begin, end); 2] });
+        }
+    }
+
+    #[test]
+    fn a_window_of_an_unknown_clock_is_one_interval_in_each_clock() {
+        const WALL: u64 = 1_800_000_000_000_000;
+        const BOOT: u64 = 5_000_000;
+        let window = |last| SampleWindow::new(last, [WALL, BOOT], Duration::from_secs(15));
+        let first = window(0);
+        assert_eq!(first.since, 0, "the driver returns all samples");
+        for (time, is_counted) in [
+            (BOOT, true),
+            (BOOT + 60_000_000, false),
+            (WALL, true),
+            (WALL - 16_000_000, false),
+            (WALL + 60_000_000, false),
+            (u64::MAX, false),
+        ] {
+            assert_eq!(first.contains(time), is_counted, "{time}");
+        }
+        // A counted sample shows the clock.
+        let boot = window(BOOT - 1_000_000);
+        assert_eq!(
+            (boot.contains(BOOT), boot.contains(BOOT - 2_000_000), boot.contains(WALL)),
+            (true, false, false)
+        );
+        let wall = window(WALL - 1_000_000);
+        assert_eq!(
+            (wall.contains(BOOT), wall.contains(WALL - 2_000_000), wall.contains(WALL)),
+            (false, false, true)
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     gpu::{Driver, Fault, Process},
-    runtime::clock,
+    runtime::{clock, libc},
     sampling::processes::{self, OwnUsage, SampleWindow},
 };
 
@@ -79,7 +79,8 @@ impl EvidenceCollector {
     /// may contain processes of other pods.
     ///
     /// Utilisation is read only if the device `is_shared`. `last` is the time of the newest sample that is already counted, `now` the
-    /// time of the device's newest sample, both in microseconds of the driver's clock.
+    /// time of the device's newest sample, both in microseconds of the driver's clock. Without samples of the device, that clock is
+    /// unknown.
     ///
     /// # Errors
     /// Fails if the device or the driver is lost.
@@ -96,8 +97,8 @@ impl EvidenceCollector {
         }
         let Some(listed) = driver.processes(index)? else { return Ok(None) };
         let Ok(Some(listed)) = self.own_processes(driver, index, listed) else { return Ok(None) };
-        // Without samples of the device, the driver's clock is assumed to be the wall clock.
-        let window = SampleWindow::new(last, now.unwrap_or_else(unix_microseconds), self.interval);
+        let clocks = now.map_or_else(possible_clocks, |now| [now; 2]);
+        let window = SampleWindow::new(last, clocks, self.interval);
         let utilization = if is_shared { driver.process_utilization(index, window.since)? } else { None };
         let own = processes::own_usage(&listed, utilization.as_deref(), window);
         Ok(Some(OwnUsage { newest_sample: own.newest_sample.max(window.since), ..own }))
@@ -166,7 +167,8 @@ impl EvidenceCollector {
     }
 }
 
-/// The current time of the wall clock in microseconds since 1970, like the times of the driver.
-fn unix_microseconds() -> u64 {
-    clock::unix_now().as_micros() as u64
+/// The present times of the clocks that a driver uses for its samples, in microseconds: the wall clock, or the time since the start
+/// of the node.
+fn possible_clocks() -> [u64; 2] {
+    [clock::unix_now(), libc::since_boot()].map(|time| time.as_micros() as u64)
 }

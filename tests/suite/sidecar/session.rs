@@ -227,14 +227,18 @@ fn work_is_counted_by_the_drivers_own_clock() {
         gpu_with_process(7, vec![ProcessUtilization { pid: 7, sm: 30, ..ProcessUtilization::default() }]);
     card.boot_clock = true;
     card.devices[0].utilization = Some(Utilization { gpu: 50, memory: 0 });
-    card.devices[0].samples = Some(Samples { period_us: 10_000, length: 500, ..Samples::default() });
-    let sidecar = RunningSidecar::start_in_pod(&PodFixture::shared(7, ""), &card, &[(env::INTERVAL, "0.3")]);
-    sidecar.annotate(&format!("{UUID}::1"));
-    let busy = |seen: &Exposition, scope| seen.value(BUSY, &[("scope", scope)]).unwrap_or_default();
-    let seen = sidecar.scrape_until("own work", |seen| busy(seen, "session") > 0.2);
-    assert!(busy(&seen, "session") < busy(&seen, "device"));
-    let [allocated, unsampled] = ["allocated", "unsampled"].map(|of| total(&seen, of, UUID));
-    assert!(unsampled < allocated / 10.0, "{unsampled} of {allocated}");
+    let samples = Samples { period_us: 10_000, length: 500, ..Samples::default() };
+    for (samples, most_unsampled) in [(Some(samples), 0.1), (None, 1.0)] {
+        card.devices[0].samples = samples;
+        let pod = PodFixture::shared(7, "");
+        let sidecar = RunningSidecar::start_in_pod(&pod, &card, &[(env::INTERVAL, "0.3")]);
+        sidecar.annotate(&format!("{UUID}::1"));
+        let busy = |seen: &Exposition, scope| seen.value(BUSY, &[("scope", scope)]).unwrap_or_default();
+        let seen = sidecar.scrape_until("own work", |seen| busy(seen, "session") > 0.2);
+        assert!(busy(&seen, "session") < busy(&seen, "device"));
+        let [allocated, unsampled] = ["allocated", "unsampled"].map(|of| total(&seen, of, UUID));
+        assert!(unsampled <= allocated * most_unsampled, "{unsampled} of {allocated}");
+    }
 }
 
 /// A claim of 20 cards, and the totals of a node with 56 slices.

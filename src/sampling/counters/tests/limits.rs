@@ -156,7 +156,7 @@ impl Answer {
 impl Fixture {
     fn answer(&mut self, seconds: f64, answer: &Answer) {
         let last = self.account.newest_process_sample();
-        let window = SampleWindow::new(last, answer.reading.newest_sample().unwrap_or(1), self.interval);
+        let window = SampleWindow::new(last, [answer.reading.newest_sample().unwrap_or(1); 2], self.interval);
         let own = answer.listed.as_ref().map(|listed| own_usage(listed, answer.processes.as_deref(), window));
         self.add(seconds, answer.scopes, &answer.reading, own.as_ref());
     }
