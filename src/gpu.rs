@@ -21,7 +21,7 @@ pub use self::{
     driver::Driver,
     events::DriverEvent,
     fault::{Call, Code, Fault, ReopenReason},
-    library::{Library, LibraryState, OpenFailure, OpenLibrary},
+    library::{Library, LibraryState, OpenFailure, OpenLibrary, library_locations},
     values::{
         Codec, Device, Memory, Process, ProcessKind, ProcessUtilization, Reading, Sample, Slice, StreamStats,
         Throttled, Versions, XidEvent,

@@ -1,6 +1,6 @@
 //! Opens the driver's library and decides when to close it and open it again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nvml_wrapper::Nvml;
 
@@ -8,19 +8,54 @@ use super::{
     backoff::Backoff,
     call_log::{PollCalls, fault},
     driver::Driver,
-    fault::{Call, Fault, ReopenReason},
+    fault::{Call, Code, Fault, ReopenReason},
 };
 
 /// `libnvidia-ml.so.1`. The first poll opens it. If that fails, or if the driver or a device is lost, later polls open it
 /// again, with growing pauses.
 #[derive(Debug)]
 pub struct Library {
-    /// Path of the library; none if the loader chooses it.
-    path: Option<PathBuf>,
+    /// Where the library can be. The first that can be loaded is used.
+    locations: Vec<PathBuf>,
     /// Pauses between attempts to open a library that cannot be opened.
     opening: Backoff<Fault>,
     /// Pauses between two reopenings of a working library that lacks a device.
     reopening: Backoff<ReopenReason>,
+}
+
+/// Where the library can be, in the order of the search, and who puts it there.
+const LOCATIONS: [(&str, &str); 6] = [
+    (
+        "libnvidia-ml.so.1",
+        "the container runtime, where the loader finds it: `ld.so.cache` and the default folders",
+    ),
+    ("/usr/local/nvidia/lib64/libnvidia-ml.so.1", "the device plugin of Google Kubernetes Engine"),
+    (
+        "/usr/lib64/libnvidia-ml.so.1",
+        "CDI on nodes with RPM packages, if the hook that updates the cache does not run",
+    ),
+    (
+        "/run/nvidia/driver/usr/lib64/libnvidia-ml.so.1",
+        "driver container of the GPU operator, with RPM packages",
+    ),
+    (
+        "/run/nvidia/driver/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1",
+        "the same, with Debian packages on amd64",
+    ),
+    (
+        "/run/nvidia/driver/usr/lib/aarch64-linux-gnu/libnvidia-ml.so.1",
+        "the same, with Debian packages on arm64",
+    ),
+];
+
+/// The paths at which the library can be, in the order of the search. The absolute paths are below `root`.
+#[must_use]
+pub fn library_locations(root: &Path) -> Vec<PathBuf> {
+    let below_root = |(location, _): (&str, &str)| match location.strip_prefix('/') {
+        Some(path) => root.join(path),
+        None => location.into(),
+    };
+    LOCATIONS.map(below_root).into()
 }
 
 /// The open library; always `Some` until it is dropped. Dropping it closes the library and releases the driver.
@@ -49,10 +84,10 @@ pub enum LibraryState {
 // === impl Library ===
 
 impl Library {
-    /// The library at `path`, or the library that the loader finds if `path` is none. It is not opened yet.
+    /// The library at the first of these locations that has one. It is not opened yet.
     #[must_use]
-    pub fn new(path: Option<PathBuf>) -> Self {
-        Self { path, opening: Backoff::default(), reopening: Backoff::default() }
+    pub fn new(locations: Vec<PathBuf>) -> Self {
+        Self { locations, opening: Backoff::default(), reopening: Backoff::default() }
     }
 
     /// Opens the library, unless the back-off skips this poll.
@@ -63,15 +98,21 @@ impl Library {
         if let Some(fault) = self.opening.skip_poll() {
             return Err(OpenFailure { fault, is_new: false });
         }
-        let mut builder = Nvml::builder();
-        if let Some(path) = &self.path {
-            builder.lib_path(path.as_os_str());
-        }
-        builder.init().map(|nvml| OpenLibrary(Some(nvml))).map_err(|error| {
-            let fault = fault(Call::Init, &error);
+        self.init().map(|nvml| OpenLibrary(Some(nvml))).map_err(|fault| {
             self.opening.record_failure(fault);
             OpenFailure { fault, is_new: true }
         })
+    }
+
+    fn init(&self) -> Result<Nvml, Fault> {
+        const MISSING: Fault = Fault { call: Call::Init, code: Code::LibraryMissing };
+        let init = |location: &PathBuf| {
+            tracing::debug!(location = %location.display(), "Opening the NVML library");
+            let nvml = Nvml::builder().lib_path(location.as_os_str()).init();
+            nvml.map_err(|error| fault(Call::Init, &error))
+        };
+        let is_missing = |answer: &Result<_, Fault>| answer.as_ref().is_err_and(|fault| *fault == MISSING);
+        self.locations.iter().map(init).find(|answer| !is_missing(answer)).unwrap_or(Err(MISSING))
     }
 
     /// Ends a poll and decides whether the library must be reopened. If the driver is lost, the library is closed at once; the next

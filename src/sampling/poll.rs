@@ -115,11 +115,11 @@ fn jittered(interval: Duration) -> Duration {
 // === impl PollLoop ===
 
 impl PollLoop {
-    /// Creates a loop for the library at `path`, or for the library that the loader finds if `path` is none. A message on `stop`
-    /// requests one last poll; a dropped sender does the same.
+    /// Creates a loop for the library at the first of these locations that has one. A message on `stop` requests one last poll; a
+    /// dropped sender does the same.
     #[must_use]
-    pub fn new(path: Option<PathBuf>, interval: Duration, stop: mpsc::Receiver<()>) -> Self {
-        Self { library: Library::new(path), interval, stop, stop_requested: false, is_over: false }
+    pub fn new(library: Vec<PathBuf>, interval: Duration, stop: mpsc::Receiver<()>) -> Self {
+        Self { library: Library::new(library), interval, stop, stop_requested: false, is_over: false }
     }
 
     /// Whether the last poll has been published.
@@ -284,7 +284,7 @@ mod tests {
 
     fn poll_loop() -> (mpsc::Sender<()>, PollLoop) {
         let (sender, stop) = mpsc::channel();
-        (sender, PollLoop::new(Some("/nonexistent".into()), Duration::from_millis(1), stop))
+        (sender, PollLoop::new(vec!["/nonexistent".into()], Duration::from_millis(1), stop))
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct Config {
     pub containers: usize,
     /// Root folder of the container's files.
     pub root: PathBuf,
-    /// Path of the NVML library; none if the loader chooses it.
+    /// Path of the NVML library; none to search it.
     pub nvml_library: Option<PathBuf>,
     /// Events of this level and above are logged.
     pub log: Level,

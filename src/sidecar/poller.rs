@@ -22,7 +22,7 @@ use super::{
     track::{Publication, Track},
 };
 use crate::{
-    gpu::{Driver, Fault, ReopenReason, Versions, XidEvent},
+    gpu::{self, Driver, Fault, ReopenReason, Versions, XidEvent},
     sampling::{
         counters::Account,
         poll::{FinishedPoll, PollLoop, PollTask},
@@ -78,7 +78,9 @@ pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
     let (sender, snapshots) = watch::channel(Arc::new(first));
     let (stop, stop_requests) = mpsc::channel();
     let (gate, opened) = mpsc::channel();
-    let mut polls = PollLoop::new(config.nvml_library.clone(), config.interval, stop_requests);
+    let named = config.nvml_library.clone().map(|library| vec![library]);
+    let library = named.unwrap_or_else(|| gpu::library_locations(&config.root));
+    let mut polls = PollLoop::new(library, config.interval, stop_requests);
     let mut poller = SessionPoller {
         source: LocalDriver::new(EvidenceCollector::new(config, files)),
         track: Track::new(config.interval),

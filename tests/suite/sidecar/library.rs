@@ -6,7 +6,7 @@ use fake_nvml::{Behaviour, Scenario, Symbol};
 use kit::exposition::Exposition;
 use vdi_metrics::contract::env;
 
-use super::{driver_scenarios::*, running_sidecar::*};
+use super::{driver_scenarios::*, pod_fixture::PodFixture, running_sidecar::*};
 
 #[test]
 fn a_missing_library_is_reported_and_does_not_stop_the_sidecar() {
@@ -29,6 +29,27 @@ fn a_library_that_appears_later_is_opened() {
     assert_eq!(unavailable(&sidecar.first_poll()), "library_missing");
     std::os::unix::fs::symlink(fake_nvml::library().unwrap(), library).unwrap();
     sidecar.scrape_until("the GPU", |seen| seen.value("vdi_session_gpu_available", &[]) == Some(1.0));
+}
+
+/// As on nodes whose container runtime does not tell the loader where the library is.
+#[test]
+fn the_library_is_searched_where_platforms_put_it() {
+    let hidden = kit::tempfile::tempdir().unwrap();
+    // The loader takes the first file of this name and fails, so that a driver of this machine is not found.
+    std::fs::write(hidden.path().join("libnvidia-ml.so.1"), "").unwrap();
+    let settings = [(env::NVML_LIBRARY, ""), ("LD_LIBRARY_PATH", hidden.path().to_str().unwrap())];
+    let start = |library: Option<&str>| {
+        let mut pod = PodFixture::default();
+        pod.library = library.map(Into::into);
+        RunningSidecar::start_in_pod(&pod, &busy_gpu(), &settings).first_poll()
+    };
+    assert_eq!(unavailable(&start(None)), "library_missing");
+    for folder in ["usr/local/nvidia/lib64", "usr/lib64", "run/nvidia/driver/usr/lib/x86_64-linux-gnu"] {
+        let seen = start(Some(&format!("{folder}/libnvidia-ml.so.1")));
+        assert_eq!(seen.value(AVAILABLE, &[]), Some(1.0), "{folder}");
+        let missing = seen.value(ERRORS, &[("call", "init"), ("code", "library_missing")]);
+        assert_eq!(missing, None, "{folder}");
+    }
 }
 
 /// The counter of a driver that was loaded again starts at 0.

@@ -25,6 +25,8 @@ pub(super) struct PodFixture {
     has_full_disk: bool,
     /// Files that exist and cannot be read: symbolic links to themselves.
     pub(super) unreadable: Vec<PathBuf>,
+    /// Where the driver's library is in the container.
+    pub(super) library: Option<PathBuf>,
     /// Environment variables of the sidecar.
     pub(super) variables: BTreeMap<String, String>,
 }
@@ -39,6 +41,7 @@ impl Default for PodFixture {
             files: BTreeMap::new(),
             has_full_disk: false,
             unreadable: vec![],
+            library: None,
             variables: BTreeMap::new(),
         }
     }
@@ -84,6 +87,11 @@ impl PodFixture {
         write(&Path::new(VOLUME_PATH.trim_start_matches('/')).join(ANNOTATIONS), &annotations);
         for (path, text) in &self.files {
             write(path, text);
+        }
+        if let Some(path) = &self.library {
+            write(path, "");
+            fs::remove_file(root.join(path)).unwrap();
+            std::os::unix::fs::symlink(fake_nvml::library().unwrap(), root.join(path)).unwrap();
         }
         for path in &self.unreadable {
             write(path, "");
