@@ -53,7 +53,7 @@ impl ClusterState {
                     let Some(node) = root.at(&object.path) else { continue };
                     objects.read(node, namespace).map_err(|field| {
                         let field = field.within(&object.path);
-                        anyhow!("{}: document {}, {}: {field}", manifest.name(), index + 1, object.label)
+                        anyhow!("{}, {}: {field}", manifest.place(index, field.path()), object.label)
                     })?;
                 }
             }

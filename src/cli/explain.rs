@@ -13,7 +13,7 @@ use self::explainer::Explainer;
 use super::{
     cluster_state::ClusterState,
     files::ManifestFiles,
-    manifest::{Format, Manifest, Node},
+    manifest::{Format, Manifest},
     streams::Streams,
     workload,
 };
@@ -29,7 +29,7 @@ webhook configuration; explain uses the webhook configuration of this version. S
 The namespace's labels come from a Namespace in the files, otherwise from --namespace-labels. LimitRanges and ResourceQuotas
 come from the files. With --live all three come from the cluster.
 
-Exit codes: 0 every pod would be injected; 3 at least one would not; 1 a file cannot be used, or the files contain no pod;
+Exit codes: 0 every pod would be injected; 3 at least one would not, or cannot be read; 1 a file cannot be used, or the files contain no pod;
 2 wrong arguments.
 
   vdi-metrics explain -f desktops.yaml --namespace desktops --namespace-labels vdi-metrics.io/inject=enabled";
@@ -68,10 +68,9 @@ fn label(text: &str) -> Result<(String, String), String> {
 pub(super) fn run(args: &ExplainArgs, streams: &mut Streams<'_>) -> anyhow::Result<bool> {
     let settings = configuration::read_or_default(args.config.as_deref())?;
     let manifests = args.files.read(streams.stdin)?;
-    let documents: Vec<_> = manifests.iter().flat_map(documents).collect();
     let cluster = match args.live {
         true => {
-            ClusterState::from_cluster(args.context.as_deref(), &namespaces(&documents, &args.namespace))?
+            ClusterState::from_cluster(args.context.as_deref(), &namespaces(&manifests, &args.namespace))?
         }
         false => ClusterState::from_manifests(&manifests, &args.namespace)?,
     };
@@ -83,7 +82,7 @@ pub(super) fn run(args: &ExplainArgs, streams: &mut Streams<'_>) -> anyhow::Resu
         cluster,
     };
     let explanations: Vec<_> =
-        documents.iter().flat_map(|(place, root)| explainer.explain_all(place, root)).collect();
+        manifests.iter().flat_map(|manifest| explainer.explain_all(manifest)).collect();
     ensure!(
         !explanations.is_empty(),
         "the files contain no pod and no pod template; `vdi-metrics inject` reports what each document is"
@@ -93,15 +92,10 @@ pub(super) fn run(args: &ExplainArgs, streams: &mut Streams<'_>) -> anyhow::Resu
     Ok(explanations.iter().all(|explanation| explanation.injected))
 }
 
-/// The documents of a manifest, each with its place for messages.
-fn documents(manifest: &Manifest) -> impl Iterator<Item = (String, &Node)> {
-    let place = |index| format!("{}: document {}", manifest.name(), index + 1);
-    manifest.documents.iter().enumerate().map(move |(index, document)| (place(index), &document.root))
-}
-
-/// The namespaces of the pods in the documents.
-fn namespaces(documents: &[(String, &Node)], default_namespace: &str) -> BTreeSet<String> {
-    let objects = documents.iter().flat_map(|(_, root)| workload::objects(root));
+/// The namespaces of the pods in the manifests.
+fn namespaces(manifests: &[Manifest], default_namespace: &str) -> BTreeSet<String> {
+    let documents = manifests.iter().flat_map(|manifest| &manifest.documents);
+    let objects = documents.flat_map(|document| workload::objects(&document.root));
     let objects = objects.filter(|object| !object.pods.all().is_empty());
     objects
         .map(|object| object.namespace_or(default_namespace).to_owned())

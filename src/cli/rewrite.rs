@@ -37,13 +37,14 @@ pub(super) fn every_pod(
     ensure!(!manifests.iter().all(is_empty), "the files contain no object");
     let mut reports = vec![];
     for manifest in &mut manifests {
-        let name = manifest.name().to_owned();
         let mut report = vec![];
-        for (index, document) in manifest.documents.iter_mut().enumerate() {
-            for object in &workload::objects(&document.root) {
-                let changed = change_object(&mut document.root, object, unknown_kind, &change);
-                let PodChange { outcome, notices } = changed
-                    .map_err(|field| anyhow!("{name}: document {}, {}: {field}", index + 1, object.label))?;
+        for index in 0..manifest.documents.len() {
+            for object in &workload::objects(&manifest.documents[index].root) {
+                let root = &mut manifest.documents[index].root;
+                let changed = change_object(root, object, unknown_kind, &change);
+                let PodChange { outcome, notices } = changed.map_err(|field| {
+                    anyhow!("{}, {}: {field}", manifest.place(index, field.path()), object.label)
+                })?;
                 report
                     .extend([outcome].iter().chain(&notices).map(|line| format!("{}: {line}", object.label)));
             }

@@ -127,6 +127,12 @@ impl UnreadableField {
         Self::new("is missing or is not UTF-8")
     }
 
+    /// Keys and indices from the object to the field.
+    #[must_use]
+    pub fn path(&self) -> &[String] {
+        &self.path
+    }
+
     /// The field, with a path that begins at the document. `path` leads from the document to the object.
     #[must_use]
     pub fn within(self, path: &[String]) -> Self {

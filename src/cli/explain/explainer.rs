@@ -8,7 +8,7 @@ use crate::{
     admission::{Injector, Outcome, SkipReason, selection::WebhookEntry},
     cli::{
         cluster_state::{ClusterState, Labels},
-        manifest::Node,
+        manifest::{Manifest, Node},
         pod::patch,
         workload::{self, ManifestObject, PodPaths},
     },
@@ -29,16 +29,27 @@ pub(super) struct Explainer<'a> {
 // === impl Explainer ===
 
 impl Explainer<'_> {
-    /// Explains every pod of a document. `place` names the document.
-    pub(super) fn explain_all(&self, place: &str, root: &Node) -> Vec<Explanation> {
-        let explain_object = |object: &ManifestObject| {
-            let pods = object.pods.all().iter();
-            pods.map(|path| self.explain(place, root, object, path)).collect::<Vec<_>>()
-        };
-        workload::objects(root).iter().flat_map(explain_object).collect()
+    /// Explains every pod of a manifest.
+    pub(super) fn explain_all(&self, manifest: &Manifest) -> Vec<Explanation> {
+        let mut explanations = vec![];
+        for (index, document) in manifest.documents.iter().enumerate() {
+            let place = |field: &[String]| manifest.place(index, field);
+            for object in workload::objects(&document.root) {
+                let pods = object.pods.all().iter();
+                explanations.extend(pods.map(|pod| self.explain(&place, &document.root, &object, pod)));
+            }
+        }
+        explanations
     }
 
-    fn explain(&self, place: &str, root: &Node, object: &ManifestObject, path: &[String]) -> Explanation {
+    /// `place` names file, document and line of a field.
+    fn explain(
+        &self,
+        place: &dyn Fn(&[String]) -> String,
+        root: &Node,
+        object: &ManifestObject,
+        path: &[String],
+    ) -> Explanation {
         let unreadable = object.unreadable(root, path);
         let empty = Node::map();
         let pod = root.at(path).unwrap_or(&empty);
@@ -56,7 +67,7 @@ impl Explainer<'_> {
             matches!(outcome, Outcome::Repaired | Outcome::Skipped(SkipReason::AlreadyInjected));
         let gets_sidecar = is_called && outcome == Outcome::Injected;
         let rule = match unreadable {
-            Some(field) => format!("the pod cannot be read: {place}, {field}"),
+            Some(field) => format!("the pod cannot be read: {}, {field}", place(field.path())),
             None if has_sidecar => {
                 "the pod has the sidecar already (annotation vdi-metrics.io/config)".to_owned()
             }

@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::{
     node::Node,
     parse::{self, ParsedDocument},
-    splice,
+    splice, stream,
 };
 
 /// A file with its documents.
@@ -46,6 +46,15 @@ impl Manifest {
     /// File name for errors.
     pub(in crate::cli) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// File, document and line of a field, for errors. A missing field has the line of its parent.
+    pub(in crate::cli) fn place(&self, index: usize, field: &[String]) -> String {
+        let document = &self.documents[index];
+        let at =
+            document.read.position(field).or(document.read.source.as_ref().map(|origin| origin.span.start));
+        let (line, _) = stream::line_and_column(&self.text, at.unwrap_or(document.range.start));
+        format!("{}: document {}, line {line}", self.name, index + 1)
     }
 
     /// Whether a document is JSON.

@@ -119,6 +119,18 @@ impl Node {
         })
     }
 
+    /// Position of the key or item at the end of a path, or of the last one on the path that the text has.
+    pub(super) fn position(&self, path: &[String]) -> Option<usize> {
+        let (step, rest) = path.split_first()?;
+        let entry = self.entries().unwrap_or_default().iter().find(|entry| entry.key == *step);
+        let (at, child) = match entry {
+            Some(entry) => (entry.source.as_ref().map(|span| span.start), &entry.value),
+            None => (None, self.items()?.get(step.parse::<usize>().ok()?)?),
+        };
+        let at = at.or_else(|| child.source.as_ref().map(|origin| origin.span.start));
+        child.position(rest).or(at)
+    }
+
     /// Mutable access to the node at the end of a path of keys and indices.
     pub(in crate::cli) fn at_mut<'n>(&'n mut self, path: &[impl AsRef<str>]) -> Option<&'n mut Self> {
         path.iter().try_fold(self, |node, step| match &mut node.value {

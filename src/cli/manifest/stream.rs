@@ -99,8 +99,13 @@ pub(super) fn is_line_separator(c: char) -> bool {
 
 /// An error with its position.
 pub(super) fn error_at(text: &str, document: usize, at: usize, why: &str) -> anyhow::Error {
-    let before = &text[..at];
-    let line = before.matches('\n').count() + 1;
-    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    let (line, column) = line_and_column(text, at);
     anyhow!("document {document}, line {line}, column {column}: {why}")
+}
+
+/// Line and column of a position, from 1.
+pub(super) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = &text[..at];
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    (before.matches('\n').count() + 1, column)
 }

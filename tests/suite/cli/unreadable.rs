@@ -152,7 +152,7 @@ fn every_verb_names_every_field_of_the_wrong_type() {
         pod["kind"] = json!("Pod");
         let text = format!("{field} is {name}: write {expected}");
         let label = if field == "metadata.generateName" { "pod/true" } else { "pod/(no name)" };
-        check_verbs(&pod.to_string(), "document 1", &format!("{label}: {text}"));
+        check_verbs(&pod.to_string(), "document 1, line 1", &format!("{label}: {text}"));
     }
 }
 
@@ -221,7 +221,37 @@ fn every_verb_names_the_field_in_a_workload_and_in_a_list() {
         ),
     ] {
         let second = format!("kind: Service\n---\n{manifest}\n");
-        check_verbs(&second, "document 2", error);
+        check_verbs(&second, "document 2, line 3", error);
+    }
+}
+
+/// A field that is missing has the line of its parent, and a field of an anchor has the line of the anchor.
+#[test]
+fn an_error_about_a_field_has_the_line_of_its_key() {
+    let deployment = "# a comment\n---\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: é\n";
+    for (fields, line) in [
+        ("  annotations:\n    é: x\n    a: 1\nspec: {}\n", 9),
+        ("  labels: &labels\n    a: b\n    c: 1\nspec: {template: {metadata: {labels: *labels}}}\n", 9),
+        ("  annotations:\n    <<: {a: 1}\nspec: {}\n", 8),
+        ("\nspec:\n  template:\n    metadata: {}\n", 9),
+        ("spec:\n  template:\n    spec:\n      containers:\n      - name:\n          - 7\n", 11),
+        ("spec:\n  template:\n    spec:\n      containers:\n      - name: x\n      - image: x\n", 12),
+        ("", 3),
+    ] {
+        for manifest in
+            [format!("{deployment}{fields}"), format!("{deployment}{fields}").replace('\n', "\r\n")]
+        {
+            for verb in ["inject", "uninject", "explain"] {
+                let finished = run(&[verb, "-"], manifest.as_bytes());
+                let expected = format!("standard input: document 1, line {line}, ");
+                assert!(
+                    finished.stderr.contains(&expected) || finished.stdout.contains(&expected),
+                    "{manifest}\n{expected}\n{}\n{}",
+                    finished.stderr,
+                    finished.stdout
+                );
+            }
+        }
     }
 }
 
@@ -245,7 +275,7 @@ fn limits_of_a_namespace_that_cannot_be_read_are_an_error() {
         let manifest = format!("kind: List\nitems: [{{apiVersion: v1, {object}}}]\n");
         for verb in ["inject", "explain"] {
             let finished = run(&[verb, "-"], manifest.as_bytes());
-            let expected = format!("error: standard input: document 1, {error}\n");
+            let expected = format!("error: standard input: document 1, line 2, {error}\n");
             assert_eq!((finished.code, &*finished.stdout, &*finished.stderr), (1, "", &*expected), "{verb}");
         }
     }
