@@ -7,6 +7,7 @@
 
 mod document;
 mod emit;
+mod json;
 mod node;
 mod output;
 mod parse;

@@ -1,11 +1,12 @@
 //! Parses documents into trees, with the position of every node.
 
-use std::{collections::HashMap, ops::Range};
+use std::{borrow::Cow, collections::HashMap, ops::Range};
 
 use anyhow::{bail, ensure};
 use granit_parser::{Event, Options, Parser, ScalarStyle, Span, StructureStyle, Tag};
 
 use super::{
+    json,
     node::{Entry, Node, NodeValue, Origin},
     scalar::{self, Scalar, resolve},
     stream::{self, BYTE_ORDER_MARK, Chunk, error_at, is_line_separator},
@@ -49,14 +50,15 @@ fn root(text: &str, chunk: &Chunk, number: usize) -> anyhow::Result<Node> {
     let body = &text[chunk.body..chunk.range.end];
     let content = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let base = chunk.range.end - content.len();
+    let content: Cow<'_, str> = if chunk.json { json::masked(content).into() } else { content.into() };
     let mut options = Options::default();
     // The default depends on the parser's features, which another crate could enable.
     options.set_emit_comments(false);
-    let events = Parser::new_from_str_with_options(content, options);
+    let events = Parser::new_from_str_with_options(&content, options);
     let mut reader =
         TreeReader { text, base, json: chunk.json, events, anchors: HashMap::new(), nodes: 0, number };
     if !chunk.json {
-        reader.check_characters(content)?;
+        reader.check_characters(&content)?;
     }
     let mut root = None;
     loop {
@@ -188,40 +190,19 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
         }
     }
 
-    fn map(&mut self, map_style: StructureStyle, span: Span) -> anyhow::Result<Node> {
+    fn map(&mut self, style: StructureStyle, span: Span) -> anyhow::Result<Node> {
         let (mut entries, mut end) = (Vec::<Entry>::new(), None);
         loop {
             let (event, key_span) = self.event()?;
-            let (text, style, anchor, tag) = match event {
-                Event::MappingEnd => {
-                    let source = self.extent(map_style, span, key_span, end);
-                    return Ok(Node::read(NodeValue::Map(entries), source));
-                }
-                Event::Scalar(text, style, anchor, tag) => (text, style, anchor, tag),
-                _ => bail!(
-                    self.error(self.start(key_span), "a key that is not a string; write it as a string")
-                ),
-            };
-            let range = self.range(key_span);
-            let is_plain = style == ScalarStyle::Plain && tag.is_none();
-            let node = match is_plain {
-                true if range.is_empty() => NodeValue::Plain(String::new()).into(),
-                true => NodeValue::Plain(text.to_string()).into(),
-                false => self.scalar(&text, style, tag.as_deref(), key_span)?,
-            };
-            let key = match &node.value {
-                NodeValue::Plain(plain) => scalar::key(plain),
-                _ => node.as_str().map(str::to_owned),
-            };
-            let Some(key) = key else {
-                bail!(self.error(range.start, "kubectl rejects this key; put it in quotes"));
-            };
-            if anchor != 0 {
-                self.anchors.insert(anchor, (NodeValue::Text(key.clone()).into(), 1));
+            if matches!(event, Event::MappingEnd) {
+                let source = self.extent(style, span, key_span, end);
+                return Ok(Node::read(NodeValue::Map(entries), source));
             }
+            let range = self.range(key_span);
+            let (key, is_merge) = self.key(event, key_span)?;
             let mut value = self.node()?;
             end = Some(value.source.as_ref().map_or(0, |source| source.span.end).max(range.end));
-            if is_plain && text == "<<" {
+            if is_merge {
                 self.merge(&mut entries, value, range.start)?;
                 continue;
             }
@@ -235,6 +216,31 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
             entries.retain(|entry| entry.key != key);
             entries.push(Entry { key, value, source: Some(range) });
         }
+    }
+
+    /// The key of an entry, and whether it is a merge key.
+    fn key(&mut self, event: Event<'t>, span: Span) -> anyhow::Result<(String, bool)> {
+        let start = self.start(span);
+        let Event::Scalar(text, style, anchor, tag) = event else {
+            bail!(self.error(start, "a key that is not a string; write it as a string"));
+        };
+        let is_plain = style == ScalarStyle::Plain && tag.is_none();
+        let node = match is_plain {
+            true if self.range(span).is_empty() => NodeValue::Plain(String::new()).into(),
+            true => NodeValue::Plain(text.to_string()).into(),
+            false => self.scalar(&text, style, tag.as_deref(), span)?,
+        };
+        let key = match &node.value {
+            NodeValue::Plain(plain) => scalar::key(plain),
+            _ => node.as_str().map(str::to_owned),
+        };
+        let Some(key) = key else {
+            bail!(self.error(start, "kubectl rejects this key; put it in quotes"));
+        };
+        if anchor != 0 {
+            self.anchors.insert(anchor, (NodeValue::Text(key.clone()).into(), 1));
+        }
+        Ok((key, is_plain && text == "<<"))
     }
 
     /// Text from the end of a key to the end of its value. The position of an absent value is not in its line.
@@ -305,12 +311,16 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
         if style == ScalarStyle::DoubleQuoted && !self.json {
             self.check_escapes(&span)?;
         }
-        // The parser gives a tilde for an absent value.
-        let text = if span.is_empty() && plain { "" } else { text };
+        let text = match plain {
+            // The parser gives a tilde for an absent value.
+            true if span.is_empty() => String::new(),
+            false if self.json => json::string(&self.text[span.clone()]),
+            _ => text.to_owned(),
+        };
         let tag = tag.map(|tag| tag.suffix_in_namespace("tag:yaml.org,2002:").unwrap_or_default());
         let resolved = match tag.as_deref() {
-            None => resolve(text).filter(|_| plain),
-            Some("int" | "float" | "bool" | "null") => resolve(text),
+            None => resolve(&text).filter(|_| plain),
+            Some("int" | "float" | "bool" | "null") => resolve(&text),
             Some("binary") => {
                 bail!(self.error(span.start, "kubectl decodes !!binary; write the text without the tag"))
             }
@@ -330,7 +340,6 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
         );
         let is_json = resolved.is_none_or(Scalar::is_json) && !(self.json && plain && resolved.is_none());
         ensure!(is_json, self.error(span.start, "a number that JSON does not have; put it in quotes"));
-        let text = text.to_owned();
         let value = if resolved.is_some() { NodeValue::Plain(text) } else { NodeValue::Text(text) };
         Ok(Node::read(value, Origin { span, flow: false, alias: false }))
     }

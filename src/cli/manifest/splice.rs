@@ -54,13 +54,16 @@ fn line_end(source: &str, at: usize) -> usize {
     at + source[at..].find(['\r', '\n']).unwrap_or(source.len() - at)
 }
 
+/// A range of the text, and the text that replaces it.
+type Edit = (Range<usize>, String);
+
 struct Splicer<'t> {
     source: &'t str,
     at: usize,
     /// Whether the document is JSON.
     json: bool,
     newline: &'static str,
-    edits: Vec<(Range<usize>, String)>,
+    edits: Vec<Edit>,
 }
 
 /// A key with its value, or an item of a list.
@@ -113,8 +116,12 @@ impl Splicer<'_> {
                 let edits = self.edits.len();
                 if self.node(&entry.value, &now.value).is_none() {
                     self.edits.truncate(edits);
-                    let siblings = if flow { None } else { Some(read) };
-                    self.rewrite_value(key.end..end, entry, &now.value, siblings)?;
+                    let old = key.end..end;
+                    let edit = match flow {
+                        true => self.value_in_flow(old, entry, &now.value)?,
+                        false => self.value_in_block(old, entry, &now.value, read)?,
+                    };
+                    self.edits.push(edit);
                 }
             }
         }
@@ -157,42 +164,41 @@ impl Splicer<'_> {
         }
     }
 
-    /// Rewrites the value of a key. `old` is the text between the key and the end of the value. `siblings` is the map of the
-    /// key, or `None` in flow style.
-    fn rewrite_value(
-        &mut self,
+    /// The edit that rewrites the value of a key in brackets. `old` is the text between the key and the end of the value.
+    fn value_in_flow(&self, old: Range<usize>, read: &Entry, target: &Node) -> Option<Edit> {
+        if let Some(spelling) = target.spelling() {
+            return Some((old, spelling.to_owned()));
+        }
+        let value = self.local(&read.value.source.as_ref()?.span);
+        let before = if value.is_empty() { ": " } else { &self.source[old.start..value.start] };
+        let margin = self.margin(self.local(read.source.as_ref()?).start);
+        let text = format!("{before}{}", self.in_flow(target, margin));
+        Some((old, text))
+    }
+
+    /// The edit that rewrites the value of a key in a block. A comment after the value stays in the line of the key.
+    fn value_in_block(
+        &self,
         old: Range<usize>,
         read: &Entry,
         target: &Node,
-        siblings: Option<&[Entry]>,
-    ) -> Option<()> {
-        let key = self.local(read.source.as_ref()?);
-        let value = self.local(&read.value.source.as_ref()?.span);
-        let Some(siblings) = siblings else {
-            let text = target.spelling().map_or_else(
-                || {
-                    let before = if value.is_empty() { ": " } else { &self.source[old.start..value.start] };
-                    format!("{before}{}", self.in_flow(target, self.margin(key.start)))
-                },
-                str::to_owned,
-            );
-            self.edits.push((old, text));
-            return Some(());
-        };
+        siblings: &[Entry],
+    ) -> Option<Edit> {
         let end = line_end(self.source, old.end);
-        // A comment after the value stays in the line of the key.
         let comment = self.source.get(old.end..end).unwrap_or_default();
         let text = match target.spelling() {
-            Some(spelling) => format!("{spelling}{}{comment}", self.comment_of_key(&old, value.start)),
+            Some(spelling) => {
+                let value = self.local(&read.value.source.as_ref()?.span);
+                format!("{spelling}{}{comment}", self.comment_of_key(&old, value.start))
+            }
             None => {
-                let text =
-                    self.lines(&emit::after_key(target, self.column(key.start), self.dashes(siblings)));
+                let column = self.column(self.local(read.source.as_ref()?).start);
+                let text = self.lines(&emit::after_key(target, column, self.dashes(siblings)));
                 let (first, more) = text.split_at(text.find(self.newline).unwrap_or(text.len()));
                 format!(":{first}{comment}{more}")
             }
         };
-        self.edits.push((old.start..end, text));
-        Some(())
+        Some((old.start..end, text))
     }
 
     /// The comment in the line of a key whose value begins in a later line.
