@@ -6,8 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
-use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, ValueHint, builder::PathBufValueParser};
+use anyhow::{Context, bail, ensure};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, FromArgMatches, ValueHint, builder::PathBufValueParser,
+    error::ErrorKind,
+};
 
 use super::manifest::Manifest;
 
@@ -15,6 +18,10 @@ use super::manifest::Manifest;
 #[derive(Debug)]
 pub(super) struct ManifestFiles(Vec<PathBuf>);
 
+/// Names of the files that are read from a folder end with these texts, as in kubectl.
+const EXTENSIONS: [&str; 3] = [".json", ".yaml", ".yml"];
+
+const STDIN: &str = "-";
 const FILE: &str = "file";
 const FILENAME: &str = "filename";
 
@@ -32,7 +39,13 @@ fn path_argument(id: &'static str, help: &'static str) -> Arg {
 impl ManifestFiles {
     /// Reads every file. Stops at the first error.
     pub(super) fn read(&self, stdin: &mut dyn Read) -> anyhow::Result<Vec<Manifest>> {
-        self.0.iter().map(|path| read(path, stdin)).collect()
+        let mut manifests = vec![];
+        for path in &self.0 {
+            for file in files(path)? {
+                manifests.push(read(&file, stdin)?);
+            }
+        }
+        Ok(manifests)
     }
 }
 
@@ -49,8 +62,10 @@ pub fn documents(bytes: Vec<u8>) -> anyhow::Result<Vec<serde_json::Value>> {
 /// Implemented by hand, because the order of `FILE` and `-f` is only in clap's argument matches.
 impl Args for ManifestFiles {
     fn augment_args(command: clap::Command) -> clap::Command {
-        let file =
-            path_argument(FILE, "Manifest in YAML or JSON, with one or more documents; - is standard input");
+        let file = path_argument(
+            FILE,
+            "Manifest in YAML or JSON, with one or more documents, or a folder; - is standard input",
+        );
         let filename = path_argument(
             FILENAME,
             "Manifest, as in kubectl; the same as an argument FILE, and can be repeated",
@@ -73,6 +88,10 @@ impl FromArgMatches for ManifestFiles {
         };
         let mut files: Vec<_> = of(FILE).chain(of(FILENAME)).collect();
         files.sort_by_key(|(index, _)| *index);
+        if files.iter().filter(|(_, path)| path.as_os_str() == STDIN).count() > 1 {
+            let why = "standard input can be read only once; use - once";
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, why));
+        }
         Ok(Self(files.into_iter().map(|(_, path)| path.clone()).collect()))
     }
 
@@ -82,9 +101,26 @@ impl FromArgMatches for ManifestFiles {
     }
 }
 
+/// The files at a path: the file itself, or the manifests in a folder in the order of their names.
+fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let name = path.display();
+    let is_url = ["http://", "https://"].iter().any(|scheme| path.to_string_lossy().starts_with(scheme));
+    ensure!(!is_url, "{name}: a URL cannot be read; pipe `curl -fsSL URL` into the command, with - as FILE");
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = fs::read_dir(path).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    let entries = entries.with_context(|| format!("{name}: cannot be read"))?;
+    let mut files: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
+    files.retain(|file| EXTENSIONS.iter().any(|end| file.to_string_lossy().ends_with(end)) && !file.is_dir());
+    ensure!(!files.is_empty(), "{name}: the folder has no .json, .yaml or .yml file; name the files");
+    files.sort();
+    Ok(files)
+}
+
 fn read(path: &Path, stdin: &mut dyn Read) -> anyhow::Result<Manifest> {
     let (name, bytes) = match path.to_str() {
-        Some("-") => {
+        Some(STDIN) => {
             let mut bytes = vec![];
             ("standard input".to_owned(), stdin.read_to_end(&mut bytes).map(|_| bytes))
         }

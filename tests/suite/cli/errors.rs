@@ -49,7 +49,12 @@ fn an_error_names_file_and_line_and_nothing_is_written() {
         (vec!["explain", "-"], 1, "no pod"),
         (vec!["inject", "-"], 1, "the files contain no object"),
         (vec!["uninject", "-"], 1, "the files contain no object"),
-        (vec!["inject", "."], 1, "error: .: cannot be read"),
+        (vec!["inject", ".."], 1, "error: ..: the folder has no .json, .yaml or .yml file; name the files"),
+        (vec!["inject", "http://x/y.yaml"], 1, "http://x/y.yaml: a URL cannot be read; pipe `curl -fsSL"),
+        (vec!["explain", "-f", "https://x/y.yaml"], 1, "https://x/y.yaml: a URL cannot be read"),
+        (vec!["inject", "-", "-"], 2, "standard input can be read only once; use - once"),
+        (vec!["uninject", "-f", "-", "-f", "-"], 2, "standard input can be read only once"),
+        (vec!["explain", "-", "list.json", "-f", "-"], 2, "standard input can be read only once"),
         (vec!["inject", "-", "--config", "deployment.yaml"], 1, "deployment.yaml"),
         (vec!["completions", "tcsh"], 2, "bash"),
     ] {

@@ -97,6 +97,49 @@ fn the_filename_option_alone_is_enough() {
 }
 
 #[test]
+fn the_manifests_of_a_folder_are_read_in_the_order_of_their_names() {
+    let temporary = tempfile::tempdir().unwrap();
+    let manifest = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
+    for name in ["b.yml", "a.json", "c.yaml", ".d.yaml", "e.txt", "f.YAML", "g.yaml~"] {
+        std::fs::write(temporary.path().join(name), manifest(name)).unwrap();
+    }
+    let inner = temporary.path().join("inner.yaml");
+    std::fs::create_dir(&inner).unwrap();
+    std::fs::write(inner.join("x.yaml"), manifest("x")).unwrap();
+    let folder = temporary.path().to_str().unwrap();
+    for verb in ["inject", "uninject"] {
+        let finished = run(&[verb, "-f", folder], b"");
+        let expected = [".d.yaml", "a.json", "b.yml", "c.yaml"].map(manifest).join("---\n");
+        assert_eq!((finished.code, finished.stdout), (0, expected), "{}", finished.stderr);
+        assert!(finished.stderr.contains("/b.yml: configmap/b.yml: not a pod"), "{}", finished.stderr);
+    }
+}
+
+/// As in kubectl. Bytes that a YAML reader rejects stay as they are.
+#[test]
+fn every_json_string_is_read_and_kept() {
+    for (string, value) in [
+        (r#""\ud83d""#, "\u{fffd}"),
+        (r#""\ude00\ud83dx""#, "\u{fffd}\u{fffd}x"),
+        (r#""\ud83d\ud83d\ude00\\ud83d""#, "\u{fffd}\u{1f600}\\ud83d"),
+        (r#""\ufffe\u0000\"\/\b\f\n\r\t""#, "\u{fffe}\0\"/\u{8}\u{c}\n\r\t"),
+        ("\"\u{7f}\u{85}\u{2028}\u{fffe}\u{feff}{[\"", "\u{7f}\u{85}\u{2028}\u{fffe}\u{feff}{["),
+    ] {
+        let manifest = format!(
+            r#"{{"apiVersion": "v1", "kind": "Pod", "metadata": {{"name": "x", "annotations": {{{string}: {string}}}}}, "spec": {{"containers": []}}}}"#
+        );
+        let injected = pipe(&["inject", "-"], &manifest);
+        assert!(injected.contains(&format!("{string}: {string}")), "{injected}");
+        assert_eq!(pipe(&["uninject", "-"], &injected), manifest);
+        let json: Value = serde_json::from_str(&pipe(&["inject", "-", "-o", "json"], &manifest)).unwrap();
+        assert_eq!(json["metadata"]["annotations"][value], value, "{json}");
+        let yaml = pipe(&["inject", "-", "-o", "yaml"], &manifest);
+        let read: Value = serde_json::from_str(&pipe(&["inject", "-", "-o", "json"], &yaml)).unwrap();
+        assert_eq!(read, json, "{yaml}");
+    }
+}
+
+#[test]
 fn utf_16_is_read_and_written_as_utf_8() {
     let text = "\u{feff}apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \u{1f600}}\n";
     for unit in [u16::to_le_bytes, u16::to_be_bytes] {
