@@ -21,9 +21,9 @@ use cel::{add, sum, text, when};
 mod additions;
 mod cel;
 mod gpu;
+mod nodes;
 mod size;
 mod variables;
-mod windows;
 
 /// The documents in the order in which to apply them: the policy, then a binding for each entry of the webhook configuration.
 #[must_use]

@@ -3,13 +3,18 @@
 mod claims;
 mod gpu_request;
 mod identity;
+mod nodes;
 mod notice;
 mod overrides;
 pub(super) mod plan;
 mod resources;
-mod windows;
 
-use super::{namespaces::NamespaceLimits, outcome::SkipReason, pod::PodView, ruleset::Ruleset};
+use super::{
+    namespaces::NamespaceLimits,
+    outcome::SkipReason,
+    pod::{ContainerView, PodView},
+    ruleset::Ruleset,
+};
 use crate::contract::{CONTAINER, key};
 
 pub(super) use identity::IdentityField;
@@ -55,9 +60,19 @@ pub(super) fn decide<'p>(
 }
 
 /// The hash of the configuration that the sidecar was injected with; `None` if the pod has no sidecar.
+///
+/// A copy of an injected pod can be without annotations (`kubectl debug --copy-to`). Its sidecar is recognised by the name of
+/// its port, and has an empty hash.
 fn injected_config<'p>(pod: &'p PodView<'_>) -> Option<&'p str> {
-    let has_container = pod.containers().any(|container| container.name == CONTAINER);
-    pod.annotation(key::CONFIG).filter(|_| has_container)
+    let mut sidecars = pod.containers().filter(|container| container.name == CONTAINER).peekable();
+    sidecars.peek()?;
+    let is_copy = sidecars.any(declares_own_port);
+    pod.annotation(key::CONFIG).or_else(|| is_copy.then_some(""))
+}
+
+/// Whether the container declares a port with the sidecar's name.
+fn declares_own_port(container: &ContainerView<'_>) -> bool {
+    container.ports.iter().flatten().any(|port| port.name.as_deref() == Some(CONTAINER))
 }
 
 /// The first reason that applies. The reasons are in the order of precedence.
@@ -69,7 +84,7 @@ fn skip_reason(pod: &PodView<'_>, namespace: &str) -> Option<SkipReason> {
         (pod.annotation("kubernetes.io/config.mirror").is_some(), SkipReason::MirrorPod),
         (is_name_taken(pod), SkipReason::NameTaken),
         (pod.label("kubevirt.io").is_some(), SkipReason::Kubevirt),
-        (windows::is_windows(pod), SkipReason::Windows),
+        (nodes::is_windows(pod), SkipReason::Windows),
         (pod.spec.host_network == Some(true), SkipReason::HostNetwork),
     ]
     .into_iter()
@@ -80,10 +95,7 @@ fn skip_reason(pod: &PodView<'_>, namespace: &str) -> Option<SkipReason> {
 /// its clients to the sidecar.
 fn is_name_taken(pod: &PodView<'_>) -> bool {
     let container = || pod.containers().any(|container| container.name == CONTAINER);
-    let volume = || pod.spec.volumes.iter().flatten().any(|volume| volume.name == CONTAINER);
-    let port = || {
-        let mut ports = pod.others().flat_map(|container| container.ports.iter().flatten());
-        ports.any(|port| port.name.as_deref() == Some(CONTAINER))
-    };
+    let volume = || pod.spec.volumes.iter().flatten().any(|volume| volume.is_named(CONTAINER));
+    let port = || pod.others().any(declares_own_port);
     injected_config(pod).is_none() && (container() || volume() || port())
 }

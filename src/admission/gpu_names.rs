@@ -32,6 +32,8 @@ pub const RESOURCES: &[(&str, GpuRequest)] = &[
     // The device classes of NVIDIA's DRA driver as implicit extended resources (KEP-5004).
     ("deviceclass.resource.kubernetes.io/gpu.nvidia.com", GpuRequest::Device),
     ("deviceclass.resource.kubernetes.io/mig.nvidia.com", GpuRequest::Device),
+    // Any other device class: the pod does not show whether it is a GPU.
+    ("deviceclass.resource.kubernetes.io/*", GpuRequest::Claims),
     // Entire cards of Volcano and Alibaba Cloud ACK.
     ("volcano.sh/gpu-number", GpuRequest::Device),
     ("aliyun.com/gpu", GpuRequest::Device),

@@ -2,14 +2,14 @@
 //! depends on, and is never written back.
 
 mod amounts;
-mod node_affinity;
+mod nodes;
 mod object;
 mod text;
 mod unreadable;
 mod view;
 
 pub(super) use amounts::DeclaredAmounts;
-pub(super) use node_affinity::{LINUX, WINDOWS, is_possible};
+pub(super) use nodes::NodeKind;
 pub(super) use object::StrictObject;
 pub(super) use text::StringMap;
 pub use unreadable::{UnreadableField, field_path};

@@ -64,7 +64,7 @@ fn gpu_request(settings: &Settings) -> String {
     let conditions = [
         (format!("{annotated}\n|| {}", named(GpuRequest::Part)), GpuRequest::Part),
         (named(GpuRequest::Device), GpuRequest::Device),
-        ("size(variables.references) > 0".to_owned(), GpuRequest::Claims),
+        (format!("size(variables.references) > 0\n|| {}", named(GpuRequest::Claims)), GpuRequest::Claims),
     ];
     let choices =
         conditions.map(|(condition, request)| format!("{condition} ? {} :\n", text(request.as_str())));

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     cel::{literal, text},
-    gpu, size, windows,
+    gpu, nodes, size,
 };
 use crate::{
     admission::{
@@ -33,7 +33,6 @@ pub(super) fn of(injector: &Injector) -> Vec<(&'static str, String)> {
         ("all", "variables.containers + variables.initContainers".into()),
         ("volumes", "object.spec.?volumes.orValue([])".into()),
         ("pullSecrets", "object.spec.?imagePullSecrets.orValue([])".into()),
-        ("windows", windows::is_windows()),
         ("native", native(sidecar.mode)),
         ("at", AT.into()),
         ("declared", DECLARED.into()),
@@ -77,6 +76,7 @@ pub(super) fn of(injector: &Injector) -> Vec<(&'static str, String)> {
         ("named", format!("{} +\n{}", named("labels"), named("annotations"))),
     ];
     let gpu = gpu::of(settings);
+    let nodes = nodes::of(&sidecar.architectures);
     let scraping = settings.scrape_annotations == ScrapeAnnotations::Auto;
     let scraping = scraping.then(|| ("unscraped", unscraped()));
     let names = NAMES.iter().filter(|name| name.is_shown(settings.show_user));
@@ -86,7 +86,7 @@ pub(super) fn of(injector: &Injector) -> Vec<(&'static str, String)> {
         ("reason", reason(&size::annotations_are_full(injector))),
         ("marked", size::is_marked()),
     ];
-    fixed.into_iter().chain(gpu).chain(scraping).chain(names).chain(decided).collect()
+    fixed.into_iter().chain(nodes).chain(gpu).chain(scraping).chain(names).chain(decided).collect()
 }
 
 // === overrides ===
@@ -271,8 +271,9 @@ impl IdentityName {
 pub(super) fn not_injected() -> String {
     let name = text(CONTAINER);
     format!(
-        "!object.metadata.?annotations[?{}].hasValue()\n|| !(object.spec.?containers.orValue([]) \
-         + object.spec.?initContainers.orValue([])).exists(c, c.?name.orValue(\"\") == {name})",
+        "!(object.spec.?containers.orValue([]) + object.spec.?initContainers.orValue([]))\n\
+         .exists(c, c.?name.orValue(\"\") == {name} && (object.metadata.?annotations[?{}].hasValue()\n\
+         || c.?ports.orValue([]).exists(p, p.?name.orValue(\"\") == {name})))",
         text(key::CONFIG)
     )
 }
@@ -289,6 +290,7 @@ fn reason(annotations_are_full: &str) -> String {
         ("\"kubevirt.io\" in variables.labels", SkipReason::Kubevirt),
         ("variables.windows", SkipReason::Windows),
         ("object.spec.?hostNetwork.orValue(false)", SkipReason::HostNetwork),
+        ("variables.excluded", SkipReason::UnsupportedNode),
         (MISSING_POD_LIMIT, SkipReason::LimitRange),
         ("size(variables.freePorts) == 0", SkipReason::NoFreePort),
         ("variables.tooLarge", SkipReason::TooLarge),

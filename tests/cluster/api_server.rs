@@ -4,6 +4,7 @@ use kit::cluster::Test;
 
 mod equivalence;
 mod load;
+mod nulls;
 mod other_webhooks;
 mod policy;
 mod quantities;
@@ -15,6 +16,7 @@ mod webhook_calls;
 pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     equivalence::TESTS,
     load::TESTS,
+    nulls::TESTS,
     other_webhooks::TESTS,
     policy::TESTS,
     quantities::TESTS,

@@ -2,10 +2,10 @@
 //! property is tested with 256 pods; `PROPTEST_CASES` changes that number.
 
 mod modifications;
+mod nodes;
 mod sidecar;
 mod size;
 mod uninject;
-mod windows;
 
 use std::{collections::BTreeMap, path::Path, sync::LazyLock};
 
@@ -242,6 +242,7 @@ fn the_random_pods_lead_to_every_decision() {
         "host_network",
         "name_taken",
         "windows",
+        "unsupported_node",
         "undecodable",
         "kubevirt",
         "mirror_pod",

@@ -1,5 +1,7 @@
 //! The resource claims that the sidecar shares with the desktop.
 
+use std::ops::Deref;
+
 use crate::admission::{
     pod::{ClaimReference, PodClaim, PodView},
     settings::GpuAccess,
@@ -15,7 +17,8 @@ pub(crate) fn claims<'p>(pod: &'p PodView<'_>, access: GpuAccess) -> Vec<&'p Cla
         return vec![];
     }
     let resources = pod.running().filter_map(|container| container.resources.as_ref());
-    let all: Vec<_> = resources.flat_map(|resources| resources.claims.iter().flatten()).collect();
+    let all = resources.flat_map(|resources| resources.claims.iter().flatten());
+    let all: Vec<&ClaimReference<'_>> = all.map(Deref::deref).collect();
     let is_declared = |claim: &&ClaimReference<'_>| declared(pod).any(|declared| declared.name == claim.name);
     if !all.iter().all(is_declared) {
         return vec![];
@@ -49,7 +52,7 @@ pub(crate) fn are_shared(pod: &PodView<'_>, claims: &[&ClaimReference<'_>]) -> b
 }
 
 fn declared<'p>(pod: &'p PodView<'_>) -> impl Iterator<Item = &'p PodClaim<'p>> {
-    pod.spec.resource_claims.iter().flatten()
+    pod.spec.resource_claims.iter().flatten().map(Deref::deref)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::{
     admission::{
         gpu_names::{OPERATORS_WORD, PART_ANNOTATIONS, RESOURCES},
-        pod::{DeclaredResources, PodView},
+        pod::PodView,
         settings::GpuResources,
     },
     contract::GpuRequest,
@@ -14,8 +14,8 @@ use crate::{
 pub(crate) fn gpu_request(pod: &PodView<'_>, configured: &GpuResources) -> GpuRequest {
     let resources =
         || pod.running().filter_map(|container| container.resources.as_ref()).chain(&pod.spec.resources);
-    let by_name =
-        resources().flat_map(DeclaredResources::extended).filter_map(|name| of_resource(name, configured));
+    let names = resources().flat_map(|resources| resources.extended());
+    let by_name = names.filter_map(|name| of_resource(name, configured));
     let has_claim =
         resources().any(|resources| resources.claims.as_ref().is_some_and(|claims| !claims.is_empty()));
     let mut keys = pod.annotations().into_iter().flat_map(|map| map.iter().map(|(key, _)| key));

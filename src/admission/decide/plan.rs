@@ -3,6 +3,7 @@
 use super::{
     claims, gpu_request,
     identity::{self, IdentityField},
+    nodes,
     notice::Notice,
     overrides::Overrides,
     resources::{self, SidecarResources},
@@ -69,6 +70,9 @@ impl<'p> Plan<'p> {
             show_user,
             profiles: _,
         } = &ruleset.settings;
+        if nodes::exclude_sidecar(pod, &sidecar.architectures) {
+            return Err(SkipReason::UnsupportedNode);
+        }
         let overrides = Overrides::read(pod, notices);
         let configured = override_resources(sidecar.resources, &overrides);
         let resources = resources::fit(pod, configured, limits)?;
@@ -167,7 +171,9 @@ fn sets_user(pod: &PodView<'_>, is_configured: bool) -> bool {
 }
 
 fn missing_secrets<'p>(pod: &PodView<'_>, configured: &'p [String]) -> Vec<&'p str> {
-    let has = |name: &str| pod.spec.image_pull_secrets.iter().flatten().any(|secret| secret.name == name);
+    let has = |name: &str| {
+        pod.spec.image_pull_secrets.iter().flatten().flatten().any(|secret| secret.is_named(name))
+    };
     configured.iter().map(String::as_str).filter(|name| !has(name)).collect()
 }
 

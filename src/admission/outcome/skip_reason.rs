@@ -23,6 +23,9 @@ vocabulary! {
         NameTaken = "name_taken",
         /// There is no sidecar image for Windows, and a sidecar that cannot start would delay the desktop for ever.
         Windows = "windows",
+        /// The pod can run only on virtual nodes, or on nodes whose architecture the sidecar's image does not have. The sidecar
+        /// would not start there and would delay the desktop for ever.
+        UnsupportedNode = "unsupported_node",
         /// A LimitRange of the namespace or the pod-level resources do not allow the sidecar's resources.
         LimitRange = "limit_range",
         /// The sidecar would exceed a ResourceQuota of the namespace.
@@ -57,6 +60,7 @@ impl SkipReason {
             | Self::NoFreePort
             | Self::NameTaken
             | Self::Windows
+            | Self::UnsupportedNode
             | Self::LimitRange
             | Self::ResourceQuota => true,
             Self::AlreadyInjected
@@ -89,6 +93,9 @@ impl SkipReason {
                 Some("vdi-metrics: not injected: another container, volume or port has the name vdi-metrics")
             }
             Self::Windows => Some("vdi-metrics: not injected: there is no sidecar for Windows"),
+            Self::UnsupportedNode => Some(
+                "vdi-metrics: not injected: the pod's nodes are virtual, or the sidecar has no image for their architecture",
+            ),
             Self::LimitRange => Some(
                 "vdi-metrics: not injected: a LimitRange or the pod-level resources do not allow the sidecar",
             ),

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     admission::{
         container::{SidecarContainer, USER},
-        pod::{ContainerView, PodView},
+        pod::{ContainerView, PodView, StrictObject},
     },
     contract::{CONTAINER, VOLUME_PATH, env},
     runtime::vocabulary::vocabulary,
@@ -86,7 +86,7 @@ const SECURITY: [SecurityField; 8] = [
 impl InjectedContainer {
     /// Finds the sidecar; `None` if it cannot be parsed.
     pub(crate) fn find(pod: &PodView<'_>, raw: &RawPod<'_>) -> Option<Self> {
-        let index = |list: &Option<Vec<ContainerView<'_>>>| {
+        let index = |list: &Option<Vec<StrictObject<ContainerView<'_>>>>| {
             list.iter().flatten().position(|container| container.name == CONTAINER)
         };
         let (list, index, raw) = match index(&pod.spec.init_containers) {
@@ -226,7 +226,7 @@ impl Repair {
     }
 
     fn volume(&mut self, pod: &PodView<'_>) {
-        if pod.spec.volumes.iter().flatten().all(|volume| volume.name != CONTAINER) {
+        if pod.spec.volumes.iter().flatten().all(|volume| !volume.is_named(CONTAINER)) {
             self.added.volume(pod);
             self.record(RepairedField::Volume);
         }

@@ -64,7 +64,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for DeclaredAmounts<'a> {
                 while let Some(BorrowedText(name)) = map.next_key()? {
                     amounts.is_any = true;
                     match Resource::parse(&name) {
-                        Some(resource) => amounts.by_resource[resource as usize] = map.next_value()?,
+                        // As for the API server, null is 0.
+                        Some(resource) => {
+                            let amount = map.next_value::<Option<Quantity>>()?.unwrap_or_default();
+                            amounts.by_resource[resource as usize] = Some(amount);
+                        }
                         None if name.contains('/') => amounts.set_extended(name, map.next_value()?),
                         None => drop(map.next_value::<IgnoredAny>()?),
                     }

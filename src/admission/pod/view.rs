@@ -1,13 +1,13 @@
 //! The fields of a pod that decisions depend on.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Deref};
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-use super::{amounts::DeclaredAmounts, node_affinity::AffinityView, object::StrictObject, text::StringMap};
+use super::{amounts::DeclaredAmounts, nodes::AffinityView, object::StrictObject, text::StringMap};
 use crate::contract::CONTAINER;
 
-/// A pod as the request contains it.
+/// A pod as the request contains it. A field or an item can be null wherever the API server accepts null.
 #[derive(Debug, Deserialize)]
 pub(crate) struct PodView<'a> {
     #[serde(borrow)]
@@ -31,32 +31,32 @@ pub(crate) struct MetadataView<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SpecView<'a> {
     #[serde(borrow)]
-    pub(crate) containers: Option<Vec<ContainerView<'a>>>,
+    pub(crate) containers: Option<Vec<StrictObject<ContainerView<'a>>>>,
     #[serde(borrow)]
-    pub(crate) init_containers: Option<Vec<ContainerView<'a>>>,
+    pub(crate) init_containers: Option<Vec<StrictObject<ContainerView<'a>>>>,
     #[serde(borrow)]
-    pub(crate) volumes: Option<Vec<NamedItem<'a>>>,
+    pub(crate) volumes: Option<Vec<StrictObject<NamedItem<'a>>>>,
     #[serde(borrow)]
-    pub(crate) image_pull_secrets: Option<Vec<NamedItem<'a>>>,
+    pub(crate) image_pull_secrets: Option<Vec<Option<StrictObject<NamedItem<'a>>>>>,
     pub(crate) host_network: Option<bool>,
     #[serde(borrow)]
-    pub(crate) os: Option<NamedItem<'a>>,
+    pub(crate) os: Option<StrictObject<NamedItem<'a>>>,
     #[serde(borrow)]
     pub(crate) node_selector: Option<StringMap<'a>>,
     #[serde(borrow)]
-    pub(crate) affinity: Option<AffinityView<'a>>,
+    pub(crate) affinity: Option<StrictObject<AffinityView<'a>>>,
     #[serde(borrow)]
     pub(crate) restart_policy: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(crate) priority_class_name: Option<Cow<'a, str>>,
     pub(crate) active_deadline_seconds: Option<i64>,
     #[serde(borrow)]
-    pub(crate) resources: Option<DeclaredResources<'a>>,
+    pub(crate) resources: Option<StrictObject<DeclaredResources<'a>>>,
     #[serde(borrow)]
-    pub(crate) resource_claims: Option<Vec<PodClaim<'a>>>,
+    pub(crate) resource_claims: Option<Vec<StrictObject<PodClaim<'a>>>>,
     /// The PodGroup of the pod, in Kubernetes 1.36 and newer.
     pub(crate) scheduling_group: Option<IgnoredAny>,
-    pub(crate) security_context: Option<PodSecurityView>,
+    pub(crate) security_context: Option<StrictObject<PodSecurityView>>,
 }
 
 /// The pod-level security settings that containers inherit.
@@ -73,12 +73,12 @@ pub(crate) struct ContainerView<'a> {
     #[serde(borrow)]
     pub(crate) name: Cow<'a, str>,
     #[serde(borrow)]
-    pub(crate) ports: Option<Vec<PortView<'a>>>,
+    pub(crate) ports: Option<Vec<StrictObject<PortView<'a>>>>,
     #[serde(borrow)]
-    pub(crate) resources: Option<DeclaredResources<'a>>,
+    pub(crate) resources: Option<StrictObject<DeclaredResources<'a>>>,
     #[serde(borrow)]
     pub(crate) restart_policy: Option<Cow<'a, str>>,
-    pub(crate) security_context: Option<ContainerSecurityView>,
+    pub(crate) security_context: Option<StrictObject<ContainerSecurityView>>,
 }
 
 /// The security settings of a container.
@@ -96,7 +96,7 @@ pub(crate) struct DeclaredResources<'a> {
     #[serde(borrow)]
     pub(crate) limits: Option<DeclaredAmounts<'a>>,
     #[serde(borrow)]
-    pub(crate) claims: Option<Vec<ClaimReference<'a>>>,
+    pub(crate) claims: Option<Vec<StrictObject<ClaimReference<'a>>>>,
 }
 
 /// A resource claim of the pod.
@@ -129,11 +129,11 @@ pub(crate) struct PortView<'a> {
     pub(crate) name: Option<Cow<'a, str>>,
 }
 
-/// An object. Only its name matters here.
+/// An object. Only its name matters here. A pull secret can be without a name.
 #[derive(Debug, Deserialize)]
 pub(crate) struct NamedItem<'a> {
-    #[serde(borrow, default)]
-    pub(crate) name: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) name: Option<Cow<'a, str>>,
 }
 
 // === impl PodView ===
@@ -159,7 +159,7 @@ impl<'a> PodView<'a> {
 
     /// Regular and init containers.
     pub(crate) fn containers(&self) -> impl Iterator<Item = &ContainerView<'a>> {
-        self.spec.containers.iter().chain(&self.spec.init_containers).flatten()
+        self.spec.containers.iter().chain(&self.spec.init_containers).flatten().map(Deref::deref)
     }
 
     /// Regular and init containers without the sidecar.
@@ -171,12 +171,12 @@ impl<'a> PodView<'a> {
     pub(crate) fn running(&self) -> impl Iterator<Item = &ContainerView<'a>> {
         let native = self.spec.init_containers.iter().flatten().filter(|init| init.is_native_sidecar());
         let all = self.spec.containers.iter().flatten().chain(native);
-        all.filter(|container| container.name != CONTAINER)
+        all.filter(|container| container.name != CONTAINER).map(Deref::deref)
     }
 
     /// The pod-level resources. An empty object counts as absent in Kubernetes.
     pub(crate) fn resources(&self) -> Option<&DeclaredResources<'a>> {
-        self.spec.resources.as_ref().filter(|resources| {
+        self.spec.resources.as_deref().filter(|resources| {
             [&resources.requests, &resources.limits].into_iter().flatten().any(|amounts| amounts.is_any)
         })
     }
@@ -197,6 +197,14 @@ impl ClaimReference<'_> {
     /// The referenced request of the claim; empty if the reference is to the entire claim.
     pub(crate) fn request(&self) -> &str {
         self.request.as_deref().unwrap_or_default()
+    }
+}
+
+// === impl NamedItem ===
+
+impl NamedItem<'_> {
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        self.name.as_deref() == Some(name)
     }
 }
 

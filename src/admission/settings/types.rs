@@ -37,6 +37,8 @@ pub struct Settings {
 pub struct SidecarSettings {
     /// Image of the sidecar; by default the image that was released with this server.
     pub image: String,
+    /// The architectures of the image, as nodes have them in the label `kubernetes.io/arch`.
+    pub architectures: Vec<String>,
     /// `IfNotPresent` (default), `Always` or `Never`.
     pub image_pull_policy: PullPolicy,
     /// Secrets of the session's namespace for pulling the image, in addition to the pod's own.
@@ -169,6 +171,7 @@ impl Default for SidecarSettings {
     fn default() -> Self {
         Self {
             image: format!("vdi-metrics/sidecar:{}", runtime::VERSION),
+            architectures: vec!["amd64".to_owned(), "arm64".to_owned()],
             image_pull_policy: PullPolicy::IfNotPresent,
             image_pull_secrets: vec![],
             mode: Mode::Native,

@@ -48,6 +48,7 @@ impl SidecarSettings {
     fn validate(&self) -> Result<(), String> {
         let Self {
             image,
+            architectures,
             image_pull_policy: _,
             image_pull_secrets,
             mode: _,
@@ -58,6 +59,11 @@ impl SidecarSettings {
         } = self;
         if !is_image(image) {
             return Err(format!("sidecar.image is {image:?}; name an image or leave the field out"));
+        }
+        if architectures.is_empty() || !architectures.iter().all(|arch| is_object_name(arch)) {
+            return Err(format!(
+                "sidecar.architectures is {architectures:?}; name those of the image, such as amd64"
+            ));
         }
         if let Some(secret) = image_pull_secrets.iter().find(|name| !is_object_name(name)) {
             return Err(format!("sidecar.imagePullSecrets names {secret:?}; use names of Secrets"));
@@ -209,6 +215,8 @@ mod tests {
             ("sidecar: {prot: 1}", ["config.yaml", "prot", "line 1"]),
             ("sidecar: {image: ''}", ["config.yaml", "sidecar.image", "leave the field out"]),
             ("sidecar: {image: 'a b'}", ["config.yaml", "sidecar.image", "name an image"]),
+            ("sidecar: {architectures: []}", ["config.yaml", "sidecar.architectures", "amd64"]),
+            ("sidecar: {architectures: [x 86]}", ["config.yaml", "sidecar.architectures", "amd64"]),
             ("sidecar: {imagePullSecrets: [A]}", ["config.yaml", "sidecar.imagePullSecrets", "Secrets"]),
             ("sidecar: {port: 80}", ["config.yaml", "sidecar.port", "1024"]),
             ("sidecar: {intervalSeconds: 1}", ["config.yaml", "sidecar.intervalSeconds", "5 to 300"]),

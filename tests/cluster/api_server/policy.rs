@@ -28,6 +28,7 @@ tests![the_policy_changes_every_pod_as_the_webhook_does, an_injected_pod_is_not_
 const NOTHING_DEFAULT: &str = "
 sidecar:
   image: registry.example.com/sidecar@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+  architectures: [arm64]
   imagePullPolicy: Always
   imagePullSecrets: [pull-one, pull-two]
   mode: container

@@ -1,7 +1,7 @@
 //! Pods with a field of the wrong type. The webhook and every verb name the field, its value and the remedy.
 
 use serde_json::{Value, json};
-use vdi_metrics::admission::{Injector, Namespaces, Settings};
+use vdi_metrics::admission::{Injector, Namespaces, Outcome, Settings, SkipReason};
 
 use super::program::run;
 
@@ -16,7 +16,7 @@ const LIST: &str = "a list";
 const MAP: &str = "a map";
 
 /// The fields of a pod that the decision reads, with their types.
-const FIELDS: [(&str, &str); 50] = [
+const FIELDS: [(&str, &str); 66] = [
     ("metadata", MAP),
     ("metadata.labels", STRINGS),
     ("metadata.labels.app", STRING),
@@ -67,6 +67,46 @@ const FIELDS: [(&str, &str); 50] = [
     ("spec.resourceClaims[0].resourceClaimName", STRING),
     ("spec.securityContext", MAP),
     ("spec.securityContext.runAsUser", NUMBER),
+    ("spec.containers[0].securityContext", MAP),
+    ("spec.affinity", MAP),
+    ("spec.affinity.nodeAffinity", MAP),
+    ("spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution", MAP),
+    ("spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms", LIST),
+    ("spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]", MAP),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions",
+        LIST,
+    ),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0]",
+        MAP,
+    ),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].key",
+        STRING,
+    ),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].operator",
+        STRING,
+    ),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].values",
+        LIST,
+    ),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].values[0]",
+        STRING,
+    ),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchFields",
+        LIST,
+    ),
+    (
+        "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchFields[0]",
+        MAP,
+    ),
+    ("spec.resourceClaims[0]", MAP),
+    ("spec.resourceClaims[0].name", STRING),
 ];
 
 /// A string of a pod. No text may contain it: strings can be secrets.
@@ -88,8 +128,6 @@ fn wrong_values(expected: &str) -> Vec<(Value, &'static str)> {
         NUMBER | PORT => value != &json!(8080),
         QUANTITY => !value.is_number() && !value.is_string(),
         LIST => !value.is_array(),
-        // serde reads some structs from a list too.
-        MAP => !value.is_object() && !value.is_array(),
         _ => !value.is_object(),
     });
     values
@@ -133,8 +171,15 @@ fn the_warnings_of_the_webhook_name_every_field_of_the_wrong_type() {
             let [reason, warning] = serde_json::from_value(response["warnings"].clone()).unwrap();
             let [reason, warning]: [String; 2] = [reason, warning];
             assert_eq!(reason, "vdi-metrics: not injected: the pod could not be parsed");
-            let text = format!("vdi-metrics: {field} is {name}: write {expected}");
-            assert!(warning.starts_with(&text) && warning.len() <= 120, "{warning}, expected {text}");
+            // The middle of a long path is left out.
+            let (start, end) = field.split_at(field.len().min(20));
+            let (start, end) = (format!("vdi-metrics: {start}"), &end[end.len().saturating_sub(15)..]);
+            let end = format!("{end} is {name}: write {expected}");
+            assert!(
+                warning.starts_with(&start) && warning.contains(&end),
+                "{warning}, expected {start}...{end}"
+            );
+            assert!(warning.len() <= 120, "{warning}");
             assert!(!warning.contains(SECRET), "{warning}");
             let offline =
                 injector.consider(pod.to_string().as_bytes(), "desktops", &Namespaces::default()).notices;
@@ -154,6 +199,46 @@ fn every_verb_names_every_field_of_the_wrong_type() {
         let label = if field == "metadata.generateName" { "pod/true" } else { "pod/(no name)" };
         check_verbs(&pod.to_string(), "document 1, line 1", &format!("{label}: {text}"));
     }
+}
+
+const TERMS: &str =
+    "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
+
+/// Values that a pod must have. The API server rejects null there, and the error names the field.
+const REQUIRED: [&str; 18] = [
+    "/spec",
+    "TERMS/0/matchExpressions/0",
+    "TERMS/0/matchExpressions/0/key",
+    "TERMS/0/matchExpressions/0/operator",
+    "TERMS/0/matchFields/0",
+    "TERMS/0/matchFields/0/key",
+    "TERMS/0/matchFields/0/operator",
+    "/spec/containers/0",
+    "/spec/containers/0/name",
+    "/spec/containers/0/ports/0",
+    "/spec/containers/0/ports/0/containerPort",
+    "/spec/containers/0/resources/claims/0",
+    "/spec/containers/0/resources/claims/0/name",
+    "/spec/initContainers/0",
+    "/spec/initContainers/0/name",
+    "/spec/resourceClaims/0",
+    "/spec/resourceClaims/0/name",
+    "/spec/volumes/0",
+];
+
+/// Elsewhere null is read as the API server stores it: as an absent field, an empty string or the amount 0.
+/// `tests/cluster/api_server/nulls.rs` checks that the API server accepts no pod that is unreadable here.
+#[test]
+fn null_is_unreadable_only_where_the_api_server_rejects_it() {
+    let injector = Injector::new(Settings::default());
+    let is_undecodable = |pod: &Value| {
+        let decision = injector.consider(pod.to_string().as_bytes(), "desktops", &Namespaces::default());
+        decision.outcome == Outcome::Skipped(SkipReason::Undecodable)
+    };
+    let mut pods = kit::nulls::pods_with_a_null();
+    pods.retain(|(_, pod)| is_undecodable(pod));
+    let unreadable: Vec<_> = pods.iter().map(|(pointer, _)| pointer.replace(TERMS, "TERMS")).collect();
+    assert_eq!(unreadable, REQUIRED);
 }
 
 /// `inject` and `uninject` report the error and write nothing; `explain` gives it as the rule. `error` is the object and the field.

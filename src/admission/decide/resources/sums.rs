@@ -3,7 +3,7 @@
 use crate::{
     admission::{
         namespaces::Resource,
-        pod::{ContainerView, DeclaredAmounts, DeclaredResources, PodView},
+        pod::{ContainerView, DeclaredAmounts, DeclaredResources, PodView, StrictObject},
         quantity::Quantity,
     },
     contract::CONTAINER,
@@ -46,25 +46,25 @@ impl PodSum {
     /// The sum of the containers that run at the same time: regular containers and native sidecars. During the start, an init
     /// container runs together with the native sidecars before it; if their sum is larger, it counts instead. The injected
     /// sidecar starts after all init containers, so only the first sum contains it.
-    pub(super) fn of_containers(
-        pod: &PodView<'_>,
+    pub(super) fn of_containers<'p>(
+        pod: &'p PodView<'_>,
         added: Option<Quantity>,
         resource: Resource,
         kind: AmountKind,
     ) -> Self {
-        let amount = |container: &ContainerView<'_>| container.amount(resource, kind);
-        let others = |list| {
-            Option::into_iter(list).flatten().filter(|other: &&ContainerView<'_>| other.name != CONTAINER)
+        let amount = |container: &StrictObject<ContainerView<'_>>| container.amount(resource, kind);
+        let others = |list: &'p Option<Vec<StrictObject<ContainerView<'_>>>>| {
+            list.iter().flatten().filter(|other| other.name != CONTAINER)
         };
         let (mut sidecars, mut peak) = (None, None);
-        for container in others(pod.spec.init_containers.as_ref()) {
+        for container in others(&pod.spec.init_containers) {
             if container.is_native_sidecar() {
                 sidecars = plus(sidecars, amount(container));
             } else {
                 peak = peak.max(plus(sidecars, amount(container)));
             }
         }
-        let running = others(pod.spec.containers.as_ref()).map(amount).fold(sidecars, plus);
+        let running = others(&pod.spec.containers).map(amount).fold(sidecars, plus);
         Self { without: running.max(peak), with: plus(running, added).max(peak) }
     }
 

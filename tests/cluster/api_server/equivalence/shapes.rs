@@ -33,6 +33,22 @@ pub(super) fn shapes() -> Vec<NamespaceCases> {
             json!({"nodeSelector": {"kubernetes.io/os": "windows"}}),
             Skipped("windows"),
         ),
+        pod(
+            "of another architecture",
+            json!({"nodeSelector": {"kubernetes.io/arch": "s390x"}}),
+            Skipped("unsupported_node"),
+        ),
+        pod(
+            "on a virtual node",
+            json!({"nodeSelector": {"type": "virtual-kubelet"}}),
+            Skipped("unsupported_node"),
+        ),
+        pod(
+            "with nulls",
+            json!({"containers": [{"name": "a", "image": "x", "ports": null, "resources": {"limits": {"cpu": null}}}],
+            "imagePullSecrets": [null, {"name": null}]}),
+            Injected,
+        ),
         pod("on the host network", json!({"hostNetwork": true}), Skipped("host_network")),
         pod("that is always restarted", json!({"restartPolicy": "Always"}), Injected),
         pod("that is restarted on failure", json!({"restartPolicy": "OnFailure"}), Injected),

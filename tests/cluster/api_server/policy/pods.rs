@@ -66,7 +66,7 @@ const NAMES: [&str; 6] =
     ["", "\u{fc}", "tab\there", "del\u{7f}", "next line\u{85}", "it's \"quoted\" \\ \u{1f5a5}"];
 
 /// Changes to a minimal pod, each in one respect.
-const CHANGES: [(&str, Change); 55] = [
+const CHANGES: [(&str, Change); 62] = [
     ("limits-only", |pod| {
         pod["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}})
     }),
@@ -133,6 +133,35 @@ const CHANGES: [(&str, Change); 55] = [
     ("windows-options-on-linux", |pod| {
         pod["spec"]["containers"][0]["securityContext"] = json!({"windowsOptions": {}});
         pod["spec"]["nodeSelector"] = json!({"kubernetes.io/os": "linux"});
+    }),
+    ("other-architecture", |pod| pod["spec"]["nodeSelector"] = json!({"beta.kubernetes.io/arch": "s390x"})),
+    ("one-architecture-of-the-image", |pod| {
+        pod["spec"]["nodeSelector"] = json!({"kubernetes.io/arch": "amd64"})
+    }),
+    ("windows-or-another-architecture", |pod| {
+        pod["spec"]["affinity"] = required(json!([
+            {"matchExpressions": [{"key": "kubernetes.io/os", "operator": "In", "values": ["windows"]}]},
+            {"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "NotIn", "values": ["amd64", "arm64"]}]},
+        ]));
+    }),
+    ("virtual-or-other-nodes", |pod| {
+        pod["spec"]["affinity"] = required(json!([
+            {"matchExpressions": [{"key": "type", "operator": "In", "values": ["virtual-kubelet", "gpu"]}]},
+        ]));
+    }),
+    ("no-virtual-nodes", |pod| {
+        pod["spec"]["affinity"] = required(json!([
+            {"matchExpressions": [{"key": "type", "operator": "NotIn", "values": ["virtual-kubelet"]}, {"key": "kubernetes.io/arch", "operator": "Exists"}]},
+        ]));
+    }),
+    ("own-device-class", |pod| {
+        let limits = json!({"limits": {"deviceclass.resource.kubernetes.io/cards": "1"}});
+        pod["spec"]["containers"][0]["resources"] = limits;
+    }),
+    ("copied-without-annotations", |pod| {
+        let ports = json!([{"name": "vdi-metrics", "containerPort": 9478}]);
+        pod["spec"]["initContainers"] =
+            json!([{"name": "vdi-metrics", "image": "sidecar:0", "restartPolicy": "Always", "ports": ports}]);
     }),
     ("claim-of-a-group", |pod| {
         pod["spec"]["schedulingGroup"] = json!({"podGroupName": "render"});

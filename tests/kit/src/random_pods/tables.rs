@@ -105,6 +105,8 @@ pub(super) const DECIDING_FIELDS: &[Row] = &[
     ("os", r#"{"name": "windows"}"#),
     ("nodeSelector", r#"{"kubernetes.io/os": "windows"}"#),
     ("nodeSelector", r#"{"beta.kubernetes.io/os": "windows"}"#),
+    ("nodeSelector", r#"{"kubernetes.io/arch": "s390x"}"#),
+    ("nodeSelector", r#"{"type": "virtual-kubelet"}"#),
     (
         "affinity",
         r#"{"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [

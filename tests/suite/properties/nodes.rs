@@ -1,5 +1,6 @@
-//! A pod is skipped as a Windows pod exactly if it can run only on Windows nodes. The oracle compares the pod with every set of
-//! labels that a Linux or a Windows node of a small world can have, as the scheduler does.
+//! A pod is skipped exactly if it can run only on nodes that cannot run the sidecar: Windows nodes, virtual nodes, and nodes of
+//! another architecture. The oracle compares the pod with every set of labels that a node of a small world can have, as the
+//! scheduler does.
 
 use proptest::{collection::vec, option, prelude::*, sample::select, sample::subsequence};
 use serde_json::{Value, json};
@@ -10,8 +11,13 @@ type Labels = Vec<(&'static str, &'static str)>;
 
 const BUILD: &str = "node.kubernetes.io/windows-build";
 const OS_LABELS: [&str; 2] = ["kubernetes.io/os", "beta.kubernetes.io/os"];
-const OTHER_KEYS: [&str; 2] = [BUILD, "gpu"];
-const VALUES: [&str; 4] = ["linux", "windows", "10.0.20348", "other"];
+const ARCH: &str = "kubernetes.io/arch";
+const TYPE: &str = "type";
+const VIRTUAL: &str = "virtual-kubelet";
+const OTHER_KEYS: [&str; 3] = [BUILD, TYPE, ARCH];
+const VALUES: [&str; 5] = ["linux", "windows", "arm64", VIRTUAL, "other"];
+/// The architecture of the sidecar's image.
+const IMAGE_ARCH: &str = "arm64";
 
 /// Every set of labels of the nodes of one operating system.
 fn nodes(os: &'static str) -> Vec<Labels> {
@@ -20,12 +26,19 @@ fn nodes(os: &'static str) -> Vec<Labels> {
         "windows" => VALUES.map(|build| [of_os(), vec![(BUILD, build)]].concat()).to_vec(),
         _ => vec![of_os()],
     };
-    let gpus = [vec![], VALUES.map(|value| vec![("gpu", value)]).concat()].concat();
-    let with_gpu = |labels: &Labels| {
-        let with = |gpu: &(&'static str, &'static str)| [labels.clone(), vec![*gpu]].concat();
-        [vec![labels.clone()], gpus.iter().map(with).collect()].concat()
-    };
-    builds.iter().flat_map(with_gpu).collect()
+    let with = |key| move |value| vec![(key, value)];
+    let of_arch = [VALUES.map(with(ARCH)).to_vec(), vec![vec![(ARCH, "unlisted")]]].concat();
+    let of_type = [VALUES.map(with(TYPE)).to_vec(), vec![vec![]]].concat();
+    product(&product(&builds, &of_arch), &of_type)
+}
+
+fn product(some: &[Labels], others: &[Labels]) -> Vec<Labels> {
+    some.iter().flat_map(|one| others.iter().map(|other| [&one[..], other].concat())).collect()
+}
+
+/// Whether a Linux node with these labels can run the sidecar.
+fn runs_sidecar(labels: &Labels) -> bool {
+    labels.contains(&(ARCH, IMAGE_ARCH)) && !labels.contains(&(TYPE, VIRTUAL))
 }
 
 /// Whether the scheduler and the kubelet accept the pod on a node with these labels.
@@ -66,7 +79,7 @@ fn term() -> impl Strategy<Value = Value> {
         )
     };
     let of_os = vec(select(&OS_LABELS[..]).prop_flat_map(requirement), 0..3);
-    let others = subsequence(&OTHER_KEYS[..], 0..3)
+    let others = subsequence(&OTHER_KEYS[..], 0..4)
         .prop_flat_map(move |keys| keys.into_iter().map(requirement).collect::<Vec<_>>());
     let fields = option::weighted(
         0.2,
@@ -99,15 +112,20 @@ fn spec() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4 * ProptestConfig::default().cases))]
     #[test]
-    fn a_pod_is_skipped_exactly_if_it_can_run_only_on_windows(spec in spec()) {
+    fn a_pod_is_skipped_exactly_if_no_node_can_run_the_sidecar(spec in spec()) {
         let fits = |os| nodes(os).iter().any(|labels| accepts(&spec, os, labels));
+        let fits_sidecar = nodes("linux").iter().any(|labels| runs_sidecar(labels) && accepts(&spec, "linux", labels));
         let has_options = !spec["containers"][0]["securityContext"].is_null();
         let pod = json!({"metadata": {}, "spec": spec}).to_string();
-        let outcome = Injector::new(Settings::default()).consider(pod.as_bytes(), "", &Namespaces::default()).outcome;
+        let mut settings = Settings::default();
+        settings.sidecar.architectures = vec![IMAGE_ARCH.to_owned()];
+        let outcome = Injector::new(settings).consider(pod.as_bytes(), "", &Namespaces::default()).outcome;
         // A pod that no node accepts never runs, so both decisions are right.
         if fits("linux") || fits("windows") {
             let is_windows = fits("windows") && (has_options || !fits("linux"));
             prop_assert_eq!(outcome == Outcome::Skipped(SkipReason::Windows), is_windows, "{}", pod);
+            let is_unsupported = !is_windows && fits("linux") && !fits_sidecar;
+            prop_assert_eq!(outcome == Outcome::Skipped(SkipReason::UnsupportedNode), is_unsupported, "{}", pod);
         }
     }
 }
