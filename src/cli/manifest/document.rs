@@ -51,8 +51,10 @@ impl Manifest {
     /// File, document and line of a field, for errors. A missing field has the line of its parent.
     pub(in crate::cli) fn place(&self, index: usize, field: &[String]) -> String {
         let document = &self.documents[index];
-        let at =
-            document.read.position(field).or(document.read.source.as_ref().map(|origin| origin.span.start));
+        let at = document
+            .read
+            .position(field)
+            .or_else(|| document.read.source.as_ref().map(|origin| origin.span.start));
         let (line, _) = stream::line_and_column(&self.text, at.unwrap_or(document.range.start));
         format!("{}: document {}, line {line}", self.name, index + 1)
     }
