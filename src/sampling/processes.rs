@@ -111,8 +111,8 @@ fn newest_of_each_process(samples: &[ProcessUtilization], window: SampleWindow) 
 
 impl SampleWindow {
     /// The window after `last`, the newest counted sample. `clocks` are the present times of the clocks that the driver may use; its
-    /// clock is the one nearest to `last`. If `last` is 0 or in the future, because the clock was set back, the window begins one
-    /// interval before the present in each clock.
+    /// clock is the one nearest to `last`. If `last` is 0 or in the future, because the clock was set back, the window begins two
+    /// intervals before the present in each clock: polls are jittered and can be late.
     #[must_use]
     pub fn new(last: u64, clocks: [u64; 2], interval: Duration) -> Self {
         let ends = clocks.map(|now| now.saturating_add(MAX_LEAD));
@@ -120,7 +120,8 @@ impl SampleWindow {
         if (1..=end).contains(&last) {
             return Self { since: last, spans: [(last, end); 2] };
         }
-        let span = |now: u64| (now.saturating_sub(interval.as_micros() as u64), now.saturating_add(MAX_LEAD));
+        let span =
+            |now: u64| (now.saturating_sub(2 * interval.as_micros() as u64), now.saturating_add(MAX_LEAD));
         Self { since: 0, spans: clocks.map(span) }
     }
 
@@ -247,7 +248,7 @@ mod tests {
     #[test]
     fn a_window_follows_the_newest_counted_sample_unless_the_clock_was_set_back() {
         let window = |last| SampleWindow::new(last, [100_000_000; 2], Duration::from_secs(15));
-        let (begin, end) = (85_000_000, 102_000_000);
+        let (begin, end) = (70_000_000, 102_000_000);
         assert_eq!(window(90_000_000), SampleWindow { since: 90_000_000, spans: [(90_000_000, end); 2] });
         for last in [0, 900_000_000] {
             assert_eq!(window(last), SampleWindow { since: 0, spans: [(begin, end); 2] });
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_of_an_unknown_clock_is_one_interval_in_each_clock() {
+    fn a_window_of_an_unknown_clock_is_two_intervals_in_each_clock() {
         const WALL: u64 = 1_800_000_000_000_000;
         const BOOT: u64 = 5_000_000;
         let window = |last| SampleWindow::new(last, [WALL, BOOT], Duration::from_secs(15));
@@ -265,7 +266,8 @@ mod tests {
             (BOOT, true),
             (BOOT + 60_000_000, false),
             (WALL, true),
-            (WALL - 16_000_000, false),
+            (WALL - 16_000_000, true),
+            (WALL - 31_000_000, false),
             (WALL + 60_000_000, false),
             (u64::MAX, false),
         ] {
