@@ -39,7 +39,7 @@ const NOT_IGNORED: [(c_int, &str); 10] = [
     ),
 ];
 
-/// Ignores all signals except [`NOT_IGNORED`]. By default most of them end or stop a process. In a pod that shares its processes,
+/// Ignores all signals except those of the table `NOT_IGNORED`. By default most of them end or stop a process. In a pod that shares its processes,
 /// `kill -HUP -1` in the desktop, as at the end of a login, also reaches the sidecar if the desktop runs as root or as the same
 /// user. SIGKILL and SIGSTOP cannot be ignored. glibc uses 32 and 33 and does not ignore them.
 pub fn ignore_signals_of_others() {
