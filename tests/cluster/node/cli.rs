@@ -17,7 +17,7 @@ use crate::support::{
     common::{MINUTE, RESTRICTED},
     desktops::{deployment, desktop},
     installation::{installed, session_namespace},
-    node_pods::{all_ready, check_injected, create, pods, sidecar},
+    node_pods::{all_ready, check_injected, create, has_only_own_annotations, pods, sidecar},
 };
 
 tests![explain_predicts_what_the_cluster_does, a_pod_injected_by_the_kubectl_plugin_runs_without_the_webhook];
@@ -101,7 +101,7 @@ async fn a_pod_injected_by_the_kubectl_plugin_runs_without_the_webhook(cluster: 
         Ok(pods)
     })
     .await?;
-    ensure!(pods[0].metadata.annotations.is_none(), "{:?}", pods[0].metadata);
+    ensure!(has_only_own_annotations(&pods[0]), "{:?}", pods[0].metadata);
     Ok(())
 }
 

@@ -52,6 +52,11 @@ pub(crate) async fn in_phase(cluster: &TestCluster, namespace: &str, name: &str,
     .await
 }
 
+/// Whether the pod has only the annotation that [`desktop`](super::desktops::desktop) sets.
+pub(crate) fn has_only_own_annotations(pod: &Pod) -> bool {
+    pod.annotations().keys().all(|annotation| annotation == key::GPU_SHARING)
+}
+
 /// The sidecar's container.
 pub(crate) fn sidecar(pod: &Pod) -> Option<&Container> {
     pod.spec.as_ref()?.init_containers.iter().flatten().find(|container| container.name == CONTAINER)
