@@ -8,7 +8,7 @@ pub(super) trait Answer: Sized {
     fn known(self) -> Option<Self>;
 }
 
-/// `0xFFFFFFFF` percent as a ratio. No measured ratio is near it, also not one that is above 100 %.
+/// `0xFFFFFFFF` percent as a ratio. Every measured ratio is far below it, even a wrong one above 100 %.
 const MAX_RATIO: f64 = u32::MAX as f64 / 100.0;
 
 // === impl Answer ===

@@ -168,7 +168,7 @@ impl<'n> Driver<'n> {
         Ok(processes)
     }
 
-    /// Utilisation samples of each process on the device at `index`, after `since` in microseconds of the node's wall clock.
+    /// Utilisation samples of each process on the device at `index`, after `since` in microseconds of the driver's clock.
     /// Returns none if the driver does not support them.
     ///
     /// # Errors

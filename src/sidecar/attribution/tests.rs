@@ -241,6 +241,17 @@ fn a_visible_device_is_attributed_only_with_a_request_or_an_annotation() {
         ("nothing", base, no_processes()),
     ];
     let single = ("single_device session", "single_device device");
+    let no_device_requested = [
+        "claim session",
+        "handed_over session",
+        single.0,
+        NOT,
+        single.0,
+        single.1,
+        "processes device",
+        "environment device",
+        NOT,
+    ];
     for (request, expected) in [
         (
             Some(Device),
@@ -270,48 +281,9 @@ fn a_visible_device_is_attributed_only_with_a_request_or_an_annotation() {
                 single.1,
             ],
         ),
-        (
-            Some(Claims),
-            [
-                "claim session",
-                "handed_over session",
-                single.0,
-                NOT,
-                single.0,
-                single.1,
-                "processes device",
-                "environment device",
-                NOT,
-            ],
-        ),
-        (
-            Some(Nothing),
-            [
-                "claim session",
-                "handed_over session",
-                single.0,
-                NOT,
-                single.0,
-                single.1,
-                "processes device",
-                "environment device",
-                NOT,
-            ],
-        ),
-        (
-            None,
-            [
-                "claim session",
-                "handed_over session",
-                single.0,
-                NOT,
-                single.0,
-                single.1,
-                "processes device",
-                "environment device",
-                NOT,
-            ],
-        ),
+        (Some(Claims), no_device_requested),
+        (Some(Nothing), no_device_requested),
+        (None, no_device_requested),
     ] {
         for ((name, evidence, processes), expected) in columns.iter().zip(expected) {
             let evidence = Evidence { request, ..*evidence };

@@ -1,4 +1,4 @@
-//! Reads a file or a folder, and tells an absent one from one that cannot be read.
+//! Reads files and folders. Distinguishes a file that does not exist from a file that cannot be read.
 
 use std::{
     error::Error,
