@@ -18,7 +18,7 @@ mod values;
 
 pub use self::{
     call_log::PollCalls,
-    driver::Driver,
+    driver::{Driver, Released},
     events::DriverEvent,
     fault::{Call, Code, Fault, ReopenReason},
     library::{Library, LibraryState, OpenFailure, OpenLibrary, library_locations},

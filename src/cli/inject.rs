@@ -66,6 +66,6 @@ fn inject(pod: &mut Node, object: &ManifestObject, injector: &Injector, limits: 
     let empty_fields = EmptyFields::of(pod);
     let mut notices = patch::notices(&decision);
     notices.extend(patch::apply_all(pod, decision.patch.as_ref()));
-    empty_fields.annotate(pod);
+    notices.extend(empty_fields.annotate(pod));
     PodChange { outcome: decision.outcome.to_string(), notices }
 }

@@ -18,12 +18,14 @@ use super::{
 pub struct Driver<'n> {
     nvml: &'n Nvml,
     versions: Versions,
-    devices: Vec<Device>,
+    pub(super) devices: Vec<Device>,
     /// Handles of `devices`, in the same order.
     pub(super) handles: Vec<nvml_wrapper::Device<'n>>,
     without_uuid: Vec<Fault>,
     /// Number of cards when the library was opened.
     cards: u32,
+    /// Slices that were visible before they were released; `None` after the slices have been listed. Only events use them.
+    earlier_slices: Option<Vec<Device>>,
     /// Indices of the devices whose handles this poll has verified, with the results.
     pub(super) identities: Vec<(usize, Result<(), Fault>)>,
     events: EventListener<'n>,
@@ -33,9 +35,14 @@ pub struct Driver<'n> {
     /// because these calls are the slowest of all.
     pub(super) process_lists: Vec<(usize, Option<Vec<Process>>)>,
     pub(super) support: Support,
-    /// Indices of the devices whose memory the newer call has returned.
-    pub(super) with_newer_memory: Vec<usize>,
     pub(super) log: CallLog,
+}
+
+/// What a driver whose slices were released has shown. It stays valid when the library is opened again.
+#[derive(Debug, Default)]
+pub struct Released {
+    slices: Vec<Device>,
+    support: Support,
 }
 
 /// `NVML_DEVICE_MIG_ENABLE`.
@@ -50,8 +57,10 @@ const MAX_SLICES: u32 = 16;
 // === impl Driver ===
 
 impl<'n> Driver<'n> {
-    /// Lists the devices of the open library.
-    pub(super) fn new(nvml: &'n Nvml) -> Self {
+    /// Lists the cards of the open library. The first poll lists the slices. Until then, an event of a card counts for the
+    /// released slices too.
+    pub(super) fn new(nvml: &'n Nvml, released: Option<Released>) -> Self {
+        let Released { slices, support } = released.unwrap_or_default();
         // One call opened the library.
         let mut log = CallLog { calls: 1, faults: vec![] };
         let versions = Versions {
@@ -66,12 +75,12 @@ impl<'n> Driver<'n> {
             handles: vec![],
             without_uuid: vec![],
             cards,
+            earlier_slices: Some(slices),
             identities: vec![],
             events: EventListener::default(),
             has_device_without_values: false,
             process_lists: vec![],
-            support: Support::default(),
-            with_newer_memory: vec![],
+            support,
             log,
         };
         for index in 0..cards {
@@ -88,7 +97,7 @@ impl<'n> Driver<'n> {
         &self.versions
     }
 
-    /// The visible devices in the driver's order; the slices of a card follow it.
+    /// The visible devices: the cards in the driver's order, then the slices.
     #[must_use]
     pub fn devices(&self) -> &[Device] {
         &self.devices
@@ -101,7 +110,7 @@ impl<'n> Driver<'n> {
         &self.without_uuid
     }
 
-    /// Begins a poll: checks that the driver still works and has the same number of cards.
+    /// Begins a poll: checks that the driver still works and has the same number of cards. The first poll lists the slices.
     ///
     /// # Errors
     /// Fails if the driver does not answer, or if the number of cards has changed.
@@ -113,11 +122,21 @@ impl<'n> Driver<'n> {
             self.listen();
         }
         let cards = count(&mut self.log, Call::DeviceCount, self.nvml.device_count(), MAX_CARDS)?;
-        if cards == self.cards {
-            return Ok(());
+        if cards != self.cards {
+            // A fault of `DeviceCount` counts as a lost driver, so the library is reopened.
+            return self.log.record_failure(Fault { call: Call::DeviceCount, code: Code::Other });
         }
-        // A fault of `DeviceCount` counts as a lost driver, so the library is reopened.
-        self.log.record_failure(Fault { call: Call::DeviceCount, code: Code::Other })
+        if self.earlier_slices.take().is_some() {
+            self.list_slices();
+        }
+        Ok(())
+    }
+
+    /// What the next opening needs, if the library must be closed to release slices: the driver does not destroy a slice while a
+    /// process has its handle. None if no slice is visible.
+    pub fn release_slices(&mut self) -> Option<Released> {
+        let slices: Vec<_> = self.devices.iter().filter(|device| device.slice.is_some()).cloned().collect();
+        (!slices.is_empty()).then(|| Released { slices, support: std::mem::take(&mut self.support) })
     }
 
     /// Verifies that the handle of the device at `index` still belongs to the device. The driver is called once in a poll. If a
@@ -187,14 +206,15 @@ impl<'n> Driver<'n> {
             may_be(slice.gpu_instance, event.gpu_instance)
                 && may_be(slice.compute_instance, event.compute_instance)
         };
-        let devices = self.devices.iter().filter(|device| device.card() == card.uuid);
+        let devices = self.devices.iter().chain(self.earlier_slices.iter().flatten());
+        let devices = devices.filter(|device| device.card() == card.uuid);
         let devices = devices.filter(|device| device.slice.as_ref().is_none_or(is_named));
         devices.map(|device| device.uuid.clone()).collect()
     }
 
     /// Index in [`Self::devices`] of the card that the device at `index` belongs to; `index` itself for a card.
     pub(super) fn card_index(&self, index: usize) -> usize {
-        // A slice has the `index` of its card, and the card comes before its slices in `devices`.
+        // A slice has the `index` of its card, and the cards come first in `devices`.
         let card = self.devices.get(index).map(|device| device.index);
         self.devices.iter().position(|device| Some(device.index) == card).unwrap_or(index)
     }
@@ -210,7 +230,7 @@ impl<'n> Driver<'n> {
         self.without_uuid.extend(added.err().filter(|fault| !fault.is_forbidden()));
     }
 
-    /// Adds the card and its slices. Fails if a call that attribution depends on fails.
+    /// Adds a card without its slices. Fails if a call that attribution depends on fails.
     fn add_card(&mut self, index: u32) -> Result<(), Fault> {
         let card = self.log.record(Call::DeviceHandle, self.nvml.device_by_index(index))?;
         let uuid = self.unique_uuid(&card)?;
@@ -221,8 +241,7 @@ impl<'n> Driver<'n> {
         let exclusive_process = self.log.record_optional(Call::ComputeMode, exclusive_process)?;
         // A failure is ignored: only the IDs `nvidia<n>` and `nvidia<n>/gi<m>` need this number.
         let minor = self.log.record_optional(Call::MinorNumber, card.minor_number()).ok().flatten();
-        let slices = if mig_enabled { self.slices(&card)? } else { vec![] };
-        let device = Device {
+        self.devices.push(Device {
             uuid,
             index,
             minor,
@@ -230,14 +249,29 @@ impl<'n> Driver<'n> {
             slice: None,
             mig_enabled,
             exclusive_process: exclusive_process.unwrap_or_default(),
-        };
-        self.devices.push(device.clone());
+        });
         self.handles.push(card);
-        for (index, slice) in slices {
-            let added = self.add_slice(&device, index, slice);
+        Ok(())
+    }
+
+    /// Adds the slices of all cards. A card whose slices cannot be listed is removed, because attribution depends on them.
+    fn list_slices(&mut self) {
+        let cards = std::mem::take(&mut self.devices);
+        let handles = std::mem::take(&mut self.handles);
+        let mut slices = vec![];
+        for (card, handle) in cards.into_iter().zip(handles) {
+            let listed = if card.mig_enabled { self.slice_handles(&handle) } else { Ok(vec![]) };
+            let listed = listed.map(|of_card| {
+                slices.extend(of_card.into_iter().map(|(index, slice)| (card.clone(), index, slice)));
+                self.devices.push(card);
+                self.handles.push(handle);
+            });
+            self.note(listed);
+        }
+        for (card, index, slice) in slices {
+            let added = self.add_slice(&card, index, slice);
             self.note(added);
         }
-        Ok(())
     }
 
     fn add_slice(
@@ -256,14 +290,15 @@ impl<'n> Driver<'n> {
         };
         let model = self.log.record(Call::Name, raw::name(&handle)).ok();
         let (index, minor) = (card.index, card.minor);
+        self.identities.push((self.devices.len(), Ok(())));
         self.devices.push(Device { uuid, index, minor, model, slice: Some(slice), ..Device::default() });
         self.handles.push(handle);
         Ok(())
     }
 
-    /// Indices and handles of the visible slices of a card. For an index without a slice, and for a slice of another pod, the driver returns
-    /// `NOT_FOUND`.
-    fn slices(
+    /// Indices and handles of the visible slices of a card. For an index without a slice, and for a slice of another pod, the
+    /// driver returns `NOT_FOUND`.
+    fn slice_handles(
         &mut self,
         card: &nvml_wrapper::Device<'n>,
     ) -> Result<Vec<(u32, nvml_wrapper::Device<'n>)>, Fault> {

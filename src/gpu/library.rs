@@ -7,7 +7,7 @@ use nvml_wrapper::Nvml;
 use super::{
     backoff::Backoff,
     call_log::{PollCalls, fault},
-    driver::Driver,
+    driver::{Driver, Released},
     fault::{Call, Code, Fault, ReopenReason},
 };
 
@@ -140,10 +140,11 @@ impl Library {
 // === impl OpenLibrary ===
 
 impl OpenLibrary {
-    /// Lists the devices that this process can see. Always `Some`: the field is an `Option` only for `drop`.
+    /// Lists the cards that this process can see. `released` is the result of
+    /// [`Driver::release_slices`] before the library was closed; none if there was no slice. Always `Some`: the field is an `Option` only for `drop`.
     #[must_use]
-    pub fn driver(&self) -> Option<Driver<'_>> {
-        self.0.as_ref().map(Driver::new)
+    pub fn driver(&self, released: Option<Released>) -> Option<Driver<'_>> {
+        self.0.as_ref().map(|nvml| Driver::new(nvml, released))
     }
 }
 

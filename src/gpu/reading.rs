@@ -56,7 +56,7 @@ impl<'n> Driver<'n> {
         }
         let mut faults = self.log.faults[earlier_faults..].iter().copied();
         let fault = faults.find(|fault| !fault.is_permanent());
-        let fault = fault.or_else(|| self.support.refusal(index)).or(otherwise);
+        let fault = fault.or_else(|| self.support.refusal(&self.devices[index].uuid)).or(otherwise);
         let Some(fault) = fault else { return Ok(()) };
         // The device may return values after the library is reopened.
         self.has_device_without_values = true;
@@ -96,11 +96,9 @@ impl<'n> Driver<'n> {
         })
     }
 
-    /// The frame buffer in bytes. The older call is made if the newer call has not answered for this device since the library was
-    /// opened. `used` of the older call includes the driver's reserve, so one failure must not change the call.
+    /// The frame buffer in bytes. The older call is made if the newer call has not answered for this device yet. `used` of the older call includes the driver's reserve, so one failure must not change the call.
     fn memory(&mut self, index: usize) -> Result<Option<Memory>, Fault> {
-        let was_newer = self.with_newer_memory.contains(&index);
-        let mut is_newer = was_newer;
+        let mut is_newer = self.support.has_newer_memory(&self.devices[index].uuid);
         let memory = self.call(index, Call::Memory, |device| {
             let newer = device.memory_info();
             is_newer |= newer.is_ok();
@@ -110,8 +108,8 @@ impl<'n> Driver<'n> {
                 Err(error) => raw::older_memory(device).or(Err(error)),
             }
         })?;
-        if is_newer && !was_newer {
-            self.with_newer_memory.push(index);
+        if is_newer {
+            self.support.record_newer_memory(&self.devices[index].uuid);
         }
         Ok(memory)
     }
@@ -189,7 +187,7 @@ impl<'n> Driver<'n> {
         call: Call,
         function: impl FnOnce(&nvml_wrapper::Device<'n>) -> Result<T, NvmlError>,
     ) -> Result<Option<T>, Fault> {
-        if !self.support.may_support(index, call) {
+        if !self.support.may_support(&self.devices[index].uuid, call) {
             return Ok(None);
         }
         self.verify(index)?;
@@ -197,7 +195,7 @@ impl<'n> Driver<'n> {
             Ok(value) => Ok(Some(value)),
             Err(fault) if fault.is_driver_lost() || fault.is_device_lost() => Err(fault),
             Err(fault) => {
-                self.support.record(index, fault);
+                self.support.record(&self.devices[index].uuid, fault);
                 Ok(None)
             }
         }

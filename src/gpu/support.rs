@@ -1,34 +1,49 @@
-//! Remembers the calls that a device does not support or the driver refuses. Such a call is made only once after each opening of the library, because
-//! many cards and drivers lack several values, and each call takes locks of the driver.
+//! Remembers which calls each device supports. A call that a device does not support or the driver refuses is made only once,
+//! because many cards and drivers lack several values, and each call takes locks of the driver.
 
 use super::fault::{Call, Fault};
 
-/// The permanent failures, each with the index of the device.
+/// What the calls have shown, by UUID of the device.
 #[derive(Debug, Default)]
-pub(super) struct Support(Vec<(usize, Fault)>);
+pub(super) struct Support {
+    permanent: Vec<(String, Fault)>,
+    with_newer_memory: Vec<String>,
+}
 
 // === impl Support ===
 
 impl Support {
-    /// Whether the call must be made: it has not failed permanently for the device at `index`.
-    pub(super) fn may_support(&self, index: usize, call: Call) -> bool {
-        self.of(index).all(|fault| fault.call != call)
+    /// Whether the call must be made: it has not failed permanently for the device.
+    pub(super) fn may_support(&self, uuid: &str, call: Call) -> bool {
+        self.of(uuid).all(|fault| fault.call != call)
     }
 
     /// Remembers the call if its failure is permanent.
-    pub(super) fn record(&mut self, index: usize, fault: Fault) {
-        if fault.is_permanent() && self.may_support(index, fault.call) {
-            self.0.push((index, fault));
+    pub(super) fn record(&mut self, uuid: &str, fault: Fault) {
+        if fault.is_permanent() && self.may_support(uuid, fault.call) {
+            self.permanent.push((uuid.to_owned(), fault));
         }
     }
 
-    /// The first refusal of a call for the device at `index`; none if the driver has refused none.
-    pub(super) fn refusal(&self, index: usize) -> Option<Fault> {
-        self.of(index).find(|fault| fault.is_refusal())
+    /// The first refusal of a call for the device; none if the driver has refused none.
+    pub(super) fn refusal(&self, uuid: &str) -> Option<Fault> {
+        self.of(uuid).find(|fault| fault.is_refusal())
     }
 
-    fn of(&self, index: usize) -> impl Iterator<Item = Fault> + '_ {
-        self.0.iter().filter(move |(device, _)| *device == index).map(|(_, fault)| *fault)
+    /// Whether the newer call for memory has succeeded for the device.
+    pub(super) fn has_newer_memory(&self, uuid: &str) -> bool {
+        self.with_newer_memory.iter().any(|other| other == uuid)
+    }
+
+    /// Remembers that the newer call for memory has succeeded.
+    pub(super) fn record_newer_memory(&mut self, uuid: &str) {
+        if !self.has_newer_memory(uuid) {
+            self.with_newer_memory.push(uuid.to_owned());
+        }
+    }
+
+    fn of(&self, uuid: &str) -> impl Iterator<Item = Fault> {
+        self.permanent.iter().filter(move |(device, _)| device == uuid).map(|(_, fault)| *fault)
     }
 }
 
@@ -40,15 +55,15 @@ mod tests {
     #[test]
     fn permanent_failures_are_remembered_for_their_device_only() {
         let mut support = Support::default();
-        support.record(0, Fault { call: Call::Energy, code: Code::NotSupported });
-        assert_eq!(support.refusal(0), None);
+        support.record("A", Fault { call: Call::Energy, code: Code::NotSupported });
+        assert_eq!(support.refusal("A"), None);
         let refused = Fault { call: Call::Encoder, code: Code::NoPermission };
-        support.record(0, refused);
-        support.record(0, Fault { call: Call::Power, code: Code::Timeout });
-        assert!(!support.may_support(0, Call::Encoder));
-        assert_eq!((support.refusal(0), support.refusal(1)), (Some(refused), None));
-        assert!(!support.may_support(0, Call::Energy));
-        assert!(support.may_support(0, Call::Power));
-        assert!(support.may_support(1, Call::Energy));
+        support.record("A", refused);
+        support.record("A", Fault { call: Call::Power, code: Code::Timeout });
+        assert!(!support.may_support("A", Call::Encoder));
+        assert_eq!((support.refusal("A"), support.refusal("B")), (Some(refused), None));
+        assert!(!support.may_support("A", Call::Energy));
+        assert!(support.may_support("A", Call::Power));
+        assert!(support.may_support("B", Call::Energy));
     }
 }

@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::gpu::{
-    Driver, DriverEvent, Fault, Library, LibraryState, OpenFailure, OpenLibrary, PollCalls, ReopenReason,
-    XidEvent,
+    Driver, DriverEvent, Fault, Library, LibraryState, OpenFailure, OpenLibrary, PollCalls, Released,
+    ReopenReason, XidEvent,
 };
 
 /// The work of a program at each poll. The loop calls the methods.
@@ -69,6 +69,8 @@ pub struct PollLoop {
     stop_requested: bool,
     /// Whether the last poll has been published.
     is_over: bool,
+    /// What the last poll has left if it has released slices.
+    released: Option<Released>,
 }
 
 /// Part of the buffered time after which the samples are read again. The rest is for polls that are late.
@@ -119,7 +121,14 @@ impl PollLoop {
     /// dropped sender does the same.
     #[must_use]
     pub fn new(library: Vec<PathBuf>, interval: Duration, stop: mpsc::Receiver<()>) -> Self {
-        Self { library: Library::new(library), interval, stop, stop_requested: false, is_over: false }
+        Self {
+            library: Library::new(library),
+            interval,
+            stop,
+            stop_requested: false,
+            is_over: false,
+            released: None,
+        }
     }
 
     /// Whether the last poll has been published.
@@ -129,19 +138,22 @@ impl PollLoop {
     }
 
     /// Opens the library and polls until the library must be closed or the loop is over. Then waits for the time of the next
-    /// poll. Call this until [`Self::is_over`].
+    /// poll. If slices were released, the next call waits instead, with the library open. Call this until [`Self::is_over`].
     pub fn run(&mut self, task: &mut impl PollTask) {
         let started = Instant::now();
-        match task.begin() {
-            None => self.open_and_run(started, task),
+        let released = self.released.take();
+        match if released.is_none() { task.begin() } else { None } {
+            None => self.open_and_run(started, released, task),
             Some(output) => self.publish(task, output, PollCalls::default(), started),
         }
-        self.wait();
+        if self.released.is_none() {
+            self.wait();
+        }
     }
 
-    fn open_and_run(&mut self, started: Instant, task: &mut impl PollTask) {
+    fn open_and_run(&mut self, started: Instant, released: Option<Released>, task: &mut impl PollTask) {
         match self.library.open() {
-            Ok(library) => self.run_with(library, started, task),
+            Ok(library) => self.run_with(library, started, released, task),
             Err(OpenFailure { fault, is_new }) => {
                 let output = task.unavailable(fault);
                 let calls =
@@ -157,10 +169,20 @@ impl PollLoop {
         self.wait();
     }
 
-    fn run_with(&mut self, library: OpenLibrary, started: Instant, task: &mut impl PollTask) {
-        let Some(mut driver) = library.driver() else { return };
+    fn run_with(
+        &mut self,
+        library: OpenLibrary,
+        started: Instant,
+        released: Option<Released>,
+        task: &mut impl PollTask,
+    ) {
+        let is_due = released.is_none();
+        let Some(mut driver) = library.driver(released) else { return };
         task.opened(&driver);
-        self.poll_until_reopen(&mut driver, started, task);
+        let started = if is_due { Some(started) } else { self.wait_and_begin(&mut driver, task) };
+        if let Some(started) = started {
+            self.poll_until_close(&mut driver, started, task);
+        }
         if self.is_over {
             // The process is ending. Closing the library can hang like any other call, so the library stays open.
             std::mem::forget(driver);
@@ -168,8 +190,9 @@ impl PollLoop {
         }
     }
 
-    fn poll_until_reopen(&mut self, driver: &mut Driver<'_>, mut started: Instant, task: &mut impl PollTask) {
-        loop {
+    fn poll_until_close(&mut self, driver: &mut Driver<'_>, started: Instant, task: &mut impl PollTask) {
+        let mut due = Some(started);
+        while let Some(started) = due {
             let (output, reopen) = task.poll(driver);
             let calls = driver.end_poll();
             let is_closing = self.library.end_poll(&calls, reopen) == LibraryState::MustReopen;
@@ -180,13 +203,23 @@ impl PollLoop {
             if is_closing || self.is_over {
                 return;
             }
-            self.wait_with_driver(driver, task);
-            started = Instant::now();
-            if let Some(output) = task.begin() {
-                self.publish(task, output, PollCalls::default(), started);
+            self.released = driver.release_slices();
+            if self.released.is_some() {
+                drain_events(driver, task);
                 return;
             }
+            due = self.wait_and_begin(driver, task);
         }
+    }
+
+    /// Waits until the next poll is due and begins it. Returns its start; none if the poll has ended, because it does not need
+    /// the driver.
+    fn wait_and_begin(&mut self, driver: &mut Driver<'_>, task: &mut impl PollTask) -> Option<Instant> {
+        self.wait_with_driver(driver, task);
+        let started = Instant::now();
+        let Some(output) = task.begin() else { return Some(started) };
+        self.publish(task, output, driver.end_poll(), started);
+        None
     }
 
     fn publish<T: PollTask>(&mut self, task: &mut T, output: T::Output, calls: PollCalls, started: Instant) {

@@ -34,6 +34,22 @@ fn the_gpu_page_explains_every_label_value() {
     }
 }
 
+#[test]
+fn the_gpu_page_lists_the_locations_of_the_library() {
+    use std::path::PathBuf;
+
+    let page = read("docs/gpu.md");
+    let table = page.split("### Where the library is searched").nth(1).unwrap();
+    let table = table.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let rows = table.take_while(|line| line.starts_with('|'));
+    let folders = rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2));
+    let paths = folders.filter(|folder| folder.starts_with('/'));
+    let documented: Vec<_> = paths.map(|folder| Path::new(folder).join("libnvidia-ml.so.1")).collect();
+    let searched = vdi_metrics::gpu::library_locations(Path::new("/"));
+    assert_eq!(searched[0], PathBuf::from("libnvidia-ml.so.1"), "the loader comes first");
+    assert_eq!(searched[1..], documented[..]);
+}
+
 /// Compares with `docs/metrics.md`, which is generated from the catalogues.
 #[test]
 fn the_readme_shows_only_metrics_and_labels_that_exist() {

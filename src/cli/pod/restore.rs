@@ -2,6 +2,7 @@
 //! record of a field is its value, or a string with its text after the key if that is not the usual one.
 
 use crate::{
+    admission::MAX_ANNOTATION_BYTES,
     cli::manifest::{Node, empty_value},
     contract::key,
 };
@@ -9,6 +10,10 @@ use crate::{
 /// Fields of a pod that are null or empty, with their values. Kubernetes treats them as absent, so without this record
 /// `uninject` would remove them.
 pub(in crate::cli) struct EmptyFields(Vec<(&'static str, Node)>);
+
+/// Notice about a pod whose annotations have no room for the record.
+const NOT_RECORDED: &str = "the pod's annotations may exceed 256 KiB with vdi-metrics.io/restore, which is left out: uninject \
+     removes the pod's null and empty fields instead of restoring them";
 
 /// Fields that may be empty before `inject` adds the sidecar. An inner field comes after the field that contains it.
 const FIELDS: [&str; 6] = [
@@ -44,8 +49,9 @@ impl EmptyFields {
         Self(fields.filter(|(_, node)| node.is_null_or_empty()).collect())
     }
 
-    /// Writes the fields that are not empty any more into the annotation.
-    pub(in crate::cli) fn annotate(self, pod: &mut Node) {
+    /// Writes the fields that are not empty any more into the annotation. Returns a notice if the pod's annotations would exceed
+    /// their limit with it.
+    pub(in crate::cli) fn annotate(self, pod: &mut Node) -> Option<String> {
         let mut filled = Node::map();
         for (field, was) in self.0 {
             if at(pod, field).is_some_and(|node| !node.is_null_or_empty()) {
@@ -54,10 +60,17 @@ impl EmptyFields {
                 filled.add(&[field], unusual.unwrap_or(was));
             }
         }
-        if !filled.is_null_or_empty() {
-            let text = String::from_utf8_lossy(&filled.json()).into_owned();
-            pod.add(&["metadata", "annotations", key::RESTORE], Node::text(text));
+        if filled.is_null_or_empty() {
+            return None;
         }
+        let text = String::from_utf8_lossy(&filled.json()).into_owned();
+        // The JSON is at least as long as the keys and values, which the API server counts.
+        let annotations = pod.at(&["metadata", "annotations"]).map_or(0, |entries| entries.json().len());
+        if annotations + key::RESTORE.len() + text.len() > MAX_ANNOTATION_BYTES {
+            return Some(NOT_RECORDED.to_owned());
+        }
+        pod.add(&["metadata", "annotations", key::RESTORE], Node::text(text));
+        None
     }
 
     /// Restores the field at `path` if it is empty now: writes the recorded value, or removes the field if no value was

@@ -55,11 +55,14 @@ pub(crate) unsafe fn put_processes(
 
 pub(crate) unsafe fn put_slice(out: *mut nvmlDevice_t, card: Called<'_>, index: usize) -> Answer {
     let slice = card.slices.get(index).filter(|slice| slice.gone.is_none());
-    let slice = slice.ok_or(nvml::nvmlReturn_enum_NVML_ERROR_NOT_FOUND)?;
     let handle = devices::slice_handle(card.handle, index);
+    let slice = slice.filter(|slice| !slice.is_to_be_destroyed || devices::is_held(handle));
+    let slice = slice.ok_or(nvml::nvmlReturn_enum_NVML_ERROR_NOT_FOUND)?;
     behave(&slice.calls, Symbol::nvmlDeviceGetMigDeviceHandleByIndex, handle)?;
     // SAFETY: as for the caller.
-    unsafe { put(out, Some(handle)) }
+    unsafe { put(out, Some(handle)) }?;
+    devices::hold(handle);
+    Ok(())
 }
 
 pub(crate) unsafe fn put_streams(streams: Option<[u32; 3]>, out: [*mut c_uint; 3]) -> Answer {

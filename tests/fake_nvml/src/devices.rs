@@ -1,6 +1,13 @@
 //! Device handles, and values that depend on the time.
 
-use std::{fs, ops::Deref, ptr, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    fs,
+    ops::Deref,
+    ptr,
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
+};
 
 use nvml_wrapper_sys::bindings::{self as nvml, nvmlDevice_t, nvmlReturn_t};
 
@@ -21,6 +28,9 @@ pub(crate) struct Called<'s> {
 /// at the place of another one in the scenario has the other one's handle: the driver has used the handle again.
 const SLICE: usize = 1 << 16;
 
+/// The handles of slices that the process has got since the library was opened.
+static HELD: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
+
 /// Handle of the card at this index of the scenario.
 pub(crate) fn card_handle(index: usize) -> nvmlDevice_t {
     ptr::without_provenance_mut(index + 1)
@@ -34,6 +44,21 @@ pub(crate) fn slice_handle(card: nvmlDevice_t, index: usize) -> nvmlDevice_t {
 /// Handle of the card of a slice.
 pub(crate) fn card_of(slice: nvmlDevice_t) -> nvmlDevice_t {
     ptr::without_provenance_mut(slice.addr() % SLICE)
+}
+
+/// Notes that the process has the handle of a slice.
+pub(crate) fn hold(slice: nvmlDevice_t) {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner).insert(slice.addr());
+}
+
+/// Whether the process has the handle of this slice.
+pub(crate) fn is_held(slice: nvmlDevice_t) -> bool {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner).contains(&slice.addr())
+}
+
+/// Releases all slices: the library is closed.
+pub(crate) fn release_slices() {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
 
 /// The cards that the driver lists, with their indices in the scenario.

@@ -170,5 +170,6 @@ pub(crate) fn init() -> Answer {
 
 pub(crate) fn shut_down() -> Answer {
     INITIALIZED.fetch_sub(1, Ordering::SeqCst);
+    devices::release_slices();
     Ok(())
 }

@@ -37,6 +37,8 @@ pub struct Device {
     /// The `nvmlReturn_t` of every call for an old handle of this device, which does not exist any more: it is not listed. A
     /// device that takes its place in the scenario gets its handle.
     pub gone: Option<u32>,
+    /// Whether another program tries to destroy this slice. That fails while this process has a handle of the slice.
+    pub is_to_be_destroyed: bool,
     /// Calls for this device that fail, are slow or answer nonsense, by symbol. The calls that return a handle of the device are
     /// such calls too.
     pub calls: BTreeMap<Symbol, Behaviour>,

@@ -67,3 +67,28 @@ fn a_rewritten_document_keeps_its_values() {
     assert_eq!(values(&pipe(&["uninject", "-"], &injected)), values(&text));
     assert!(!injected.contains("# shared") && injected.contains("# kept"));
 }
+
+/// The pod has a null field, whose record needs more bytes than the annotations have left.
+#[test]
+fn the_record_of_empty_fields_respects_the_limit_of_annotations() {
+    let limit = 262_144;
+    let written = |free: usize| {
+        let filler = "x".repeat(limit - "filler".len() - free);
+        let pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "desktop", "annotations": {"filler": filler}},
+            "spec": {"containers": [{"name": "desktop", "image": "d"}], "initContainers": null},
+        });
+        values(&pipe(&["inject", "-"], &pod.to_string()))[0]["metadata"]["annotations"].clone()
+    };
+    for (free, is_recorded) in [(100, false), (200, true)] {
+        let annotations = written(free);
+        let annotations = annotations.as_object().unwrap();
+        let bytes: usize =
+            annotations.iter().map(|(key, value)| key.len() + value.as_str().unwrap().len()).sum();
+        assert!(bytes <= limit, "{bytes}");
+        assert_eq!(annotations["vdi-metrics.io/status"], "injected", "{free}");
+        assert_eq!(annotations.contains_key("vdi-metrics.io/restore"), is_recorded, "{free}");
+    }
+}

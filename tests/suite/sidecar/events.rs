@@ -119,9 +119,10 @@ fn a_fault_of_a_slice_is_counted_only_for_the_slice_that_the_event_names() {
         (Some((3, u32::MAX)), [Some(1.0), None]),
         (None, [Some(1.0), Some(1.0)]),
     ] {
-        let settings = [FAST, (env::GPU_ACCESS, "claims")];
+        let settings = [(env::INTERVAL, "1"), (env::GPU_ACCESS, "claims")];
         let sidecar = RunningSidecar::start(&two_slices(&[], instances), &settings);
         sidecar.scrape_until("the slices", |seen| total(seen, "allocated", SLICES[1]) > 0.0);
+        sidecar.wait_for_reopening();
         sidecar.play(&two_slices(&[13], instances));
         let seen = sidecar
             .scrape_until("the fault", |seen| seen.series("vdi_session_gpu_xid_errors_total").count() > 0);

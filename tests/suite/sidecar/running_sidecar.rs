@@ -5,6 +5,8 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::Duration,
 };
 
 use fake_nvml::Scenario;
@@ -63,6 +65,11 @@ impl RunningSidecar {
 
     pub(super) fn play(&self, scenario: &Scenario) {
         scenario.write(&self.scenario).unwrap();
+    }
+
+    /// Waits until the library is open again after a poll with slices. A poll is published before the library is closed.
+    pub(super) fn wait_for_reopening(&self) {
+        thread::sleep(Duration::from_millis(200));
     }
 
     pub(super) fn scrape(&self) -> Exposition {
