@@ -39,7 +39,8 @@ pub const NOTICE: &str = "\
 # this: the two must never be active together.
 #
 # A policy sees only the pod. It does not fit the sidecar into LimitRanges and ResourceQuotas, gives no warnings, and does not
-# repair a sidecar that another webhook changes. Of a pod's size it counts annotations, commands, arguments and variables.
+# repair a sidecar that another webhook changes. It finds a pod that is too large only by its annotations, commands, arguments and
+# environment variables.
 #
 # Rendered from the server's configuration file: change the file and render again.
 ";

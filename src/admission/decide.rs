@@ -61,8 +61,8 @@ pub(super) fn decide<'p>(
 
 /// The hash of the configuration that the sidecar was injected with; `None` if the pod has no sidecar.
 ///
-/// A copy of an injected pod can be without annotations (`kubectl debug --copy-to`). Its sidecar is recognised by the name of
-/// its port, and has an empty hash.
+/// A copy of an injected pod may have no annotations (`kubectl debug --copy-to`). The sidecar in it is recognised by the name of
+/// its port. Its hash is empty.
 fn injected_config<'p>(pod: &'p PodView<'_>) -> Option<&'p str> {
     let mut sidecars = pod.containers().filter(|container| container.name == CONTAINER).peekable();
     sidecars.peek()?;

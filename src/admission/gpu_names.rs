@@ -2,8 +2,9 @@
 
 use crate::contract::{GpuRequest, key};
 
-/// Extended resources of NVIDIA GPUs and the request that they mean. A `*` stands for any characters. Other resources of
-/// `nvidia.com` are no GPUs, for example network devices. GPUs of other vendors are not in the table: NVML does not see them.
+/// Extended resources of NVIDIA GPUs, each with its kind of request. A `*` matches any characters. Other resources of
+/// `nvidia.com` are not GPUs but, for example, network devices. The table has no GPUs of other vendors, because NVML does not
+/// list them.
 pub const RESOURCES: &[(&str, GpuRequest)] = &[
     // NVIDIA's device plugin, with time-slicing or MPS and `renameByDefault`.
     ("nvidia.com/*.shared", GpuRequest::Part),
@@ -25,7 +26,8 @@ pub const RESOURCES: &[(&str, GpuRequest)] = &[
     ("koordinator.sh/gpu*", GpuRequest::Part),
     // AWS: virtual GPUs by MPS.
     ("k8s.amazonaws.com/vgpu", GpuRequest::Part),
-    // NVIDIA's device plugin: cards, and MIG slices with the strategy `mixed`. `pgpu`: cards for virtual machines of Kata.
+    // NVIDIA's device plugin: cards, and MIG slices with the MIG strategy `mixed`.
+    // `pgpu`: cards for virtual machines of Kata Containers.
     ("nvidia.com/gpu", GpuRequest::Device),
     ("nvidia.com/mig-*", GpuRequest::Device),
     ("nvidia.com/pgpu", GpuRequest::Device),
@@ -47,6 +49,6 @@ pub const PART_ANNOTATIONS: &[&str] = &[
     "nvidia.com/container.*.gpu-memory.limit",
 ];
 
-/// Annotations by which an operator or a broker says that the pod may have a GPU, even if it requests none. Their value does
-/// not matter here; the sidecar reads it.
-pub const OPERATORS_WORD: [&str; 2] = [key::GPU, key::GPU_SHARING];
+/// Annotations by which an operator or a broker shows that the pod may have a GPU, even if the pod requests none. The webhook
+/// does not read their values; the sidecar does.
+pub const GPU_ANNOTATIONS: [&str; 2] = [key::GPU, key::GPU_SHARING];

@@ -114,9 +114,9 @@ impl Injector {
         PodDecision { outcome: answer.outcome, notices: answer.notices, patch: answer.added.to_patch() }
     }
 
-    /// `bytes` is the length of the pod's JSON; it may include the envelope. A pod that is too large is only repaired: a repair
-    /// restores what was there, and without it the desktop may not start. `read_raw` parses the pod a second time. Only a
-    /// repair calls it.
+    /// `bytes` is the length of the pod's JSON; it may include the envelope. A pod that is too large can only be repaired. A
+    /// repair restores what was in the pod before, and without the repair the desktop may not start. `read_raw` parses the pod
+    /// a second time. Only a repair calls it.
     fn answer<'a>(
         &self,
         pod: &PodView<'_>,

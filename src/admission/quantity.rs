@@ -112,7 +112,7 @@ fn thousandths(integer: &str, fraction: &str, unit: i128, exponent: i32) -> i128
     let zeros = before.saturating_sub(count).min(MAX_ZEROS);
     let above = digits().take(before).chain(repeat_n(0, zeros));
     let above = above.fold(0_i128, |sum, digit| sum.saturating_mul(10).saturating_add(digit));
-    // From the last digit to the first. Rounding up at each step gives the same as rounding up once at the end.
+    // The loop goes from the last digit to the first. Rounding up at each step has the same result as rounding up at the end.
     let below = digits().rev().take(count.saturating_sub(before));
     let below = below.fold(0, |rest, digit| (digit * unit + rest + 9) / 10);
     above.saturating_mul(unit).saturating_add(below)
@@ -204,7 +204,7 @@ mod tests {
                 "invalid" => None,
                 amount => Some(Quantity(amount.parse().unwrap_or(i128::MAX))),
             };
-            // `\u0031` is a digit in JSON, but the API server reads the escape itself.
+            // `\u0031` is a digit in JSON, but the API server does not decode the escape.
             assert!(read == expected || spelling.contains('\\'), "{spelling} is read as {read:?}");
         }
     }

@@ -29,8 +29,8 @@ webhook configuration; explain uses the webhook configuration of this version. S
 The namespace's labels come from a Namespace in the files, otherwise from --namespace-labels. LimitRanges and ResourceQuotas
 come from the files. With --live all three come from the cluster.
 
-Exit codes: 0 every pod would be injected; 3 at least one would not, or cannot be read; 1 a file cannot be used, or the files contain no pod;
-2 wrong arguments.
+Exit codes: 0 every pod would be injected; 1 a file cannot be read, or the files contain no pod; 2 wrong arguments; 3 at least one
+pod would not be injected, or cannot be read.
 
   vdi-metrics explain -f desktops.yaml --namespace desktops --namespace-labels vdi-metrics.io/inject=enabled";
 

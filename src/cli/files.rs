@@ -18,7 +18,7 @@ use super::manifest::Manifest;
 #[derive(Debug)]
 pub(super) struct ManifestFiles(Vec<PathBuf>);
 
-/// Names of the files that are read from a folder end with these texts, as in kubectl.
+/// Extensions of the files that are read from a folder, as in kubectl.
 const EXTENSIONS: [&str; 3] = [".json", ".yaml", ".yml"];
 
 const STDIN: &str = "-";
@@ -49,7 +49,7 @@ impl ManifestFiles {
     }
 }
 
-/// The documents of a file as JSON, with the values that admission gets. Documents that are null are left out, as kubectl does.
+/// The documents of a file as JSON, with the values that admission gets. As in kubectl, documents that are null are left out.
 ///
 /// # Errors
 /// If the file is not a manifest; the error names the document and the line.
@@ -64,12 +64,9 @@ impl Args for ManifestFiles {
     fn augment_args(command: clap::Command) -> clap::Command {
         let file = path_argument(
             FILE,
-            "Manifest in YAML or JSON, with one or more documents, or a folder; - is standard input",
+            "Manifest (YAML or JSON, one or more documents), or a folder of manifests; - is standard input",
         );
-        let filename = path_argument(
-            FILENAME,
-            "Manifest, as in kubectl; the same as an argument FILE, and can be repeated",
-        );
+        let filename = path_argument(FILENAME, "The same as an argument FILE; can be repeated");
         command
             .arg(file.num_args(1..).required_unless_present(FILENAME))
             .arg(filename.short('f').long("filename").num_args(1))
@@ -113,7 +110,10 @@ fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = entries.with_context(|| format!("{name}: cannot be read"))?;
     let mut files: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
     files.retain(|file| EXTENSIONS.iter().any(|end| file.to_string_lossy().ends_with(end)) && !file.is_dir());
-    ensure!(!files.is_empty(), "{name}: the folder has no .json, .yaml or .yml file; name the files");
+    ensure!(
+        !files.is_empty(),
+        "{name}: the folder has no .json, .yaml or .yml file; give the paths of the files"
+    );
     files.sort();
     Ok(files)
 }

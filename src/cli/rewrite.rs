@@ -25,7 +25,7 @@ pub(super) struct PodChange {
 }
 
 /// Changes every pod of the manifests and writes the manifests to standard output. Writes one line for each object, and one
-/// for each notice, to standard error. `unknown_kind` says what to do about a pod template in an object of an unknown kind.
+/// for each notice, to standard error. `unknown_kind` is the remedy for a pod template in an object of an unknown kind.
 pub(super) fn every_pod(
     mut manifests: Vec<Manifest>,
     format: &FormatOption,

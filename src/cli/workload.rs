@@ -57,7 +57,7 @@ impl ManifestObject {
         }
     }
 
-    /// The field because of which a pod of the object cannot be read. `pod` is the path of the pod in the document.
+    /// The field that prevents reading a pod of the object. `pod` is the path of the pod in the document.
     pub(super) fn unreadable(&self, root: &Node, pod: &[String]) -> Option<UnreadableField> {
         let of_object = UnreadableField::of_object(&json(root, &self.path));
         of_object
@@ -130,7 +130,7 @@ fn object(node: &Node, version: &str, kind: &str, path: &[String]) -> ManifestOb
         Some((.., steps)) => PodPaths::OfKind(
             path.iter().cloned().chain(steps.iter().map(|step| (*step).to_owned())).collect(),
         ),
-        // Not an object, or a list without a list of items. The verbs report it as a pod that cannot be read.
+        // The node is not an object, or its `items` is not a list. The verbs report it as a pod that cannot be read.
         None if node.entries().is_none() || kind.ends_with("List") && has_unreadable_items(node) => {
             PodPaths::OfKind(path.to_vec())
         }
@@ -166,8 +166,8 @@ fn find_templates(node: &Node, path: &[String], templates: &mut Vec<Vec<String>>
     }
 }
 
-/// Whether a node is a pod or a pod template. Containers alone are no sign: a Kyverno policy has them in patterns, a Prometheus
-/// has them to change the pods of its operator.
+/// Whether a node is a pod or a pod template. A list of containers alone does not prove that. A Kyverno policy has containers in
+/// its patterns. The kind Prometheus has containers that change the pods of its operator.
 fn is_template(node: &Node, path: &[String]) -> bool {
     let containers = node.at(&["spec", "containers"]).and_then(Node::items).unwrap_or_default();
     let is_pod = match node.get("kind") {

@@ -80,7 +80,7 @@ impl<'n> EventListener<'n> {
         }
     }
 
-    /// A listener without a set. The next poll tries again unless every attempt fails.
+    /// A listener that is not registered. The next poll tries again unless the failure is permanent.
     fn after_failure(fault: Fault) -> Self {
         Self { set: None, retry: !fault.is_permanent() }
     }

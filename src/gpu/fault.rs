@@ -88,7 +88,8 @@ vocabulary! {
         Unknown = "unknown",
         /// The call succeeded and returned NVML's placeholder for a value that the device does not have.
         NotAvailable = "not_available",
-        /// The handle belongs to another device: this device does not exist any more, and the driver has used its handle again.
+        /// The handle now belongs to another device: the earlier device does not exist any more, and the driver has reused its
+        /// handle.
         AnotherDevice = "another_device",
         /// Any other code, or an answer that NVML's documentation does not allow.
         Other = "other",
@@ -135,8 +136,8 @@ impl Fault {
         self.code == Code::NoPermission
     }
 
-    /// Whether this call fails on this device as long as the library is open: the device does not have the value, or the driver
-    /// refuses it.
+    /// Whether this call will fail on this device until the library is reopened, because the device does not have the value or
+    /// because the driver refuses it.
     pub(super) fn is_permanent(self) -> bool {
         matches!(self.code, Code::NotSupported | Code::SymbolMissing) || self.is_refusal()
     }
@@ -146,7 +147,7 @@ impl Fault {
         matches!(self.code, Code::NoPermission | Code::ArgumentVersion | Code::Deprecated)
     }
 
-    /// Whether the caller cannot have the value of this device. Otherwise the call has failed and may succeed later.
+    /// Whether this device has no such value for the caller. If not, the call has failed and may succeed later.
     #[must_use]
     pub fn is_absence(self) -> bool {
         self.is_permanent() || self.code == Code::NotAvailable

@@ -26,7 +26,7 @@ enum Form {
     SliceOfMinor(u32, u32),
 }
 
-/// Length of a UUID without a prefix, and the places of its hyphens.
+/// Length of a UUID without a prefix, and the positions of its hyphens.
 const UUID_LENGTH: usize = 36;
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
 
@@ -37,7 +37,8 @@ const MAX_IDS: usize = 64;
 /// Parses a list of IDs, separated by commas or white space.
 ///
 /// # Errors
-/// Fails with the first name that is not an ID, or that is one too many: a part of a list would be another list.
+/// Fails with the first name that is not an ID. Also fails with the first name after the maximum number: the caller must not use
+/// a part of the list.
 pub fn list(text: &str) -> Result<Vec<Id>, &str> {
     let names = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|name| !name.is_empty());
     let parse = |(number, name)| Id::parse(name).filter(|_| number < MAX_IDS).ok_or(name);
@@ -49,12 +50,12 @@ pub fn list(text: &str) -> Result<Vec<Id>, &str> {
 impl Id {
     /// Parses one ID. Returns none if the text has none of these forms:
     ///
-    /// * `GPU-<uuid>` and `MIG-<uuid>`, or at least the first 8 digits of the UUID; `<uuid>` (Jetson); a replica has `::<n>` at the
-    ///   end
+    /// * `GPU-<uuid>` and `MIG-<uuid>`, or `<uuid>` (Jetson). The first 8 or more digits of the UUID are enough. A replica has
+    ///   `::<n>` at the end
     /// * `<n>` and `<n>:<m>`
     /// * `MIG-GPU-<uuid>/<gi>/<ci>` (drivers before 470)
     /// * `nvidia<n>` and `nvidia<n>/gi<m>` (GKE); a replica has `/vgpu<k>` at the end
-    /// * a CDI name of NVIDIA's for one of the others, such as `nvidia.com/gpu=<n>`
+    /// * a CDI name of NVIDIA for one of the other forms, such as `nvidia.com/gpu=<n>`
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         let name = without_cdi_kind(name)?;
@@ -70,8 +71,8 @@ impl Id {
         Some(Self { form: Form::parse(name)?, is_replica: replica.is_some() || is_gke_replica })
     }
 
-    /// Parses an ID that is a complete UUID with a prefix; returns none for the other forms. A UUID without a prefix can belong to a
-    /// device that is no GPU.
+    /// Parses an ID that is a complete UUID with a prefix. Returns none for the other forms. A UUID without a prefix can belong
+    /// to a device that is not a GPU.
     #[must_use]
     pub fn uuid(name: &str) -> Option<Self> {
         Self::parse(name).filter(|id| id.as_uuid().is_some_and(|uuid| !split(uuid).0.is_empty()))
@@ -101,8 +102,8 @@ impl Id {
         (0..devices.len()).any(|index| self.names(devices, index))
     }
 
-    /// Whether the ID names the device at `index` of these devices. The first digits of a UUID name no device if they fit
-    /// several.
+    /// Whether the ID names the device at `index` of these devices. If the first digits of a UUID match several devices, they
+    /// name none of them.
     #[must_use]
     pub fn names(&self, devices: &[Device], index: usize) -> bool {
         let fits = |device: &&Device| self.form.fits(device);
@@ -158,8 +159,8 @@ impl Form {
     }
 }
 
-/// The ID in a CDI name of a GPU of NVIDIA's; another text as it is. Returns none for a CDI name of another device. `nvidia-ctk`
-/// can write `gpu<n>` and `mig<n>:<m>` for the indices.
+/// The ID in a CDI name of an NVIDIA GPU. Returns a text that is not a CDI name unchanged, and none for a CDI name of another
+/// device. `nvidia-ctk` can write `gpu<n>` and `mig<n>:<m>` for the indices.
 fn without_cdi_kind(name: &str) -> Option<&str> {
     let Some((kind, id)) = name.split_once('=') else { return Some(name) };
     let vendor = kind.strip_suffix("/gpu")?;
@@ -191,7 +192,7 @@ fn is_uuid_start(text: &str) -> bool {
     (HYPHENS[0]..=UUID_LENGTH).contains(&text.len()) && text.bytes().enumerate().all(fits)
 }
 
-/// A number of digits only.
+/// Parses a number that consists of digits only.
 fn number(text: &str) -> Option<u32> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }

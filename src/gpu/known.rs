@@ -1,4 +1,4 @@
-//! Recognises the placeholders that the driver returns with success for a value that it does not have. Pure.
+//! Recognises placeholders. If the driver does not have a value, some calls succeed and return a placeholder. Pure.
 
 use super::values::{Codec, Memory, Process, ProcessUtilization, Sample, StreamStats};
 
@@ -8,7 +8,7 @@ pub(super) trait Answer: Sized {
     fn known(self) -> Option<Self>;
 }
 
-/// `0xFFFFFFFF` percent as a ratio. Every measured ratio is far below it, even a wrong one above 100 %.
+/// The placeholder `0xFFFFFFFF` percent as a ratio. Every measured ratio is far lower, even a wrong ratio above 100 %.
 const MAX_RATIO: f64 = u32::MAX as f64 / 100.0;
 
 // === impl Answer ===
@@ -19,7 +19,7 @@ impl Answer for u32 {
     }
 }
 
-/// `NVML_VALUE_NOT_AVAILABLE` is -1. A driver that fills only 32 bits of a field leaves `0xFFFFFFFF`.
+/// `NVML_VALUE_NOT_AVAILABLE` is -1. Some drivers write only 32 bits of it into a field of 64 bits.
 impl Answer for u64 {
     fn known(self) -> Option<Self> {
         (self != Self::MAX && self != Self::from(u32::MAX)).then_some(self)
@@ -33,14 +33,14 @@ impl Answer for f64 {
     }
 }
 
-/// A property of a device.
+/// A property of a device. It has no placeholder.
 impl Answer for bool {
     fn known(self) -> Option<Self> {
         Some(self)
     }
 }
 
-/// A name, a version or a UUID. A text without an end is read as an empty text.
+/// A name, a version or a UUID. A string without a terminating zero is read as an empty string.
 impl Answer for String {
     fn known(self) -> Option<Self> {
         (!self.is_empty()).then_some(self)
@@ -83,21 +83,21 @@ impl Answer for ProcessUtilization {
     }
 }
 
-/// Number of encoder sessions by codec.
+/// Number of encoder sessions by codec. It has no placeholder.
 impl Answer for (Codec, u32) {
     fn known(self) -> Option<Self> {
         Some(self)
     }
 }
 
-/// A list has fewer entries if some of them are placeholders.
+/// A list without the entries that are placeholders.
 impl<T: Answer> Answer for Vec<T> {
     fn known(self) -> Option<Self> {
         Some(self.into_iter().filter_map(Answer::known).collect())
     }
 }
 
-/// The time of a sample; an entry that the driver has not filled has the time 0.
+/// The time of a sample. An entry with the time 0 was not filled by the driver.
 fn time(microseconds: u64) -> Option<u64> {
     microseconds.known().filter(|time| *time > 0)
 }

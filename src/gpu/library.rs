@@ -25,18 +25,15 @@ pub struct Library {
 
 /// Where the library can be, in the order of the search, and who puts it there.
 const LOCATIONS: [(&str, &str); 6] = [
-    (
-        "libnvidia-ml.so.1",
-        "the container runtime, where the loader finds it: `ld.so.cache` and the default folders",
-    ),
+    ("libnvidia-ml.so.1", "the container runtime; the loader searches `ld.so.cache` and the default folders"),
     ("/usr/local/nvidia/lib64/libnvidia-ml.so.1", "the device plugin of Google Kubernetes Engine"),
     (
         "/usr/lib64/libnvidia-ml.so.1",
-        "CDI on nodes with RPM packages, if the hook that updates the cache does not run",
+        "CDI on nodes with RPM packages, if the hook that updates `ld.so.cache` does not run",
     ),
     (
         "/run/nvidia/driver/usr/lib64/libnvidia-ml.so.1",
-        "driver container of the GPU operator, with RPM packages",
+        "the driver container of the GPU operator, with RPM packages",
     ),
     (
         "/run/nvidia/driver/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1",
@@ -115,10 +112,9 @@ impl Library {
         self.locations.iter().map(init).find(|answer| !is_missing(answer)).unwrap_or(Err(MISSING))
     }
 
-    /// Ends a poll and decides whether the library must be reopened. If the driver is lost, the library is closed at once; the next
-    /// attempt to open it follows the back-off.
-    /// If the caller has a reason to reopen (`reopen`), the library is reopened with growing pauses, because reopening
-    /// interrupts the reading of the other devices.
+    /// Ends a poll and decides whether the library must be reopened. If the driver is lost, the library is closed at once. The
+    /// next attempt to open it follows the back-off. If the caller has a reason to reopen (`reopen`), the library is reopened
+    /// with growing pauses, because reopening interrupts the reading of the other devices.
     pub fn end_poll(&mut self, calls: &PollCalls, reopen: Option<ReopenReason>) -> LibraryState {
         if let Some(fault) = calls.faults.iter().find(|fault| fault.is_driver_lost()) {
             self.opening.record_failure(*fault);
@@ -140,8 +136,8 @@ impl Library {
 // === impl OpenLibrary ===
 
 impl OpenLibrary {
-    /// Lists the cards that this process can see. `released` is the result of
-    /// [`Driver::release_slices`] before the library was closed; none if there was no slice. Always `Some`: the field is an `Option` only for `drop`.
+    /// Lists the cards that this process can see. `released` is the result of [`Driver::release_slices`] before the library was
+    /// closed; none if there was no slice. Always `Some`: the field is an `Option` only for `drop`.
     #[must_use]
     pub fn driver(&self, released: Option<Released>) -> Option<Driver<'_>> {
         self.0.as_ref().map(|nvml| Driver::new(nvml, released))

@@ -1,8 +1,8 @@
 //! Makes the NVML calls that nvml_wrapper does not have or cannot make safely.
 //!
-//! The wrapper has no call for the newer per-process utilisation, the older memory information, the processes of MPS and the instance IDs. Its
-//! encoder call fails on a card on which another pod encodes AV1. It allocates as many entries as the driver reports; in
-//! this file no list is longer than [`MAX_ENTRIES`]. It reads a text without an end beyond its buffer.
+//! The wrapper has no call for the newer per-process utilisation, the older memory information, the processes of MPS and the
+//! instance IDs. Its encoder call fails on a card on which another pod encodes AV1. It allocates as many entries as the driver
+//! reports; in this file no list is longer than [`MAX_ENTRIES`]. It reads a string without a terminating zero beyond the buffer.
 #![expect(unsafe_code, reason = "calls into the driver's library")]
 
 use std::{
@@ -29,7 +29,7 @@ const MAX_ENTRIES: u32 = 1024;
 /// Additional entries in a buffer, because the driver can add entries after it has returned their number.
 const EXTRA_ENTRIES: u32 = 8;
 
-/// Size of the buffer of a text; the longest is `NVML_DEVICE_UUID_V2_BUFFER_SIZE`.
+/// Size of the buffer of a string; the longest is `NVML_DEVICE_UUID_V2_BUFFER_SIZE`.
 const TEXT: usize = 96;
 
 /// `eventData` of a fault whose Xid number the driver does not know.
@@ -243,7 +243,8 @@ pub(super) fn compute_instance(device: &Device<'_>) -> Result<u32> {
     number(|id| unsafe { call(handle(device), id) })
 }
 
-/// The frame buffer in bytes, for drivers whose newer call does not exist (before 510) or fails (`nvitop#30`). `used` includes the driver's reserve.
+/// The frame buffer in bytes, for drivers whose newer call does not exist (before 510) or fails (`nvitop#30`). `used` includes
+/// the driver's reserve.
 pub(super) fn older_memory(device: &Device<'_>) -> Result<Memory> {
     let call = symbol(&lib(device).nvmlDeviceGetMemoryInfo)?;
     let mut bytes = sys::nvmlMemory_t { total: 0, free: 0, used: 0 };
@@ -292,7 +293,7 @@ fn number(call: impl FnOnce(&mut u32) -> ReturnCode) -> Result<u32> {
     Ok(number)
 }
 
-/// Reads a text. A text without an end is returned as an empty text.
+/// Reads a string. A string without a terminating zero is returned as an empty string.
 fn text(call: impl FnOnce(*mut c_char, c_uint) -> ReturnCode) -> Result<String> {
     let mut buffer = [0; TEXT];
     nvml_try(call(buffer.as_mut_ptr().cast(), TEXT as c_uint))?;

@@ -26,7 +26,7 @@ impl<'n> Driver<'n> {
     ///
     /// # Errors
     /// Fails if the device or the driver is lost, or if the handle belongs to another device. Also fails if no value can be read
-    /// and one of the failures is not permanent. If only some values fail, these are none.
+    /// and one of the failures is not permanent. If only some values cannot be read, these values are none.
     pub fn read(&mut self, index: usize) -> Result<Reading, Fault> {
         self.verify(index)?;
         let card = self.card_index(index);
@@ -42,8 +42,8 @@ impl<'n> Driver<'n> {
         Ok(reading)
     }
 
-    /// Fails if the reading of the device at `index` has no value: with the first fault since `earlier_faults` that is not
-    /// permanent, with the refusal of a value, or with `otherwise`.
+    /// Fails if the reading of the device at `index` has no value. The error is the first fault since `earlier_faults` that is
+    /// not permanent. If there is none, it is the refusal of a value, otherwise `otherwise`.
     fn require_value(
         &mut self,
         index: usize,
@@ -96,7 +96,8 @@ impl<'n> Driver<'n> {
         })
     }
 
-    /// The frame buffer in bytes. The older call is made if the newer call has not answered for this device yet. `used` of the older call includes the driver's reserve, so one failure must not change the call.
+    /// The frame buffer in bytes. The older call is made if the newer call has never succeeded for this device. After it has
+    /// succeeded, one failure must not change the call, because `used` of the older call includes the driver's reserve.
     fn memory(&mut self, index: usize) -> Result<Option<Memory>, Fault> {
         let mut is_newer = self.support.has_newer_memory(&self.devices[index].uuid);
         let memory = self.call(index, Call::Memory, |device| {
@@ -136,8 +137,8 @@ impl<'n> Driver<'n> {
         Ok(self.call(index, Call::EncoderSessions, raw::codecs)?.unwrap_or_default())
     }
 
-    /// The processes on the device at `index`. The driver is called once in a poll. Returns none if one of the lists cannot be read,
-    /// because the other lists alone are not complete. The processes of a device for MPS have a list of their own.
+    /// The processes on the device at `index`. The driver is called once in a poll. Returns none if one of the lists cannot be
+    /// read, because the other lists alone are not complete. The driver has a separate list of MPS processes.
     ///
     /// # Errors
     /// Fails if the device or the driver is lost.
@@ -204,8 +205,8 @@ impl<'n> Driver<'n> {
 
 // === impl Throttled, StreamStats ===
 
-/// From `nvmlClocksThrottleReason*` bits. The other bits are no problem of the card: it is idle, or its clocks have a limit that
-/// an operator, the display or another card of a sync boost group sets.
+/// The reasons for reduced clocks, from `nvmlClocksThrottleReason*` bits. The other bits do not mean a problem: the card is idle,
+/// or an operator, the display or another card of a sync boost group limits its clocks.
 impl From<u64> for Throttled {
     fn from(bits: u64) -> Self {
         let has = |reasons: ThrottleReasons| bits & reasons.bits() != 0;

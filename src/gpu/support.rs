@@ -1,5 +1,5 @@
-//! Remembers which calls each device supports. A call that a device does not support or the driver refuses is made only once,
-//! because many cards and drivers lack several values, and each call takes locks of the driver.
+//! Remembers which calls each device supports. A call that a device does not support or the driver refuses is made only once.
+//! Many cards and drivers lack several values, and each call takes locks of the driver.
 
 use super::fault::{Call, Fault};
 

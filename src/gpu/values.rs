@@ -82,8 +82,8 @@ pub struct Sample {
 /// Frame buffer of one device in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// Bytes in use, without the driver's reserve. If the driver has only the older call (`nvmlDeviceGetMemoryInfo`), the reserve is
-    /// included.
+    /// Bytes in use, without the driver's reserve. If the driver has only the older call (`nvmlDeviceGetMemoryInfo`), this value
+    /// includes the reserve.
     pub used: u64,
     /// Total bytes, including the driver's reserve.
     pub total: u64,
@@ -118,8 +118,8 @@ pub struct Throttled {
     pub power_cap: bool,
     /// The chip or the memory is too hot.
     pub thermal: bool,
-    /// The hardware has reduced the clocks by half or more, and not because of heat: the power supply requests lower power, or the
-    /// card takes too much power.
+    /// The hardware has reduced the clocks by half or more, but not because of heat: the power supply requests lower power, or
+    /// the card takes too much power.
     pub power_brake: bool,
 }
 

@@ -116,8 +116,8 @@ fn container(answer: &[(String, Value)]) -> Value {
     container
 }
 
-/// The values that only `with` has, each with its JSON pointer: keys of objects, and further items of lists. `at` is the JSON
-/// pointer of both values.
+/// The values that only `with` has, each with its JSON pointer: fields of objects, and additional items of lists. `at` is the
+/// JSON pointer of both values.
 fn differences(without: &Value, with: &Value, at: &str) -> Vec<(String, Value)> {
     match (without, with) {
         (Value::Object(without), Value::Object(with)) => {

@@ -1,9 +1,9 @@
-//! Variables of the policy about the GPU of a pod: the request and the resource claims, as `admission::decide` reads them.
+//! Variables of the policy about the GPU of a pod: its request and its resource claims. `admission::decide` decides the same.
 
 use super::cel::text;
 use crate::{
     admission::{
-        gpu_names::{OPERATORS_WORD, PART_ANNOTATIONS, RESOURCES},
+        gpu_names::{GPU_ANNOTATIONS, PART_ANNOTATIONS, RESOURCES},
         settings::{GpuAccess, Settings},
     },
     contract::GpuRequest,
@@ -26,21 +26,21 @@ pub(super) fn of(settings: &Settings) -> Vec<(&'static str, String)> {
 const RUNNING: &str = "\
 variables.containers + variables.initContainers.filter(c, c.?restartPolicy.orValue(\"\") == \"Always\")";
 
-/// The references to claims. They are copied into maps, because a patch value cannot be a list of the API's own objects.
+/// The references to claims, copied into maps, because the value of a patch cannot be a list of objects of the API's types.
 const REFERENCES: &str = "\
 variables.running.map(c, c.?resources.?claims.orValue([])
   .map(l, l.?request.hasValue() ? {\"name\": l.?name.orValue(\"\"), \"request\": l.request} : {\"name\": l.?name.orValue(\"\")}))
 .flatten().distinct()";
 
-/// The claims of the sidecar. A reference to an entire claim includes its requests.
+/// The claims of the sidecar. If a container refers to an entire claim, references to its requests are left out.
 const CLAIMS: &str = "\
 variables.gpuAccess in [\"auto\", \"claims\"]
 && variables.references.all(e, object.spec.?resourceClaims.orValue([]).exists(r, r.name == e.name))
 ? variables.references.filter(e, !(\"request\" in e) || !variables.references.exists(o, o == {\"name\": e.name}))
 : []";
 
-/// The value of the variable for the GPU access. It depends on whether other pods can use one of the claims too. Evaluated
-/// only if there are claims.
+/// Value of the sidecar's environment variable for the GPU access. The value shows whether other pods can use one of the claims
+/// too. The expression is evaluated only if there are claims.
 const CLAIM_ACCESS: &str = "\
 object.spec.?schedulingGroup.hasValue()
 || variables.claims.exists(e, object.spec.resourceClaims.exists(r, r.name == e.name && r.?resourceClaimName.hasValue()))
@@ -52,7 +52,7 @@ const EXTENDED: &str = "\
 .map(r, [r.?requests.orValue({}), r.?limits.orValue({})]).flatten()
 .map(a, a.filter(n, n.contains(\"/\") && quantity(a[n]).compareTo(quantity(\"0\")) != 0)).flatten()";
 
-/// The request in the order of precedence.
+/// The kind of request. The conditions are in the order of precedence.
 fn gpu_request(settings: &Settings) -> String {
     let named = |request: GpuRequest| {
         let patterns = settings.gpu_resources.patterns().chain(RESOURCES.iter().copied());
@@ -79,11 +79,11 @@ fn any_of<'p>(patterns: impl Iterator<Item = &'p str>) -> String {
 
 /// Whether the vendor's container runtime makes the node's GPUs visible to the sidecar.
 fn runtime_access() -> String {
-    let word = OPERATORS_WORD.map(|key| format!("{} in variables.annotations", text(key)));
+    let annotated = GPU_ANNOTATIONS.map(|key| format!("{} in variables.annotations", text(key)));
     format!(
         "variables.gpuAccess == {}\n&& (variables.gpuRequest != {} || {})",
         text(GpuAccess::Runtime.as_str()),
         text(GpuRequest::None.as_str()),
-        word.join(" || ")
+        annotated.join(" || ")
     )
 }

@@ -26,7 +26,7 @@ pub(super) fn of(architectures: &[String]) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Whether the pod can run on a node of any architecture.
+/// Whether the pod can run on a node with this operating system and with any architecture.
 fn can_run(os: &str) -> String {
     format!("variables.nodes.exists(n, n.os == \"{os}\" && n.arch == \"\")")
 }
@@ -35,8 +35,8 @@ const HAS_WINDOWS_OPTIONS: &str = "\
 object.spec.?securityContext.?windowsOptions.hasValue()
 || variables.all.exists(c, c.?securityContext.?windowsOptions.hasValue())";
 
-/// Whether the pod can run on nodes of the kind `n`. An empty architecture stands for nodes of any architecture, virtual nodes
-/// included.
+/// Whether the pod can run on nodes of the kind `n`. An empty architecture means nodes of any architecture, including virtual
+/// nodes.
 fn can_run_on() -> String {
     let selected = is_possible("k", "\"In\"", "[object.spec.nodeSelector[k]]");
     let required = is_possible("r.key", "r.operator", "r.?values.orValue([])");

@@ -1,5 +1,5 @@
-//! The size of the pod in CEL: see `admission::patch::size`. An expression cannot see the length of the pod's JSON, so it counts
-//! the texts that can be long.
+//! Expressions for the size of a pod: see `admission::patch::size`. CEL cannot see the length of the pod's JSON, so the
+//! expressions count the strings that can be long.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::{
     contract::{METRICS_PATH, key},
 };
 
-/// Whether the texts of the pod are longer than a pod that is patched may be.
+/// Whether the strings of the pod are so long that the pod gets no patch.
 pub(super) fn is_too_large() -> String {
     format!(
         "variables.all.map(c, {} + {}\n+ c.?env.orValue([]).map(e, {} + {}).sum()).sum()\n+ {} > {MAX_POD_BYTES}",
@@ -23,7 +23,7 @@ pub(super) fn is_too_large() -> String {
     )
 }
 
-/// Whether the annotations of the sidecar do not fit.
+/// Whether the annotations exceed their limit with the annotations of the sidecar.
 pub(super) fn annotations_are_full(injector: &Injector) -> String {
     let status = Outcome::Injected.to_string();
     let written = key::CONFIG.len() + injector.hash().len() + key::STATUS.len() + status.len();
@@ -40,7 +40,7 @@ pub(super) fn annotations_are_full(injector: &Injector) -> String {
     )
 }
 
-/// Bytes of the three keys `prometheus.io/scrape`, `port` and `path`.
+/// Number of bytes of the keys `prometheus.io/scrape`, `prometheus.io/port` and `prometheus.io/path`.
 const SCRAPE_KEYS: usize = 20 + 18 + 18;
 
 /// Whether a skipped pod gets the status annotation.
@@ -55,7 +55,7 @@ pub(super) fn is_marked() -> String {
     )
 }
 
-/// The bytes of all annotations except these.
+/// Number of bytes of all annotations except those with these keys.
 fn annotations_without(keys: &[&str]) -> String {
     format!(
         "variables.annotations.filter(k, !(k in {})).map(k, {} + {}).sum()",

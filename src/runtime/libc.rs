@@ -39,9 +39,10 @@ const NOT_IGNORED: [(c_int, &str); 10] = [
     ),
 ];
 
-/// Ignores all signals except those of the table `NOT_IGNORED`. By default most of them end or stop a process. In a pod that shares its processes,
-/// `kill -HUP -1` in the desktop, as at the end of a login, also reaches the sidecar if the desktop runs as root or as the same
-/// user. SIGKILL and SIGSTOP cannot be ignored. glibc uses 32 and 33 and does not ignore them.
+/// Ignores all signals except those of the table `NOT_IGNORED`. By default most of them end or stop a process. In a pod that
+/// shares its process namespace, a desktop can run `kill -HUP -1`, for example at a logout. The signal also reaches the sidecar
+/// if the desktop runs as root or as the same user. SIGKILL and SIGSTOP cannot be ignored. glibc uses 32 and 33 and does not
+/// ignore them.
 pub fn ignore_signals_of_others() {
     for number in (1..=MAX_SIGNAL).filter(|number| NOT_IGNORED.iter().all(|(other, _)| other != number)) {
         // SAFETY: no handler is installed, and nothing else in this process handles these signals.

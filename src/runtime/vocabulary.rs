@@ -3,8 +3,8 @@
 /// Declares a vocabulary: an enum with one text for each variant.
 ///
 /// Generates `ALL` (all variants, in order), `as_str` (the text of a variant) and `parse` (the variant of a text; none for
-/// another text). No variant can be missing in `ALL`. So every value has a series before its first event, and tests can require a row
-/// in the documentation for every value.
+/// another text). No variant can be missing in `ALL`. So every value has a series before its first event, and tests can require
+/// a row in the documentation for every value.
 macro_rules! vocabulary {
     (
         $(#[$attribute:meta])*

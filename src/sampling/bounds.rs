@@ -1,4 +1,4 @@
-//! Bounds of the driver's values. A value beyond its bound cannot be measured: it is absent, and it is counted. Pure.
+//! Bounds of the driver's values. A value beyond its bound is impossible. It is removed and counted. Pure.
 
 use crate::{gpu::Reading, runtime::vocabulary::vocabulary};
 
@@ -20,28 +20,28 @@ vocabulary! {
     }
 }
 
-/// Maximum ratio that is 100 % after rounding: NVML gives percent as integers. `dcgm-exporter#418` has 808,334,905 %.
+/// Maximum ratio that counts as 100 %. NVML rounds percentages to integers. `dcgm-exporter#418` reports 808,334,905 %.
 const MAX_RATIO: f64 = 1.01;
 
-/// Maximum power of a card. The largest boards have a limit of 1,400 W. `MangoHud#2144` has 3.7 million.
+/// Maximum power of a card. The largest boards have a limit of 1,400 W. `MangoHud#2144` reports 3.7 million watts.
 pub(super) const MAX_WATTS: f64 = 3000.0;
 
 /// Maximum temperature of a chip. Cards switch off below 120 degrees.
 const MAX_CELSIUS: u32 = 150;
 
-/// Maximum clock. The fastest are those of memory: 14,001 MHz for GDDR7.
+/// Maximum clock. The fastest clock of a card is the memory clock: 14,001 MHz with GDDR7.
 const MAX_MEGAHERTZ: u32 = 50_000;
 
 /// Maximum frame buffer: 16 TiB. The largest cards have 288 GB.
 const MAX_BYTES: u64 = 1 << 44;
 
-/// The ratio within 0 to 1. None if it is impossible: not a number, negative, or above 100 % by more than rounding.
+/// The ratio, limited to 1. Returns none if the ratio is impossible: not a number, negative, or above [`MAX_RATIO`].
 pub(super) fn ratio(measured: f64) -> Option<f64> {
     (0.0..=MAX_RATIO).contains(&measured).then_some(measured.min(1.0))
 }
 
-/// Removes impossible values, except samples, and sets ratios to at most 1. Returns the kinds of the values that were out of
-/// range.
+/// Removes impossible values and limits ratios to 1. Does not change the samples. Returns the kinds of the values that were out
+/// of range.
 #[must_use]
 pub fn remove_impossible(reading: &mut Reading) -> Vec<Clamp> {
     let mut clamps = vec![];

@@ -13,8 +13,8 @@ pub struct OwnUsage {
     pub processes: Vec<(u32, ProcessKind)>,
     /// Bytes of the frame buffer that the processes use; none if the driver does not give the bytes of one of them.
     pub memory: Option<u64>,
-    /// Part of the multiprocessors' time; none if it was not read or is impossible. The sum can be more than 1, because each process has its own
-    /// sample, and the samples may be of different times.
+    /// Part of the multiprocessors' time; none if it was not read or is impossible. The sum can be more than 1, because each
+    /// process has its own sample, and the samples may be of different times.
     pub sm: Option<f64>,
     /// As `sm`, for all processes on the device, those of other pods included.
     pub all_sm: f64,
@@ -33,7 +33,7 @@ pub struct OwnUsage {
 /// (`nvtop#110`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampleWindow {
-    /// Time of the newest counted sample; 0 if none is counted, so that the driver returns all samples.
+    /// Time of the newest counted sample. 0 if no sample was counted: then the driver returns all samples.
     pub since: u64,
     /// Begin and end of the window in each clock that the driver may use.
     spans: [(u64, u64); 2],
@@ -110,9 +110,10 @@ fn newest_of_each_process(samples: &[ProcessUtilization], window: SampleWindow) 
 // === impl SampleWindow ===
 
 impl SampleWindow {
-    /// The window after `last`, the newest counted sample. `clocks` are the present times of the clocks that the driver may use; its
-    /// clock is the one nearest to `last`. If `last` is 0 or in the future, because the clock was set back, the window begins two
-    /// intervals before the present in each clock: polls are jittered and can be late.
+    /// The window after `last`, the time of the newest counted sample. `clocks` are the present times of the clocks that the
+    /// driver may use. The clock nearest to `last` is the driver's. If no sample was counted (`last` is 0), or if `last` is in
+    /// the future because the clock was set back, the window begins two intervals before the present in each clock. One
+    /// interval is not enough, because polls are jittered and can be late.
     #[must_use]
     pub fn new(last: u64, clocks: [u64; 2], interval: Duration) -> Self {
         let ends = clocks.map(|now| now.saturating_add(MAX_LEAD));
@@ -150,8 +151,8 @@ impl OwnUsage {
         self.newest_sample = own.iter().map(|sample| sample.at).max().unwrap_or_default();
     }
 
-    /// The processes' part of `device`, the utilisation of the device. If the processes of all pods have more than the device, each
-    /// process gets its share of the device, so that the sum over all sessions is at most `device`.
+    /// The utilisation of the device by these processes. `device` is the utilisation of the device. If the processes of all pods
+    /// together have more, their utilisations are scaled down, so that the sum over all sessions is at most `device`.
     #[must_use]
     pub fn part_of(&self, device: f64) -> Option<f64> {
         let sm = self.sm?;

@@ -274,7 +274,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_metrics_collect_success",
-        help: "1 if the last poll read all GPUs of the session, with every value that each GPU supports, and all evidence of which GPUs these are, else 0. Also 1 with the reason `not_requested`: nothing failed.",
+        help: "1 if the last poll read all GPUs of the session, every value that these GPUs support, and all evidence of the attribution, else 0. Also 1 with the reason `not_requested`, because nothing failed.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |snapshot| series::last_poll(snapshot, |collection| f64::from(collection.success)),
@@ -295,7 +295,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_metrics_clamped_values_total",
-        help: "Values from the driver that were out of range, by kind. They are clamped or absent.",
+        help: "Number of values from the driver that were out of range, by kind. Such a value is clamped or absent.",
         kind: MetricType::COUNTER,
         labels: &["value"],
         series: |snapshot| {
@@ -305,7 +305,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_metrics_unreadable_evidence_total",
-        help: "Number of polls that could not read a file with evidence of the session's GPUs, by evidence. The last readable value counts; without one, no GPU is attributed.",
+        help: "Number of polls that could not read evidence of the session's GPUs, by evidence. The sidecar uses the last value that it could read. Without such a value, no GPU is attributed.",
         kind: MetricType::COUNTER,
         labels: &["evidence"],
         series: |snapshot| {
@@ -322,7 +322,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_metrics_nvml_errors_total",
-        help: "Number of failed NVML calls by call and error code. A call that a device does not support fails once each time the library is opened.",
+        help: "Number of failed NVML calls by call and error code. A call that a device does not support is made once, and again after a device or the driver was lost.",
         kind: MetricType::COUNTER,
         labels: &["call", "code"],
         series: series::faults,

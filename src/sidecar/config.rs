@@ -25,7 +25,7 @@ pub struct Config {
     pub interval: Duration,
     /// Names of the session.
     pub session: SessionNames,
-    /// What the pod requests; none if the sidecar does not know it.
+    /// The GPU request of the pod; none if it is unknown to the sidecar.
     pub request: Option<GpuRequest>,
     /// Kind of the desktop's resource claims; none if the sidecar does not share them.
     pub claim: Option<ClaimKind>,
@@ -35,7 +35,7 @@ pub struct Config {
     pub containers: usize,
     /// Root folder of the container's files.
     pub root: PathBuf,
-    /// Path of the NVML library; none to search it.
+    /// Path of the NVML library; none if the sidecar searches for the library.
     pub nvml_library: Option<PathBuf>,
     /// Events of this level and above are logged.
     pub log: Level,

@@ -39,8 +39,8 @@ impl EvidenceCollector {
         Self { interval, files, memory, failures: Failures::default() }
     }
 
-    /// Begins a poll: reads the pod's files again, because annotations change while the pod runs. Returns the reason if no device
-    /// can be attributed whatever the driver shows, so that the driver is not needed.
+    /// Begins a poll: reads the pod's files again, because annotations change while the pod runs. Returns the reason if the
+    /// driver is not needed, because no device can be attributed.
     pub(super) fn begin_poll(&mut self) -> Option<UnavailableReason> {
         self.failures.begin_poll();
         let annotations = self.failures.record(EvidenceSource::Annotations, self.files.annotations());
@@ -78,9 +78,9 @@ impl EvidenceCollector {
     /// Reads the use of the device at `index` by the session's own processes. Returns none if the process lists cannot be read or
     /// may contain processes of other pods.
     ///
-    /// Utilisation is read only if the device `is_shared`. `last` is the time of the newest sample that is already counted, `now` the
-    /// time of the device's newest sample, both in microseconds of the driver's clock. Without samples of the device, that clock is
-    /// unknown.
+    /// Utilisation is read only if the device `is_shared`. `last` is the time of the newest process sample that is already
+    /// counted. `now` is the time of the device's newest sample. Both are in microseconds of the driver's clock. If the device
+    /// has no samples, it is unknown which clock the driver uses.
     ///
     /// # Errors
     /// Fails if the device or the driver is lost.
@@ -113,7 +113,7 @@ impl EvidenceCollector {
             if driver.devices()[index].mig_enabled {
                 continue;
             }
-            // If the driver cannot give the list, the device is treated as if it had no processes now. It stays the session's if
+            // If the driver cannot return the list, the device counts as a device without processes now. It stays attributed if
             // it had processes of the pod at an earlier poll.
             let Ok(Some(listed)) = driver.processes(index) else { continue };
             match self.own_processes(driver, index, listed) {
@@ -123,7 +123,7 @@ impl EvidenceCollector {
                 Err(reason) => failure = Some(reason),
             }
         }
-        // Before a process of the pod was seen, one list that cannot be trusted makes all of them doubtful.
+        // Until a poll has seen a process of the pod, one unreliable list means that the other lists may be unreliable too.
         let is_first = self.memory.with_processes().is_empty();
         failure.filter(|_| is_first).map_or(Ok(found), Err)
     }
@@ -167,8 +167,8 @@ impl EvidenceCollector {
     }
 }
 
-/// The present times of the clocks that a driver uses for its samples, in microseconds: the wall clock, or the time since the start
-/// of the node.
+/// The present times of the clocks that a driver may use for its samples, in microseconds: the wall clock, and the time since the
+/// start of the node.
 fn possible_clocks() -> [u64; 2] {
     [clock::unix_now(), libc::since_boot()].map(|time| time.as_micros() as u64)
 }

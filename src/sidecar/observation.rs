@@ -28,7 +28,7 @@ pub(super) struct DeviceView<'o> {
     pub(super) visible: &'o [Device],
     /// The fault for each card or slice whose UUID the driver cannot give.
     pub(super) without_uuid: &'o [Fault],
-    /// Reason to reopen the library that any device gives, also a device of another pod.
+    /// Reason to reopen the library because of any device, including devices of other pods.
     pub(super) reopen: Option<ReopenReason>,
     /// Evidence of the devices that the pod should have.
     pub(super) expected: ExpectedDevices<'o>,
@@ -51,7 +51,7 @@ pub(super) struct ExpectedDevices<'o> {
 // === impl Observation ===
 
 impl Observation<'_> {
-    /// The observation of a poll that does not need the driver, for this reason: the session has no device.
+    /// The observation of a poll that does not need the driver. `reason` says why the session has no device.
     pub(super) fn without_driver(reason: UnavailableReason, at: Instant) -> Self {
         let attribution = AttributionResult { outcome: Err(reason), not_applicable: vec![] };
         Self { at, view: DeviceView::default(), attribution, readings: vec![] }

@@ -1,8 +1,8 @@
-//! Reads attribution evidence from the container's files. No other file of the sidecar reads files. All files are read again at
+//! Reads attribution evidence from the container's files. No other module of the sidecar reads files. All files are read again at
 //! each poll, because annotations change while the pod runs. Each read has a maximum size.
 //!
-//! A reading has three results. The evidence is there, it is absent, or it cannot be read ([`Unreadable`]). A file that cannot be
-//! read is never treated as absent, because a device of another pod could be attributed then.
+//! A read has three possible results: a value, no value because the evidence is absent, or [`Unreadable`]. A file that cannot be
+//! read is never treated as absent. Otherwise a device of another pod could be attributed.
 
 mod annotations;
 mod claim_metadata;
@@ -40,7 +40,7 @@ impl PodFiles {
         Self { root }
     }
 
-    /// The pod's annotations about its devices. Without the file the pod has none.
+    /// The pod's annotations about its devices. If the file does not exist, the pod has none.
     pub(super) fn annotations(&self) -> Result<Annotations, Unreadable> {
         annotations::read(&self.root.join(VOLUME_PATH.trim_start_matches('/')).join(ANNOTATIONS))
     }
@@ -66,9 +66,9 @@ impl PodFiles {
         processes::devices_in_environments(&self.proc())
     }
 
-    /// Creation time of the pod's sandbox, just before the first container; none if the file does not exist. It is the time of
-    /// `/etc/hostname`, because container runtimes write this file for the sandbox and mount it into every container. Root in
-    /// the desktop container can change the time by writing the file.
+    /// Creation time of the pod's sandbox, shortly before the first container starts. This is the modification time of
+    /// `/etc/hostname`: container runtimes write this file for the sandbox and mount it into every container. None if the file
+    /// does not exist. Root in the desktop container can change the time by writing the file.
     pub(super) fn sandbox_created(&self) -> Result<Option<SystemTime>, Unreadable> {
         let file = self.root.join("etc/hostname");
         read::present(&file, fs::metadata(&file).and_then(|file| file.modified()))

@@ -68,7 +68,7 @@ pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
     let files = PodFiles::new(config.root.clone());
     let now = SystemTime::now();
     let created = files.sandbox_created().unwrap_or_else(|unreadable| {
-        tracing::warn!(error = %unreadable, "The session's start is unknown; the sidecar's start is used");
+        tracing::warn!(error = %unreadable, "Cannot read the start of the session; the start of the sidecar is used");
         None
     });
     let started = created.filter(|created| *created <= now).unwrap_or(now);
@@ -234,7 +234,9 @@ fn log_change(earlier: &Snapshot, snapshot: &Snapshot) {
             tracing::info!(gpu, strategy, "A GPU is attributed to the session");
         }
         Err(UnavailableReason::NotRequested) => {
-            tracing::info!("The session has no GPU, as far as the sidecar knows");
+            tracing::info!(
+                "No GPU is attributed: neither a request nor an annotation shows that the pod has one"
+            );
         }
         Err(reason) => tracing::warn!(reason = reason.as_str(), "No GPU of the session can be read"),
     }

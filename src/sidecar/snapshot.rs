@@ -45,7 +45,7 @@ pub struct Snapshot {
     pub faults: Vec<(Fault, u64)>,
     /// Number of values out of range since the sidecar started, by kind.
     pub clamped: Vec<(Clamp, u64)>,
-    /// Number of polls since the sidecar started that could not read evidence, by the evidence.
+    /// Number of polls that could not read evidence since the sidecar started, by evidence.
     pub unreadable: Vec<(EvidenceSource, u64)>,
     /// Versions of the library that was opened last, and of its driver.
     pub versions: Versions,
@@ -88,8 +88,8 @@ pub struct Collection {
     pub at: SystemTime,
     /// Time from the start of the poll to its end. Contains the opening of the library if this poll opened it.
     pub duration: Duration,
-    /// Whether all devices of the session were read, with every value that the devices support, and all evidence. Also true if the
-    /// session has no device.
+    /// Whether all devices of the session were read, with every value that the devices support, and all evidence. Also true if
+    /// the session has no device.
     pub success: bool,
 }
 

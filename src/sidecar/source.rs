@@ -29,8 +29,8 @@ impl LocalDriver {
         Self { evidence }
     }
 
-    /// Begins a poll: reads the pod's files. If no device can be attributed whatever the driver shows, returns the observation of
-    /// this poll.
+    /// Begins a poll: reads the pod's files. If the driver is not needed, because no device can be attributed, returns the
+    /// observation of this poll.
     pub(super) fn begin_poll(&mut self) -> Option<Observation<'static>> {
         let reason = self.evidence.begin_poll()?;
         Some(Observation::without_driver(reason, Instant::now()))
@@ -102,7 +102,8 @@ impl LocalDriver {
         let is_shared = device.scope != Scope::Session;
         let now = reading.newest_sample();
         let own = self.evidence.own_usage(driver, device.index, is_shared, process_sample, now)?;
-        // The list of MPS processes is read only from a device whose compute mode shows MPS. An empty list proves nothing then.
+        // Only if the compute mode of a device shows MPS, its list of MPS processes is read. Otherwise MPS processes are in no
+        // list, so an empty list does not prove that there is no process.
         let is_unlisted = device.sharing == Sharing::Mps && !driver.devices()[device.index].exclusive_process;
         let own = own.filter(|own| !is_unlisted || !own.processes.is_empty());
         let is_incomplete = driver.faults()[earlier_faults..].iter().any(|fault| !fault.is_absence());

@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct TerminationLog {
     path: PathBuf,
-    /// None until the file can be opened, and after a failed write.
+    /// The open file. None until the file can be opened, and after a failed write.
     file: Option<File>,
     /// Kind of the last write's failure; none after a success.
     failure: Option<io::ErrorKind>,
@@ -56,7 +56,7 @@ impl TerminationLog {
     }
 
     /// Writes the message with the totals of the snapshot. `end` is the time at which the totals end. After a failure the next
-    /// call tries again: a full disk can have space then.
+    /// call tries again, because a full disk may have space again.
     pub(super) fn write(&mut self, snapshot: &Snapshot, end: SystemTime) {
         let mut text = message(snapshot, end, self.limit);
         self.written = self.written.max(text.len());
@@ -76,8 +76,8 @@ impl TerminationLog {
         Ok(())
     }
 
-    /// Logs the first failure of a kind, and the first success after a failure. A file that does not exist is not a failure:
-    /// there is none outside a pod.
+    /// Logs the first failure of a kind, and the first success after a failure. It is not a failure if the file does not exist:
+    /// outside a pod there is no such file.
     fn log_change(&mut self, result: io::Result<()>) {
         let failure =
             result.as_ref().err().map(io::Error::kind).filter(|kind| *kind != io::ErrorKind::NotFound);

@@ -224,8 +224,8 @@ proptest! {
     }
 }
 
-/// The properties test nothing if the random pods are too similar. About half of the pods must be injected, and every decision must occur that
-/// depends only on the pod. The decision that needs a pod with all ports is left out.
+/// The properties test nothing if the random pods are too similar. About half of the pods must be injected, and every decision
+/// must occur that depends only on the pod. The decision that needs a pod with all ports is left out.
 #[test]
 fn the_random_pods_lead_to_every_decision() {
     let mut runner = TestRunner::deterministic();

@@ -8,10 +8,11 @@ use crate::admission::{
 };
 
 /// The claims of the sidecar: the claims of every container that runs beside it, each once. The session is the pod, and the
-/// pod does not show which of its claims is a GPU. A claim belongs to the pod, so one more container can always use it.
+/// pod does not show which of its claims is a GPU. A claim belongs to the pod, so the sidecar can always use it too.
 ///
-/// A reference to an entire claim includes its requests: the API server rejects a container that names both. Empty if the pod
-/// does not declare one of the claims: the API server rejects such a pod, and the message must not name the sidecar.
+/// If a container refers to an entire claim, references to its requests are left out, because the API server rejects a
+/// container with both. Returns no claims if the pod does not declare one of them. The API server rejects such a pod, and the
+/// message must not name the sidecar.
 pub(crate) fn claims<'p>(pod: &'p PodView<'_>, access: GpuAccess) -> Vec<&'p ClaimReference<'p>> {
     if !matches!(access, GpuAccess::Auto | GpuAccess::Claims) {
         return vec![];
@@ -36,8 +37,8 @@ pub(crate) fn claims<'p>(pod: &'p PodView<'_>, access: GpuAccess) -> Vec<&'p Cla
     claims
 }
 
-/// Whether other pods can use one of the claims too:
-/// * A claim with a name exists independently of the pod.
+/// Whether other pods can use one of the claims too. They may in two cases:
+/// * The pod refers to the claim by name: the claim exists independently of the pod.
 /// * In a pod of a scheduling group, a claim from a template is the group's claim if the PodGroup has a claim with the same
 ///   name and template (Kubernetes 1.36 or newer, feature gate `DRAWorkloadResourceClaims`). The pod does not show the claims
 ///   of its PodGroup.

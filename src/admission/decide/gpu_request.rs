@@ -1,8 +1,9 @@
-//! The GPU request of a pod: extended resources, resource claims, and annotations of schedulers that share cards.
+//! Decides which GPU request a pod has, from its extended resources, its resource claims, and the annotations of schedulers
+//! that share cards.
 
 use crate::{
     admission::{
-        gpu_names::{OPERATORS_WORD, PART_ANNOTATIONS, RESOURCES},
+        gpu_names::{GPU_ANNOTATIONS, PART_ANNOTATIONS, RESOURCES},
         pod::PodView,
         settings::GpuResources,
     },
@@ -32,8 +33,8 @@ fn of_resource(name: &str, configured: &GpuResources) -> Option<GpuRequest> {
 }
 
 /// Whether an annotation says that the pod may have a GPU.
-pub(crate) fn has_operators_word(pod: &PodView<'_>) -> bool {
-    OPERATORS_WORD.iter().any(|key| pod.annotation(key).is_some())
+pub(crate) fn has_gpu_annotation(pod: &PodView<'_>) -> bool {
+    GPU_ANNOTATIONS.iter().any(|key| pod.annotation(key).is_some())
 }
 
 /// Whether the name matches a pattern with at most one `*`.

@@ -1,9 +1,9 @@
-//! Whether the nodes that a pod can run on can run the sidecar. The policy decides the same in `policy::nodes`.
+//! Decides whether the sidecar can run on the nodes that a pod can run on. `policy::nodes` decides the same for the policy.
 
 use crate::admission::pod::{NodeKind, PodView, StringMap};
 
-/// Whether the pod can run only on Windows nodes. `windowsOptions` do not prevent a pod from running on Linux, but only a pod
-/// for Windows has them, so they decide for a pod that can run on both.
+/// Whether the pod is for Windows: it can run only on Windows nodes, or it can run on both systems and has `windowsOptions`.
+/// `windowsOptions` do not prevent a pod from running on Linux, but only pods for Windows have them.
 pub(crate) fn is_windows(pod: &PodView<'_>) -> bool {
     can_run_on(pod, NodeKind::WINDOWS) && (has_windows_options(pod) || !can_run_on(pod, NodeKind::LINUX))
 }
@@ -20,8 +20,8 @@ fn has_windows_options(pod: &PodView<'_>) -> bool {
     of_pod.is_some() || containers.any(|context| context.windows_options.is_some())
 }
 
-/// Whether a node of this kind can match the pod's constraints. Only the labels that depend on the kind are compared; a node
-/// can have any other label.
+/// Whether a node of this kind can match the pod's constraints. Only labels that depend on the kind are compared, because a
+/// node of any kind can have any other label.
 fn can_run_on(pod: &PodView<'_>, node: NodeKind<'_>) -> bool {
     let is_for_os = pod.spec.os.as_ref().is_none_or(|os| os.is_named(node.os));
     let mut selected = pod.spec.node_selector.iter().flat_map(StringMap::iter);

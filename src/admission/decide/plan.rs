@@ -142,14 +142,14 @@ fn free_port(pod: &PodView<'_>, first: u16) -> Option<u16> {
 }
 
 /// Whether the pod requests a GPU, or an annotation says that it may have one. In other pods the sidecar gets no access to the
-/// node's GPUs: they belong to other pods, and an open driver prevents its upgrade.
+/// node's GPUs. These belong to other pods, and a driver cannot be upgraded while the sidecar has it open.
 fn may_have_gpu(
     pod: &PodView<'_>,
     request: GpuRequest,
     overrides: &Overrides<'_>,
     notices: &mut Vec<Notice>,
 ) -> bool {
-    let may = request != GpuRequest::None || gpu_request::has_operators_word(pod);
+    let may = request != GpuRequest::None || gpu_request::has_gpu_annotation(pod);
     if !may && overrides.gpu_access.is_some() {
         notices.push(Notice::new(format_args!(
             "{} has no effect without a GPU request; add one, or set {}",
@@ -160,10 +160,10 @@ fn may_have_gpu(
     may
 }
 
-/// Whether the sidecar gets `runAsUser`. With a pod-level user 0 the sidecar always gets it: otherwise the sidecar would
-/// inherit the user 0 and, because of `runAsNonRoot`, never start. In other pods the sidecar gets it unless the operator has
-/// set `fixedUser: false`, or the pod is on OpenShift, which assigns each namespace a range of users and rejects all other
-/// users.
+/// Whether the sidecar gets `runAsUser` and `runAsGroup`. With a pod-level user 0 the sidecar always gets both. Otherwise it
+/// would inherit the user 0 and, because of `runAsNonRoot`, never start. In other pods it gets both, with two exceptions: the
+/// operator has set `fixedUser: false`, or the pod is on OpenShift, which assigns each namespace a range of users and rejects
+/// all others.
 fn sets_user(pod: &PodView<'_>, is_configured: bool) -> bool {
     let is_openshift = pod.annotation("openshift.io/scc").is_some();
     let pod_user = pod.spec.security_context.as_ref().and_then(|context| context.run_as_user);

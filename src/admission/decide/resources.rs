@@ -67,9 +67,9 @@ pub(crate) fn fit(
             });
         // Without a value, the API server would set a LimitRange's default on the sidecar, or reject the pod.
         if needs_value || bounds.is_any() {
-            // A pod with pod-level resources may be Guaranteed although `quality`, which ignores them, does not show it: Kubernetes
-            // sets a missing pod-level request and, from 1.37, a missing pod-level limit to the sums of the containers. If the
-            // sidecar's request equals its limit, both sums grow equally, and such a pod stays Guaranteed.
+            // A pod with pod-level resources may be Guaranteed although `quality`, which ignores them, does not show it:
+            // Kubernetes sets a missing pod-level request and, from 1.37, a missing pod-level limit to the sums of the
+            // containers. If the sidecar's request equals its limit, both sums grow equally, and such a pod stays Guaranteed.
             let request_equals_limit = quality == Quality::Guaranteed
                 || needs_value && pod_level.is_some()
                 || bounds.ratio.is_some()

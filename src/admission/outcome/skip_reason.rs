@@ -48,9 +48,9 @@ vocabulary! {
 impl SkipReason {
     /// Whether the pod gets the status annotation with this reason.
     ///
-    /// A pod that already has the sidecar keeps its status. A pod at a limit of its size gets no annotation, because the API server
-    /// could reject the pod because of it. After an internal failure the server does not change the pod. The
-    /// server never changes pods of system namespaces and mirror pods, which belong to the control plane and to the kubelet.
+    /// A pod that already has the sidecar keeps its status. With an annotation, a pod near a size limit could exceed the limit,
+    /// and the API server would reject it. After an internal failure the server does not change the pod. The server never
+    /// changes pods of system namespaces and mirror pods, which belong to the control plane and to the kubelet.
     #[must_use]
     pub const fn is_annotated(self) -> bool {
         match self {
@@ -94,7 +94,7 @@ impl SkipReason {
             }
             Self::Windows => Some("vdi-metrics: not injected: there is no sidecar for Windows"),
             Self::UnsupportedNode => Some(
-                "vdi-metrics: not injected: the pod's nodes are virtual, or the sidecar has no image for their architecture",
+                "vdi-metrics: not injected: the pod can run only on virtual nodes, or on architectures without a sidecar image",
             ),
             Self::LimitRange => Some(
                 "vdi-metrics: not injected: a LimitRange or the pod-level resources do not allow the sidecar",
@@ -106,7 +106,7 @@ impl SkipReason {
                 "vdi-metrics: not injected: the pod is larger than 1 MiB; move large values into a ConfigMap",
             ),
             Self::AnnotationsFull => Some(
-                "vdi-metrics: not injected: the pod's annotations have almost 256 KiB, the maximum of Kubernetes",
+                "vdi-metrics: not injected: the pod's annotations are near the maximum of 256 KiB; shorten them",
             ),
             Self::NotAPod => Some("vdi-metrics: not injected: the request does not create a pod"),
             Self::Undecodable => Some("vdi-metrics: not injected: the pod could not be parsed"),

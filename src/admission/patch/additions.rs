@@ -48,9 +48,9 @@ const PATCH_SIZE: usize = 3 << 10;
 // === impl Additions ===
 
 impl Additions {
-    /// The sidecar with its volume, label and annotations. Fails if the annotations do not fit: the API server would reject the
-    /// pod. All of them are needed: without `vdi-metrics.io/config` the sidecar cannot be recognised in a second call, and
-    /// without the others nobody can see why there is a sidecar, or Prometheus cannot find it.
+    /// The sidecar with its volume, label and annotations. Fails if the annotations exceed their limit, because the API server
+    /// would reject the pod. All annotations are needed. By `vdi-metrics.io/config` the webhook recognises the sidecar in a
+    /// second call, `vdi-metrics.io/status` shows why there is a sidecar, and Prometheus finds the sidecar by the others.
     pub(crate) fn inject(pod: &PodView<'_>, plan: &Plan<'_>, ruleset: &Ruleset) -> Result<Self, SkipReason> {
         let mut added = Self::default();
         let policy = ruleset.settings.sidecar.image_pull_policy;
@@ -77,8 +77,8 @@ impl Additions {
         Ok(added)
     }
 
-    /// The status annotation of a skipped pod; nothing if the reason is never annotated, the pod has this annotation already, or
-    /// the annotation does not fit.
+    /// The status annotation of a skipped pod. Returns nothing if the reason is never annotated, if the pod already has this
+    /// annotation, or if the annotations would exceed their limit.
     pub(crate) fn skip(pod: &PodView<'_>, reason: SkipReason) -> Self {
         let mut added = Self::default();
         let status = Outcome::Skipped(reason).to_string();

@@ -241,9 +241,9 @@ impl Repair {
     }
 }
 
-/// Whether the sidecar runs as neither the user 0 nor, with the injected user, in the group 0. A missing user is inherited from
-/// the pod. The injected user and the injected group are safe only together: a program that replaces or removes both decides
-/// itself who the sidecar runs as, as OpenShift does.
+/// Whether the user and the group of the sidecar are safe. User 0 is never safe. A missing user is inherited from the pod. The
+/// injected user is not safe in group 0 or without a group. The injected group is not safe without a user. A program that
+/// replaces or removes both, as OpenShift does, chooses user and group itself.
 fn has_safe_user(context: &Value, pod_user: Option<i64>) -> bool {
     let [user, group] = ["runAsUser", "runAsGroup"].map(|field| context[field].as_i64());
     let injected = i64::from(USER);

@@ -13,14 +13,14 @@ pub(crate) struct AffinityView<'a> {
     node_affinity: Option<StrictObject<NodeAffinityView<'a>>>,
 }
 
-/// Preferences are left out, because a pod can run on a node that it does not prefer.
+/// The required node affinity. Preferences are not read, because a pod can run on a node that it does not prefer.
 #[derive(Debug, Deserialize)]
 struct NodeAffinityView<'a> {
     #[serde(borrow, rename = "requiredDuringSchedulingIgnoredDuringExecution")]
     required: Option<StrictObject<NodeSelectorView<'a>>>,
 }
 
-/// Alternatives, one of which a node must match.
+/// Terms of a node selector. A node must match one of them.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct NodeSelectorView<'a> {
@@ -28,7 +28,7 @@ struct NodeSelectorView<'a> {
     node_selector_terms: Option<Vec<Option<StrictObject<NodeTermView<'a>>>>>,
 }
 
-/// Requirements that a node must all match. A term without any requirement matches no node.
+/// A term of a node selector. A node must match all its requirements. A term without any requirement matches no node.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct NodeTermView<'a> {
@@ -49,7 +49,7 @@ struct NodeRequirementView<'a> {
     values: Option<Vec<Option<BorrowedText<'a>>>>,
 }
 
-/// A kind of node. The kubelet sets the labels of operating system and architecture on every node.
+/// A kind of node. The kubelet sets the labels for the operating system and the architecture on every node.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NodeKind<'a> {
     pub(crate) os: &'a str,
@@ -102,8 +102,8 @@ impl NodeKind<'_> {
     pub(crate) const LINUX: Self = Self { os: "linux", arch: None };
     pub(crate) const WINDOWS: Self = Self { os: "windows", arch: None };
 
-    /// Whether a node of this kind can meet the requirement. `windows-build` exists only on Windows. AKS and GKE set the next
-    /// two labels, and virtual-kubelet sets `type`.
+    /// Whether a node of this kind can meet the requirement. The label `windows-build` exists only on Windows nodes. AKS sets
+    /// `os-sku`, GKE sets `gke-os-distribution`, and virtual-kubelet sets `type`.
     pub(crate) fn is_possible(self, key: &str, operator: &str, values: &[&str]) -> bool {
         let is_windows = self.os == Self::WINDOWS.os;
         match (key, self.arch) {

@@ -1,6 +1,6 @@
-//! Why an object or a pod cannot be read: the field, its value and the remedy.
+//! Finds the field because of which an object or a pod cannot be read, its value and the remedy.
 //!
-//! An error of serde_json has no path. Therefore, after a failure, the text is parsed again with a deserializer that records the
+//! An error of serde_json has no path. So after a failure the JSON is parsed a second time, with a deserializer that records the
 //! path. A readable pod is parsed once.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
@@ -11,12 +11,12 @@ use serde_path_to_error::{Path, Segment};
 
 use super::{object::StrictObject, text::StringMap, view::PodView};
 
-/// A field that cannot be read. Contains no string of the object except keys: a string can be a secret.
+/// A field that cannot be read. Contains the object's keys but not its strings, because a string can be a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadableField {
     /// Keys and indices from the object to the field, without control characters.
     path: Vec<String>,
-    /// The value and the remedy.
+    /// Value of the field and the remedy, in words for users.
     problem: String,
 }
 
@@ -51,7 +51,7 @@ struct ObjectMetadataView<'a> {
     annotations: Option<StringMap<'a>>,
 }
 
-/// Types as serde names them, and as a user writes them. The names of other types need no translation.
+/// Names of types in serde's errors, each with the words for users. Other names stay as they are.
 const TYPES: [(&str, &str); 9] = [
     ("Quantity", "a quantity such as 100m or 24Mi"),
     ("a string", "a string in quotes"),
@@ -64,16 +64,14 @@ const TYPES: [(&str, &str); 9] = [
     ("i64", "a whole number without quotes"),
 ];
 
-/// Errors about a field that serde reports at the object of the field.
-const FIELD_ERRORS: [(&str, &str); 2] = [
-    ("missing field `", "is missing: add it"),
-    ("duplicate field `", "is there twice: remove one of the two"),
-];
+/// Starts of serde's errors whose path ends at the parent of the field, each with the words for users.
+const FIELD_ERRORS: [(&str, &str); 2] =
+    [("missing field `", "is missing: add it"), ("duplicate field `", "occurs twice: remove one of the two")];
 
-/// Maximum length of the text for users: keys of annotations can be long.
+/// Maximum length of a message. Keys of annotations can be long.
 const MAX_TEXT: usize = 400;
 
-/// Maximum length of a number in the text.
+/// Maximum length of a number in a message.
 const MAX_NUMBER: usize = 16;
 
 // === impl UnreadableField ===
@@ -91,7 +89,7 @@ impl UnreadableField {
         Self::of::<ObjectView<'_>>(json)
     }
 
-    /// The first field that cannot be read as a part of the type `T`.
+    /// The first field that cannot be read if the object is parsed as the type `T`.
     #[must_use]
     pub fn of<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<Self> {
         let mut deserializer = serde_json::Deserializer::from_slice(json);
@@ -110,19 +108,19 @@ impl UnreadableField {
         Some(Self { path: steps.chain(field).collect(), problem })
     }
 
-    /// A field that the object does not have.
+    /// A required field that is absent.
     #[must_use]
     pub fn missing(path: &[String]) -> Self {
         Self::new("is missing: add it").within(path)
     }
 
-    /// A field with another type than a map. `json` is its value.
+    /// A field whose value must be a map and is not. `json` is the value.
     #[must_use]
     pub fn not_a_map(path: &[String], json: &[u8]) -> Self {
         Self::new(wrong_type(&String::from_utf8_lossy(json), "a map")).within(path)
     }
 
-    /// The object itself, if its text cannot be parsed again.
+    /// The object itself, if it is absent or is not UTF-8.
     pub(in crate::admission) fn unknown() -> Self {
         Self::new("is missing or is not UTF-8")
     }
@@ -133,14 +131,14 @@ impl UnreadableField {
         &self.path
     }
 
-    /// The field, with a path that begins at the document. `path` leads from the document to the object.
+    /// Extends the path of the field to the root of the document. `path` is the path from the root to the object.
     #[must_use]
     pub fn within(self, path: &[String]) -> Self {
         let path = path.iter().map(|step| printable(step)).chain(self.path).collect();
         Self { path, ..self }
     }
 
-    /// The text in at most `max` characters. The middle of a path that is too long is left out.
+    /// The message in at most `max` characters. If the path is too long, its middle is left out.
     pub(in crate::admission) fn text(&self, max: usize) -> String {
         let Self { path, problem } = self;
         format!("{} {problem}", shortened(&field_path(path), max.saturating_sub(problem.len() + 1)))
@@ -151,7 +149,7 @@ impl UnreadableField {
     }
 }
 
-/// The text for users and logs.
+/// The message for users and logs.
 impl fmt::Display for UnreadableField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text(MAX_TEXT))
@@ -177,7 +175,7 @@ pub fn field_path(path: &[String]) -> String {
     text
 }
 
-/// `text` is serde's text of the error.
+/// What is wrong with the field, and the remedy. `text` is serde's message, `value` the JSON of the field.
 fn problem(error: &serde_json::Error, text: &str, value: Option<&str>) -> String {
     match (text.rsplit_once(", expected "), value) {
         (Some((found, expected)), _) if found.starts_with("invalid value: string") => {
@@ -185,7 +183,7 @@ fn problem(error: &serde_json::Error, text: &str, value: Option<&str>) -> String
         }
         (Some((_, expected)), Some(value)) => wrong_type(value, expected),
         (None, _) if !error.is_data() => format!("cannot be read: {text}"),
-        // The text can contain a string of the object. Only the text of a syntax error cannot.
+        // Any other message may contain a string of the object, which can be a secret.
         _ => "cannot be read".to_owned(),
     }
 }
@@ -199,7 +197,7 @@ fn wrong_type(value: &str, expected: &str) -> String {
     };
     let expected = match TYPES.iter().find(|(serde, _)| *serde == expected) {
         Some((_, written)) => written,
-        // A struct of this program or of the Kubernetes API.
+        // serde names a struct of this program or of the Kubernetes API.
         None if expected.starts_with("struct ") || expected.starts_with(char::is_uppercase) => "a map",
         None => expected,
     };
@@ -229,12 +227,12 @@ fn step(segment: &Segment) -> Option<String> {
     }
 }
 
-/// ASCII without control characters.
+/// Escapes control characters and characters that are not ASCII.
 fn printable(key: &str) -> String {
     key.escape_default().to_string()
 }
 
-/// `text`, which is ASCII, in at most `max` characters.
+/// Shortens a text in ASCII to at most `max` characters. Leaves out the middle.
 fn shortened(text: &str, max: usize) -> Cow<'_, str> {
     if text.len() <= max {
         return text.into();
@@ -264,7 +262,7 @@ mod tests {
     #[test]
     fn a_text_describes_errors_that_are_no_wrong_type() {
         for (pod, expected) in [
-            (r#"{"spec": {}, "spec": {}}"#, "spec is there twice: remove one of the two"),
+            (r#"{"spec": {}, "spec": {}}"#, "spec occurs twice: remove one of the two"),
             (r#"{"metadata": {}}"#, "spec is missing: add it"),
             (r#"{"spec": {"containers": [{}]}}"#, "spec.containers[0].name is missing: add it"),
             (r#"{"spec": {"activeDeadlineSeconds": 1e400}}"#, "spec.activeDeadlineSeconds cannot be read: "),

@@ -129,7 +129,7 @@ pub(crate) struct PortView<'a> {
     pub(crate) name: Option<Cow<'a, str>>,
 }
 
-/// An object. Only its name matters here. A pull secret can be without a name.
+/// An object of which only the name is read. A pull secret may have no name.
 #[derive(Debug, Deserialize)]
 pub(crate) struct NamedItem<'a> {
     #[serde(borrow)]

@@ -37,7 +37,7 @@ pub struct Settings {
 pub struct SidecarSettings {
     /// Image of the sidecar; by default the image that was released with this server.
     pub image: String,
-    /// The architectures of the image, as nodes have them in the label `kubernetes.io/arch`.
+    /// The architectures of the image: values of the node label `kubernetes.io/arch`.
     pub architectures: Vec<String>,
     /// `IfNotPresent` (default), `Always` or `Never`.
     pub image_pull_policy: PullPolicy,
@@ -49,8 +49,8 @@ pub struct SidecarSettings {
     pub port: u16,
     /// Seconds between two polls of the GPU, 5 to 300.
     pub interval_seconds: u64,
-    /// Whether the sidecar runs as the fixed user and group 65532. If `false`, the sidecar has no `runAsUser` and no `runAsGroup`,
-    /// and an admission plugin can choose them.
+    /// Whether the sidecar runs as the fixed user and group 65532. If `false`, the sidecar has no `runAsUser` and no
+    /// `runAsGroup`, and an admission plugin can choose them.
     pub fixed_user: bool,
     /// Requests and limits.
     pub resources: ConfiguredResources,
@@ -99,7 +99,7 @@ vocabulary! {
     }
 }
 
-/// Names of extended resources by which pods request GPUs. A `*` at the end of a name stands for any characters.
+/// Names of extended resources by which pods request GPUs. A `*` at the end of a name matches any characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GpuResources {
@@ -158,7 +158,7 @@ impl Settings {
 // === impl GpuResources ===
 
 impl GpuResources {
-    /// Each name with the request that it means.
+    /// Each name with its kind of request.
     pub fn patterns(&self) -> impl Iterator<Item = (&str, GpuRequest)> {
         let kinds = [(&self.part, GpuRequest::Part), (&self.device, GpuRequest::Device)];
         kinds.into_iter().flat_map(|(names, request)| names.iter().map(move |name| (name.as_str(), request)))

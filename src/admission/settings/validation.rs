@@ -62,7 +62,7 @@ impl SidecarSettings {
         }
         if architectures.is_empty() || !architectures.iter().all(|arch| is_object_name(arch)) {
             return Err(format!(
-                "sidecar.architectures is {architectures:?}; name those of the image, such as amd64"
+                "sidecar.architectures is {architectures:?}; list the architectures of the image, such as amd64"
             ));
         }
         if let Some(secret) = image_pull_secrets.iter().find(|name| !is_object_name(name)) {
@@ -131,7 +131,7 @@ impl GpuResources {
         for (field, names) in [("device", &self.device), ("part", &self.part)] {
             if let Some(name) = names.iter().find(|name| !is_resource_pattern(name)) {
                 return Err(format!(
-                    "gpuResources.{field} names {name:?}; use extended resources such as example.com/gpu or example.com/gpu-*"
+                    "gpuResources.{field} contains {name:?}; use names of extended resources, such as example.com/gpu or example.com/gpu-*"
                 ));
             }
         }

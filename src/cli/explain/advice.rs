@@ -21,8 +21,8 @@ pub(super) fn on(owner: &Node, pod: &Node, namespace: &Labels, port: Option<&str
     advice
 }
 
-/// Advice on a pod template at `path` in an object of an unknown kind. The labels of such an object get no advice, because some
-/// controllers copy them to the pods.
+/// Advice on a pod template at `path` in an object of an unknown kind. There is no advice on the labels of the object, because
+/// some controllers copy these labels to the pods.
 pub(super) fn of_unknown_kind(
     path: &[String],
     pod: &Node,

@@ -64,7 +64,7 @@ impl Manifest {
         self.documents.iter().any(|document| document.json)
     }
 
-    /// The text with the changes, and the indices of the documents that were rewritten without their comments.
+    /// Returns the text with the changes. Also returns the indices of the documents that were rewritten without their comments.
     pub(super) fn spliced(&self) -> (String, Vec<usize>) {
         let head = self.documents.first().map_or(self.text.len(), |document| document.range.start);
         let (mut text, mut rewritten) = (self.text[..head].to_owned(), vec![]);
@@ -83,8 +83,8 @@ impl Manifest {
 // === impl Document ===
 
 impl Document {
-    /// `source` with the changes. To check the result, it is parsed again and compared with the tree. `None` if the text does
-    /// not allow the changes, because of a shared anchor or unusual formatting.
+    /// `source` with the changes. To check the result, it is parsed again and compared with the tree. Returns `None` if a shared
+    /// anchor or unusual formatting prevents the changes.
     fn spliced<'t>(&self, source: &'t str) -> Option<Cow<'t, str>> {
         if self.root == self.read {
             return Some(source.into());

@@ -1,6 +1,6 @@
 //! Strings of JSON. The YAML parser rejects characters and escapes that JSON allows in a string.
 
-/// JSON with an `x` for each byte inside its strings. Positions stay the same.
+/// Replaces each byte inside the strings of a JSON text by `x`, so that all positions stay the same.
 pub(super) fn masked(json: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);
     let mask = |byte: u8| {
@@ -12,7 +12,7 @@ pub(super) fn masked(json: &str) -> String {
     json.bytes().map(mask).collect()
 }
 
-/// The string of a valid JSON text. As in kubectl, half of a surrogate pair is U+FFFD.
+/// Decodes a JSON string. As in kubectl, half of a surrogate pair becomes U+FFFD.
 pub(super) fn string(quoted: &str) -> String {
     let mut rest = quoted.get(1..quoted.len() - 1).unwrap_or_default();
     let mut units = vec![];

@@ -57,7 +57,8 @@ impl Node {
         NodeValue::Map(vec![]).into()
     }
 
-    /// Text after the key, with the colon, if the value is null or empty. A map that is filled keeps its old text.
+    /// Text after the key, with the colon; none if the value is not null or empty. The check is necessary, because a map that was
+    /// empty and is filled still has its old text.
     pub(in crate::cli) fn spelling(&self) -> Option<&str> {
         self.spelling.as_deref().filter(|_| self.is_null_or_empty())
     }
@@ -119,7 +120,7 @@ impl Node {
         })
     }
 
-    /// Position of the key or item at the end of a path, or of the last one on the path that the text has.
+    /// Position of the key or item at the end of a path. If the text does not have it, the position of its nearest parent.
     pub(super) fn position(&self, path: &[String]) -> Option<usize> {
         let (step, rest) = path.split_first()?;
         let entry = self.entries().unwrap_or_default().iter().find(|entry| entry.key == *step);
@@ -177,7 +178,7 @@ impl Node {
         items.len() < before
     }
 
-    /// The node as the API server gets it from kubectl, for the admission core.
+    /// The node as JSON, as kubectl would send it to the API server. Admission reads this JSON.
     pub(in crate::cli) fn json(&self) -> Vec<u8> {
         #[expect(
             clippy::expect_used,

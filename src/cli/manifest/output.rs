@@ -1,4 +1,4 @@
-//! Writes manifests as one stream. A stream is read back before it is used, because it may be sent to a cluster.
+//! Writes manifests as one stream. The stream is read again before it is written, because it may be sent to a cluster.
 
 use std::slice;
 
@@ -29,10 +29,10 @@ pub(in crate::cli) struct Output {
     pub(in crate::cli) rewritten: Vec<(usize, usize)>,
 }
 
-/// The manifests in `format`, or by default each in its own format. A YAML document that stays YAML keeps its formatting and
-/// comments, unless the stream could not be read back.
+/// Writes the manifests in `format`, or by default each in its own format. A YAML document that stays YAML keeps its formatting
+/// and comments, unless the stream could not be read again.
 pub(in crate::cli) fn write(manifests: &[Manifest], format: Option<Format>) -> anyhow::Result<Output> {
-    // A stream of JSON and YAML may be one that kubectl cannot read; then all becomes YAML.
+    // kubectl cannot read every stream of JSON and YAML. If it cannot read this one, all documents become YAML.
     let attempts: &[fn(&[Manifest]) -> Output] = match format {
         None => {
             &[|manifests| kept(manifests, None), |manifests| kept(manifests, Some(Format::Yaml)), rewritten]
@@ -44,7 +44,7 @@ pub(in crate::cli) fn write(manifests: &[Manifest], format: Option<Format>) -> a
     match written.find(|output| is_read_back(&output.text, manifests)) {
         Some(output) => Ok(output),
         None => {
-            bail!("the result cannot be read back, so nothing is written; try -o json, and report this error")
+            bail!("the output cannot be read back, so nothing is written; try -o json, and report this error")
         }
     }
 }

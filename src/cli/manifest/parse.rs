@@ -37,7 +37,7 @@ pub(super) fn documents(text: &str) -> anyhow::Result<Vec<ParsedDocument>> {
     chunks.iter().enumerate().zip(ends).map(parse).collect()
 }
 
-/// A null or empty value as it was written after its key, with the colon. `None` if the text is no value.
+/// Parses the text of a null or empty value as it stands after a key, with the colon. `None` if the text is not such a value.
 pub(in crate::cli) fn empty_value(spelling: &str) -> Option<Node> {
     let mut map = documents(&format!("{{\"key\"{spelling}\n}}")).ok()?.pop()?.root;
     let value = map.at_mut(&["key"]).filter(|value| value.is_null_or_empty())?;
@@ -120,7 +120,8 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
         self.range(span).start
     }
 
-    /// Rejects characters that YAML readers disagree about. A line separator ends a line only for some, also in a comment.
+    /// Rejects characters that YAML readers treat differently. For example, only some readers end a line at a line separator,
+    /// also in a comment.
     fn check_characters(&self, content: &str) -> anyhow::Result<()> {
         let bad = content.char_indices().find(|(at, c)| match c {
             '\t' | '\n' | '\r' => false,
@@ -129,7 +130,7 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
         });
         let Some((at, c)) = bad else { return Ok(()) };
         let escape = format!(
-            "the character U+{:04X}; remove it, or write it as \"\\u{:04x}\"",
+            "not every YAML reader accepts U+{:04X}; remove it, or write it as \"\\u{:04x}\"",
             u32::from(c),
             u32::from(c)
         );
@@ -152,7 +153,7 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
             }
             Event::SequenceStart(style, anchor, _) => (anchor, self.list(style, span)?),
             Event::MappingStart(style, anchor, _) => (anchor, self.map(style, span)?),
-            _ => bail!(self.error(self.start(span), "a value is missing")),
+            _ => bail!(self.error(self.start(span), "a value is missing; add it")),
         };
         if anchor != 0 {
             self.anchors.insert(anchor, (node.clone(), self.nodes - before));
@@ -162,7 +163,7 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
 
     fn alias(&mut self, anchor: usize, span: Span) -> anyhow::Result<Node> {
         let Some((node, nodes)) = self.anchors.get(&anchor) else {
-            bail!(self.error(self.start(span), "an alias must not be inside the node that it refers to"));
+            bail!(self.error(self.start(span), "the alias is inside the value that it refers to; remove it"));
         };
         self.nodes += nodes;
         self.check_size(span)?;
@@ -171,7 +172,7 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
     }
 
     fn check_size(&self, span: Span) -> anyhow::Result<()> {
-        let why = "too many nodes after its aliases are resolved; use fewer aliases";
+        let why = "the document has too many nodes after its aliases are resolved; use fewer aliases";
         ensure!(self.nodes <= MAX_NODES, self.error(self.start(span), why));
         Ok(())
     }
@@ -222,7 +223,7 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
     fn key(&mut self, event: Event<'t>, span: Span) -> anyhow::Result<(String, bool)> {
         let start = self.start(span);
         let Event::Scalar(text, style, anchor, tag) = event else {
-            bail!(self.error(start, "a key that is not a string; write it as a string"));
+            bail!(self.error(start, "the key is a list or a map; write a string"));
         };
         let is_plain = style == ScalarStyle::Plain && tag.is_none();
         let node = match is_plain {
@@ -243,7 +244,7 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
         Ok((key, is_plain && text == "<<"))
     }
 
-    /// Text from the end of a key to the end of its value. The position of an absent value is not in its line.
+    /// Text from the end of a key to the end of its value. For an absent value, the parser may give a position in a later line.
     fn spelling(&self, key_end: usize, value: &Node) -> &'t str {
         let rest = &self.text[key_end..];
         let value = value.source.as_ref().map(|source| &source.span).filter(|span| !span.is_empty());
@@ -252,7 +253,7 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
         }
         let blanks = rest.len() - rest.trim_start().len();
         let mut end = if rest[blanks..].starts_with(':') { blanks + 1 } else { 0 };
-        // A tag or an anchor may stand for the value.
+        // An absent value may have a tag or an anchor.
         while let Some(property) = rest[end..].trim_start_matches(' ').strip_prefix(['!', '&']) {
             let after =
                 property.find(|c: char| c.is_whitespace() || ",]}".contains(c)).unwrap_or(property.len());
@@ -270,7 +271,7 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
         };
         for map in maps.into_iter().rev() {
             let NodeValue::Map(merged) = map.value else {
-                bail!(self.error(at, "<< needs a map or a list of maps"));
+                bail!(self.error(at, "<< needs a map or a list of maps; remove any other value"));
             };
             for entry in merged {
                 let merged = Entry { source: None, ..entry };
@@ -339,7 +340,7 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
             self.error(span.start, "the value does not have the type of its tag; remove the tag")
         );
         let is_json = resolved.is_none_or(Scalar::is_json) && !(self.json && plain && resolved.is_none());
-        ensure!(is_json, self.error(span.start, "a number that JSON does not have; put it in quotes"));
+        ensure!(is_json, self.error(span.start, "JSON has no such number; put it in quotes"));
         let value = if resolved.is_some() { NodeValue::Plain(text) } else { NodeValue::Text(text) };
         Ok(Node::read(value, Origin { span, flow: false, alias: false }))
     }

@@ -61,7 +61,7 @@ fn number(plain: &str) -> Option<Scalar> {
     }
 }
 
-/// Decimal, hexadecimal, octal (a leading zero is enough, as in YAML 1.1) or binary, with 64 bits.
+/// Parses an integer of 64 bits: decimal, hexadecimal, octal (a leading zero is enough, as in YAML 1.1) or binary.
 fn integer(text: &str) -> Option<i128> {
     const PREFIXES: [(&str, u32); 7] =
         [("0x", 16), ("0X", 16), ("0o", 8), ("0O", 8), ("0b", 2), ("0B", 2), ("0", 8)];
@@ -81,7 +81,7 @@ fn float(text: &str) -> Option<Scalar> {
     value.is_finite().then_some(Scalar::Float(value))
 }
 
-/// The shortest text that is the same number with 32 bits, as C's `%g` writes it.
+/// The shortest text that is the same number as a float of 32 bits, in the format of `%g` in C.
 fn key_of_float(value: f64) -> String {
     let value = value as f32;
     if value.is_nan() {
@@ -123,7 +123,7 @@ impl Scalar {
     }
 }
 
-/// With an exponent only where Go writes one: below 1e-6 and from 1e21.
+/// Text of a float. It has an exponent only where Go writes one: below 1e-6 and from 1e21.
 fn json_of_float(value: f64) -> String {
     match value.abs() {
         // The API server reads minus zero as zero.

@@ -27,7 +27,7 @@ pub(super) fn rewrite(source: &str, at: usize, read: &Node, target: &Node) -> St
     let span = read.source.as_ref().map_or(at..at + source.len(), |origin| origin.span.clone());
     let (start, end) = (span.start - at, line_end(source, span.end - at));
     let text = if is_json(source, at, read) { emit::json(target) } else { emit::yaml(target) };
-    // The first line keeps its indentation, so the others get the same.
+    // The first line keeps its indentation, so the other lines get the same indentation.
     let margin = &source[line_start(source, start)..start].trim_start_matches(BYTE_ORDER_MARK);
     let text = text.trim_end_matches('\n').replace('\n', &format!("{}{margin}", newline(source)));
     format!("{}{text}{}", &source[..start], &source[end..])

@@ -18,7 +18,7 @@ pub(super) struct Chunk {
 
 pub(super) const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// The documents of a text. Lines between `---` that have only comments are no document.
+/// The documents of a text. If there are only comments between two lines `---`, they are not a document.
 pub(super) fn split(text: &str) -> anyhow::Result<Vec<Chunk>> {
     let start = text.len() - text.trim_start_matches(BYTE_ORDER_MARK).len();
     let mut chunks = json(text, start)?;
@@ -29,7 +29,7 @@ pub(super) fn split(text: &str) -> anyhow::Result<Vec<Chunk>> {
     Ok(chunks)
 }
 
-/// The JSON values at the start of the text. After one value the rest may be YAML; after two values the text is JSON.
+/// The JSON values at the start of the text. After one value the rest may be YAML. After two values the rest must be JSON.
 fn json(text: &str, start: usize) -> anyhow::Result<Vec<Chunk>> {
     let mut chunks = vec![];
     if !text[start..].trim_start().starts_with('{') {
@@ -57,7 +57,7 @@ fn json(text: &str, start: usize) -> anyhow::Result<Vec<Chunk>> {
 }
 
 fn yaml(text: &str, start: usize, chunks: &mut Vec<Chunk>) -> anyhow::Result<()> {
-    // As kubectl, skips the rest of the line after a JSON value.
+    // As in kubectl, the rest of the line after a JSON value is skipped.
     let blank = text[start..].len() - text[start..].trim_start().len();
     let body = text[start..start + blank].find('\n').map_or(start, |newline| start + newline + 1);
     let body = if chunks.is_empty() { start } else { body };

@@ -50,7 +50,8 @@ pub struct Account {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct LastReading {
     pub(super) at: Instant,
-    /// Time of the newest counted sample of the session's own processes, in microseconds of the driver's clock; 0 without a sample.
+    /// Time of the newest counted sample of the session's own processes, in microseconds of the driver's clock. 0 without a
+    /// sample.
     pub(super) process_sample: u64,
     /// Energy counter of the card in millijoules, and the time at which it was read; none if it was never read.
     pub(super) energy: Option<(u64, Instant)>,

@@ -11,10 +11,11 @@ pub(super) struct SampledWork {
     pub(super) busy: f64,
     /// Seconds that the samples cover.
     pub(super) covered: f64,
-    /// Seconds without a usable sample: the driver has discarded it, because its buffer was full, or its ratio is impossible.
+    /// Seconds without a usable sample: the driver has discarded the sample because its buffer was full, or the ratio of the
+    /// sample is impossible.
     pub(super) lost: f64,
-    /// Seconds from the newest sample of the last reading to the newest sample of this reading. The driver has recorded nothing in
-    /// the seconds that are neither covered nor lost.
+    /// Seconds from the newest sample of the last reading to the newest sample of this reading. The driver has recorded nothing
+    /// in the seconds that are neither covered nor lost.
     pub(super) span: f64,
     /// Number of samples with a ratio outside 0 to 1.
     pub(super) out_of_range: usize,

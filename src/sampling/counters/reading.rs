@@ -53,15 +53,15 @@ struct Activity {
     unsampled: f64,
 }
 
-/// Seconds without a new sample after which a driver that reports work counts as one that keeps no samples: this time and the
-/// maximum gap. No measuring window is longer.
+/// Maximum length of the driver's measuring window, in seconds. If a driver that reports work has no new sample for the maximum
+/// gap and this time, it is treated as a driver that keeps no samples.
 const LONGEST_WINDOW: f64 = 1.0;
 
 // === impl Account ===
 
 impl Account {
-    /// Adds a reading. Returns the values to publish and the kinds of the values out of range. After a gap of more than `max_gap`,
-    /// time without samples counts as idle.
+    /// Adds a reading. Returns the values to publish and the kinds of the values out of range. After a gap of more than
+    /// `max_gap`, time without samples counts as idle.
     #[must_use]
     pub fn add(&mut self, reading: DeviceReading<'_>, max_gap: Duration) -> (ScopedValues, Vec<Clamp>) {
         let (gap, max_gap) = (self.gap(reading.at).unwrap_or_default(), max_gap.as_secs_f64());
@@ -99,11 +99,11 @@ impl Account {
         self.last = Some(LastReading { at, process_sample, energy });
     }
 
-    /// Activity since the last reading, from the driver's samples. If they show nothing about this time, it is calculated from the
-    /// driver's utilisation.
+    /// Activity since the last reading. It is calculated from the driver's samples or, if they show nothing about this time, from
+    /// the driver's utilisation.
     fn activity(&mut self, pending: &mut PendingReading<'_>) -> Activity {
         let answer = pending.reading.reading.samples.as_deref();
-        // Samples that the driver has recorded late may cover time before the last reading, but no time twice.
+        // Samples that the driver has recorded late may cover time before the last reading. No time may be counted twice.
         let limit = self.samples.open + pending.gap;
         match self.samples.take(answer) {
             Recorded::Work(work) => {
@@ -139,8 +139,8 @@ impl Account {
         }
     }
 
-    /// Adds the busy seconds of the session's own processes on a shared device, which are at most the seconds of the device.
-    /// Returns their utilisation, 0 to 1; none if it was not measured or if the device is not shared.
+    /// Adds the busy seconds of the session's own processes on a shared device. These are at most the busy seconds of the device.
+    /// Returns the utilisation of the processes, 0 to 1; none if it was not measured or if the device is not shared.
     fn add_own_work(&mut self, activity: Activity, pending: &mut PendingReading<'_>) -> Option<f64> {
         let own = pending.own_on_shared()?;
         let device = activity.ratio.or_else(|| pending.values.utilization.get(pending.reading.scopes.device));
@@ -222,7 +222,8 @@ impl<'r> PendingReading<'r> {
         self.clamps.extend((0..work.out_of_range).map(|_| Clamp::Utilization));
         let is_measured = work.covered > 0.0;
         let ratio = is_measured.then(|| (work.busy / (work.span - work.lost)).min(1.0));
-        // After a short gap, the lost time gets the utilisation of the other time. After a long gap, it counts as idle.
+        // After a short gap, the time of lost samples gets the utilisation of the other time. After a long gap, it counts as
+        // idle.
         let estimated = if self.is_timely() { ratio.unwrap_or_default() * work.lost } else { 0.0 };
         let unsampled = (work.span.min(self.gap) - work.covered).max(0.0);
         Activity { busy: work.busy + estimated, ratio, unsampled }

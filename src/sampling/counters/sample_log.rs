@@ -1,5 +1,5 @@
-//! Follows the driver's buffer of samples from answer to answer. Times are compared only with other times of the driver, because
-//! its clock is not always the node's wall clock. Pure.
+//! Adds up the samples in the driver's buffer over several answers, each sample once. Compares the times of samples only with
+//! each other, because the driver's clock is not always the node's wall clock. Pure.
 
 use std::{mem, time::Duration};
 
@@ -9,21 +9,21 @@ use crate::gpu::Sample;
 /// The driver's buffer of one device, and the work since the last reading.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct SampleLog {
-    /// Time of the newest sample at the last reading; none before the first answer, 0 if the buffer was empty until now.
+    /// Time of the newest sample at the last reading. None before the first answer; 0 if the buffer was always empty.
     counted: Option<u64>,
-    /// As `counted`, at the last answer. There can be several answers between two readings.
+    /// Time of the newest sample at the last answer, as in `counted`. There can be several answers between two readings.
     reached: Option<u64>,
     /// Time of the oldest sample in the last answer; 0 if the buffer was empty.
     oldest: u64,
     /// Number of samples in the largest answer.
     largest: usize,
-    /// Time that the buffer covers; none if it was not full at the last answer, or if that answer was discarded.
+    /// Time that the buffer covers. None if the buffer was not full at the last answer, or if that answer was discarded.
     covers: Option<Duration>,
     /// Work since the last reading.
     work: SampledWork,
     /// Whether the driver's clock was set back since the last reading.
     is_set_back: bool,
-    /// Seconds before the last reading that no sample covers and that later samples may cover.
+    /// Seconds before the last reading that no sample covers yet. The driver can record samples late.
     pub(super) open: f64,
 }
 
@@ -56,7 +56,7 @@ impl SampleLog {
             [only] => (only.at, only.at),
         };
         if let Some(reached) = self.reached {
-            // While older samples are in the buffer, the driver has discarded nothing.
+            // If a sample from before `reached` is still in the buffer, the driver has discarded no later sample.
             self.work += integral(&samples, reached, is_full && oldest > reached);
             let is_older = newest < reached || (newest == reached && oldest < self.oldest);
             self.is_set_back |= is_older && !samples.is_empty();
@@ -67,7 +67,7 @@ impl SampleLog {
         self.reached = Some(newest);
     }
 
-    /// Ends a reading with its answer; none if the call failed. Returns what was recorded since the last reading.
+    /// Ends a reading. `answer` is none if the call failed. Returns what the driver has recorded since the last reading.
     pub(super) fn take(&mut self, answer: Option<&[Sample]>) -> Recorded {
         let is_first = self.counted.is_none();
         answer.into_iter().for_each(|answer| self.add(answer));
@@ -84,7 +84,7 @@ impl SampleLog {
         }
     }
 
-    /// Moves the log forward, because this time was counted without samples.
+    /// Skips time that was counted without samples, so that later samples do not count it again.
     pub(super) fn skip(&mut self, seconds: f64) {
         let later = |time: u64| time.saturating_add((seconds * 1e6) as u64);
         self.reached = self.reached.map(later);
@@ -97,7 +97,7 @@ impl SampleLog {
         self.reached = self.counted;
     }
 
-    /// Time that the buffer covers; none if it was not full at the last answer, or if that answer was discarded.
+    /// Time that the buffer covers. None if the buffer was not full at the last answer, or if that answer was discarded.
     pub(super) fn covers(&self) -> Option<Duration> {
         self.covers
     }

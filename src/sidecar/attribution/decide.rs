@@ -124,7 +124,7 @@ impl Undecided {
                 Ok(matched) => return attributed(evidence, strategy, matched, not_applicable),
                 Err(reason) => not_applicable.push((strategy, reason)),
             }
-            // The evidence may name a device. A strategy after it must not attribute another one.
+            // The unreadable evidence may name a device. A later strategy must not attribute another device.
             if let Some((_, NotApplicable::Unreadable)) = not_applicable.last() {
                 return AttributionResult { outcome: Err(UnavailableReason::Unreadable), not_applicable };
             }

@@ -14,7 +14,7 @@ pub struct Evidence<'a> {
     /// Number of devices that may be the session's and cannot be identified: devices whose UUID the driver cannot give, and
     /// devices that had processes of the session and are not visible now.
     pub unidentified: usize,
-    /// What the pod requests; none if the sidecar does not know it.
+    /// The GPU request of the pod; none if it is unknown to the sidecar.
     pub request: Option<GpuRequest>,
     /// Kind of the desktop's resource claims; none if the sidecar does not share them. With a claim, all visible devices belong
     /// to the desktop.
@@ -22,13 +22,13 @@ pub struct Evidence<'a> {
     /// UUIDs of GPUs in the claims' metadata files (KEP-5304); empty if the DRA driver writes none.
     pub metadata: &'a [Id],
     /// Whether the metadata is from an earlier poll, because this poll could not read it.
-    pub is_metadata_held: bool,
+    pub is_metadata_stale: bool,
     /// Value of the pod's annotation `vdi-metrics.io/gpu`; none if the pod does not have it.
     pub annotation: Option<&'a str>,
     /// Value of the pod's annotation `vdi-metrics.io/gpu-sharing`; none if the pod does not have it.
     pub sharing: Option<Sharing>,
     /// Whether the annotations are from an earlier poll, because this poll could not read them.
-    pub are_annotations_held: bool,
+    pub are_annotations_stale: bool,
     /// Whether the sidecar exposes all devices of the node if no other strategy applies.
     pub node_totals: bool,
 }
@@ -64,7 +64,7 @@ pub enum ClaimKind {
 /// Devices that have processes of this pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Processes {
-    /// The sidecar does not know the pod's processes, for this reason.
+    /// The processes of the pod are unknown, for this reason.
     Unknown(NotApplicable),
     /// Devices that have or had processes of this pod.
     Seen {
@@ -79,7 +79,7 @@ pub enum Processes {
 /// Devices that the environments of the pod's processes name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvironmentDevices {
-    /// IDs of the devices, as the variables contain them.
+    /// IDs of the devices in the variables.
     pub ids: Vec<Id>,
     /// Whether a process names a device at this poll. If not, the evidence is from an earlier poll.
     pub now: bool,
@@ -88,7 +88,7 @@ pub struct EnvironmentDevices {
 // === impl Annotations ===
 
 impl Annotations {
-    /// Whether an operator or a controller says that the pod has a device, whatever the pod requests.
+    /// Whether the pod has one of the annotations. With an annotation the pod may have a device, even if it requests none.
     #[must_use]
     pub fn are_given(&self) -> bool {
         self.gpu.is_some() || self.sharing.is_some()

@@ -41,19 +41,19 @@ fn claim(evidence: &Evidence<'_>) -> Result<Match, NotApplicable> {
     let named = evidence.metadata;
     let is_named = |index: &usize| named.iter().any(|id| id.names(evidence.visible, *index));
     let devices = assignable.into_iter().filter(|index| named.is_empty() || is_named(index));
-    matched(devices.map(|index| (index, false)).collect(), exact(evidence.is_metadata_held))
+    matched(devices.map(|index| (index, false)).collect(), exact(evidence.is_metadata_stale))
 }
 
 /// Applies if the annotation names visible devices.
 fn annotation(evidence: &Evidence<'_>) -> Result<Match, NotApplicable> {
-    let are_held = evidence.are_annotations_held;
-    let absent = if are_held { NotApplicable::Unreadable } else { NotApplicable::NotGiven };
+    let are_stale = evidence.are_annotations_stale;
+    let absent = if are_stale { NotApplicable::Unreadable } else { NotApplicable::NotGiven };
     let text = evidence.annotation.ok_or(absent)?;
     if is_pending(text) {
         return Err(NotApplicable::Pending);
     }
     let ids = id::list(text).map_err(|_| NotApplicable::NotUnderstood)?;
-    named(evidence, &ids, exact(are_held))
+    named(evidence, &ids, exact(are_stale))
 }
 
 /// Whether the annotation says that the device is not assigned yet.
@@ -61,8 +61,8 @@ fn is_pending(annotation: &str) -> bool {
     matches!(annotation.trim(), "" | "pending")
 }
 
-/// Applies if the session has a device, and if the container can have only one: one slice or card without MIG is visible, and no
-/// other device may be the session's ([`Evidence::unidentified`]).
+/// Applies if the pod has a device by its request or an annotation, and only one device can be it: exactly one slice or card
+/// without MIG is visible, and no other device may be the session's ([`Evidence::unidentified`]).
 fn single_device(evidence: &Evidence<'_>) -> Result<Match, NotApplicable> {
     match assignable(evidence)?[..] {
         [_] if !has_device(evidence) => Err(NotApplicable::NotRequested),
@@ -73,9 +73,9 @@ fn single_device(evidence: &Evidence<'_>) -> Result<Match, NotApplicable> {
     }
 }
 
-/// Whether the pod requests a device, or an annotation says that it has one. A visible device alone shows nothing: the vendor's
-/// container runtime can show every device of the node. A claim that the sidecar does not share shows nothing either: it can be
-/// for a device that is no GPU.
+/// Whether the pod requests a device, or has an annotation about its device. A visible device alone does not prove that the pod
+/// has it, because the vendor's container runtime can show every device of the node. A claim that the sidecar does not share does
+/// not prove it either, because the claim can be for a device that is not a GPU.
 fn has_device(evidence: &Evidence<'_>) -> bool {
     let is_requested = matches!(evidence.request, Some(GpuRequest::Device | GpuRequest::Part));
     let is_handed_over = evidence.annotation.is_some_and(|text| !is_pending(text));
@@ -127,12 +127,12 @@ fn named(evidence: &Evidence<'_>, ids: &[Id], confidence: Confidence) -> Result<
     matched((0..evidence.visible.len()).filter_map(find).collect(), confidence)
 }
 
-/// A match of these devices. Fails if there is none.
+/// A match of these devices. Fails without a device.
 fn matched(devices: Vec<(usize, bool)>, confidence: Confidence) -> Result<Match, NotApplicable> {
     if devices.is_empty() { Err(NotApplicable::NotVisible) } else { Ok(Match { devices, confidence }) }
 }
 
-/// The confidence of evidence that names the device, and that may be held from an earlier poll.
-fn exact(is_held: bool) -> Confidence {
-    if is_held { Confidence::Remembered } else { Confidence::Exact }
+/// The confidence of evidence that names the device. The evidence is stale if it is from an earlier poll.
+fn exact(is_stale: bool) -> Confidence {
+    if is_stale { Confidence::Remembered } else { Confidence::Exact }
 }

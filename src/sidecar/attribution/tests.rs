@@ -303,17 +303,17 @@ fn held_evidence_applies_and_is_remembered() {
     let metadata = ids(UUIDS[1]);
     for (evidence, strategy) in [
         (
-            Evidence { annotation: Some(UUIDS[1]), are_annotations_held: true, ..requested() },
+            Evidence { annotation: Some(UUIDS[1]), are_annotations_stale: true, ..requested() },
             Strategy::Annotation,
         ),
-        (Evidence { claim, metadata: &metadata, is_metadata_held: true, ..requested() }, Strategy::Claim),
+        (Evidence { claim, metadata: &metadata, is_metadata_stale: true, ..requested() }, Strategy::Claim),
     ] {
         let evidence = Evidence { visible, ..evidence };
         let expected = (strategy, Confidence::Remembered, vec![(1, Scope::Session)]);
         assert_eq!(summary(&evidence, &no_processes()), Ok(expected));
     }
     // At the last readable poll the pod had no annotation.
-    let absent = Evidence { visible: &visible[..1], are_annotations_held: true, ..requested() };
+    let absent = Evidence { visible: &visible[..1], are_annotations_stale: true, ..requested() };
     let expected = (Strategy::SingleDevice, Confidence::Good, vec![(0, Scope::Session)]);
     assert_eq!(summary(&absent, &no_processes()), Ok(expected));
     assert_eq!(reason(&absent, &no_processes(), Strategy::Annotation), Some(NotApplicable::Unreadable));

@@ -24,12 +24,12 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// How reliable an attribution is; values of the label `confidence`. The page `docs/gpu.md` says for each value what can make
-    /// the attribution wrong.
+    /// How reliable an attribution is; values of the label `confidence`. For each value, `docs/gpu.md` describes how the
+    /// attribution can be wrong.
     pub enum Confidence {
         /// The evidence of this poll names exactly this device.
         Exact = "exact",
-        /// The evidence of this poll shows that the session has a device, and only this one can be meant.
+        /// The evidence of this poll shows that the session has a device, and this device is the only candidate.
         Good = "good",
         /// The evidence is from an earlier poll: the session is idle, its processes have ended, or a file cannot be read now.
         Remembered = "remembered",
@@ -104,7 +104,7 @@ vocabulary! {
         DriverError = "driver_error",
         /// The driver works, but shows no device.
         NoDevice = "no_device",
-        /// The pod requests no GPU, or the sidecar does not know a request; and no annotation says that the pod has one.
+        /// Neither the pod's request nor an annotation shows that the pod has a GPU. The request may be unknown to the sidecar.
         NotRequested = "not_requested",
         /// Evidence cannot be read, and no earlier poll has read it.
         Unreadable = "unreadable",
@@ -116,7 +116,7 @@ vocabulary! {
         NotVisible = "not_visible",
         /// The card has fallen off the bus.
         GpuLost = "gpu_lost",
-        /// The session has more devices than the sidecar counts. The others are counted.
+        /// The session has more devices than the sidecar can count. The devices up to the limit are counted.
         TooMany = "too_many",
     }
 }

@@ -9,14 +9,14 @@ pub(in crate::sidecar) struct Failures {
     counts: Vec<(EvidenceSource, u64)>,
     /// The evidence that this poll could not read.
     now: Vec<EvidenceSource>,
-    /// The evidence that the poll before could not read.
+    /// The evidence that the last poll could not read.
     before: Vec<EvidenceSource>,
 }
 
 // === impl Failures ===
 
 impl Failures {
-    /// Begins a poll, and logs what the last poll could read again.
+    /// Begins a poll. Logs the evidence that the last poll could read and the poll before it could not.
     pub(in crate::sidecar) fn begin_poll(&mut self) {
         for source in self.before.iter().filter(|source| !self.now.contains(source)) {
             tracing::info!(evidence = source.as_str(), "Evidence can be read again");
@@ -24,8 +24,8 @@ impl Failures {
         self.before = std::mem::take(&mut self.now);
     }
 
-    /// The value of a reading; none if it failed. A failure is counted once for each poll, and logged if the poll before could
-    /// read this evidence.
+    /// Returns the value of a reading; none if the reading failed. A failure is counted once for each poll. It is logged if the
+    /// last poll could read this evidence.
     pub(in crate::sidecar) fn record<T>(
         &mut self,
         source: EvidenceSource,
@@ -40,7 +40,7 @@ impl Failures {
         }
         if !self.before.contains(&source) {
             let evidence = source.as_str();
-            tracing::warn!(evidence, error = %unreadable, "Evidence cannot be read; its last value counts");
+            tracing::warn!(evidence, error = %unreadable, "Cannot read evidence; the last value that could be read is used");
         }
         self.now.push(source);
         match self.counts.iter_mut().find(|(counted, _)| *counted == source) {

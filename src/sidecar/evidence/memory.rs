@@ -1,4 +1,4 @@
-//! The evidence of this poll, and what counts of earlier polls if this poll cannot read it. Pure.
+//! The evidence of this poll. If this poll cannot read a part of it, the evidence of earlier polls replaces that part. Pure.
 
 use crate::{
     contract::GpuRequest,
@@ -15,10 +15,10 @@ use crate::{
     },
 };
 
-/// What the webhook and the configuration say about the pod. It does not change while the pod runs.
+/// Facts about the pod from the webhook and the configuration. They do not change while the pod runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::sidecar) struct PodFacts {
-    /// What the pod requests; none if the sidecar does not know it.
+    /// The GPU request of the pod; none if it is unknown to the sidecar.
     pub(in crate::sidecar) request: Option<GpuRequest>,
     /// Kind of the desktop's resource claims; none if the sidecar does not share them.
     pub(in crate::sidecar) claim: Option<ClaimKind>,
@@ -30,18 +30,19 @@ pub(in crate::sidecar) struct PodFacts {
 #[derive(Debug, Default)]
 pub(in crate::sidecar) struct EvidenceMemory {
     facts: PodFacts,
-    annotations: Held<Annotations>,
+    annotations: LastReadable<Annotations>,
     /// UUIDs of the GPUs in the claims' metadata files.
-    metadata: Held<Vec<Id>>,
-    /// The devices that the pod should have: the IDs in the metadata; without a claim, in the annotation.
+    metadata: LastReadable<Vec<Id>>,
+    /// The devices that the pod should have: the IDs in the claims' metadata or, without a claim, in the annotation.
     named: Vec<Id>,
     /// UUIDs of the devices that had processes of the pod at this or an earlier poll.
     with_processes: Vec<String>,
-    /// The newest devices in the environments of the pod's processes; empty if no process has named one.
+    /// The devices in the environments of the pod's processes, at the last poll at which a process named a device. Empty if no
+    /// process has named one.
     in_environments: Vec<Id>,
 }
 
-/// What one poll sees of the pod's processes. Each field has the reason if there is nothing.
+/// Evidence of one poll from the pod's processes. Each field contains a reason if there is no evidence.
 #[derive(Clone, Debug)]
 pub(in crate::sidecar) struct ProcessReading {
     /// UUIDs of the devices that have processes of the pod.
@@ -50,31 +51,31 @@ pub(in crate::sidecar) struct ProcessReading {
     pub(in crate::sidecar) in_environments: Result<Vec<Id>, NotApplicable>,
 }
 
-/// Maximum number of devices with processes that are kept after they are not visible any more. The driver may give other UUIDs at
-/// each opening, and they must not fill the memory.
+/// Maximum number of devices with processes. With more, the devices that are not visible are forgotten. The driver may give other
+/// UUIDs at each opening, and these must not fill the memory.
 const MAX_WITH_PROCESSES: usize = 128;
 
-/// A value that each poll reads again. While it cannot be read, the last value counts.
+/// A value that each poll reads again. While it cannot be read, the last readable value is used.
 #[derive(Debug)]
-struct Held<T> {
-    /// The value at the last poll that could read it; none before the first one.
+struct LastReadable<T> {
+    /// The value at the last poll that could read it. None if no poll has read it yet.
     value: Option<T>,
-    /// Whether this poll could not read it.
-    is_held: bool,
+    /// Whether the value is from an earlier poll, because this poll could not read it.
+    is_stale: bool,
 }
 
-// === impl Held ===
+// === impl LastReadable ===
 
-impl<T> Default for Held<T> {
+impl<T> Default for LastReadable<T> {
     fn default() -> Self {
-        Self { value: None, is_held: false }
+        Self { value: None, is_stale: false }
     }
 }
 
-impl<T> Held<T> {
-    /// Records the reading of this poll; none if the value cannot be read.
+impl<T> LastReadable<T> {
+    /// Records the reading of this poll. `reading` is none if the value cannot be read.
     fn record(&mut self, reading: Option<T>) {
-        self.is_held = reading.is_none();
+        self.is_stale = reading.is_none();
         self.value = reading.or_else(|| self.value.take());
     }
 }
@@ -87,7 +88,7 @@ impl EvidenceMemory {
         Self { facts, ..Self::default() }
     }
 
-    /// Records the files of this poll; none for those that cannot be read. The metadata is not needed without a claim.
+    /// Records the files of this poll. A file that cannot be read is none. The metadata is not needed without a claim.
     pub(in crate::sidecar) fn record_files(
         &mut self,
         annotations: Option<Annotations>,
@@ -100,7 +101,8 @@ impl EvidenceMemory {
             None => self.annotation().and_then(|gpu| id::list(gpu).ok()).unwrap_or_default(),
         };
         if self.reason_without_driver() == Some(UnavailableReason::NotRequested) {
-            // The session has no device any more. What its processes used does not count if it gets one later.
+            // The session has no device any more. If it gets a device later, the earlier evidence of its processes must not
+            // count.
             self.with_processes.clear();
             self.in_environments.clear();
         }
@@ -134,15 +136,15 @@ impl EvidenceMemory {
             request,
             claim,
             metadata: self.metadata.value.as_deref().unwrap_or_default(),
-            is_metadata_held: self.metadata.is_held,
+            is_metadata_stale: self.metadata.is_stale,
             annotation: self.annotation(),
             sharing: self.annotations.value.as_ref().and_then(|annotations| annotations.sharing),
-            are_annotations_held: self.annotations.is_held,
+            are_annotations_stale: self.annotations.is_stale,
             node_totals,
         }
     }
 
-    /// Records what this poll sees of the processes. Returns the evidence for the visible devices.
+    /// Records the evidence of this poll from the processes. Returns the evidence for the visible devices.
     pub(in crate::sidecar) fn record_processes(
         &mut self,
         reading: ProcessReading,

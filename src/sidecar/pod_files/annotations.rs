@@ -8,14 +8,14 @@ use crate::{
     sidecar::attribution::{Annotations, Sharing},
 };
 
-/// The annotations in the file; none of them if the file does not exist.
+/// The annotations in the file. Without the file there are none.
 pub(super) fn read(file: &Path) -> Result<Annotations, Unreadable> {
     let text = read::file(file)?.unwrap_or_default();
     parse(&String::from_utf8_lossy(&text)).map_err(|why| Unreadable::invalid(file, why))
 }
 
 fn parse(text: &str) -> Result<Annotations, String> {
-    // A value that is not valid does not mean that the devices are not shared.
+    // With an invalid value the devices may be shared.
     let sharing = |value| Sharing::parse(value).unwrap_or(Sharing::Unknown);
     Ok(Annotations {
         gpu: value(text, key::GPU)?.map(str::to_owned),
@@ -23,12 +23,15 @@ fn parse(text: &str) -> Result<Annotations, String> {
     })
 }
 
-/// The value of an annotation in a text with lines of `key="value"`; none if it is absent. Escapes stay as they are, because no
-/// valid value of these annotations has one. Fails if the line does not end with a quotation mark: the file is not complete.
+/// The value of an annotation in a text with lines `key="value"`; none if the annotation is absent. Escapes are not decoded,
+/// because no valid value of these annotations has one. Fails if the line does not end with a quotation mark, because the file
+/// is then not complete.
 fn value<'t>(text: &'t str, key: &str) -> Result<Option<&'t str>, String> {
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix("=\""));
     value
-        .map(|value| value.strip_suffix('"').ok_or_else(|| format!("the value of {key} has no end")))
+        .map(|value| {
+            value.strip_suffix('"').ok_or_else(|| format!("the value of {key} has no closing quotation mark"))
+        })
         .transpose()
 }
 

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::read::{self, Unreadable};
 use crate::gpu::id::Id;
 
-/// A metadata file, with the fields that the sidecar needs. The file contains the same object once for each format version that
-/// the DRA driver supports. The first one is read.
+/// The fields of a metadata file that the sidecar needs. The file contains the same object once for each format version that the
+/// DRA driver supports. Only the first object is read.
 #[derive(Debug, Deserialize)]
 struct ClaimMetadata {
     #[serde(default)]
@@ -39,8 +39,8 @@ struct DeviceAttribute {
 /// Maximum number of metadata files. A pod has one for each request of its claims, and a claim has at most 32 requests.
 const MAX_FILES: usize = 256;
 
-/// UUIDs of the GPUs in the files `KIND/CLAIM/REQUEST/DRIVER-metadata.json` of a folder; empty if the folder does not exist. A claim
-/// can include devices of other DRA drivers. Their UUIDs have another form and are skipped.
+/// UUIDs of the GPUs in the files `KIND/CLAIM/REQUEST/DRIVER-metadata.json` of a folder. Empty if the folder does not exist. A
+/// claim can include devices of other DRA drivers. The UUIDs of such devices have another form and are skipped.
 pub(super) fn read(folder: &Path) -> Result<Vec<Id>, Unreadable> {
     let Some(kinds) = read::names(folder)? else { return Ok(vec![]) };
     let mut paths: Vec<PathBuf> = kinds.iter().map(|kind| folder.join(kind)).collect();
@@ -52,7 +52,7 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Id>, Unreadable> {
     Ok(uuids.concat())
 }
 
-/// The entries of all these folders. Fails if there are more than [`MAX_FILES`].
+/// The entries of the folders. Fails if there are more than [`MAX_FILES`] entries together.
 fn entries(root: &Path, folders: &[PathBuf]) -> Result<Vec<PathBuf>, Unreadable> {
     let mut paths = vec![];
     for folder in folders {
@@ -73,13 +73,13 @@ fn uuids(path: &Path) -> Result<Vec<Id>, Unreadable> {
     parse(&file).map_err(|error| Unreadable::invalid(path, error))
 }
 
-/// A file that was removed between the listing of its folder and its reading.
+/// The error for a file that was removed after its folder was listed and before the file was read.
 fn vanished(path: &Path) -> Unreadable {
     Unreadable::invalid(path, "removed while it was read")
 }
 
-/// Values of the attribute `uuid` in a metadata file. A DRA driver may write its name before it: `gpu.nvidia.com/uuid`. Fails if
-/// the file is not complete, or has another format.
+/// Values of the attribute `uuid` in a metadata file. Some DRA drivers write their name before `uuid`: `gpu.nvidia.com/uuid`.
+/// Fails if the file is not complete, or has another format.
 fn parse(file: &[u8]) -> Result<Vec<Id>, serde_json::Error> {
     let metadata = ClaimMetadata::deserialize(&mut serde_json::Deserializer::from_slice(file))?;
     let devices = metadata.requests.into_iter().flat_map(|request| request.devices);

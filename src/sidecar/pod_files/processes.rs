@@ -11,18 +11,18 @@ use crate::{
 /// Why the processes of the pod give no evidence.
 #[derive(Debug)]
 pub(in crate::sidecar) enum NoProcessEvidence {
-    /// There is none, for this reason.
+    /// There is no evidence, for this reason.
     Absent(NotApplicable),
-    /// A file cannot be read, so that there may be evidence.
+    /// A file cannot be read, so there may be evidence.
     Unreadable(Unreadable),
 }
 
 const VISIBLE_DEVICES: &[u8] = b"NVIDIA_VISIBLE_DEVICES=";
 
-/// Maximum number of processes whose environment is read. A desktop has a few hundred. Reading 1024 environments of 5 kB took 30 ms
-/// of CPU time.
+/// Maximum number of processes whose environment is read. A desktop has a few hundred processes. Reading 1024 environments of
+/// 5 kB took 30 ms of CPU time.
 const MAX_PROCESSES: usize = 1024;
-/// Maximum number of devices that the processes name. No node has more.
+/// Maximum number of devices that the processes name. No node has more devices.
 const MAX_DEVICES: usize = 64;
 
 /// Checks that `proc` shows exactly the processes of the pod.
@@ -39,11 +39,11 @@ pub(super) fn check_namespace(proc: &Path) -> Result<(), NoProcessEvidence> {
     }
 }
 
-/// The devices that `NVIDIA_VISIBLE_DEVICES` names in the pod's processes, each once. Containers without a device have `all`, `void`
-/// or a path in this variable; these values are skipped if another process names a device. If processes name different devices,
-/// the result has all of them: several containers of a pod can have a device, and the session is the pod.
+/// The devices that `NVIDIA_VISIBLE_DEVICES` names in the pod's processes, each once. In containers without a device, the value
+/// of this variable is `all`, `void` or a path. Such a value is skipped if another process names a device. If processes name
+/// different devices, the result contains all of them: several containers of a pod can have a device, and the session is the pod.
 ///
-/// No other variable is kept, because environments contain secrets.
+/// No other variable is stored, because environments contain secrets.
 pub(super) fn devices_in_environments(proc: &Path) -> Result<Vec<Id>, NoProcessEvidence> {
     check_namespace(proc)?;
     let mut devices: Vec<Id> = vec![];
@@ -70,7 +70,7 @@ pub(super) fn devices_in_environments(proc: &Path) -> Result<Vec<Id>, NoProcessE
     Err(reason.unwrap_or(NotApplicable::NotGiven).into())
 }
 
-/// The devices that one process names, or why it names none.
+/// The devices that one process names, or the reason why it names none.
 fn named_devices(environ: &Path) -> Result<Result<Vec<Id>, NotApplicable>, Unreadable> {
     let environment = match read::file(environ) {
         Err(unreadable) if unreadable.error.kind() == io::ErrorKind::PermissionDenied => {
@@ -94,7 +94,7 @@ fn other_processes(proc: &Path) -> Result<Vec<String>, Unreadable> {
     Ok(pids)
 }
 
-/// The sidecar's own PID; none without a `/proc`.
+/// The sidecar's own PID; none if `proc` does not exist.
 fn own_process(proc: &Path) -> Result<Option<String>, Unreadable> {
     let link = proc.join("self");
     let own = read::present(&link, fs::read_link(&link))?;

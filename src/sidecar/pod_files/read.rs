@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file or folder that exists and that this poll could not read, or not completely.
+/// A file or folder that exists and that could not be read, or not completely.
 #[derive(Debug)]
 pub(in crate::sidecar) struct Unreadable {
     path: PathBuf,
@@ -17,7 +17,7 @@ pub(in crate::sidecar) struct Unreadable {
 }
 
 /// Maximum number of bytes of a file. All annotations of a pod together can have 256 KiB, and the downward API writes up to four
-/// bytes for one. The environment of a process has 2 MiB with the usual stack limit of 8 MiB (`execve(2)`).
+/// bytes for each of them. The environment of a process has at most 2 MiB with the usual stack limit of 8 MiB (`execve(2)`).
 const MAX_FILE_BYTES: u64 = 2 << 20;
 
 /// `ESRCH`: the process of a file in `/proc` has ended.
@@ -57,10 +57,10 @@ pub(super) fn names(folder: &Path) -> Result<Option<Vec<String>>, Unreadable> {
     Ok(present(folder, names())?.map(|names| text(names).collect()))
 }
 
-/// The value that was read from `path`; none if there is no such file.
+/// The value that was read from `path`; none if the file does not exist.
 ///
 /// # Errors
-/// Fails with every other error.
+/// Fails if the file could not be read for any other reason.
 pub(super) fn present<T>(path: &Path, value: io::Result<T>) -> Result<Option<T>, Unreadable> {
     match value {
         Ok(value) => Ok(Some(value)),

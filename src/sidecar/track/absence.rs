@@ -31,7 +31,7 @@ fn is_still_expected(uuid: &str, view: DeviceView<'_>) -> bool {
     expected.has_claim || had_processes || !view.without_uuid.is_empty()
 }
 
-/// Whether the claim or the annotation names devices and this one is not among them. Used while no device is visible.
+/// Whether the claim or the annotation names devices and this device is not one of them. Used while no device is visible.
 pub(super) fn is_replaced(uuid: &str, expected: ExpectedDevices<'_>) -> bool {
     !expected.named.is_empty() && !is_still_expected(uuid, DeviceView { expected, ..DeviceView::default() })
 }
@@ -58,8 +58,8 @@ pub(super) fn never_visible(
     uuids.into_iter().map(|uuid| (uuid.to_owned(), DeviceState::NeverVisible(reason))).collect()
 }
 
-/// Whether a device that this strategy does not attribute may be the session's too. A strategy whose evidence names devices has
-/// other devices only if a named device is not visible.
+/// Whether a device that this strategy does not attribute may be the session's too. If the evidence of the strategy names
+/// devices, this is possible only if one of the named devices is not visible.
 pub(super) fn may_have_other(strategy: Strategy, view: DeviceView<'_>) -> bool {
     let named = match strategy {
         Strategy::Claim | Strategy::Annotation => view.expected.named,

@@ -25,17 +25,17 @@ pub(in crate::sidecar) struct Publication {
     /// UUIDs of the devices that could not be read, with the reasons. Empty if none could be read: then the one
     /// reason is in `attribution`.
     pub(in crate::sidecar) lost: Vec<(String, UnavailableReason)>,
-    /// Whether every device of the session was read, with all values that the device supports. True if the session has none.
+    /// Whether every device of the session was read, with all values that the device supports. True if the pod has no device.
     pub(in crate::sidecar) is_complete: bool,
-    /// Reason to reopen the library; none if every device that is or may be the session's can be read. Closing the library
-    /// interrupts the reading of the session's devices, and the driver may refuse to open it again.
+    /// Reason to reopen the library; none if every device that is or may be the session's can be read. Devices of other pods are
+    /// not a reason: closing the library interrupts the reading of the session's devices, and reopening it can fail.
     pub(in crate::sidecar) reopen: Option<ReopenReason>,
 }
 
 // === impl Publication ===
 
 impl Publication {
-    /// A publication without devices. A session that has none is complete.
+    /// A publication without devices. It is complete if the pod requests no device.
     pub(in crate::sidecar) fn unavailable(reason: UnavailableReason) -> Self {
         Self {
             attribution: Err(reason),
@@ -72,7 +72,8 @@ impl Publication {
         }
     }
 
-    /// Adds that the session has devices that are not counted. If it has a reason for no device at all, that reason stays.
+    /// Adds the reason `too_many`, because some devices of the session are not counted. If no device could be read, the reason
+    /// for that stays.
     pub(super) fn with_devices_left_out(mut self) -> Self {
         if self.attribution.is_ok() {
             self.lost.push((String::new(), UnavailableReason::TooMany));
@@ -106,7 +107,7 @@ impl Publication {
     }
 }
 
-/// Reason to reopen the library that the session's own devices give.
+/// Reason to reopen the library because of the session's own devices.
 fn reopen_reason(states: &DeviceStates) -> Option<ReopenReason> {
     states.iter().find_map(|(_, state)| state.reopen_reason())
 }

@@ -32,8 +32,8 @@ pub(in crate::sidecar) struct Track {
     totals: CallTotals,
 }
 
-/// Maximum number of accounts, and maximum number of missing devices, so that the driver cannot fill the memory: the 64 devices
-/// of a session, and as many that it had before.
+/// Maximum number of accounts and of missing devices, so that the driver cannot fill the memory. It is twice the maximum number
+/// of devices of a session, for the devices that the session had before.
 pub(super) const MAX_ACCOUNTS: usize = 128;
 
 // === impl Track ===
@@ -60,16 +60,16 @@ impl Track {
         &self.totals
     }
 
-    /// Time of the newest process sample that is already counted for the device. `scope` is the device's scope in this poll. The
-    /// time is 0 if the device was not allocated before this poll: its earlier samples do not belong to the session. With the scope
-    /// `Node` the time continues, because the device is read without an allocation.
+    /// Time of the newest process sample that is already counted for the device. `scope` is the device's scope in this poll. If
+    /// the device was not allocated before this poll, the time is 0, because earlier samples do not belong to the session. With
+    /// the scope `Node` this does not apply, because the device is read without an allocation.
     pub(in crate::sidecar) fn newest_process_sample(&self, uuid: &str, scope: Scope) -> u64 {
         let account = self.accounts.iter().find(|account| account.gpu == uuid);
         let is_continued = |account: &&Account| account.is_allocated() || scope == Scope::Node;
         account.filter(is_continued).map_or(0, Account::newest_process_sample)
     }
 
-    /// The account of a device whose buffer of samples was full at the last answer. A device that is not read has none.
+    /// The account of a device whose buffer of samples was full at the last answer; none for other devices.
     pub(in crate::sidecar) fn account_with_full_buffer(&mut self, uuid: &str) -> Option<&mut Account> {
         self.accounts.iter_mut().find(|account| account.gpu == uuid && account.buffered_time().is_some())
     }
@@ -102,8 +102,8 @@ impl Track {
         }
     }
 
-    /// Processes a poll in which the driver did not answer: devices stay allocated, and their time is unsampled. A device is released
-    /// if the pod should have other devices by `expected`.
+    /// Processes a poll in which the driver did not answer: devices stay allocated, and their time is unsampled. If `expected`
+    /// names other devices, a device is released.
     pub(in crate::sidecar) fn driver_unavailable(
         &mut self,
         reason: UnavailableReason,
@@ -134,9 +134,9 @@ impl Track {
         self.totals.add_calls(calls, faults);
     }
 
-    /// The attribution without devices that have replaced a device of the session. If only visibility shows that a device is the
-    /// session's, and a device of the session is not visible any more, then a new device is another pod's: a container keeps its
-    /// devices, but a new slice can take the place of a destroyed one.
+    /// The attribution without devices that have replaced a device of the session. Suppose that no evidence names devices, that a
+    /// device of the session is not visible any more, and that a new device is visible. The new device belongs to another pod: a
+    /// container keeps its devices, but a new slice can replace a destroyed slice.
     fn without_replacements(
         &self,
         mut attribution: Attribution,

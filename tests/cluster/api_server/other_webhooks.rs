@@ -63,9 +63,9 @@ const CHANGES: [(&str, Change); 12] = [
 
 const MIRROR: &str = "mirror.example.com/";
 
-/// Names of configurations before and after the product's: the API server calls webhooks in alphabetical order. The first requests
-/// reinvocation, because otherwise it never sees the sidecar. The second does not: a webhook that is called after the product's
-/// and requests reinvocation makes the final change, and nothing repairs that.
+/// Names of configurations before and after the product's: the API server calls webhooks in alphabetical order. The first
+/// requests reinvocation, because otherwise it never sees the sidecar. The second does not: a webhook that is called after the
+/// product's and requests reinvocation makes the final change, and nothing repairs that.
 const BEFORE: &str = "a-others";
 const AFTER: &str = "z-others";
 

@@ -6,8 +6,8 @@ use vdi_metrics::contract::{CONTAINER, key};
 /// The image of a desktop that runs the commands of kit's `probe.rs`, such as `exit CODE SECONDS` or `sleep`.
 pub(crate) const DESKTOP_IMAGE: &str = "desktop.test/desktop:1";
 
-/// A desktop pod that Pod Security's `restricted` accepts. Each test changes the fields that it is about. The annotation says that
-/// the desktop has a GPU without a request: the sidecars of the tests have a fake GPU in their image.
+/// A desktop pod that Pod Security's `restricted` accepts. Each test changes the fields that it is about. The annotation says
+/// that the desktop has a GPU without a request: the sidecars of the tests have a fake GPU in their image.
 pub(crate) fn desktop(arguments: &[&str]) -> Value {
     json!({
         "apiVersion": "v1",

@@ -1,5 +1,6 @@
 //! The installed product: images from the shipped file lists, the manifests without a change but for the scrape interval,
-//! and a certificate from the shipped script. It is installed once per run and all tests share it. A test that stops the server runs alone.
+//! and a certificate from the shipped script. It is installed once per run and all tests share it. A test that stops the server
+//! runs alone.
 
 use std::{env, path::Path, process::Command, sync::LazyLock};
 

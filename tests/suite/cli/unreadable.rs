@@ -241,7 +241,8 @@ fn null_is_unreadable_only_where_the_api_server_rejects_it() {
     assert_eq!(unreadable, REQUIRED);
 }
 
-/// `inject` and `uninject` report the error and write nothing; `explain` gives it as the rule. `error` is the object and the field.
+/// `inject` and `uninject` report the error and write nothing; `explain` gives it as the rule. `error` is the object and the
+/// field.
 fn check_verbs(manifest: &str, document: &str, error: &str) {
     for verb in ["inject", "uninject"] {
         let finished = run(&[verb, "-"], manifest.as_bytes());

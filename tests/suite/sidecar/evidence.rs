@@ -56,7 +56,7 @@ fn an_unreadable_annotation_keeps_its_last_value() {
     sidecar.annotate(OTHER_UUID);
     let other = sidecar.scrape_until("the next annotation", |seen| seen.value(AVAILABLE, &[]) == Some(0.0));
     assert_eq!(unavailable(&other), "not_visible");
-    sidecar.process.logged("Evidence cannot be read; its last value counts");
+    sidecar.process.logged("Cannot read evidence; the last value that could be read is used");
     sidecar.process.logged("Evidence can be read again");
 }
 

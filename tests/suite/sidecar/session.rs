@@ -34,8 +34,8 @@ fn a_changed_annotation_changes_the_attribution() {
     assert!(busy(&lost, OTHER_UUID) >= busy(&second, OTHER_UUID));
 }
 
-/// Simulates eight hours in 12 s, 2400 times as fast, with a sample every 1 ms and a poll every 10 ms. The buffer covers 1 s, so a
-/// busy machine that delays a poll loses no sample.
+/// Simulates eight hours in 12 s, 2400 times as fast, with a sample every 1 ms and a poll every 10 ms. The buffer covers 1 s,
+/// so a busy machine that delays a poll loses no sample.
 #[test]
 fn totals_of_a_day_match_the_simulated_load() {
     const FASTER: u64 = 2400;

@@ -40,7 +40,8 @@ const CLEAN: &[(&str, &str)] = &[
     ("src/bin/vdi-metrics.rs", "fn main() { vdi_metrics::cli::run() }"),
 ];
 
-/// Code that is added to a file of [`CLEAN`], or a new file; the rule that the code breaks, and the text that the report contains.
+/// Code that is added to a file of [`CLEAN`], or a new file; the rule that the code breaks, and the text that the report
+/// contains.
 const PLANTED: &[(&str, &str, Rule, &str)] = &[
     // Imports, in every form that they have.
     ("src/gpu.rs", "use crate::cli::run;", Rule::Imports, "cli::run"),

@@ -1,4 +1,4 @@
-//! Whatever the driver answers: no counter falls, and no figure exceeds what it is a part of.
+//! For random answers of the driver, no counter falls, and no part exceeds its total.
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -8,7 +8,7 @@ use crate::{
     sampling::processes::{SampleWindow, own_usage},
 };
 
-/// One poll of a device. `Released` stands for a poll that attributes the device to another session.
+/// One poll of a device. `Released` is a poll that attributes the device to another session.
 #[derive(Clone, Debug)]
 enum Poll {
     Read { early: Vec<Vec<Sample>>, answer: Box<Answer> },

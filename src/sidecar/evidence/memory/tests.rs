@@ -1,4 +1,4 @@
-//! Random polls: which evidence can be read must not decide which devices are billed.
+//! Random polls. A poll that cannot read some evidence must bill the same devices.
 
 use std::time::{Duration, Instant};
 

@@ -243,7 +243,7 @@ fn the_number_of_missing_devices_is_limited_if_the_driver_gives_new_uuids_at_eve
     assert_eq!(session.track.states().len(), MAX_ACCOUNTS + 1, "missing devices and the visible one");
 }
 
-/// A neighbour's broken device must not close the library, because the driver may refuse to open it again.
+/// A broken device of another pod must not close the library, because reopening it can fail.
 #[test]
 fn another_device_is_a_reason_to_reopen_only_if_it_may_be_the_sessions() {
     let reason = Some(ReopenReason::NoUuid);

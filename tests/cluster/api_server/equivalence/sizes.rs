@@ -55,7 +55,8 @@ fn one_byte_too_much() -> Value {
 
 const KEY: &str = "example.com/filler";
 
-/// Creates the largest pod that etcd stores, with an accuracy of 64 bytes: the sidecar has more. Then creates it with the webhook.
+/// Creates the largest pod that etcd stores, with an accuracy of 64 bytes: the sidecar has more. Then creates it with the
+/// webhook.
 pub(super) async fn check_stored(cluster: &TestCluster) -> Result<()> {
     let _server = registered(cluster).await?;
     let without = cluster.scratch_namespace(&[]).await?;

@@ -1,5 +1,6 @@
 //! Import cycles between files. A file imports another if it names an item that the other defines, directly or through
-//! re-exports; a parent imports the children that it re-exports, but not the children that it only declares. Unit tests do not count.
+//! re-exports; a parent imports the children that it re-exports, but not the children that it only declares. Unit tests do not
+//! count.
 //!
 //! A call of a method names no path, so a file whose methods are called without naming its types is not seen as imported.
 

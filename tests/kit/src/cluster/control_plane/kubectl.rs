@@ -60,7 +60,8 @@ impl Kubectl {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        // kubectl caches discovery in the home folder by default, with the server's address as the key. Isolated clusters share one address.
+        // kubectl caches discovery in the home folder by default, with the server's address as the key. Isolated clusters share
+        // one address.
         let cache = self.kubeconfig.with_file_name("kubectl-cache");
         command.env("KUBECONFIG", &self.kubeconfig).arg("--cache-dir").arg(cache);
         command

@@ -1,5 +1,5 @@
-//! The paths of the servers' binaries. `tests/testbed/build` builds them. If `KUBEBUILDER_ASSETS` names a folder, the three binaries
-//! in it (etcd, kube-apiserver, kubectl) are used instead.
+//! The paths of the servers' binaries. `tests/testbed/build` builds them. If `KUBEBUILDER_ASSETS` names a folder, the three
+//! binaries in it (etcd, kube-apiserver, kubectl) are used instead.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
