@@ -161,13 +161,15 @@ impl Servers {
     }
 }
 
-/// A patched pod without the number of its containers. The peers copy the product's additions to one pod, and this number is the
-/// only part of them that depends on the pod.
+/// Variables of the sidecar that depend on the pod. The peers copy the product's additions to one pod.
+const OF_THE_POD: [&str; 2] = [contract::env::CONTAINERS, contract::env::GPU_REQUEST];
+
+/// A patched pod without the values of [`OF_THE_POD`].
 fn comparable(mut pod: Value) -> Value {
     let containers = pod["spec"]["initContainers"].as_array_mut().into_iter().flatten();
     let variables = containers.filter_map(|container| container["env"].as_array_mut()).flatten();
     variables
-        .filter(|variable| variable["name"] == contract::env::CONTAINERS)
+        .filter(|variable| OF_THE_POD.iter().any(|name| variable["name"] == *name))
         .for_each(|variable| variable["value"] = Value::Null);
     pod
 }
