@@ -37,6 +37,9 @@ const DECIMAL: [(&str, i128); 8] = [
 /// Number of zeros after which any positive amount has reached its maximum.
 const MAX_ZEROS: usize = 40;
 
+/// Number of digits that always fit into 64 bits.
+const MAX_SHORT: usize = 18;
+
 // === impl Quantity ===
 
 impl Quantity {
@@ -105,6 +108,10 @@ fn scale(suffix: &str) -> Option<(i128, i32)> {
 
 /// `integer.fraction` times `unit` times ten to the power of `exponent`, rounded up. Either the unit is 1 or the exponent is 0.
 fn thousandths(integer: &str, fraction: &str, unit: i128, exponent: i32) -> i128 {
+    // Almost every amount is a short integer, and 64-bit arithmetic needs a fraction of the time.
+    if exponent == 0 && fraction.is_empty() && integer.len() <= MAX_SHORT {
+        return integer.bytes().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')) as i128 * unit;
+    }
     let digits = || integer.bytes().chain(fraction.bytes()).map(|digit| i128::from(digit - b'0'));
     let count = integer.len() + fraction.len();
     // The number of digits before the decimal point, after the exponent has moved the point.

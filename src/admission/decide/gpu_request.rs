@@ -15,7 +15,10 @@ use crate::{
 pub(crate) fn gpu_request(pod: &PodView<'_>, configured: &GpuResources) -> GpuRequest {
     let resources =
         || pod.running().filter_map(|container| container.resources.as_ref()).chain(&pod.spec.resources);
+    // Requests and limits, and often all containers, name the same resource.
+    let mut last = "";
     let names = resources().flat_map(|resources| resources.extended());
+    let names = names.filter(|name| std::mem::replace(&mut last, name) != *name);
     let by_name = names.filter_map(|name| of_resource(name, configured));
     let has_claim =
         resources().any(|resources| resources.claims.as_ref().is_some_and(|claims| !claims.is_empty()));
@@ -39,9 +42,13 @@ pub(crate) fn has_gpu_annotation(pod: &PodView<'_>) -> bool {
 
 /// Whether the name matches a pattern with at most one `*`.
 fn matches(pattern: &str, name: &str) -> bool {
-    pattern.split_once('*').map_or(pattern == name, |(start, end)| {
-        name.strip_prefix(start).is_some_and(|rest| rest.ends_with(end))
-    })
+    // Most patterns differ from the name within a few bytes, so the `*` is not searched first.
+    let pairs = pattern.bytes().zip(name.bytes());
+    let common = pairs.take_while(|(one, other)| one == other && *one != b'*').count();
+    match (&pattern.as_bytes()[common..], &name.as_bytes()[common..]) {
+        ([b'*', end @ ..], rest) => rest.ends_with(end),
+        (rest_of_pattern, rest) => rest_of_pattern.is_empty() && rest.is_empty(),
+    }
 }
 
 #[cfg(test)]
