@@ -54,6 +54,13 @@ fn line_end(source: &str, at: usize) -> usize {
     at + source[at..].find(['\r', '\n']).unwrap_or(source.len() - at)
 }
 
+/// The part of a line before its comment. A string that contains ` #` is cut too.
+fn without_comment(line: &str) -> &str {
+    let starts_comment = |at: &usize| line[..*at].chars().next_back().is_none_or(char::is_whitespace);
+    let comment = line.match_indices('#').map(|(at, _)| at).find(starts_comment);
+    &line[..comment.unwrap_or(line.len())]
+}
+
 /// A range of the text, and the text that replaces it.
 type Edit = (Range<usize>, String);
 
@@ -82,7 +89,7 @@ impl Splicer<'_> {
         let origin = read.source.as_ref().filter(|origin| !origin.alias)?;
         let (parts, added) = match (&read.value, &target.value) {
             (NodeValue::Map(read), NodeValue::Map(target)) => self.map(read, target, origin.flow)?,
-            (NodeValue::List(read), NodeValue::List(target)) => self.list(read, target)?,
+            (NodeValue::List(read), NodeValue::List(target)) => self.list(read, target, origin.flow)?,
             _ => return None,
         };
         // An empty list or map has no lines in a block; the caller rewrites the value of its key.
@@ -130,7 +137,7 @@ impl Splicer<'_> {
     }
 
     /// The list's items in the text, and the items to add. A shorter list has items removed.
-    fn list(&mut self, read: &[Node], target: &[Node]) -> Option<(Vec<SplicePart>, Node)> {
+    fn list(&mut self, read: &[Node], target: &[Node], flow: bool) -> Option<(Vec<SplicePart>, Node)> {
         let mut rest = target.iter();
         let shorter = target.len() < read.len();
         let mut parts = vec![];
@@ -138,7 +145,8 @@ impl Splicer<'_> {
             let kept = !shorter || rest.as_slice().first() == Some(item);
             let source = item.source.as_ref()?;
             let span = self.local(&source.span);
-            parts.push(SplicePart { span: self.dash(span.start)..span.end, kept });
+            let start = if flow { span.start } else { self.dash(span.start) };
+            parts.push(SplicePart { span: start..span.end, kept });
             if let Some(now) = kept.then(|| rest.next()).flatten() {
                 self.node(item, now)?;
             }
@@ -150,10 +158,21 @@ impl Splicer<'_> {
         span.start - self.at..span.end - self.at
     }
 
-    /// Position of the item's dash, or of the item if there is no dash.
+    /// Position of the dash of a block's item, or of the item if there is no dash. Comments can be between the two.
     fn dash(&self, item: usize) -> usize {
-        let before = self.source[..item].trim_end();
-        if before.ends_with('-') && before.len() < item { before.len() - 1 } else { item }
+        let mut line = item;
+        for text in self.source[..item].split_inclusive('\n').rev() {
+            line -= text.len();
+            let code = without_comment(text).trim_end();
+            if !code.is_empty() {
+                return if code.ends_with('-') && line + code.len() < item {
+                    line + code.len() - 1
+                } else {
+                    item
+                };
+            }
+        }
+        item
     }
 
     /// End of the value of a key. The position of an absent value is not in the line of its key.
