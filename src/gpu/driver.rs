@@ -43,6 +43,8 @@ pub struct Driver<'n> {
 pub struct Released {
     slices: Vec<Device>,
     support: Support,
+    /// Calls since the end of the last poll.
+    log: CallLog,
 }
 
 /// `NVML_DEVICE_MIG_ENABLE`.
@@ -60,9 +62,9 @@ impl<'n> Driver<'n> {
     /// Lists the cards of the open library. The first poll lists the slices. Until then, an event of a card counts for the
     /// released slices too.
     pub(super) fn new(nvml: &'n Nvml, released: Option<Released>) -> Self {
-        let Released { slices, support } = released.unwrap_or_default();
-        // One call opened the library.
-        let mut log = CallLog { calls: 1, faults: vec![] };
+        let Released { slices, support, mut log } = released.unwrap_or_default();
+        // This call opened the library.
+        log.calls += 1;
         let versions = Versions {
             driver: log.record(Call::DriverVersion, raw::driver_version(nvml)).ok(),
             nvml: log.record(Call::NvmlVersion, raw::nvml_version(nvml)).ok(),
@@ -132,11 +134,18 @@ impl<'n> Driver<'n> {
         Ok(())
     }
 
-    /// What the next opening needs, if the library must be closed to release slices: the driver does not destroy a slice while a
-    /// process has its handle. None if no slice is visible.
-    pub fn release_slices(&mut self) -> Option<Released> {
-        let slices: Vec<_> = self.devices.iter().filter(|device| device.slice.is_some()).cloned().collect();
-        (!slices.is_empty()).then(|| Released { slices, support: std::mem::take(&mut self.support) })
+    /// Whether the library must be closed to release slices: the driver does not destroy a slice while a process has its handle.
+    #[must_use]
+    pub fn has_slices(&self) -> bool {
+        self.devices.iter().any(|device| device.slice.is_some())
+    }
+
+    /// What the next opening needs. The library must be closed after this call.
+    pub fn release_slices(&mut self) -> Released {
+        let mut support = std::mem::take(&mut self.support);
+        support.retain(|uuid| self.devices.iter().any(|device| device.uuid == uuid));
+        let slices = self.devices.iter().filter(|device| device.slice.is_some()).cloned().collect();
+        Released { slices, support, log: std::mem::take(&mut self.log) }
     }
 
     /// Verifies that the handle of the device at `index` still belongs to the device. The driver is called once in a poll. If a

@@ -72,7 +72,7 @@ impl<'n> EventListener<'n> {
         }
         let set = log.record(Call::Events, nvml.create_event_set()).and_then(|set| {
             let registered = cards.into_iter().try_fold(set, |set, card| card.register_events(xid, set));
-            log.record(Call::Events, registered.map_err(|failed| failed.error))
+            registered.or_else(|failed| log.record_failure(fault(Call::Events, &failed.error)))
         });
         match set {
             Ok(set) => Self { set: Some(set), retry: false },

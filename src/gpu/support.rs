@@ -42,6 +42,12 @@ impl Support {
         }
     }
 
+    /// Forgets the other devices. A driver that gives new UUIDs at each opening must not fill the memory.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(&str) -> bool) {
+        self.permanent.retain(|(uuid, _)| is_kept(uuid));
+        self.with_newer_memory.retain(|uuid| is_kept(uuid));
+    }
+
     fn of(&self, uuid: &str) -> impl Iterator<Item = Fault> {
         self.permanent.iter().filter(move |(device, _)| device == uuid).map(|(_, fault)| *fault)
     }
@@ -65,5 +71,17 @@ mod tests {
         assert!(!support.may_support("A", Call::Energy));
         assert!(support.may_support("A", Call::Power));
         assert!(support.may_support("B", Call::Energy));
+    }
+
+    #[test]
+    fn devices_that_are_not_visible_any_more_are_forgotten() {
+        let mut support = Support::default();
+        for uuid in ["A", "B"] {
+            support.record(uuid, Fault { call: Call::Energy, code: Code::NotSupported });
+            support.record_newer_memory(uuid);
+        }
+        support.retain(|uuid| uuid == "B");
+        assert!(support.may_support("A", Call::Energy) && !support.has_newer_memory("A"));
+        assert!(!support.may_support("B", Call::Energy) && support.has_newer_memory("B"));
     }
 }

@@ -203,9 +203,9 @@ impl PollLoop {
             if is_closing || self.is_over {
                 return;
             }
-            self.released = driver.release_slices();
-            if self.released.is_some() {
+            if driver.has_slices() {
                 drain_events(driver, task);
+                self.released = Some(driver.release_slices());
                 return;
             }
             due = self.wait_and_begin(driver, task);

@@ -182,6 +182,31 @@ fn calls_of_a_poll(scenario: &Scenario, settings: &[(&str, &str)]) -> Vec<String
     })
 }
 
+/// The metric has the calls up to the end of the last poll, without those that close the library.
+#[test]
+fn the_calls_between_two_polls_with_slices_are_counted() {
+    let log = kit::tempfile::NamedTempFile::new().unwrap();
+    let log_path = (fake_nvml::CALL_LOG, log.path().to_str().unwrap());
+    let settings = [(env::INTERVAL, "2"), (env::GPU_ACCESS, "claims"), log_path];
+    let mut mig = card_with_slice();
+    mig.devices[0].xids = Some(vec![]);
+    let sidecar = RunningSidecar::start(&mig, &settings);
+    let first = sidecar.first_poll().value(LAST_COLLECT, &[]);
+    let second = sidecar.scrape_until("the second poll", |seen| seen.value(LAST_COLLECT, &[]) > first);
+    sidecar.wait_for_reopening();
+    let text = fs::read_to_string(log.path()).unwrap();
+    let (polls, _) = text.rsplit_once("nvmlShutdown").unwrap();
+    let mut calls: Vec<&str> = polls.lines().collect();
+    while calls.last().is_some_and(|call| !call.starts_with("nvmlDevice")) {
+        calls.pop();
+    }
+    // nvml_wrapper asks for the version of the driver twice.
+    let closing = |call: &&&str| call.starts_with("nvmlShutdown") || call.starts_with("nvmlEventSetFree");
+    let twice = text.matches("nvmlInit_v2").count() - 1;
+    let expected = calls.len() - calls.iter().filter(closing).count() - twice;
+    assert_eq!(second.value("vdi_metrics_nvml_calls_total", &[]), Some(expected as f64), "{calls:?}");
+}
+
 /// The cost of the check is one call for each device, and one for the card of a slice. It comes before the values.
 #[test]
 fn every_poll_verifies_each_handle_once_before_its_values() {
