@@ -15,6 +15,10 @@ pub(super) fn read(file: &Path) -> Result<Annotations, Unreadable> {
 }
 
 fn parse(text: &str) -> Result<Annotations, String> {
+    // The missing part of an incomplete file may contain the annotations.
+    if !text.trim_end().is_empty() && !text.trim_end().ends_with('"') {
+        return Err("the last line has no closing quotation mark".to_owned());
+    }
     // With an invalid value the devices may be shared.
     let sharing = |value| Sharing::parse(value).unwrap_or(Sharing::Unknown);
     Ok(Annotations {
@@ -62,5 +66,13 @@ mod tests {
         assert!(
             parse("vdi-metrics.io/gpu=\"GPU-1").is_err() && parse("vdi-metrics.io/gpu-sharing=\"").is_err()
         );
+    }
+
+    #[test]
+    fn a_file_that_ends_before_the_annotation_is_unreadable() {
+        for text in ["a=\"x\"\nvdi-metrics.io/gp", "a=\"x\"\nb=\"lo", "a=\"x\"\nb=", "\0\0"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        assert_eq!(annotations("a=\"x\"\n"), (None, None));
     }
 }
