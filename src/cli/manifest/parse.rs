@@ -1,6 +1,10 @@
 //! Parses documents into trees, with the position of every node.
 
-use std::{borrow::Cow, collections::HashMap, ops::Range};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 use anyhow::{bail, ensure};
 use granit_parser::{Event, Options, Parser, ScalarStyle, Span, StructureStyle, Tag};
@@ -193,6 +197,8 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
 
     fn map(&mut self, style: StructureStyle, span: Span) -> anyhow::Result<Node> {
         let (mut entries, mut end) = (Vec::<Entry>::new(), None);
+        // A ConfigMap can have 60,000 keys, so they are not compared with each other.
+        let (mut keys, mut has_merged) = (HashSet::new(), false);
         loop {
             let (event, key_span) = self.event()?;
             if matches!(event, Event::MappingEnd) {
@@ -205,16 +211,20 @@ impl<'t, E: Iterator<Item = Result<(Event<'t>, Span), granit_parser::ScanError>>
             end = Some(value.source.as_ref().map_or(0, |source| source.span.end).max(range.end));
             if is_merge {
                 self.merge(&mut entries, value, range.start)?;
+                let own = entries.iter().filter(|entry| entry.source.is_some());
+                (keys, has_merged) = (own.map(|entry| entry.key.clone()).collect(), true);
                 continue;
             }
-            if entries.iter().any(|entry| entry.key == key && entry.source.is_some()) {
+            if !keys.insert(key.clone()) {
                 let why = format!("duplicate key {key:?}; remove one of the two");
                 bail!(self.error(range.start, &why));
             }
             if value.is_null_or_empty() && !value.source.as_ref().is_some_and(|source| source.alias) {
                 value.spelling = Some(self.spelling(range.end, &value).into());
             }
-            entries.retain(|entry| entry.key != key);
+            if has_merged {
+                entries.retain(|entry| entry.key != key);
+            }
             entries.push(Entry { key, value, source: Some(range) });
         }
     }
