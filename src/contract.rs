@@ -2,6 +2,7 @@
 //! compare the manifests with them. This file uses only the standard library. The child modules contain the data types that one
 //! program writes and another program reads.
 
+pub mod annotation_file;
 mod gpu_request;
 pub mod termination;
 
@@ -41,6 +42,9 @@ pub const VOLUME_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Name of the file in this volume that contains the pod's annotations. The kubelet writes it (downward API).
 pub const ANNOTATIONS: &str = "annotations";
+
+/// Name of the file in this volume that the node agent writes: the session's devices at the agent's last poll.
+pub const REPORT: &str = "node-agent.json";
 
 /// Labels and annotations of vdi-metrics on pods and namespaces.
 pub mod key {

@@ -4,7 +4,10 @@
 
 pub mod bounds;
 pub mod counters;
+pub mod driver_clock;
 pub mod observation;
 pub mod poll;
 pub mod processes;
+pub mod report;
 pub mod scope;
+pub mod sharing;

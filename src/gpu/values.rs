@@ -1,9 +1,12 @@
 //! Plain values that are read from the driver.
 
+use serde::{Deserialize, Serialize};
+
 use crate::runtime::vocabulary::vocabulary;
 
 /// A device that this process can see: an entire card or a MIG slice of a card.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Device {
     /// `GPU-` or `MIG-` and 36 characters (`nvmlDeviceGetUUID`).
     pub uuid: String,
@@ -23,7 +26,8 @@ pub struct Device {
 }
 
 /// Card and instances of a MIG slice.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Slice {
     /// UUID of the card that the slice belongs to.
     pub card: String,
@@ -37,7 +41,8 @@ pub struct Slice {
 }
 
 /// Values of one device from one poll. A value that the driver does not support or failed to return is `None`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Reading {
     /// All utilisation samples in the driver's buffer, in any order; empty if the buffer is empty (`nvmlDeviceGetSamples`).
     pub samples: Option<Vec<Sample>>,
@@ -71,7 +76,7 @@ pub struct Reading {
 }
 
 /// Utilisation sample of the driver.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Sample {
     /// Time of the sample in microseconds of the driver's clock. This is usually the node's wall clock.
     pub at: u64,
@@ -80,7 +85,7 @@ pub struct Sample {
 }
 
 /// Frame buffer of one device in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Memory {
     /// Bytes in use, without the driver's reserve. If the driver has only the older call (`nvmlDeviceGetMemoryInfo`), this value
     /// includes the reserve.
@@ -90,7 +95,8 @@ pub struct Memory {
 }
 
 /// Encoder sessions or frame-buffer captures of a device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct StreamStats {
     /// Number of sessions.
     pub sessions: u32,
@@ -112,7 +118,8 @@ vocabulary! {
 }
 
 /// Reasons for reduced clocks. Only reasons that an operator can act on are listed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Throttled {
     /// The board has reached its power limit.
     pub power_cap: bool,
@@ -168,7 +175,8 @@ pub struct XidEvent {
 }
 
 /// Versions that the library returned when it was opened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Versions {
     /// Version of the kernel driver; none if the call failed (`nvmlSystemGetDriverVersion`).
     pub driver: Option<String>,

@@ -3,7 +3,7 @@
 /// Declares a vocabulary: an enum with one text for each variant.
 ///
 /// Generates `ALL` (all variants, in order), `as_str` (the text of a variant) and `parse` (the variant of a text; none for
-/// another text). No variant can be missing in `ALL`. So every value has a series before its first event, and tests can require
+/// another text), and the text as the form in JSON. No variant can be missing in `ALL`. So every value has a series before its first event, and tests can require
 /// a row in the documentation for every value.
 macro_rules! vocabulary {
     (
@@ -35,6 +35,20 @@ macro_rules! vocabulary {
                 Self::ALL.into_iter().find(|variant| variant.as_str() == text)
             }
         }
+
+        impl ::serde::Serialize for $name {
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> ::serde::Deserialize<'de> for $name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <::std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                let unknown = || ::serde::de::Error::unknown_variant(&text, &[$($text),+]);
+                Self::parse(&text).ok_or_else(unknown)
+            }
+        }
     };
 }
 
@@ -58,5 +72,9 @@ mod tests {
         assert_eq!(Answer::ALL.map(Answer::as_str), ["yes", "no"]);
         assert!(Answer::ALL.into_iter().all(|answer| Answer::parse(answer.as_str()) == Some(answer)));
         assert_eq!(Answer::parse("maybe"), None);
+        assert_eq!(serde_json::to_string(&Answer::ALL).unwrap(), r#"["yes","no"]"#);
+        assert_eq!(serde_json::from_str::<Answer>(r#""yes""#).unwrap(), Answer::Yes);
+        let unknown = serde_json::from_str::<Answer>(r#""maybe""#).unwrap_err().to_string();
+        assert!(unknown.starts_with("unknown variant `maybe`, expected `yes` or `no`"), "{unknown}");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::processes::OwnUsage;
 use crate::gpu::{Fault, Reading};
 
@@ -17,7 +19,8 @@ pub struct DeviceObservation {
 }
 
 /// Values of one device.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct DeviceValues {
     /// Values from the driver.
     pub reading: Reading,

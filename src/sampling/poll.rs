@@ -38,6 +38,11 @@ pub trait PollTask {
     /// Called between two polls when a card has reported a fault.
     fn xid(&mut self, event: &XidEvent);
 
+    /// Whether a poll is due before the end of the interval. Called about once a second while the library is closed.
+    fn is_due(&self) -> bool {
+        false
+    }
+
     /// Time that the driver's shortest buffer of samples covers; none if no buffer is full. If it is shorter than the interval,
     /// [`Self::read_samples`] is called between two polls.
     fn buffered_time(&self) -> Option<Duration> {
@@ -88,6 +93,9 @@ fn parts(interval: Duration, buffered: Option<Duration>) -> u32 {
     };
     buffered.map_or(1, parts)
 }
+
+/// Time between two checks whether a poll is due early.
+const CHECK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Time that the driver needs to report a fault.
 const EVENT_DELAY: Duration = Duration::from_millis(20);
@@ -147,7 +155,7 @@ impl PollLoop {
             Some(output) => self.publish(task, output, PollCalls::default(), started),
         }
         if self.released.is_none() {
-            self.wait();
+            self.wait(task);
         }
     }
 
@@ -166,7 +174,7 @@ impl PollLoop {
     /// Ends a poll that panicked: publishes `output` instead of its result, and waits for the time of the next poll.
     pub fn abandon_poll<T: PollTask>(&mut self, task: &mut T, output: T::Output) {
         self.publish(task, output, PollCalls::default(), Instant::now());
-        self.wait();
+        self.wait(task);
     }
 
     fn run_with(
@@ -228,9 +236,18 @@ impl PollLoop {
     }
 
     /// Waits until the next poll is due or a stop is requested.
-    fn wait(&mut self) {
-        if !self.is_over {
-            self.stop_requested |= self.is_stop_requested_within(jittered(self.interval));
+    fn wait(&mut self, task: &impl PollTask) {
+        let end = Instant::now() + jittered(self.interval);
+        while !self.is_over && !self.stop_requested {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            self.stop_requested |=
+                self.is_stop_requested_within(left.min(CHECK_PAUSE).min(self.interval / 4));
+            if task.is_due() {
+                return;
+            }
         }
     }
 
@@ -273,114 +290,4 @@ impl PollLoop {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gpu::{Call, Code};
-
-    /// Records the polls of a program whose library does not exist.
-    #[derive(Default)]
-    struct Recorder {
-        /// Calls, failures and whether the poll is the last one.
-        polls: Vec<(u64, usize, bool)>,
-        /// Whether the polls do not need the driver.
-        without_driver: bool,
-    }
-
-    impl PollTask for Recorder {
-        type Output = Fault;
-
-        fn begin(&mut self) -> Option<Fault> {
-            self.without_driver.then_some(LIBRARY_MISSING)
-        }
-
-        fn opened(&mut self, _: &Driver<'_>) {
-            unreachable!("the library does not exist");
-        }
-
-        fn poll(&mut self, _: &mut Driver<'_>) -> (Fault, Option<ReopenReason>) {
-            unreachable!("the library does not exist");
-        }
-
-        fn unavailable(&mut self, fault: Fault) -> Fault {
-            fault
-        }
-
-        fn publish(&mut self, fault: Fault, poll: &FinishedPoll) {
-            assert_eq!(fault.code.as_str(), "library_missing");
-            self.polls.push((poll.calls.calls, poll.calls.faults.len(), poll.is_last));
-        }
-
-        fn xid(&mut self, _: &XidEvent) {}
-    }
-
-    const LIBRARY_MISSING: Fault = Fault { call: Call::Init, code: Code::LibraryMissing };
-
-    fn poll_loop() -> (mpsc::Sender<()>, PollLoop) {
-        let (sender, stop) = mpsc::channel();
-        (sender, PollLoop::new(vec!["/nonexistent".into()], Duration::from_millis(1), stop))
-    }
-
-    #[test]
-    fn every_poll_is_published_and_skipped_attempts_count_no_calls() {
-        let (_sender, mut polls) = poll_loop();
-        let mut recorder = Recorder::default();
-        (0..5).for_each(|_| polls.run(&mut recorder));
-        let calls: Vec<u64> = recorder.polls.iter().map(|(calls, ..)| *calls).collect();
-        assert_eq!(calls, [1, 1, 0, 1, 0]);
-        assert!(recorder.polls.iter().all(|(calls, faults, is_last)| *faults as u64 == *calls && !is_last));
-    }
-
-    #[test]
-    fn a_poll_that_does_not_need_the_driver_opens_no_library() {
-        let (_sender, mut polls) = poll_loop();
-        let mut recorder = Recorder { without_driver: true, ..Recorder::default() };
-        (0..3).for_each(|_| polls.run(&mut recorder));
-        recorder.without_driver = false;
-        polls.run(&mut recorder);
-        let calls: Vec<u64> = recorder.polls.iter().map(|(calls, ..)| *calls).collect();
-        assert_eq!(calls, [0, 0, 0, 1]);
-    }
-
-    #[test]
-    fn a_request_to_stop_gives_one_last_poll() {
-        let (sender, mut polls) = poll_loop();
-        let mut recorder = Recorder::default();
-        sender.send(()).unwrap();
-        while !polls.is_over() {
-            polls.run(&mut recorder);
-        }
-        let is_last: Vec<bool> = recorder.polls.iter().map(|(.., is_last)| *is_last).collect();
-        assert_eq!(is_last, [false, true]);
-    }
-
-    #[test]
-    fn a_program_that_drops_the_sender_stops_the_loop() {
-        let (sender, mut polls) = poll_loop();
-        drop(sender);
-        let mut recorder = Recorder::default();
-        polls.run(&mut recorder);
-        polls.abandon_poll(&mut recorder, LIBRARY_MISSING);
-        assert!(polls.is_over());
-    }
-
-    #[test]
-    fn samples_are_read_before_the_buffer_is_full_and_at_most_once_a_second() {
-        let parts = |interval, buffered| parts(Duration::from_secs(interval), Some(buffered));
-        // Buffers of 72, 100 and 120 samples, six in a second.
-        let [small, medium, large] =
-            [72, 100, 120].map(|samples| Duration::from_secs_f64(samples as f64 / 6.0));
-        assert_eq!([5, 15, 300].map(|interval| parts(interval, small)), [1, 2, 28]);
-        assert_eq!([14, 15, 16].map(|interval| parts(interval, medium)), [1, 1, 2]);
-        assert_eq!([15, 18, 30].map(|interval| parts(interval, large)), [1, 1, 2]);
-        assert_eq!(parts(15, Duration::from_millis(1)), 15);
-        assert_eq!(super::parts(Duration::from_secs(300), None), 1);
-    }
-
-    #[test]
-    fn intervals_are_jittered_by_a_tenth() {
-        let interval = Duration::from_secs(15);
-        let all: Vec<Duration> = (0..100).map(|_| jittered(interval)).collect();
-        assert!(all.iter().all(|one| (interval.mul_f64(0.9)..=interval.mul_f64(1.1)).contains(one)));
-        assert!(all.iter().any(|one| *one != all[0]), "all intervals are equal");
-    }
-}
+mod tests;

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::bounds;
 use crate::gpu::{Process, ProcessKind, ProcessUtilization};
 
 /// Use of a device by the session's own processes.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct OwnUsage {
     /// PID and kind of each process, in the order of the driver's lists. A process with both kinds of context is listed once, as
     /// graphics, because it belongs to a desktop.
@@ -126,7 +129,9 @@ impl SampleWindow {
         Self { since: 0, spans: clocks.map(span) }
     }
 
-    fn contains(self, time: u64) -> bool {
+    /// Whether samples of this time count.
+    #[must_use]
+    pub fn contains(self, time: u64) -> bool {
         self.spans.iter().any(|(begin, end)| time > *begin && time <= *end)
     }
 }

@@ -8,12 +8,12 @@ mod strategies;
 mod vocabulary;
 
 pub use self::{
-    decide::{AttributionStep, Undecided, decide},
+    decide::{AttributionStep, Undecided, by_node_agent, decide},
     evidence::{Annotations, ClaimKind, EnvironmentDevices, Evidence, ProcessEvidence, Processes},
     result::{Attribution, AttributionResult, SessionDevice},
-    vocabulary::{Confidence, EvidenceSource, NotApplicable, Sharing, Strategy, UnavailableReason},
+    vocabulary::{Confidence, EvidenceSource, NotApplicable, Strategy, UnavailableReason},
 };
-pub use crate::sampling::scope::Scope;
+pub use crate::sampling::{scope::Scope, sharing::Sharing};
 
 #[cfg(test)]
 mod tests;

@@ -16,8 +16,12 @@ use super::{
 };
 use crate::{
     gpu::{Driver, Fault, Process},
-    runtime::{clock, libc},
-    sampling::processes::{self, OwnUsage, SampleWindow},
+    runtime::libc,
+    sampling::{
+        driver_clock,
+        processes::{self, OwnUsage, SampleWindow},
+        report::{ReportError, SessionReport},
+    },
 };
 
 /// Collects the evidence in one container.
@@ -49,6 +53,26 @@ impl EvidenceCollector {
         let metadata = self.failures.record(EvidenceSource::ClaimMetadata, metadata);
         self.memory.record_files(annotations, metadata);
         self.memory.reason_without_driver()
+    }
+
+    /// The report of the node agent, or why there is none that can be used.
+    pub(super) fn node_report(&mut self) -> Result<SessionReport, NotApplicable> {
+        let file = self.failures.record(EvidenceSource::NodeAgent, self.files.node_report());
+        let bytes = file.ok_or(NotApplicable::Unreadable)?.ok_or(NotApplicable::NotGiven)?;
+        match SessionReport::read(&bytes, libc::since_boot().as_micros() as u64) {
+            Ok(report) => Ok(report),
+            Err(ReportError::Stale(_)) => Err(NotApplicable::Stale),
+            Err(error) => {
+                let invalid = self.files.invalid_node_report(error);
+                self.failures.record::<()>(EvidenceSource::NodeAgent, Err(invalid));
+                Err(NotApplicable::NotUnderstood)
+            }
+        }
+    }
+
+    /// Inode of the node agent's file; none if there is no file.
+    pub(super) fn node_report_inode(&self) -> Option<u64> {
+        self.files.node_report_inode()
     }
 
     /// The evidence that could not be read.
@@ -97,7 +121,7 @@ impl EvidenceCollector {
         }
         let Some(listed) = driver.processes(index)? else { return Ok(None) };
         let Ok(Some(listed)) = self.own_processes(driver, index, listed) else { return Ok(None) };
-        let clocks = now.map_or_else(possible_clocks, |now| [now; 2]);
+        let clocks = now.map_or_else(driver_clock::possible_clocks, |now| [now; 2]);
         let window = SampleWindow::new(last, clocks, self.interval);
         let utilization = if is_shared { driver.process_utilization(index, window.since)? } else { None };
         let own = processes::own_usage(&listed, utilization.as_deref(), window);
@@ -165,10 +189,4 @@ impl EvidenceCollector {
             }
         }
     }
-}
-
-/// The present times of the clocks that a driver may use for its samples, in microseconds: the wall clock, and the time since the
-/// start of the node.
-fn possible_clocks() -> [u64; 2] {
-    [clock::unix_now(), libc::since_boot()].map(|time| time.as_micros() as u64)
 }

@@ -11,14 +11,16 @@ mod read;
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use super::attribution::Annotations;
 use crate::{
-    contract::{ANNOTATIONS, VOLUME_PATH},
+    contract::{ANNOTATIONS, REPORT, VOLUME_PATH},
     gpu::id::Id,
+    sampling::report::ReportError,
 };
 
 pub(super) use self::{processes::NoProcessEvidence, read::Unreadable};
@@ -42,7 +44,22 @@ impl PodFiles {
 
     /// The pod's annotations about its devices. If the file does not exist, the pod has none.
     pub(super) fn annotations(&self) -> Result<Annotations, Unreadable> {
-        annotations::read(&self.root.join(VOLUME_PATH.trim_start_matches('/')).join(ANNOTATIONS))
+        annotations::read(&self.volume().join(ANNOTATIONS))
+    }
+
+    /// The node agent's file; none if the agent has not written one.
+    pub(super) fn node_report(&self) -> Result<Option<Vec<u8>>, Unreadable> {
+        read::file(&self.node_report_path())
+    }
+
+    /// The node agent's file, as unreadable because of its contents.
+    pub(super) fn invalid_node_report(&self, why: ReportError) -> Unreadable {
+        Unreadable::invalid(&self.node_report_path(), why)
+    }
+
+    /// Inode of the node agent's file, which is another one after each write; none if there is no file.
+    pub(super) fn node_report_inode(&self) -> Option<u64> {
+        fs::metadata(self.node_report_path()).ok().map(|file| file.ino())
     }
 
     /// UUIDs of the GPUs in the container's claims; empty if the DRA driver writes no metadata files.
@@ -72,6 +89,14 @@ impl PodFiles {
     pub(super) fn sandbox_created(&self) -> Result<Option<SystemTime>, Unreadable> {
         let file = self.root.join("etc/hostname");
         read::present(&file, fs::metadata(&file).and_then(|file| file.modified()))
+    }
+
+    fn node_report_path(&self) -> PathBuf {
+        self.volume().join(REPORT)
+    }
+
+    fn volume(&self) -> PathBuf {
+        self.root.join(VOLUME_PATH.trim_start_matches('/'))
     }
 
     fn proc(&self) -> PathBuf {

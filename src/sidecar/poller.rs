@@ -17,7 +17,7 @@ use super::{
     evidence::EvidenceCollector,
     pod_files::PodFiles,
     snapshot::{Collection, Snapshot},
-    source::LocalDriver,
+    source::ObservationSource,
     termination::{TERMINATION_LOG, TerminationLog},
     track::{Publication, Track},
 };
@@ -48,7 +48,7 @@ pub(super) struct StartGate {
 
 /// The sidecar's work at each poll.
 struct SessionPoller {
-    source: LocalDriver,
+    source: ObservationSource,
     track: Track,
     versions: Versions,
     termination_log: Arc<Mutex<TerminationLog>>,
@@ -82,7 +82,7 @@ pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
     let library = named.unwrap_or_else(|| gpu::library_locations(&config.root));
     let mut polls = PollLoop::new(library, config.interval, stop_requests);
     let mut poller = SessionPoller {
-        source: LocalDriver::new(EvidenceCollector::new(config, files)),
+        source: ObservationSource::new(EvidenceCollector::new(config, files)),
         track: Track::new(config.interval),
         versions: Versions::default(),
         termination_log: Arc::clone(&termination_log),
@@ -136,8 +136,13 @@ impl SessionPoller {
         }
     }
 
+    /// Publishes that no device can be read. The devices of the session stay allocated, and their time is unsampled.
     fn driver_unavailable(&mut self, reason: UnavailableReason) -> Publication {
-        self.track.driver_unavailable(reason, self.source.expected(), Instant::now())
+        let lost = self.source.has_lost_node_agent().then_some(UnavailableReason::NodeAgentLost);
+        let expected = self.source.expected();
+        let publication = self.track.driver_unavailable(lost.unwrap_or(reason), expected, Instant::now());
+        let not_applicable = self.source.reason_of_node_agent().into_iter().collect();
+        Publication { not_applicable, ..publication }
     }
 
     fn snapshot(&self, publication: Publication, poll: &FinishedPoll, now: SystemTime) -> Snapshot {
@@ -172,7 +177,11 @@ impl PollTask for SessionPoller {
     type Output = Publication;
 
     fn begin(&mut self) -> Option<Publication> {
-        self.source.begin_poll().map(|observation| self.track.observe(observation))
+        let publication = self.source.begin_poll().map(|observation| self.track.observe(observation));
+        if let Some(versions) = self.source.versions_of_node_agent() {
+            self.versions = versions.clone();
+        }
+        publication
     }
 
     fn opened(&mut self, driver: &Driver<'_>) {
@@ -183,9 +192,14 @@ impl PollTask for SessionPoller {
         if let Err(fault) = driver.begin_poll() {
             return (self.unavailable(fault), None);
         }
+        let has_lost_node_agent = self.source.has_lost_node_agent();
         let Self { source, track, .. } = self;
         let observation = source.observe(driver, |uuid, scope| track.newest_process_sample(uuid, scope));
-        let publication = self.track.observe(observation);
+        if let (Err(reason), true) = (&observation.attribution.outcome, has_lost_node_agent) {
+            let reason = *reason;
+            return (self.driver_unavailable(reason), None);
+        }
+        let publication = track.observe(observation);
         let reopen = publication.reopen;
         (publication, reopen)
     }
@@ -201,6 +215,10 @@ impl PollTask for SessionPoller {
         log_change(&self.snapshots.borrow(), &snapshot);
         self.termination_log.lock().unwrap_or_else(PoisonError::into_inner).write(&snapshot, now);
         self.snapshots.send_replace(Arc::new(snapshot));
+    }
+
+    fn is_due(&self) -> bool {
+        self.source.has_new_report()
     }
 
     fn xid(&mut self, event: &XidEvent) {

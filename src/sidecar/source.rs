@@ -1,39 +1,78 @@
-//! The source of observations: the NVIDIA driver, as this container sees it.
+//! The source of observations: the report of the node agent, or the NVIDIA driver as this container sees it.
+
+mod node_agent;
 
 use std::time::Instant;
 
+use self::node_agent::NodeAgent;
 use super::{
-    attribution::{self, AttributionResult, AttributionStep, SessionDevice, Sharing},
+    attribution::{
+        self, AttributionResult, AttributionStep, NotApplicable, SessionDevice, Sharing, Strategy,
+    },
     evidence::{EvidenceCollector, Failures},
     observation::{DeviceView, ExpectedDevices, Observation},
 };
 use crate::{
-    gpu::{Driver, Fault},
+    gpu::{Driver, Fault, Versions},
     sampling::{
         observation::{DeviceObservation, DeviceValues},
         scope::Scope,
     },
 };
 
-/// Makes observations from the driver and the evidence of this container.
+/// Makes observations from the node agent's reports, or from the driver and the evidence of this container.
 #[derive(Debug)]
-pub(super) struct LocalDriver {
+pub(super) struct ObservationSource {
     evidence: EvidenceCollector,
+    node_agent: NodeAgent,
 }
 
-// === impl LocalDriver ===
+// === impl ObservationSource ===
 
-impl LocalDriver {
+impl ObservationSource {
     /// A source that uses this evidence collector.
     pub(super) fn new(evidence: EvidenceCollector) -> Self {
-        Self { evidence }
+        Self { evidence, node_agent: NodeAgent::default() }
     }
 
-    /// Begins a poll: reads the pod's files. If the driver is not needed, because no device can be attributed, returns the
-    /// observation of this poll.
-    pub(super) fn begin_poll(&mut self) -> Option<Observation<'static>> {
-        let reason = self.evidence.begin_poll()?;
-        Some(Observation::without_driver(reason, Instant::now()))
+    /// Begins a poll: reads the pod's files. Returns the observation of this poll if the driver of this container is not needed:
+    /// the node agent has made the observation, or no device can be attributed whatever the driver shows.
+    pub(super) fn begin_poll(&mut self) -> Option<Observation<'_>> {
+        let reason = self.evidence.begin_poll();
+        let inode = self.evidence.node_report_inode();
+        self.node_agent.record(self.evidence.node_report(), inode);
+        if self.node_agent.reason().is_none() {
+            return self.node_agent.observation();
+        }
+        let mut observation = Observation::without_driver(reason?, Instant::now());
+        self.add_reason_of_node_agent(&mut observation.attribution);
+        Some(observation)
+    }
+
+    /// Whether the node agent has written another report since the last poll.
+    pub(super) fn has_new_report(&self) -> bool {
+        self.node_agent.is_another(self.evidence.node_report_inode())
+    }
+
+    /// Versions of the driver that the node agent uses; none without a report.
+    pub(super) fn versions_of_node_agent(&self) -> Option<&Versions> {
+        self.node_agent.versions()
+    }
+
+    /// Whether the node agent has reported before, and its report cannot be used now.
+    pub(super) fn has_lost_node_agent(&self) -> bool {
+        self.node_agent.reason().is_some_and(|reason| reason != NotApplicable::NotGiven)
+    }
+
+    /// Why the node agent's report cannot be used; none if it can.
+    pub(super) fn reason_of_node_agent(&self) -> Option<(Strategy, NotApplicable)> {
+        self.node_agent.reason().map(|reason| (Strategy::NodeAgent, reason))
+    }
+
+    fn add_reason_of_node_agent(&self, result: &mut AttributionResult) {
+        if let Some(reason) = self.reason_of_node_agent() {
+            result.not_applicable.insert(0, reason);
+        }
     }
 
     /// Evidence of the devices that the pod should have, visible or not.
@@ -53,7 +92,8 @@ impl LocalDriver {
         driver: &'o mut Driver<'_>,
         process_sample: impl Fn(&str, Scope) -> u64,
     ) -> Observation<'o> {
-        let attribution = self.attribute(driver);
+        let mut attribution = self.attribute(driver);
+        self.add_reason_of_node_agent(&mut attribution);
         let at = Instant::now();
         let devices = attribution.outcome.as_ref().map_or(&[][..], |attribution| &attribution.devices);
         let readings = devices.iter().map(|device| self.read(driver, device, &process_sample)).collect();

@@ -67,8 +67,7 @@ pub enum PullPolicy {
 
 vocabulary! {
     /// The kind of container that the sidecar is.
-    #[derive(Default, Deserialize, Serialize)]
-    #[serde(rename_all = "lowercase")]
+    #[derive(Default)]
     pub enum Mode {
         /// An init container with `restartPolicy: Always`. It starts before the desktop, ends after it and never keeps a pod from
         /// completing.
@@ -83,8 +82,7 @@ vocabulary! {
 vocabulary! {
     /// How the sidecar gets access to the desktop's GPU. The sidecar has no GPU in its resource requests, so it takes no GPU
     /// from a desktop.
-    #[derive(Default, Deserialize, Serialize)]
-    #[serde(rename_all = "lowercase")]
+    #[derive(Default)]
     pub enum GpuAccess {
         /// Through the desktop's resource claims if the desktop has any; otherwise the sidecar gets no access.
         #[default]

@@ -4,9 +4,12 @@ use super::{
     evidence::{ClaimKind, Evidence, ProcessEvidence},
     result::{Attribution, AttributionResult, SessionDevice},
     strategies::{self, Match},
-    vocabulary::{NotApplicable, Sharing, Strategy, UnavailableReason},
+    vocabulary::{Confidence, NotApplicable, Strategy, UnavailableReason},
 };
-use crate::{contract::GpuRequest, sampling::scope::Scope};
+use crate::{
+    contract::GpuRequest,
+    sampling::{scope::Scope, sharing::Sharing},
+};
 
 /// Maximum number of devices of one session, because each device has about 30 series. Eight cards with seven slices each are 56
 /// devices.
@@ -47,6 +50,23 @@ pub fn decide(evidence: &Evidence<'_>) -> AttributionStep {
         }
     }
     AttributionStep::NeedsProcesses(Undecided { not_applicable })
+}
+
+/// The result for the devices that the node agent has reported, with at most 64 devices.
+#[must_use]
+pub fn by_node_agent(reported: &[Sharing]) -> AttributionResult {
+    let device =
+        |(index, &sharing)| SessionDevice { index, sharing, scope: scope(Strategy::NodeAgent, sharing) };
+    let devices: Vec<_> = reported.iter().enumerate().take(MAX_DEVICES).map(device).collect();
+    let attribution = Attribution {
+        strategy: Strategy::NodeAgent,
+        confidence: Confidence::Exact,
+        devices,
+        has_more: reported.len() > MAX_DEVICES,
+    };
+    let has_device = !attribution.devices.is_empty();
+    let outcome = if has_device { Ok(attribution) } else { Err(UnavailableReason::NotAllocated) };
+    AttributionResult { outcome, not_applicable: vec![] }
 }
 
 /// The result for the strategy that applies, with at most [`MAX_DEVICES`] devices.

@@ -1,9 +1,10 @@
 //! The evidence that the strategies use.
 
-use super::vocabulary::{NotApplicable, Sharing};
+use super::vocabulary::NotApplicable;
 use crate::{
     contract::GpuRequest,
     gpu::{Device, id::Id},
+    sampling::sharing::Sharing,
 };
 
 /// Evidence that is read at every poll.

@@ -1,7 +1,10 @@
 //! The result of attribution.
 
-use super::vocabulary::{Confidence, NotApplicable, Sharing, Strategy, UnavailableReason};
-use crate::{gpu::Device, sampling::scope::Scope};
+use super::vocabulary::{Confidence, NotApplicable, Strategy, UnavailableReason};
+use crate::{
+    gpu::Device,
+    sampling::{scope::Scope, sharing::Sharing},
+};
 
 /// Result of one attribution.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,6 +8,8 @@ use crate::{
 vocabulary! {
     /// Strategies in order of confidence; values of the label `strategy`.
     pub enum Strategy {
+        /// The node agent has written the session's devices into the pod's volume.
+        NodeAgent = "node_agent",
         /// The sidecar shares the desktop's resource claim.
         Claim = "claim",
         /// The pod's annotation names the device.
@@ -39,29 +41,15 @@ vocabulary! {
 }
 
 vocabulary! {
-    /// How a device is shared; values of the label `sharing`.
-    pub enum Sharing {
-        /// Not shared.
-        Exclusive = "exclusive",
-        /// A slice of a card; the slice is not shared.
-        Mig = "mig",
-        /// Shared with other pods; one pod uses the device at a time.
-        TimeSlicing = "time-slicing",
-        /// Shared with other pods; several pods use the device at the same time.
-        Mps = "mps",
-        /// The sidecar cannot see whether the device is shared.
-        Unknown = "unknown",
-    }
-}
-
-vocabulary! {
     /// Why a strategy does not apply; values of the label `reason`.
     pub enum NotApplicable {
         /// The pod does not have the evidence that the strategy needs.
         NotGiven = "not_given",
+        /// The node agent's file is from an earlier time: the agent has stopped.
+        Stale = "stale",
         /// The annotation is empty or `pending`: the device is not assigned yet.
         Pending = "pending",
-        /// The text is not a list of device IDs.
+        /// The annotation is not a list of device IDs, or the node agent's file is not valid or has another version.
         NotUnderstood = "not_understood",
         /// The evidence cannot be read now, and no earlier poll has read it.
         Unreadable = "unreadable",
@@ -106,6 +94,10 @@ vocabulary! {
         NoDevice = "no_device",
         /// Neither the pod's request nor an annotation shows that the pod has a GPU. The request may be unknown to the sidecar.
         NotRequested = "not_requested",
+        /// The node agent has stopped or hangs, and without it the sidecar cannot see the session's devices.
+        NodeAgentLost = "node_agent_lost",
+        /// The node agent sees that the pod has no device.
+        NotAllocated = "not_allocated",
         /// Evidence cannot be read, and no earlier poll has read it.
         Unreadable = "unreadable",
         /// MIG is enabled on every visible card, and no slice is visible.
@@ -126,6 +118,8 @@ vocabulary! {
     pub enum EvidenceSource {
         /// The file with the pod's annotations.
         Annotations = "annotations",
+        /// The node agent's file.
+        NodeAgent = "node_agent",
         /// The metadata files of the claims.
         ClaimMetadata = "claim_metadata",
         /// The pod's processes and their environments.

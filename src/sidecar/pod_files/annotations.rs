@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::read::{self, Unreadable};
 use crate::{
-    contract::key,
+    contract::{annotation_file::value, key},
     sidecar::attribution::{Annotations, Sharing},
 };
 
@@ -15,28 +15,12 @@ pub(super) fn read(file: &Path) -> Result<Annotations, Unreadable> {
 }
 
 fn parse(text: &str) -> Result<Annotations, String> {
-    // The missing part of an incomplete file may contain the annotations.
-    if !text.trim_end().is_empty() && !text.trim_end().ends_with('"') {
-        return Err("the last line has no closing quotation mark".to_owned());
-    }
     // With an invalid value the devices may be shared.
     let sharing = |value| Sharing::parse(value).unwrap_or(Sharing::Unknown);
     Ok(Annotations {
         gpu: value(text, key::GPU)?.map(str::to_owned),
         sharing: value(text, key::GPU_SHARING)?.map(sharing),
     })
-}
-
-/// The value of an annotation in a text with lines `key="value"`; none if the annotation is absent. Escapes are not decoded,
-/// because no valid value of these annotations has one. Fails if the line does not end with a quotation mark, because the file
-/// is then not complete.
-fn value<'t>(text: &'t str, key: &str) -> Result<Option<&'t str>, String> {
-    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix("=\""));
-    value
-        .map(|value| {
-            value.strip_suffix('"').ok_or_else(|| format!("the value of {key} has no closing quotation mark"))
-        })
-        .transpose()
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub(super) fn may_have_other(strategy: Strategy, view: DeviceView<'_>) -> bool {
     let named = match strategy {
         Strategy::Claim | Strategy::Annotation => view.expected.named,
         Strategy::Environment => view.expected.in_environments,
-        Strategy::SingleDevice | Strategy::Processes => return false,
+        Strategy::NodeAgent | Strategy::SingleDevice | Strategy::Processes => return false,
         Strategy::Node => return true,
     };
     named.is_empty() || !named.iter().all(|id| id.is_among(view.visible))

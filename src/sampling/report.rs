@@ -1,0 +1,207 @@
+//! The file that the node agent writes for a session at each poll, and that the session's sidecar reads. Pure.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{observation::DeviceValues, sharing::Sharing};
+use crate::gpu::{Device, Fault, Versions};
+
+/// Version of the format. A new field does not change the version, because a reader ignores unknown fields. A field with another
+/// meaning and a new value of a vocabulary change it.
+pub const VERSION: u32 = 1;
+
+/// Maximum number of bytes of the file. A card with a full buffer of samples needs about 8 KiB, and a session has at most 64
+/// devices.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// The devices of a session at one poll of the node agent.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct SessionReport {
+    /// The [`VERSION`] that the agent writes.
+    pub version: u32,
+    /// Time of the poll in microseconds since the start of the node (`CLOCK_BOOTTIME`), which is the same clock in all containers.
+    pub at_us: u64,
+    /// Time between two polls of the agent in microseconds.
+    pub interval_us: u64,
+    /// Versions of the driver and its library.
+    pub versions: Versions,
+    /// The session's devices; empty if the session has none.
+    pub devices: Vec<DeviceReport>,
+}
+
+/// One device of a session.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct DeviceReport {
+    /// The device.
+    pub device: Device,
+    /// How the device is shared.
+    pub sharing: Sharing,
+    /// The values of the device, or the fault because of which it could not be read.
+    pub values: Result<DeviceValues, Fault>,
+}
+
+/// Why a report cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReportError {
+    /// The file is larger than [`MAX_BYTES`].
+    TooLarge,
+    /// The file has another version.
+    Version(u32),
+    /// The file is not a report, or a field has an impossible value.
+    Malformed(String),
+    /// The report is older than two intervals of the agent, or its time is in the future.
+    Stale(Duration),
+}
+
+/// Maximum time between two polls of an agent.
+const MAX_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Time that a write and a read of the file can take.
+const TOLERANCE: Duration = Duration::from_secs(1);
+
+// === impl SessionReport ===
+
+impl SessionReport {
+    /// The bytes of the file.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads the bytes of the file. `now_us` is the time since the start of the node.
+    ///
+    /// # Errors
+    /// Fails if the bytes are no report of this version, or if the report is too old.
+    pub fn read(bytes: &[u8], now_us: u64) -> Result<Self, ReportError> {
+        #[derive(Deserialize)]
+        struct AnyVersion {
+            version: u32,
+        }
+
+        if bytes.len() > MAX_BYTES {
+            return Err(ReportError::TooLarge);
+        }
+        let malformed = |error: serde_json::Error| ReportError::Malformed(error.to_string());
+        let AnyVersion { version } = serde_json::from_slice(bytes).map_err(malformed)?;
+        if version != VERSION {
+            return Err(ReportError::Version(version));
+        }
+        let report: Self = serde_json::from_slice(bytes).map_err(malformed)?;
+        report.check(now_us)?;
+        Ok(report)
+    }
+
+    fn check(&self, now_us: u64) -> Result<(), ReportError> {
+        let interval = Duration::from_micros(self.interval_us);
+        if interval.is_zero() || interval > MAX_INTERVAL {
+            return Err(ReportError::Malformed(format!("interval_us is {}", self.interval_us)));
+        }
+        let age = Duration::from_micros(now_us.saturating_sub(self.at_us));
+        let ahead = Duration::from_micros(self.at_us.saturating_sub(now_us));
+        if age > 2 * interval + TOLERANCE || ahead > TOLERANCE {
+            return Err(ReportError::Stale(age.max(ahead)));
+        }
+        Ok(())
+    }
+}
+
+// === impl ReportError ===
+
+impl fmt::Display for ReportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => write!(f, "the file has more than {MAX_BYTES} bytes"),
+            Self::Version(version) => {
+                write!(f, "the file has version {version}, and this program reads version {VERSION}")?;
+                f.write_str("; install the same release of the node agent and the sidecar")
+            }
+            Self::Malformed(why) => write!(f, "the file is no report of a node agent: {why}"),
+            Self::Stale(age) => write!(f, "the file is from another time: {} s", age.as_secs()),
+        }
+    }
+}
+
+impl std::error::Error for ReportError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        gpu::{Call, Code, Reading, Sample},
+        sampling::processes::OwnUsage,
+    };
+
+    const NOW: u64 = 1_000_000_000;
+
+    fn report() -> SessionReport {
+        let samples = Some(vec![Sample { at: 7, ratio: 0.5 }]);
+        let values = DeviceValues {
+            reading: Reading { samples, energy: Some(3), ..Reading::default() },
+            own: Some(OwnUsage { sm: Some(0.25), memory: Some(1), ..OwnUsage::default() }),
+            is_incomplete: false,
+        };
+        let device = |values| DeviceReport {
+            device: Device { uuid: "GPU-1".into(), ..Device::default() },
+            sharing: Sharing::TimeSlicing,
+            values,
+        };
+        let lost = Fault { call: Call::Memory, code: Code::GpuLost };
+        SessionReport {
+            version: VERSION,
+            at_us: NOW,
+            interval_us: 15_000_000,
+            versions: Versions { driver: Some("580.95".into()), nvml: None },
+            devices: vec![device(Ok(values)), device(Err(lost))],
+        }
+    }
+
+    #[test]
+    fn a_report_is_read_as_it_was_written() {
+        let bytes = report().to_bytes();
+        assert_eq!(SessionReport::read(&bytes, NOW), Ok(report()));
+        // A later release can add fields.
+        let text = String::from_utf8(bytes).unwrap().replacen('{', r#"{"added": [1], "#, 1);
+        assert_eq!(SessionReport::read(text.as_bytes(), NOW), Ok(report()));
+    }
+
+    #[test]
+    fn a_report_is_stale_after_two_intervals_and_before_its_time() {
+        let read = |now: u64| SessionReport::read(&report().to_bytes(), now);
+        assert!(read(NOW + 30_900_000).is_ok() && read(NOW - 900_000).is_ok());
+        assert_eq!(read(NOW + 31_100_000), Err(ReportError::Stale(Duration::from_micros(31_100_000))));
+        assert!(matches!(read(NOW - 1_100_000), Err(ReportError::Stale(_))));
+        assert!(matches!(read(0), Err(ReportError::Stale(_))));
+    }
+
+    #[test]
+    fn other_versions_and_other_files_are_refused() {
+        let read = |bytes: &[u8]| SessionReport::read(bytes, NOW).unwrap_err();
+        let other = SessionReport { version: 2, ..report() };
+        assert_eq!(read(&other.to_bytes()), ReportError::Version(2));
+        assert_eq!(read(br#"{"version": 0}"#), ReportError::Version(0));
+        assert_eq!(read(&vec![b' '; MAX_BYTES + 1]), ReportError::TooLarge);
+        for text in ["", "{", "null", "[]", r#"{"version": 1}"#, r#"{"version": -1}"#, "\u{0}"] {
+            assert!(matches!(read(text.as_bytes()), ReportError::Malformed(_)), "{text}");
+        }
+        for interval_us in [0, u64::MAX] {
+            let other = SessionReport { interval_us, ..report() };
+            assert!(matches!(read(&other.to_bytes()), ReportError::Malformed(_)));
+        }
+        let half = report().to_bytes();
+        assert!(matches!(read(&half[..half.len() / 2]), ReportError::Malformed(_)));
+    }
+
+    #[test]
+    fn every_prefix_and_every_changed_byte_gives_a_report_or_an_error() {
+        let bytes = report().to_bytes();
+        for index in 0..bytes.len() {
+            let _ = SessionReport::read(&bytes[..index], NOW);
+            for byte in [0, b'"', b'9', b'}', 0xff] {
+                let mut changed = bytes.clone();
+                changed[index] = byte;
+                let _ = SessionReport::read(&changed, NOW);
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! How a device is shared.
+
+use crate::runtime::vocabulary::vocabulary;
+
+vocabulary! {
+    /// How a device is shared; values of the label `sharing`.
+    pub enum Sharing {
+        /// Not shared.
+        Exclusive = "exclusive",
+        /// A slice of a card; the slice is not shared.
+        Mig = "mig",
+        /// Shared with other pods; one pod uses the device at a time.
+        TimeSlicing = "time-slicing",
+        /// Shared with other pods; several pods use the device at the same time.
+        Mps = "mps",
+        /// The evidence does not show whether the device is shared.
+        Unknown = "unknown",
+    }
+}

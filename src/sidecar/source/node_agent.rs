@@ -1,0 +1,85 @@
+//! Observations from the reports of the node agent.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    gpu::{Device, Versions},
+    runtime::libc,
+    sampling::{
+        observation::DeviceObservation,
+        report::{DeviceReport, SessionReport},
+        sharing::Sharing,
+    },
+    sidecar::{
+        attribution::{self, NotApplicable},
+        observation::{DeviceView, Observation},
+    },
+};
+
+/// The latest report of the node agent.
+#[derive(Debug)]
+pub(super) struct NodeAgent {
+    /// The report, or why there is none that can be used.
+    report: Result<SessionReport, NotApplicable>,
+    /// The devices of the report.
+    devices: Vec<Device>,
+    /// Inode of the file at the last poll.
+    inode: Option<u64>,
+}
+
+// === impl NodeAgent ===
+
+impl Default for NodeAgent {
+    fn default() -> Self {
+        Self { report: Err(NotApplicable::NotGiven), devices: vec![], inode: None }
+    }
+}
+
+impl NodeAgent {
+    /// Records the report of this poll, and the inode of its file.
+    pub(super) fn record(&mut self, report: Result<SessionReport, NotApplicable>, inode: Option<u64>) {
+        let devices = report.iter().flat_map(|report| &report.devices);
+        self.devices = devices.map(|reported| reported.device.clone()).collect();
+        (self.report, self.inode) = (report, inode);
+    }
+
+    /// Whether the file with this inode is not the one of the last poll.
+    pub(super) fn is_another(&self, inode: Option<u64>) -> bool {
+        inode.is_some() && inode != self.inode
+    }
+
+    /// Versions of the driver that the agent uses; none without a report.
+    pub(super) fn versions(&self) -> Option<&Versions> {
+        self.report.as_ref().ok().map(|report| &report.versions)
+    }
+
+    /// Why the report cannot be used; none if it can.
+    pub(super) fn reason(&self) -> Option<NotApplicable> {
+        self.report.as_ref().err().copied()
+    }
+
+    /// The observation in the report; none if there is no report that can be used.
+    pub(super) fn observation(&self) -> Option<Observation<'_>> {
+        let report = self.report.as_ref().ok()?;
+        let at = instant(report.at_us);
+        let sharing: Vec<Sharing> = report.devices.iter().map(|device| device.sharing).collect();
+        let reading = |DeviceReport { device, values, .. }: &DeviceReport| DeviceObservation {
+            uuid: device.uuid.clone(),
+            at,
+            values: values.clone(),
+        };
+        Some(Observation {
+            at,
+            view: DeviceView { visible: &self.devices, ..DeviceView::default() },
+            attribution: attribution::by_node_agent(&sharing),
+            readings: report.devices.iter().map(reading).collect(),
+        })
+    }
+}
+
+/// The time of this process for a time since the start of the node.
+fn instant(since_boot_us: u64) -> Instant {
+    let age = libc::since_boot().saturating_sub(Duration::from_micros(since_boot_us));
+    let now = Instant::now();
+    now.checked_sub(age).unwrap_or(now)
+}
