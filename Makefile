@@ -59,6 +59,7 @@ lint: ## Check format and lints, for each feature set alone
 	cargo fmt --all --check
 	cargo clippy --locked --no-default-features --features sidecar --lib --bins -- -D warnings
 	cargo clippy --no-default-features --features webhook --lib --bins -- -D warnings
+	cargo clippy --no-default-features --features node --lib --bins -- -D warnings
 	cargo clippy --workspace --all-targets -- -D warnings
 
 doc: ## Build the documentation; fails on a broken link

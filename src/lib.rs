@@ -26,9 +26,11 @@ pub mod sessions;
 #[cfg(feature = "webhook")]
 pub mod webhook;
 
-#[cfg(feature = "sidecar")]
+#[cfg(any(feature = "node", feature = "sidecar"))]
 pub mod gpu;
-#[cfg(feature = "sidecar")]
+#[cfg(feature = "node")]
+pub mod node;
+#[cfg(any(feature = "node", feature = "sidecar"))]
 pub mod sampling;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;

@@ -14,6 +14,7 @@ mod dependencies;
 mod documentation;
 mod invalid_input;
 mod manifests;
+mod node_agent;
 mod policy;
 mod properties;
 mod reference;

@@ -46,11 +46,15 @@ pub(super) const IMPORTS: &[ImportRow] = &[
     ("gpu", &["runtime"]),
     ("sampling", &["gpu", "runtime"]),
     ("sidecar", &["contract", "gpu", "runtime", "sampling"]),
-    ("bin", &["cli", "runtime", "server", "sidecar"]),
+    ("node", &["contract", "gpu", "runtime", "sampling"]),
+    ("bin", &["cli", "node", "runtime", "server", "sidecar"]),
     // Below a top-level module.
     ("sessions::ledger", &["contract", "runtime::vocabulary"]),
     ("sampling::counters", &["gpu", "sampling::bounds", "sampling::processes", "sampling::scope"]),
-    ("sidecar::attribution", &["contract", "gpu", "runtime::vocabulary", "sampling::scope"]),
+    (
+        "sidecar::attribution",
+        &["contract", "gpu", "runtime::vocabulary", "sampling::scope", "sampling::sharing"],
+    ),
 ];
 
 /// Additional imports that unit tests may have: the module of the tests, and the module that they compare it with.
@@ -64,6 +68,7 @@ pub(super) const PURE: &[&str] = &[
     "admission",
     "policy",
     "contract",
+    "node::pod_resources::allocation",
     "sessions::ledger",
     "sampling::bounds",
     "sampling::counters",
@@ -77,6 +82,11 @@ pub(super) const PURE: &[&str] = &[
     "sidecar::track",
     "gpu::id",
     "gpu::backoff",
+    "node::attribution",
+    "node::cgroup",
+    "node::schedulers",
+    "sampling::report",
+    "sampling::sharing",
 ];
 
 /// Modules that a pure module may import in addition to pure modules: declarations and plain data.

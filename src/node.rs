@@ -1,0 +1,92 @@
+//! The agent on GPU nodes: reads the driver once for all sessions, and writes what belongs to each session into a file of the
+//! session's pod. `attribution` and `cgroup` are pure.
+
+mod agent;
+mod allocations;
+mod attribution;
+pub mod catalogue;
+pub mod cgroup;
+pub mod config;
+mod pod_names;
+mod pod_resources;
+mod pod_volumes;
+mod process_table;
+mod schedulers;
+pub mod snapshot;
+
+use std::{
+    error::Error,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use axum::{Router, http::HeaderMap, routing::get};
+use tokio::sync::watch;
+
+use self::{
+    agent::AgentPoller,
+    allocations::Allocations,
+    catalogue::CATALOGUE,
+    config::NodeOptions,
+    pod_resources::PodResources,
+    snapshot::{NodeSnapshot, PollSummary},
+};
+use crate::{
+    contract, gpu,
+    runtime::{self, admin, catalogue::families, http, listen, log, readiness::Readiness, shutdown},
+    sampling::poll::PollLoop,
+};
+
+/// Runs the agent until SIGTERM.
+///
+/// # Errors
+/// Fails if a folder of the node cannot be read, or if the address cannot be bound.
+pub fn run(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
+    runtime::libc::return_freed_memory();
+    log::init(options.log);
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(options))
+}
+
+async fn serve(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
+    let shutdown = shutdown::on_signal(|| ())?;
+    let interval = options.interval()?;
+    let listener = listen::bind(options.listen)?;
+    let (allocations, allocated) = watch::channel(Arc::new(Allocations::default()));
+    let (snapshots, latest) = watch::channel(Arc::new(NodeSnapshot::default()));
+    let agent = AgentPoller::new(interval, options, allocated, snapshots)?;
+    let (stop, stop_requests) = mpsc::channel();
+    let library = options.nvml_library.clone().map(|library| vec![library]);
+    let library = library.unwrap_or_else(|| gpu::library_locations(Path::new("/")));
+    let polls = PollLoop::new(library, interval, stop_requests);
+    thread::Builder::new().name("nvml-poller".to_owned()).spawn(move || poll(polls, agent))?;
+    let kubelet = PodResources::new(&options.kubelet_root);
+    let metrics = get(async move |headers: HeaderMap| {
+        let snapshot = Arc::clone(&latest.borrow());
+        admin::exposition(&headers, &families(CATALOGUE, &snapshot))
+    });
+    let app = Router::new().route(contract::METRICS_PATH, metrics).merge(admin::health(Readiness::default()));
+    let address = listener.local_addr()?;
+    tracing::info!(version = runtime::VERSION, revision = runtime::REVISION, %address, "Serving metrics");
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    tokio::select! {
+        () = shutdown.requested() => {
+            drop(stop);
+            // A poll can hang in the driver, so the exit does not wait for it.
+            runtime::libc::exit_immediately(0)
+        }
+        () = allocations::follow(kubelet, interval, allocations) => Err("the thread that polls the driver has ended".into()),
+        ended = http::serve(listener, app) => match ended? {},
+    }
+}
+
+fn poll(mut polls: PollLoop, mut agent: AgentPoller) {
+    while !polls.is_over() {
+        // A panic must not end the poller's thread.
+        if catch_unwind(AssertUnwindSafe(|| polls.run(&mut agent))).is_err() {
+            tracing::error!("A poll panicked; polling continues");
+            polls.abandon_poll(&mut agent, PollSummary::default());
+        }
+    }
+}

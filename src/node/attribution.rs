@@ -1,0 +1,177 @@
+//! Decides which devices belong to which session, from the assignments and the driver's process lists. Pure.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::{
+    gpu::{Device, id::Id},
+    sampling::sharing::Sharing,
+};
+
+/// A pod by its UID, or a process outside of all pods.
+pub(super) type Owner<'a> = Option<&'a str>;
+
+/// What the node shows at one poll.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NodeView<'a> {
+    /// The devices of the node, in the driver's order.
+    pub(super) devices: &'a [Device],
+    /// The devices that the kubelet or another scheduler has assigned, by the UID of the pod. Without pods whose devices are not
+    /// known.
+    pub(super) assigned: &'a HashMap<String, Vec<Id>>,
+    /// The owners of the processes of each device, in the order of `devices`.
+    pub(super) owners: &'a [Vec<Owner<'a>>],
+}
+
+/// A device of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attributed {
+    /// Index in [`NodeView::devices`].
+    pub(super) index: usize,
+    pub(super) sharing: Sharing,
+    /// Whether the device is assigned to the pod.
+    pub(super) is_assigned: bool,
+    /// Whether a process of the pod is on the device.
+    pub(super) is_used: bool,
+}
+
+// === impl NodeView ===
+
+impl NodeView<'_> {
+    /// The devices of the pod with this UID, in the driver's order: assigned devices, and devices with a process of the pod. A
+    /// card with MIG enabled is never in the list, because only its slices can be assigned.
+    pub(super) fn devices_of(&self, pod: &str) -> Vec<Attributed> {
+        let indices = (0..self.devices.len()).filter(|index| !self.devices[*index].mig_enabled);
+        indices.filter_map(|index| self.attributed(pod, index)).collect()
+    }
+
+    /// Whether it is known which devices are assigned to the pod.
+    pub(super) fn is_assignment_known(&self, pod: &str) -> bool {
+        self.assigned.contains_key(pod)
+    }
+
+    fn attributed(&self, pod: &str, index: usize) -> Option<Attributed> {
+        let is_assigned = self.assignments(index).any(|(uid, _)| uid == pod);
+        let is_used = self.owners(index).any(|owner| owner == Some(pod));
+        let sharing = self.sharing(index);
+        (is_assigned || is_used).then_some(Attributed { index, sharing, is_assigned, is_used })
+    }
+
+    /// How the device is shared. A replica shows it. Without one, the device is shared if several pods have it, and possibly shared
+    /// if it is assigned to no session: another pod may have it.
+    fn sharing(&self, index: usize) -> Sharing {
+        let device = &self.devices[index];
+        let is_replica = self.assignments(index).any(|(_, id)| id.is_replica);
+        let pods: BTreeSet<&str> = self.assignments(index).map(|(uid, _)| uid).collect();
+        let users: BTreeSet<Owner<'_>> = self.owners(index).collect();
+        let are_others = users.iter().any(|user| user.is_none_or(|pod| !pods.contains(pod)));
+        match (device.exclusive_process, pods.len()) {
+            (true, _) => Sharing::Mps,
+            (false, _) if is_replica => Sharing::TimeSlicing,
+            (false, 1) if !are_others => {
+                if device.slice.is_some() {
+                    Sharing::Mig
+                } else {
+                    Sharing::Exclusive
+                }
+            }
+            _ => Sharing::Unknown,
+        }
+    }
+
+    /// The pods to which the device is assigned, each with the ID by which the kubelet or the scheduler names the device.
+    fn assignments(&self, index: usize) -> impl Iterator<Item = (&str, &Id)> {
+        let ids = self.assigned.iter().flat_map(|(uid, ids)| ids.iter().map(move |id| (uid.as_str(), id)));
+        ids.filter(move |(_, id)| id.names(self.devices, index))
+    }
+
+    fn owners(&self, index: usize) -> impl Iterator<Item = Owner<'_>> {
+        self.owners.get(index).into_iter().flatten().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::{Slice, id};
+
+    const UUIDS: [&str; 3] = [
+        "GPU-00000000-0000-0000-0000-000000000000",
+        "GPU-11111111-1111-1111-1111-111111111111",
+        "MIG-22222222-2222-2222-2222-222222222222",
+    ];
+
+    /// Two cards and a slice of a third card.
+    fn devices() -> Vec<Device> {
+        let card =
+            |index: usize| Device { uuid: UUIDS[index].into(), index: index as u32, ..Device::default() };
+        let third = Device {
+            uuid: "GPU-33333333-3333-3333-3333-333333333333".into(),
+            index: 2,
+            mig_enabled: true,
+            ..Device::default()
+        };
+        let slice = Slice { card: "GPU-33333333-3333-3333-3333-333333333333".into(), ..Slice::default() };
+        let slice = Device { uuid: UUIDS[2].into(), index: 2, slice: Some(slice), ..Device::default() };
+        vec![card(0), card(1), third, slice]
+    }
+
+    fn devices_of(
+        pod: &str,
+        assigned: &[(&str, &str)],
+        owners: &[(usize, Owner<'_>)],
+    ) -> Vec<(usize, Sharing, bool, bool)> {
+        let devices = devices();
+        let assigned: HashMap<_, _> =
+            assigned.iter().map(|(uid, ids)| ((*uid).to_owned(), id::list(ids).unwrap())).collect();
+        let mut by_device = vec![vec![]; devices.len()];
+        owners.iter().for_each(|(index, owner)| by_device[*index].push(*owner));
+        let view = NodeView { devices: &devices, assigned: &assigned, owners: &by_device };
+        let plain =
+            |Attributed { index, sharing, is_assigned, is_used }| (index, sharing, is_assigned, is_used);
+        view.devices_of(pod).into_iter().map(plain).collect()
+    }
+
+    #[test]
+    fn an_assigned_device_is_the_pods_whether_or_not_it_is_used() {
+        let [card, _, slice] = UUIDS;
+        assert_eq!(devices_of("a", &[("a", card)], &[]), [(0, Sharing::Exclusive, true, false)]);
+        assert_eq!(devices_of("a", &[("a", card)], &[(0, Some("a"))]), [(0, Sharing::Exclusive, true, true)]);
+        assert_eq!(devices_of("a", &[("a", slice)], &[]), [(3, Sharing::Mig, true, false)]);
+        assert_eq!(devices_of("b", &[("a", card)], &[]), []);
+        assert_eq!(
+            devices_of("a", &[("a", "GPU-33333333-3333-3333-3333-333333333333")], &[]),
+            [],
+            "a card with MIG"
+        );
+    }
+
+    #[test]
+    fn a_replica_is_shared_although_only_one_pod_has_one() {
+        let replica = format!("{}::3", UUIDS[0]);
+        assert_eq!(devices_of("a", &[("a", &replica)], &[]), [(0, Sharing::TimeSlicing, true, false)]);
+        assert_eq!(
+            devices_of("b", &[("a", &replica), ("b", &replica)], &[]),
+            [(0, Sharing::TimeSlicing, true, false)]
+        );
+    }
+
+    #[test]
+    fn a_device_of_two_pods_or_with_a_foreign_process_may_be_shared() {
+        let [card, ..] = UUIDS;
+        let unknown = [(0, Sharing::Unknown, true, false)];
+        assert_eq!(devices_of("a", &[("a", card), ("b", card)], &[]), unknown);
+        assert_eq!(devices_of("a", &[("a", card)], &[(0, Some("b"))]), unknown);
+        assert_eq!(devices_of("a", &[("a", card)], &[(0, None)]), unknown);
+    }
+
+    /// MPS can run a process on another card than the assigned one (dcgm-exporter#568).
+    #[test]
+    fn a_device_that_is_used_without_an_assignment_is_the_pods_too() {
+        let [card, ..] = UUIDS;
+        assert_eq!(
+            devices_of("a", &[("a", card)], &[(1, Some("a"))]),
+            [(0, Sharing::Exclusive, true, false), (1, Sharing::Unknown, false, true)]
+        );
+        assert_eq!(devices_of("a", &[], &[]), []);
+    }
+}

@@ -1,0 +1,162 @@
+//! Messages of `k8s.io/kubelet/pkg/apis/podresources/v1/api.proto`, with the fields that the agent uses. Protobuf skips others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::Message;
+use tonic::{
+    Status,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+};
+
+use super::allocation::{ClaimAllocation, ClaimDevice, ContainerAllocation, PodAllocation};
+
+/// `ListPodResourcesResponse`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ListResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) pods: Vec<WirePod>,
+}
+
+/// `PodResources`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct WirePod {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) namespace: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) containers: Vec<WireContainer>,
+}
+
+/// `ContainerResources`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct WireContainer {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) devices: Vec<WireDevices>,
+    #[prost(message, repeated, tag = "5")]
+    pub(super) claims: Vec<WireClaim>,
+}
+
+/// `ContainerDevices`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct WireDevices {
+    #[prost(string, tag = "1")]
+    pub(super) resource: String,
+    #[prost(string, repeated, tag = "2")]
+    pub(super) ids: Vec<String>,
+}
+
+/// `DynamicResource`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct WireClaim {
+    #[prost(string, tag = "2")]
+    pub(super) name: String,
+    #[prost(string, tag = "3")]
+    pub(super) namespace: String,
+    #[prost(message, repeated, tag = "4")]
+    pub(super) devices: Vec<WireClaimDevice>,
+}
+
+/// `ClaimResource`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct WireClaimDevice {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) cdi_devices: Vec<WireCdiDevice>,
+    #[prost(string, tag = "2")]
+    pub(super) driver: String,
+    #[prost(string, tag = "3")]
+    pub(super) pool: String,
+    #[prost(string, tag = "4")]
+    pub(super) device: String,
+    #[prost(string, optional, tag = "5")]
+    pub(super) share_id: Option<String>,
+}
+
+/// `CDIDevice`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct WireCdiDevice {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+}
+
+/// The codec of the call `List`, whose request is an empty message.
+pub(super) struct ListCodec;
+
+// === impl ListCodec ===
+
+impl Codec for ListCodec {
+    type Encode = ();
+    type Decode = ListResponse;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for ListCodec {
+    type Item = ();
+    type Error = Status;
+
+    fn encode(&mut self, (): (), _: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+impl Decoder for ListCodec {
+    type Item = ListResponse;
+    type Error = Status;
+
+    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<ListResponse>, Status> {
+        // No kubelet answers with `DataLoss`, so the code marks a message that is not a list.
+        ListResponse::decode(message).map(Some).map_err(|error| Status::data_loss(error.to_string()))
+    }
+}
+
+// === impl PodAllocation ===
+
+impl From<WirePod> for PodAllocation {
+    fn from(pod: WirePod) -> Self {
+        let containers = pod.containers.into_iter().map(Into::into).collect();
+        Self { namespace: pod.namespace, name: pod.name, containers }
+    }
+}
+
+impl From<WireContainer> for ContainerAllocation {
+    fn from(container: WireContainer) -> Self {
+        // The kubelet writes one entry for each device, and for each NUMA node of the device, in random order.
+        let mut devices = BTreeMap::<_, BTreeSet<_>>::new();
+        for entry in container.devices {
+            devices.entry(entry.resource).or_default().extend(entry.ids);
+        }
+        let claims = container.claims.into_iter().map(Into::into).collect();
+        Self { name: container.name, devices, claims }
+    }
+}
+
+impl From<WireClaim> for ClaimAllocation {
+    fn from(claim: WireClaim) -> Self {
+        let mut devices: Vec<ClaimDevice> = claim.devices.into_iter().map(Into::into).collect();
+        devices.sort();
+        Self { namespace: claim.namespace, name: claim.name, devices }
+    }
+}
+
+impl From<WireClaimDevice> for ClaimDevice {
+    fn from(device: WireClaimDevice) -> Self {
+        Self {
+            driver: device.driver,
+            pool: device.pool,
+            device: device.device,
+            share_id: device.share_id,
+            cdi_ids: device.cdi_devices.into_iter().map(|cdi| cdi.name).collect(),
+        }
+    }
+}

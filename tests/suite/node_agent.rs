@@ -1,0 +1,4 @@
+//! The node agent with a fake driver, and the sidecars that read its reports.
+
+mod node_fixture;
+mod shared_card;
