@@ -1,6 +1,12 @@
 //! The work of the node agent at each poll: reads the driver once for all sessions, and writes each session's report.
 
-use std::{collections::HashMap, error::Error, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    error::Error,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
@@ -23,7 +29,7 @@ use crate::{
         observation::DeviceValues,
         poll::{FinishedPoll, PollTask},
         processes::{self, OwnUsage, SampleWindow},
-        report::{DeviceReport, SessionReport, VERSION},
+        report::{DeviceReport, SessionReport, VERSION, XidReport},
     },
 };
 
@@ -39,8 +45,14 @@ pub(super) struct AgentPoller {
     versions: Versions,
     /// Time of the newest process sample of each device, by UUID, in microseconds of the driver's clock.
     newest_samples: HashMap<String, u64>,
+    /// The latest Xid faults of each device, by UUID.
+    xids: HashMap<String, VecDeque<XidReport>>,
     snapshots: watch::Sender<Arc<NodeSnapshot>>,
 }
+
+/// Number of Xid faults of a device that stay in its reports. A sidecar reads each report or the one after it. A failing card can
+/// report a hundred faults a second; most of them have the same number.
+const MAX_XIDS: usize = 64;
 
 /// What one poll read from one device.
 struct NodeReading {
@@ -73,6 +85,7 @@ impl AgentPoller {
             allocations,
             versions: Versions::default(),
             newest_samples: HashMap::new(),
+            xids: HashMap::new(),
             snapshots,
         })
     }
@@ -201,6 +214,7 @@ impl AgentPoller {
             device: driver.devices()[attributed.index].clone(),
             sharing: attributed.sharing,
             values: readings[attributed.index].values_of(uid),
+            xids: self.xids_of(&driver.devices()[attributed.index].uuid),
         };
         SessionReport {
             version: VERSION,
@@ -209,6 +223,10 @@ impl AgentPoller {
             versions: self.versions.clone(),
             devices: attributed.iter().map(device).collect(),
         }
+    }
+
+    fn xids_of(&self, uuid: &str) -> Vec<XidReport> {
+        self.xids.get(uuid).into_iter().flatten().copied().collect()
     }
 }
 
@@ -238,7 +256,9 @@ impl PollTask for AgentPoller {
         self.report(driver, &readings, at, &mut summary);
         self.processes.end_poll();
         let devices = driver.devices();
-        self.newest_samples.retain(|uuid, _| devices.iter().any(|device| device.uuid == *uuid));
+        let is_visible = |uuid: &String| devices.iter().any(|device| device.uuid == *uuid);
+        self.newest_samples.retain(|uuid, _| is_visible(uuid));
+        self.xids.retain(|uuid, _| is_visible(uuid));
         summary.devices = devices.len();
         (summary, driver.reopen_reason())
     }
@@ -255,7 +275,16 @@ impl PollTask for AgentPoller {
         self.snapshots.send_replace(Arc::new(next));
     }
 
-    fn xid(&mut self, _: &XidEvent) {}
+    fn xid(&mut self, event: &XidEvent) {
+        let at_us = libc::since_boot().as_micros() as u64;
+        for uuid in &event.devices {
+            let xids = self.xids.entry(uuid.clone()).or_default();
+            if xids.len() == MAX_XIDS {
+                xids.pop_front();
+            }
+            xids.push_back(XidReport { at_us, code: event.code });
+        }
+    }
 }
 
 // === impl NodeReading ===

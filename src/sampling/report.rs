@@ -39,6 +39,18 @@ pub struct DeviceReport {
     pub sharing: Sharing,
     /// The values of the device, or the fault because of which it could not be read.
     pub values: Result<DeviceValues, Fault>,
+    /// The latest Xid faults of the device, oldest first. The same fault is in several reports.
+    #[serde(default)]
+    pub xids: Vec<XidReport>,
+}
+
+/// An Xid fault of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct XidReport {
+    /// Time at which the agent received the fault, in microseconds since the start of the node.
+    pub at_us: u64,
+    /// Xid number of the fault; none if the driver gives no number.
+    pub code: Option<u64>,
 }
 
 /// Why a report cannot be used.
@@ -145,6 +157,7 @@ mod tests {
             device: Device { uuid: "GPU-1".into(), ..Device::default() },
             sharing: Sharing::TimeSlicing,
             values,
+            xids: vec![XidReport { at_us: 3, code: Some(79) }],
         };
         let lost = Fault { call: Call::Memory, code: Code::GpuLost };
         SessionReport {

@@ -178,6 +178,9 @@ impl PollTask for SessionPoller {
 
     fn begin(&mut self) -> Option<Publication> {
         let publication = self.source.begin_poll().map(|observation| self.track.observe(observation));
+        for event in self.source.take_xids_of_node_agent() {
+            self.track.add_xid(&event);
+        }
         if let Some(versions) = self.source.versions_of_node_agent() {
             self.versions = versions.clone();
         }

@@ -13,7 +13,7 @@ use super::{
     observation::{DeviceView, ExpectedDevices, Observation},
 };
 use crate::{
-    gpu::{Driver, Fault, Versions},
+    gpu::{Driver, Fault, Versions, XidEvent},
     sampling::{
         observation::{DeviceObservation, DeviceValues},
         scope::Scope,
@@ -52,6 +52,11 @@ impl ObservationSource {
     /// Whether the node agent has written another report since the last poll.
     pub(super) fn has_new_report(&self) -> bool {
         self.node_agent.is_another(self.evidence.node_report_inode())
+    }
+
+    /// The Xid faults that the node agent has reported and that were not returned before.
+    pub(super) fn take_xids_of_node_agent(&mut self) -> Vec<XidEvent> {
+        self.node_agent.take_xids()
     }
 
     /// Versions of the driver that the node agent uses; none without a report.

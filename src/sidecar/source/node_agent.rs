@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    gpu::{Device, Versions},
+    gpu::{Device, Versions, XidEvent},
     runtime::libc,
     sampling::{
         observation::DeviceObservation,
@@ -25,13 +25,15 @@ pub(super) struct NodeAgent {
     devices: Vec<Device>,
     /// Inode of the file at the last poll.
     inode: Option<u64>,
+    /// Time up to which Xid faults are counted, in microseconds since the start of the node; none before the first report.
+    xids_until: Option<u64>,
 }
 
 // === impl NodeAgent ===
 
 impl Default for NodeAgent {
     fn default() -> Self {
-        Self { report: Err(NotApplicable::NotGiven), devices: vec![], inode: None }
+        Self { report: Err(NotApplicable::NotGiven), devices: vec![], inode: None, xids_until: None }
     }
 }
 
@@ -56,6 +58,16 @@ impl NodeAgent {
     /// Why the report cannot be used; none if it can.
     pub(super) fn reason(&self) -> Option<NotApplicable> {
         self.report.as_ref().err().copied()
+    }
+
+    /// The Xid faults in the report that were not returned before. Faults from before the first report are not the session's.
+    pub(super) fn take_xids(&mut self) -> Vec<XidEvent> {
+        let Ok(report) = &self.report else { return vec![] };
+        let until = self.xids_until.replace(report.at_us).unwrap_or(report.at_us);
+        let xids = report.devices.iter().flat_map(|device| device.xids.iter().map(move |xid| (device, xid)));
+        let new = xids.filter(|(_, xid)| (until..report.at_us).contains(&xid.at_us));
+        new.map(|(reported, xid)| XidEvent { devices: vec![reported.device.uuid.clone()], code: xid.code })
+            .collect()
     }
 
     /// The observation in the report; none if there is no report that can be used.

@@ -162,3 +162,34 @@ fn a_lost_agent_leaves_the_device_allocated_and_unsampled() {
         allocated(seen) > allocated(&lost) + 0.2 && unsampled(seen) > unsampled(&lost)
     });
 }
+
+/// The agent receives the faults of the card. Each session counts each fault once, and none from before its start.
+#[test]
+fn a_fault_of_the_card_is_counted_once_in_each_session() {
+    let with = |xids: &[u64]| {
+        let mut scenario = scenario();
+        scenario.devices[0].xids = Some(xids.to_vec());
+        scenario
+    };
+    let node = Node::new(&with(&[]));
+    node.add_session(ALICE, 101);
+    node.add_session(BOB, 202);
+    let agent = node.start_agent();
+    let alice = node.start_sidecar(ALICE);
+    alice.scrape_until("the card", |seen| allocated(seen) > 0.1);
+    node.play(&with(&[31, 31]));
+    let count = |seen: &Exposition, xid: &str| {
+        seen.value("vdi_session_gpu_xid_errors_total", &[("gpu", CARD), ("xid", xid)])
+    };
+    alice.scrape_until("two faults", |seen| count(seen, "31") == Some(2.0));
+    let bob = node.start_sidecar(BOB);
+    bob.scrape_until("the card", |seen| allocated(seen) > 0.1);
+    node.play(&with(&[31, 31, 48]));
+    for (sidecar, earlier) in [(&alice, Some(2.0)), (&bob, None)] {
+        let seen = sidecar.scrape_until("the third fault", |seen| count(seen, "48") == Some(1.0));
+        assert_eq!(count(&seen, "31"), earlier);
+        let later = sidecar.scrape_until("more time", |later| allocated(later) > allocated(&seen) + 0.3);
+        assert_eq!(count(&later, "48"), Some(1.0));
+    }
+    drop(agent);
+}
