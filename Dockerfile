@@ -1,10 +1,12 @@
-# Builds both images: `docker buildx build --target server .` and `--target sidecar`, with `--platform linux/amd64,linux/arm64` for
-# both platforms. The compiler always runs on the builder's own platform. The folder images/ lists the files of each image.
+# Builds the three images: `docker buildx build --target server .`, `--target sidecar` and `--target node`, with
+# `--platform linux/amd64,linux/arm64` for both platforms. The compiler always runs on the builder's own platform. The folder
+# images/ lists the files of each image.
 #
-# Each image has a program and its glibc libraries, and no shell. The sidecar needs glibc, because it opens the driver's library,
-# which uses glibc. The server could be static, but then its TLS library would need a musl compiler for each platform, and the
-# tests would not run the program that is shipped. No image needs CA certificates: the sidecar opens no connections, and the
-# server connects only to the API server, whose CA is mounted with its token.
+# Each image has a program and its glibc libraries, and no shell. The sidecar and the node agent need glibc, because they open the
+# driver's library, which uses glibc. The server could be static, but then its TLS library would need a musl compiler for each
+# platform, and the tests would not run the program that is shipped. No image needs CA certificates: the sidecar opens no
+# connections, the node agent connects only to the kubelet's socket, and the server connects only to the API server, whose CA is
+# mounted with its token.
 ARG RUST=1.95.0-slim-bookworm
 
 # The platform of the image. Its libraries are copied; none of its programs is run.
@@ -32,7 +34,7 @@ RUN set -eu; \
 WORKDIR /source
 COPY . .
 
-# Builds each program with its own feature only: with both features the sidecar is 50 % larger.
+# Builds each program with its own feature only: with the server's feature the sidecar is 50 % larger.
 FROM toolchain AS server-files
 ARG VDI_METRICS_REVISION=unknown
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
@@ -46,6 +48,13 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=bind,from=platform,target=/platform \
     cargo build --locked --target "$(cat /triple)" --profile sidecar --no-default-features --features sidecar --bin vdi-metrics-sidecar \
     && images/rootfs images/sidecar.list "target/$(cat /triple)/sidecar/vdi-metrics-sidecar" /rootfs /platform
+
+FROM toolchain AS node-files
+ARG VDI_METRICS_REVISION=unknown
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=bind,from=platform,target=/platform \
+    cargo build --locked --target "$(cat /triple)" --profile sidecar --no-default-features --features node --bin vdi-metrics-node \
+    && images/rootfs images/node.list "target/$(cat /triple)/sidecar/vdi-metrics-node" /rootfs /platform
 
 FROM scratch AS server
 ARG VDI_METRICS_REVISION=unknown
@@ -68,3 +77,15 @@ LABEL org.opencontainers.image.title="vdi-metrics sidecar" \
 COPY --from=sidecar-files /rootfs /
 USER 65532:65532
 ENTRYPOINT ["/vdi-metrics-sidecar"]
+
+FROM scratch AS node
+ARG VDI_METRICS_REVISION=unknown
+LABEL org.opencontainers.image.title="vdi-metrics node agent" \
+      org.opencontainers.image.description="Reads the GPUs of a node once for all desktop sessions on it" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="${VDI_METRICS_REVISION}"
+COPY --from=node-files /rootfs /
+# Only root can enter the kubelet's folders.
+USER 0:0
+ENTRYPOINT ["/vdi-metrics-node"]

@@ -6,6 +6,7 @@ CARGO_DENY_VERSION := 0.20.2
 
 SERVER := --no-default-features --features webhook --bin vdi-metrics
 SIDECAR := --no-default-features --features sidecar --bin vdi-metrics-sidecar
+NODE := --no-default-features --features node --bin vdi-metrics-node
 
 # All build output goes here; images and sizes read it from here.
 export CARGO_TARGET_DIR := $(CURDIR)/target
@@ -51,6 +52,7 @@ testbed: ## Build Kubernetes and Prometheus for the tests from pinned Go modules
 images: ## Build the programs for the images, each with its own feature only
 	cargo build --release $(SERVER)
 	cargo build --profile sidecar $(SIDECAR)
+	cargo build --profile sidecar $(NODE)
 
 format: ## Format the sources
 	cargo fmt --all

@@ -1,4 +1,4 @@
-//! Images of both programs for the node: the files of the Dockerfile, collected by the Dockerfile's own script and lists from
+//! Images of the programs for the node: the files of the Dockerfile, collected by the Dockerfile's own script and lists from
 //! what `make images` has built.
 
 use std::{
@@ -17,7 +17,7 @@ use crate::cluster::{File, Image, PROBE};
 /// # Errors
 /// When the server is not built, or a library of the list is missing on this machine.
 pub fn server(folder: &Path) -> Result<Image> {
-    image("server", "vdi-metrics", "target/release", folder)
+    image("server", "vdi-metrics", "target/release", USER, folder)
 }
 
 /// The sidecar's image, with its default name and without a GPU driver.
@@ -25,23 +25,40 @@ pub fn server(folder: &Path) -> Result<Image> {
 /// # Errors
 /// When the sidecar is not built, or a library of the list is missing on this machine.
 pub fn sidecar(folder: &Path) -> Result<Image> {
-    image("sidecar", "vdi-metrics-sidecar", "target/sidecar", folder)
+    image("sidecar", "vdi-metrics-sidecar", "target/sidecar", USER, folder)
 }
 
-/// Adds the file that a GPU node mounts into a container: the driver's library, here the fake one.
+/// The node agent's image, with the name in the manifests and without a GPU driver.
+///
+/// # Errors
+/// When the agent is not built, or a library of the list is missing on this machine.
+pub fn node(folder: &Path) -> Result<Image> {
+    image("node", "vdi-metrics-node", "target/sidecar", ROOT, folder)
+}
+
+/// Adds what a GPU node mounts into a container: the driver's library, here the fake one with a fixed scenario.
 ///
 /// # Errors
 /// When the library cannot be built.
-pub fn with_gpus(mut image: Image, scenario: &Scenario, folder: &Path) -> Result<Image> {
-    let from = folder.join("scenario.json");
+pub fn with_gpus(image: Image, scenario: &Scenario, folder: &Path) -> Result<Image> {
+    let from = folder.join(format!("{}.json", image.name.replace('/', "-")));
     scenario.write(&from)?;
+    let mut image = with_driver(image, "/scenario.json")?;
+    image.files.push(File { at: "/scenario.json".into(), from, mode: 0o444 });
+    Ok(image)
+}
+
+/// Adds the fake driver's library, which reads its scenario from this path in the container.
+///
+/// # Errors
+/// When the library cannot be built.
+pub fn with_driver(mut image: Image, scenario: &str) -> Result<Image> {
     image.files.push(File {
         at: "/usr/lib/libnvidia-ml.so.1".into(),
         from: fake_nvml::library()?,
         mode: 0o755,
     });
-    image.files.push(File { at: "/scenario.json".into(), from, mode: 0o444 });
-    image.env.push(format!("{}=/scenario.json", fake_nvml::SCENARIO));
+    image.env.push(format!("{}={scenario}", fake_nvml::SCENARIO));
     Ok(image)
 }
 
@@ -57,7 +74,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-fn image(name: &str, program: &str, built: &str, folder: &Path) -> Result<Image> {
+fn image(name: &str, program: &str, built: &str, user: u32, folder: &Path) -> Result<Image> {
     let folder = folder.join(name);
     // The folder exists only if an earlier run has left it.
     let _ = fs::remove_dir_all(&folder);
@@ -72,7 +89,7 @@ fn image(name: &str, program: &str, built: &str, folder: &Path) -> Result<Image>
         name: format!("vdi-metrics/{name}:{}", env!("CARGO_PKG_VERSION")),
         files,
         entrypoint: vec![format!("/{program}")],
-        user: USER,
+        user,
         env: vec![],
     })
 }
@@ -89,5 +106,6 @@ fn collect(folder: &Path, at: &Path, files: &mut Vec<File>) -> Result<()> {
     Ok(())
 }
 
-/// The user ID in the Dockerfile.
+/// The user IDs in the Dockerfile.
 const USER: u32 = 65532;
+const ROOT: u32 = 0;
