@@ -5,6 +5,7 @@ mod configuration;
 mod dashboards;
 mod images;
 mod monitoring;
+mod node_agent;
 mod objects;
 mod promql;
 mod queries;

@@ -35,7 +35,7 @@ pub(super) fn files(folder: &str) -> Vec<PathBuf> {
 }
 
 /// Reads a kustomization as kustomize does, without the transformers: adds its objects, and the files that it uses.
-pub(super) fn build(folder: &str, objects: &mut Vec<Value>, used: &mut BTreeSet<PathBuf>) {
+fn build(folder: &str, objects: &mut Vec<Value>, used: &mut BTreeSet<PathBuf>) {
     let file = format!("{folder}/kustomization.yaml");
     let read_before = !used.insert(file.clone().into());
     let kustomization = yaml(&file).remove(0);
@@ -64,9 +64,16 @@ pub(super) fn build(folder: &str, objects: &mut Vec<Value>, used: &mut BTreeSet<
 }
 
 pub(super) fn objects() -> Vec<Value> {
-    let mut objects = vec![];
-    build("manifests", &mut objects, &mut BTreeSet::new());
-    objects
+    shipped().0
+}
+
+/// The objects of the kustomizations that a user applies as they are, and the files that these use.
+pub(super) fn shipped() -> (Vec<Value>, BTreeSet<PathBuf>) {
+    let (mut objects, mut used) = (vec![], BTreeSet::new());
+    for folder in ["manifests", "manifests/node-agent"] {
+        build(folder, &mut objects, &mut used);
+    }
+    (objects, used)
 }
 
 pub(super) fn object(kind: &str, name: &str) -> Value {
