@@ -6,6 +6,7 @@ mod cli;
 mod gpu_devices;
 mod injection;
 mod monitoring;
+mod node_agent;
 mod session_metrics;
 mod termination_message;
 mod test_cluster;
@@ -16,6 +17,7 @@ pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     gpu_devices::TESTS,
     injection::TESTS,
     monitoring::TESTS,
+    node_agent::TESTS,
     session_metrics::TESTS,
     termination_message::TESTS,
     test_cluster::TESTS,

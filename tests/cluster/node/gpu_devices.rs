@@ -8,13 +8,12 @@ use k8s_openapi::api::core::v1::Pod;
 use kit::cluster::{CLAIMABLE_GPUS, PLUGIN_GPUS, TestCluster};
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use vdi_metrics::contract::{CONTAINER, key};
+use vdi_metrics::contract::key;
 
-use crate::support::desktops::desktop;
-use crate::support::installation::{SIDECAR_WITHOUT_GPU, installed, session_namespace};
-use crate::support::node_pods::{all_ready, create, sidecar};
-use crate::support::processes::{NodeProcess, processes};
-use crate::support::prometheus::single_sample;
+use crate::support::installation::{installed, session_namespace};
+use crate::support::node_pods::{all_ready, create, desktop_without_fake_gpu, sidecar};
+use crate::support::processes::{DESKTOP, NodeProcess, SIDECAR, process};
+use crate::support::prometheus::{series, single_sample};
 
 tests![
     a_sidecar_shows_the_gpu_of_its_desktops_claim,
@@ -88,14 +87,6 @@ async fn claims_namespace(cluster: &TestCluster) -> Result<String> {
     });
     cluster.kubectl.apply(&template.to_string())?;
     Ok(namespace)
-}
-
-/// A desktop whose sidecar has no fake GPU in its image and sees only the GPUs that the node allocates.
-fn desktop_without_fake_gpu(name: &str) -> Value {
-    let mut pod = desktop(&["sleep"]);
-    pod["metadata"]["name"] = json!(name);
-    pod["metadata"]["annotations"] = json!({key::IMAGE: SIDECAR_WITHOUT_GPU});
-    pod
 }
 
 fn desktop_with_claim(name: &str) -> Value {
@@ -185,17 +176,6 @@ async fn check_library_is_missing(cluster: &TestCluster, pod: &Pod) -> Result<()
     Ok(())
 }
 
-fn series(pod: &Pod, metric: &str) -> String {
-    let namespace = pod.namespace().unwrap_or_default();
-    format!("{metric}{{namespace=\"{namespace}\", pod=\"{}\", container=\"{CONTAINER}\"}}", pod.name_any())
-}
-
-fn process(pod: &Pod, program: &str) -> Result<NodeProcess> {
-    let uid = pod.uid().context("no uid")?;
-    let process = processes(program)?.into_iter().find(|process| process.is_of(&uid));
-    process.with_context(|| format!("no {program} runs in {}", pod.name_any()))
-}
-
 const DRIVER: &str = "gpu.nvidia.com";
 const RESOURCE: &str = "nvidia.com/gpu";
 const LIBRARY: &str = "/usr/lib/libnvidia-ml.so.1";
@@ -205,7 +185,3 @@ const CHECKPOINT: &str = "/var/lib/kubelet/device-plugins/kubelet_internal_check
 /// The names of the claim and of its request differ, so that a test fails if the product confuses them.
 const CLAIM: &str = "card";
 const REQUEST: &str = "gpu";
-
-/// The programs in the two containers.
-const DESKTOP: &str = "desktop";
-const SIDECAR: &str = "vdi-metrics-sidecar";

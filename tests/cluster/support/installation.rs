@@ -105,7 +105,7 @@ pub(crate) fn missing_requirement() -> Option<String> {
     Some(format!("installing the product needs {tool} (Debian: apt-get install {package})"))
 }
 
-/// Builds both programs as they are shipped.
+/// Builds the programs as they are shipped.
 pub(crate) fn build() -> Result<()> {
     let mut make = Command::new("make");
     make.arg("images").current_dir(root());
@@ -129,8 +129,12 @@ async fn install(cluster: &TestCluster) -> Result<()> {
     cluster.load_image(&Image { name: SIDECAR_WITHOUT_GPU.into(), ..sidecar.clone() })?;
     cluster.load_image(&product_images::with_gpus(sidecar, &one_gpu(), folder)?)?;
     cluster.kubectl.run(&["apply", "--kustomize", &root().join("manifests").display().to_string()])?;
-    for monitor in ["vdi-metrics-server", "vdi-metrics-sessions"] {
-        scrape_every_second(cluster, monitor)?;
+    for (monitor, endpoints) in [
+        ("servicemonitor/vdi-metrics-server", "endpoints"),
+        ("servicemonitor/vdi-metrics-sessions", "endpoints"),
+        ("podmonitor/vdi-metrics-node", "podMetricsEndpoints"),
+    ] {
+        scrape_every_second(cluster, monitor, endpoints)?;
     }
     let script = root().join("certs/self-signed.sh");
     let output = Command::new(&script).env("KUBECTL", cluster.kubectl.command_line()).output();
@@ -141,10 +145,10 @@ async fn install(cluster: &TestCluster) -> Result<()> {
 
 /// Changes the interval of a monitor, as an operator of the product may do: with the shipped 30 s the tests would wait for
 /// minutes.
-fn scrape_every_second(cluster: &TestCluster, monitor: &str) -> Result<()> {
-    let patch = r#"[{"op": "replace", "path": "/spec/endpoints/0/interval", "value": "1s"}]"#;
-    let arguments =
-        ["patch", "servicemonitor", monitor, "--namespace", NAMESPACE, "--type", "json", "--patch", patch];
+fn scrape_every_second(cluster: &TestCluster, monitor: &str, endpoints: &str) -> Result<()> {
+    let path = format!("/spec/{endpoints}/0/interval");
+    let patch = json!([{"op": "replace", "path": path, "value": "1s"}]).to_string();
+    let arguments = ["patch", monitor, "--namespace", NAMESPACE, "--type", "json", "--patch", &patch];
     cluster.kubectl.run(&arguments)?;
     Ok(())
 }

@@ -7,13 +7,21 @@ use kube::{
     Api, ResourceExt,
     api::{ListParams, PostParams},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use vdi_metrics::contract::{CONTAINER, key};
 
-use super::common::MINUTE;
+use super::{common::MINUTE, desktops::desktop, installation::SIDECAR_WITHOUT_GPU};
 
 pub(crate) fn pods(cluster: &TestCluster, namespace: &str) -> Api<Pod> {
     Api::namespaced(cluster.client.clone(), namespace)
+}
+
+/// A desktop whose sidecar has no fake GPU in its image and sees only the GPUs that the node allocates.
+pub(crate) fn desktop_without_fake_gpu(name: &str) -> Value {
+    let mut pod = desktop(&["sleep"]);
+    pod["metadata"]["name"] = json!(name);
+    pod["metadata"]["annotations"] = json!({key::IMAGE: SIDECAR_WITHOUT_GPU});
+    pod
 }
 
 /// Creates a pod and returns it as the API server has stored it.

@@ -3,6 +3,12 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+
+/// The programs in the two containers of a session pod.
+pub(crate) const DESKTOP: &str = "desktop";
+pub(crate) const SIDECAR: &str = "vdi-metrics-sidecar";
 
 /// A process of a container on the node.
 pub(crate) struct NodeProcess {
@@ -22,6 +28,13 @@ pub(crate) fn processes(program: &str) -> Result<Vec<NodeProcess>> {
     Ok(processes.map(|entry| NodeProcess { id: entry.file_name().to_string_lossy().into_owned() }).collect())
 }
 
+/// The process of a program in this pod.
+pub(crate) fn process(pod: &Pod, program: &str) -> Result<NodeProcess> {
+    let uid = pod.uid().context("no uid")?;
+    let process = processes(program)?.into_iter().find(|process| process.is_of(&uid));
+    process.with_context(|| format!("no {program} runs in {}", pod.name_any()))
+}
+
 /// Stops the server's process, as on a node under pressure: the kernel accepts connections, and the server does not answer.
 pub(crate) fn pause_the_server() -> Result<Paused> {
     let server = processes("vdi-metrics")?.pop().context("no server runs on the node")?;
@@ -32,6 +45,11 @@ pub(crate) fn pause_the_server() -> Result<Paused> {
 // === impl NodeProcess ===
 
 impl NodeProcess {
+    /// The process ID on the node.
+    pub(crate) fn id(&self) -> Result<u32> {
+        Ok(self.id.parse()?)
+    }
+
     /// Resident size in MiB.
     pub(crate) fn resident(&self) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id))?;

@@ -1,7 +1,10 @@
 //! Queries to the cluster's Prometheus.
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
 use kit::cluster::{Labels, TestCluster, eventually};
+use kube::ResourceExt;
+use vdi_metrics::contract::CONTAINER;
 
 use super::common::MINUTE;
 
@@ -14,4 +17,10 @@ pub(crate) async fn single_sample(cluster: &TestCluster, query: &str, value: f64
         Ok(labels)
     })
     .await
+}
+
+/// The series of a metric of this pod's sidecar.
+pub(crate) fn series(pod: &Pod, metric: &str) -> String {
+    let namespace = pod.namespace().unwrap_or_default();
+    format!("{metric}{{namespace=\"{namespace}\", pod=\"{}\", container=\"{CONTAINER}\"}}", pod.name_any())
 }

@@ -17,6 +17,6 @@ pub use control_plane::Kubectl;
 pub use external_program::ExternalProgram;
 pub use host::{Assets, AssetsOrMissing, PROBE, eventually, is_first_process, isolated, missing_requirement};
 pub use monitoring::{Labels, Prometheus, Target};
-pub use node::{CLAIMABLE_GPUS, File, Image, PLUGIN_GPUS};
+pub use node::{CLAIMABLE_GPUS, File, Image, PLUGIN_GPUS, SHARED_GPU};
 pub use running::{Cluster, Parts};
 pub use test_cluster::{Test, TestCluster};

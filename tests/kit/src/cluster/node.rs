@@ -17,7 +17,7 @@ use super::host::{Assets, NODE_ADDRESS, Server, killed_with_parent};
 
 pub(super) use containerd::Containerd;
 use devices::Devices;
-pub use devices::{CLAIMABLE_GPUS, PLUGIN_GPUS};
+pub use devices::{CLAIMABLE_GPUS, PLUGIN_GPUS, SHARED_GPU};
 pub use image::{File, Image};
 use names::{LIMIT, NAME, SOCKET};
 

@@ -1,9 +1,12 @@
-// A device plugin for fake GPUs, with the name of the real resource. A container that requests a GPU gets the fake driver's
-// library, a scenario with exactly its GPUs, and the variable in which the real plugin lists their UUIDs.
+// A device plugin for fake GPUs, with the names of the real resources. A container that requests a GPU gets the fake driver's
+// library, a scenario with exactly its GPUs, and the variable in which the real plugin lists their UUIDs. With several replicas
+// the plugin offers each GPU several times, under the IDs of the real plugin's time-slicing.
 package main
 
 import (
 	"context"
+	"flag"
+	"fmt"
 	"log"
 	"net"
 	"os"
@@ -16,32 +19,34 @@ import (
 	"testbed/devices/cards"
 )
 
-const (
-	resourceName = "nvidia.com/gpu"
-	socket       = "nvidia-gpu.sock"
-)
+const replicaSeparator = "::"
 
 type plugin struct {
 	api.UnimplementedDevicePluginServer
-	node cards.Node
+	node     cards.Node
+	replicas int
 }
 
 func main() {
-	plugin := plugin{node: cards.Parse()}
+	resource := flag.String("resource", "", "the resource's name")
+	replicas := flag.Int("replicas", 1, "how often each GPU is offered")
+	node := cards.Parse()
+	plugin := plugin{node: node, replicas: *replicas}
+	socket := strings.ReplaceAll(*resource, "/", "-") + ".sock"
 	_ = os.Remove(api.DevicePluginPath + socket)
 	listener := cards.Must(net.Listen("unix", api.DevicePluginPath+socket))
 	server := grpc.NewServer()
 	api.RegisterDevicePluginServer(server, &plugin)
-	go register()
+	go register(*resource, socket)
 	log.Fatal(server.Serve(listener))
 }
 
 // register runs after the socket is open, because the kubelet calls the plugin during the registration.
-func register() {
+func register(resource, socket string) {
 	kubelet := cards.Must(grpc.NewClient("unix://"+api.KubeletSocket, grpc.WithTransportCredentials(insecure.NewCredentials())))
-	request := api.RegisterRequest{Version: api.Version, Endpoint: socket, ResourceName: resourceName}
+	request := api.RegisterRequest{Version: api.Version, Endpoint: socket, ResourceName: resource}
 	cards.Must(api.NewRegistrationClient(kubelet).Register(context.Background(), &request, grpc.WaitForReady(true)))
-	log.Printf("Registered %s", resourceName)
+	log.Printf("Registered %s", resource)
 }
 
 func (p *plugin) GetDevicePluginOptions(context.Context, *api.Empty) (*api.DevicePluginOptions, error) {
@@ -51,7 +56,9 @@ func (p *plugin) GetDevicePluginOptions(context.Context, *api.Empty) (*api.Devic
 func (p *plugin) ListAndWatch(_ *api.Empty, stream grpc.ServerStreamingServer[api.ListAndWatchResponse]) error {
 	var all api.ListAndWatchResponse
 	for _, uuid := range p.node.UUIDs {
-		all.Devices = append(all.Devices, &api.Device{ID: uuid, Health: api.Healthy})
+		for _, id := range p.ids(uuid) {
+			all.Devices = append(all.Devices, &api.Device{ID: id, Health: api.Healthy})
+		}
 	}
 	if err := stream.Send(&all); err != nil {
 		return err
@@ -60,11 +67,27 @@ func (p *plugin) ListAndWatch(_ *api.Empty, stream grpc.ServerStreamingServer[ap
 	return nil
 }
 
+// ids returns the IDs under which the plugin offers a GPU.
+func (p *plugin) ids(uuid string) (ids []string) {
+	if p.replicas == 1 {
+		return []string{uuid}
+	}
+	for replica := range p.replicas {
+		ids = append(ids, fmt.Sprint(uuid, replicaSeparator, replica))
+	}
+	return ids
+}
+
 func (p *plugin) Allocate(_ context.Context, request *api.AllocateRequest) (*api.AllocateResponse, error) {
 	var answer api.AllocateResponse
 	for _, container := range request.ContainerRequests {
-		uuids := strings.Join(container.DevicesIds, ",")
-		edits, err := p.node.Allocate(uuids, container.DevicesIds)
+		var gpus []string
+		for _, id := range container.DevicesIds {
+			uuid, _, _ := strings.Cut(id, replicaSeparator)
+			gpus = append(gpus, uuid)
+		}
+		uuids := strings.Join(gpus, ",")
+		edits, err := p.node.Allocate(uuids, gpus)
 		if err != nil {
 			return nil, err
 		}

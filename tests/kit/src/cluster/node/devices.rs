@@ -23,43 +23,54 @@ pub const CLAIMABLE_GPUS: [&str; 3] = [
 pub const PLUGIN_GPUS: [&str; 2] =
     ["GPU-91060000-0c3a-4f6e-9b7d-21a4c8e6f035", "GPU-91060001-0c3a-4f6e-9b7d-21a4c8e6f035"];
 
-/// The running DRA driver and device plugin.
+/// UUID of the GPU that several containers with the resource `nvidia.com/gpu.shared` can have at the same time.
+pub const SHARED_GPU: &str = "GPU-54a20000-0c3a-4f6e-9b7d-21a4c8e6f035";
+
+/// The running DRA driver and device plugins.
 pub(super) struct Devices {
     _driver: Server,
-    _plugin: Server,
+    _plugins: [Server; 2],
 }
 
 // === impl Devices ===
 
 impl Devices {
-    /// Starts both programs; the kubelet must be ready. Pods may request devices at once: the scheduler waits for them.
+    /// Starts the programs; the kubelet must be ready. Pods may request devices at once: the scheduler waits for them.
     pub(super) async fn start(assets: &Assets, cluster: &ControlPlane) -> Result<Self> {
         cluster.kubectl.apply(&class().to_string())?;
         let cards = cluster.dir.join("state/cards");
-        for uuid in CLAIMABLE_GPUS.into_iter().chain(PLUGIN_GPUS) {
+        for uuid in CLAIMABLE_GPUS.into_iter().chain(PLUGIN_GPUS).chain([SHARED_GPU]) {
             write_card(&cards, uuid)?;
         }
         let library = fake_nvml::library().context("the fake driver's library")?;
-        let start = |program: &'static str, flags: &[String], uuids: &[&str]| -> Result<Server> {
+        let start = |name: &'static str, program, flags: &[String], uuids: &[&str]| -> Result<Server> {
             let mut command = killed_with_parent(&assets.binary(program));
             command.args(flags).args([
                 format!("--cards={}", cards.display()),
-                format!("--scenarios={}", cluster.dir.join("state").join(program).display()),
+                format!("--scenarios={}", cluster.dir.join("state").join(name).display()),
                 format!("--library={}", library.display()),
             ]);
             command.args(uuids);
-            Server::start(program, command, &cluster.logs())
+            Server::start(name, command, &cluster.logs())
         };
         let node = [
             format!("--kubeconfig={}", cluster.access.kubeconfig("node").display()),
             format!("--node={NAME}"),
             format!("--cdi={CDI}"),
         ];
-        let driver = start("dra-driver", &node, &CLAIMABLE_GPUS)?;
-        let plugin = start("device-plugin", &[], &PLUGIN_GPUS)?;
+        let driver = start("dra-driver", "dra-driver", &node, &CLAIMABLE_GPUS)?;
+        let plugin = |name, flags: [&str; 2], uuids: &[&str]| {
+            start(name, "device-plugin", &flags.map(str::to_owned), uuids)
+        };
+        let plugins = [
+            plugin("device-plugin", ["--resource=nvidia.com/gpu", "--replicas=1"], &PLUGIN_GPUS)?,
+            plugin("shared-plugin", ["--resource=nvidia.com/gpu.shared", "--replicas=2"], &[SHARED_GPU])?,
+        ];
         driver.ready(LIMIT, || published(cluster)).await?;
-        plugin.ready(LIMIT, || registered(plugin.log())).await?;
-        Ok(Self { _driver: driver, _plugin: plugin })
+        for plugin in &plugins {
+            plugin.ready(LIMIT, || registered(plugin.log())).await?;
+        }
+        Ok(Self { _driver: driver, _plugins: plugins })
     }
 }
 
