@@ -1,5 +1,7 @@
 //! The DaemonSet of the node agent against the program, its privileges, and what selects its pods.
 
+use std::path::Path;
+
 use clap::Parser;
 use serde_json::{Value, json};
 use vdi_metrics::{contract, node::config::NodeOptions, runtime::VERSION};
@@ -19,10 +21,10 @@ fn the_agents_image_port_and_folders_match_the_program() {
     assert_eq!(container["image"], format!("vdi-metrics/node:{VERSION}"));
     assert_eq!(container["ports"], json!([{"name": "metrics", "containerPort": defaults.listen.port()}]));
     assert_eq!(container["livenessProbe"], json!({"httpGet": {"path": "/healthz", "port": "metrics"}}));
-    for mount in list(&container["volumeMounts"]) {
-        let path = defaults.kubelet_root.join(text(&mount["name"]));
-        assert_eq!(text(&mount["mountPath"]), path.to_string_lossy());
-    }
+    let root = defaults.kubelet_root;
+    let folders = [root.join("pods"), root.join("pod-resources"), defaults.pod_logs];
+    let mounts = list(&container["volumeMounts"]).iter().map(|mount| Path::new(text(&mount["mountPath"])));
+    assert_eq!(mounts.collect::<Vec<_>>(), folders);
 }
 
 #[test]
@@ -44,10 +46,11 @@ fn the_agent_has_only_the_privileges_that_it_needs() {
         json!([
             {"name": "pods", "mountPath": "/var/lib/kubelet/pods", "mountPropagation": "HostToContainer"},
             {"name": "pod-resources", "mountPath": "/var/lib/kubelet/pod-resources", "readOnly": true},
+            {"name": "pod-logs", "mountPath": "/var/log/pods", "readOnly": true},
         ])
     );
     let paths: Vec<_> = list(&pod["volumes"]).iter().map(|volume| &volume["hostPath"]["path"]).collect();
-    assert_eq!(paths, ["/var/lib/kubelet/pods", "/var/lib/kubelet/pod-resources"]);
+    assert_eq!(paths, ["/var/lib/kubelet/pods", "/var/lib/kubelet/pod-resources", "/var/log/pods"]);
 }
 
 #[test]
@@ -61,6 +64,7 @@ fn each_privilege_of_the_agent_has_a_comment_about_its_loss() {
         "- name: NVIDIA_VISIBLE_DEVICES",
         "- name: pods",
         "- name: pod-resources",
+        "- name: pod-logs",
     ] {
         let line = lines.iter().position(|line| *line == privilege).unwrap();
         let comment = lines[..line].iter().rev().take_while(|line| line.starts_with('#'));
