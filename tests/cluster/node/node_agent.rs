@@ -25,7 +25,7 @@ use crate::support::{
     common::{MINUTE, TWO_MINUTES, root},
     installation::{installed, installed_alone, session_namespace},
     node_pods::{all_ready, create, desktop_without_fake_gpu, pods},
-    processes::{DESKTOP, SIDECAR, process},
+    processes::{DESKTOP, SIDECAR, process, processes},
     prometheus::{series, single_sample},
 };
 
@@ -73,12 +73,7 @@ async fn a_file_in_the_sessions_volume_lives_as_long_as_the_pod(cluster: &TestCl
         pods(cluster, &namespace).delete(&pod.name_any(), &DeleteParams::default()).await?;
     }
     for pod in &all {
-        let folder = pod_folder(pod)?;
-        eventually("the kubelet removes the pod's folder", MINUTE, || async {
-            ensure!(!folder.exists(), "{} exists", folder.display());
-            Ok(())
-        })
-        .await?;
+        is_removed(pod).await?;
     }
     Ok(())
 }
@@ -87,8 +82,8 @@ async fn a_file_in_the_sessions_volume_lives_as_long_as_the_pod(cluster: &TestCl
 async fn sidecars_show_the_gpus_that_the_kubelet_has_allocated(cluster: &TestCluster) -> Result<()> {
     let _server = installed_alone(cluster).await?;
     let result = with_agent(cluster).await;
-    let logs = cluster.kubectl.run(&["logs", "daemonset/vdi-metrics-node", "--namespace", AGENT_NAMESPACE]);
-    let events = cluster.kubectl.run(&["describe", "pods", "--namespace", AGENT_NAMESPACE]);
+    let logs = cluster.kubectl.run(&["logs", "daemonset/vdi-metrics-node", "--namespace", AGENT]);
+    let events = cluster.kubectl.run(&["describe", "pods", "--namespace", AGENT]);
     cluster.kubectl.run(&["delete", "--kustomize", &manifests()])?;
     result.with_context(|| format!("{logs:?} {events:?}"))
 }
@@ -126,7 +121,11 @@ async fn with_agent(cluster: &TestCluster) -> Result<()> {
         shows(cluster, pod, "vdi_session_gpu_memory_used_bytes", &labels, (gibibytes << 30) as f64).await?;
     }
     shows(cluster, dave, "vdi_session_gpu_available", &[], 0.0).await?;
-    shows(cluster, dave, "vdi_session_gpu_unavailable_info", &[("reason", "not_allocated")], 1.0).await
+    shows(cluster, dave, "vdi_session_gpu_unavailable_info", &[("reason", "not_allocated")], 1.0).await?;
+
+    pods(cluster, &namespace).delete("alice", &DeleteParams::default()).await?;
+    is_removed(alice).await?;
+    single_sample(cluster, "vdi_metrics_node_sessions", 3.0).await.map(drop)
 }
 
 /// Waits until a pod's sidecar shows this value. The labels change until agent and sidecar have polled.
@@ -143,18 +142,39 @@ async fn shows(
 }
 
 async fn check_agent(cluster: &TestCluster) -> Result<()> {
+    let agent = processes(AGENT)?.pop().context("no agent runs")?;
+    for (field, value) in [
+        ("Uid", "0\t0\t0\t0"),
+        ("CapEff", "0000000000000000"),
+        ("CapBnd", "0000000000000000"),
+        ("Seccomp", "2"),
+    ] {
+        ensure!(agent.status(field)? == value, "{field}: {}", agent.status(field)?);
+    }
     for (metric, value) in [
-        ("vdi_metrics_node_kubelet_up", 1.0),
+        ("vdi_metrics_node_kubelet_up{node=\"node\"}", 1.0),
         ("vdi_metrics_node_poll_success", 1.0),
         ("vdi_metrics_node_devices", 3.0),
         ("vdi_metrics_node_sessions", 4.0),
+        ("vdi_metrics_node_failures_total{reason=\"process_unreadable\"}", 0.0),
+        ("vdi_metrics_node_failures_total{reason=\"volume_unreadable\"}", 0.0),
+        ("vdi_metrics_node_failures_total{reason=\"report_not_written\"}", 0.0),
     ] {
-        single_sample(cluster, &format!("{metric}{{namespace=\"{AGENT_NAMESPACE}\"}}"), value).await?;
+        single_sample(cluster, metric, value).await?;
     }
-    let failures = format!(
-        "sum(vdi_metrics_node_failures_total{{namespace=\"{AGENT_NAMESPACE}\", reason!=\"pod_not_listed\"}})"
-    );
-    single_sample(cluster, &failures, 0.0).await.map(drop)
+    let resident = agent.resident()?;
+    ensure!(resident < MAX_RESIDENT, "the agent has {resident} MiB");
+    Ok(())
+}
+
+/// Waits until the kubelet has removed a deleted pod's folder, and so the volume.
+async fn is_removed(pod: &Pod) -> Result<()> {
+    let folder = pod_folder(pod)?;
+    eventually("the kubelet removes the pod's folder", MINUTE, || async {
+        ensure!(!folder.exists(), "{} exists", folder.display());
+        Ok(())
+    })
+    .await
 }
 
 /// Installs the shipped manifests. The node gets the label that NVIDIA's feature discovery sets.
@@ -164,7 +184,7 @@ fn install_agent(cluster: &TestCluster) -> Result<()> {
     cluster.kubectl.run(&["label", "nodes", "--all", "--overwrite", "nvidia.com/gpu.present=true"])?;
     cluster.kubectl.run(&["apply", "--kustomize", &manifests()])?;
     let rollout = ["rollout", "status", "daemonset/vdi-metrics-node", "--timeout=60s"];
-    cluster.kubectl.run(&[&rollout, &["--namespace", AGENT_NAMESPACE][..]].concat()).map(drop)
+    cluster.kubectl.run(&[&rollout, &["--namespace", AGENT][..]].concat()).map(drop)
 }
 
 fn manifests() -> String {
@@ -218,7 +238,10 @@ fn pod_folder(pod: &Pod) -> Result<PathBuf> {
     Ok(Path::new("/var/lib/kubelet/pods").join(pod.uid().context("no uid")?))
 }
 
-const AGENT_NAMESPACE: &str = "vdi-metrics-node";
+/// The agent's program and its namespace.
+const AGENT: &str = "vdi-metrics-node";
+/// MiB, a third of the memory limit.
+const MAX_RESIDENT: f64 = 10.0;
 /// The scenario of the agent's driver. The shipped manifests mount this folder of the node into the agent.
 const SCENARIO: &str = "/var/lib/kubelet/pod-resources/fake-nvml.json";
 const VISIBLE_DEVICES: &str = "NVIDIA_VISIBLE_DEVICES";

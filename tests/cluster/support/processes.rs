@@ -52,10 +52,16 @@ impl NodeProcess {
 
     /// Resident size in MiB.
     pub(crate) fn resident(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.id))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+        let kibibytes: f64 = self.status("VmRSS")?.trim_end_matches(" kB").parse()?;
         Ok(kibibytes / 1024.0)
+    }
+
+    /// A field of the process' file `status`.
+    pub(crate) fn status(&self, field: &str) -> Result<String> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id))?;
+        let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+        let value = lines.find_map(|(name, value)| (name == field).then(|| value.trim().to_owned()));
+        value.with_context(|| format!("no {field}"))
     }
 
     /// Whether the process runs in the pod with this UID, by its control group.
