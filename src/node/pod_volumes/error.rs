@@ -21,7 +21,7 @@ const REMEDIES: &[(Errno, &str)] = &[
     (Errno::NOSYS, "the agent needs the system call openat2: use Linux 5.6 or newer"),
     (Errno::ACCESS, "run the agent with UID 0 of the node, and check its SELinux type"),
     (Errno::PERM, "run the agent with UID 0 of the node, and with a seccomp profile that allows openat2"),
-    (Errno::ROFS, "mount the kubelet's pods folder writable into the agent"),
+    (Errno::ROFS, "do not mount the kubelet's pods folder recursively read-only into the agent"),
     (
         Errno::NOSPC,
         "the volume is as large as the pod's memory limit or the node's memory: remove other data from it",

@@ -151,6 +151,8 @@ async fn check_agent(cluster: &TestCluster) -> Result<()> {
     ] {
         ensure!(agent.status(field)? == value, "{field}: {}", agent.status(field)?);
     }
+    let written = fs::write(agent.file("/var/lib/kubelet/pods/file"), "").map_err(|error| error.kind());
+    ensure!(written == Err(ErrorKind::ReadOnlyFilesystem), "{written:?}");
     for (metric, value) in [
         ("vdi_metrics_node_kubelet_up{node=\"node\"}", 1.0),
         ("vdi_metrics_node_poll_success", 1.0),

@@ -44,7 +44,7 @@ fn the_agent_has_only_the_privileges_that_it_needs() {
     assert_eq!(
         container["volumeMounts"],
         json!([
-            {"name": "pods", "mountPath": "/var/lib/kubelet/pods", "mountPropagation": "HostToContainer"},
+            {"name": "pods", "mountPath": "/var/lib/kubelet/pods", "mountPropagation": "HostToContainer", "readOnly": true},
             {"name": "pod-resources", "mountPath": "/var/lib/kubelet/pod-resources", "readOnly": true},
             {"name": "pod-logs", "mountPath": "/var/log/pods", "readOnly": true},
         ])
