@@ -37,7 +37,8 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 success; 1 failure; 2 wrong arguments; 3 explain: at least one pod would not be injected.
+Exit codes: 0 success; 1 failure; 2 wrong arguments; 3 explain: at least one pod would not be injected,
+or cannot be read.
 
 To run this program as `kubectl vdi-metrics`, copy it into a folder of PATH under the name kubectl-vdi_metrics.";
 

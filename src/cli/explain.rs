@@ -27,10 +27,10 @@ The decision has two steps. First, the API server calls the webhook only for pod
 webhook configuration; explain uses the webhook configuration of this version. Second, the webhook decides about the pod.
 
 The namespace's labels come from a Namespace in the files, otherwise from --namespace-labels. LimitRanges and ResourceQuotas
-come from the files. With --live all three come from the cluster.
+come from the files. With --live the labels, the LimitRanges and the ResourceQuotas come from the cluster.
 
-Exit codes: 0 every pod would be injected; 1 a file cannot be read, or the files contain no pod; 2 wrong arguments; 3 at least one
-pod would not be injected, or cannot be read.
+Exit codes: 0 every pod would be injected; 1 a file, a LimitRange, a ResourceQuota, a Namespace or the cluster cannot be read, or
+the files contain no pod; 2 wrong arguments; 3 at least one pod would not be injected, or cannot be read.
 
   vdi-metrics explain -f desktops.yaml --namespace desktops --namespace-labels vdi-metrics.io/inject=enabled";
 

@@ -21,19 +21,21 @@ inject changes pods, the pod templates of Deployments, StatefulSets, DaemonSets,
 CronJobs and PodTemplates, and Lists of these. It decides as the server does. Other documents are not changed.
 
 inject needs no opt-in label: running the command is the opt-in. The label or annotation vdi-metrics.io/inject: disabled opts
-a pod out. LimitRanges and ResourceQuotas in the files apply to the pods of their namespace.
+a pod out. LimitRanges and ResourceQuotas in the files apply to the pods whose manifest names the same namespace.
 
-The order of keys, the formatting and the comments stay, with one exception: if labels, annotations, init containers or volumes
-of a pod contain or refer to a YAML anchor, inject may have to rewrite the document without its comments. The report names such
-a document.
+The order of keys, the formatting and the comments stay, with two exceptions. The output is always UTF-8. If labels, annotations,
+init containers or volumes of a pod contain or refer to a YAML anchor, or have an unusual form such as `? key`, inject may have to
+rewrite the document without its comments. The report names such a document.
 
 Pull secrets of the configuration are not added: Kubernetes adds the service account's pull secrets only to a pod that has none.
 
-The report on standard error has one line for each object. If a document or a pod cannot be read, no output is written.
-Exit codes: 0 success, also if pods were skipped; 1 a file or a pod cannot be read; 2 wrong arguments.
+The report on standard error has one line for each object. If there are several files, each line begins with the name of its file.
+If a document or a pod cannot be read, no output is written.
+Exit codes: 0 success, also if pods were skipped; 1 a file, a pod, a LimitRange, a ResourceQuota or a Namespace cannot be read, or
+the files contain no object; 2 wrong arguments.
 
   vdi-metrics inject -f desktops.yaml | kubectl apply -f -
-  kubectl get deployment desktops -o yaml | vdi-metrics inject - --config config.yaml";
+  kubectl get deployment desktops -o yaml | vdi-metrics inject - --config config.yaml | kubectl replace -f -";
 
 /// Arguments of `inject`.
 #[derive(Debug, clap::Args)]

@@ -19,10 +19,12 @@ the webhook wrote, and the prometheus.io annotations if they name the sidecar's 
 uninject keeps a container vdi-metrics if the pod has no annotation vdi-metrics.io/config: then another program added this
 container. uninject after inject gives back the original manifest, byte for byte.
 
-The report on standard error has one line for each object. If a document or a pod cannot be read, no output is written.
-Exit codes: 0 success, also if there was nothing to remove; 1 a file or a pod cannot be read; 2 wrong arguments.
+The report on standard error has one line for each object. If there are several files, each line begins with the name of its file.
+If a document or a pod cannot be read, no output is written.
+Exit codes: 0 success, also if there was nothing to remove; 1 a file or a pod cannot be read, or the files contain no object;
+2 wrong arguments.
 
-  kubectl get deployment desktops -o yaml | vdi-metrics uninject -f -";
+  kubectl get deployment desktops -o yaml | vdi-metrics uninject -f - | kubectl replace -f -";
 
 /// Arguments of `uninject`.
 #[derive(Debug, clap::Args)]
