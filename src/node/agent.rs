@@ -113,18 +113,20 @@ impl AgentPoller {
         let is_incomplete = driver.faults()[earlier_faults..].iter().any(|fault| !fault.is_absence());
         NodeReading {
             values: read.map(|reading| (reading, is_incomplete)),
-            processes: listed.map(|listed| self.with_owners(listed, summary)),
+            processes: listed.and_then(|listed| self.with_owners(listed, summary)),
             utilization,
             window,
         }
     }
 
-    /// The processes that still exist, with their owners. A process whose owner cannot be read is left out and counted.
+    /// The processes that still exist, with their owners. A process whose owner cannot be read is left out and counted. None if none
+    /// of the listed processes exists here: then the PIDs are of another PID namespace.
     fn with_owners(
         &mut self,
         listed: Vec<Process>,
         summary: &mut PollSummary,
-    ) -> Vec<(Process, Option<String>)> {
+    ) -> Option<Vec<(Process, Option<String>)>> {
+        let is_empty = listed.is_empty();
         let seen_at = libc::since_boot();
         let owner = |process: Process| match self.processes.owner(process.pid, seen_at) {
             ProcessOwner::Pod(pod) => Some((process, Some(pod.uid))),
@@ -139,7 +141,8 @@ impl AgentPoller {
                 None
             }
         };
-        listed.into_iter().filter_map(owner).collect()
+        let owned: Vec<_> = listed.into_iter().filter_map(owner).collect();
+        (is_empty || !owned.is_empty()).then_some(owned)
     }
 
     /// Writes the reports of all sessions.

@@ -39,6 +39,8 @@ fn the_agent_has_only_the_privileges_that_it_needs() {
         pod["securityContext"],
         json!({"runAsUser": 0, "runAsGroup": 0, "seccompProfile": {"type": "RuntimeDefault"}})
     );
+    let priority = object("PriorityClass", text(&pod["priorityClassName"]));
+    assert_eq!(priority["preemptionPolicy"], "Never", "the agent must not preempt a desktop");
     assert_eq!(pod["hostPID"], true);
     assert_eq!((&pod["hostNetwork"], &pod["hostIPC"]), (&Value::Null, &Value::Null));
     assert_eq!(
@@ -58,7 +60,7 @@ fn each_privilege_of_the_agent_has_a_comment_about_its_loss() {
     let manifest = read("manifests/node-agent/daemonset.yaml");
     let lines: Vec<&str> = manifest.lines().map(str::trim).collect();
     for privilege in [
-        "priorityClassName: system-node-critical",
+        "priorityClassName: vdi-metrics-node",
         "hostPID: true",
         "runAsUser: 0",
         "- name: NVIDIA_VISIBLE_DEVICES",

@@ -22,6 +22,7 @@ fn every_object_has_a_component_label_and_a_namespace() {
             "ClusterRole",
             "ClusterRoleBinding",
             "MutatingWebhookConfiguration",
+            "PriorityClass",
             "ValidatingAdmissionPolicy",
             "ValidatingAdmissionPolicyBinding",
         ];

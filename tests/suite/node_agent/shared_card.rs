@@ -128,6 +128,7 @@ fn a_damaged_report_is_refused_with_a_reason() {
 fn a_card_of_hami_is_shared() {
     let node = Node::new(&scenario());
     node.add_session(ALICE, 404);
+    node.add_process(303, "/user.slice/display.service");
     node.annotate(ALICE, &format!("hami.io/vgpu-devices-allocated=\"{CARD},NVIDIA,3000,30:;\"\n"));
     let _agent = node.start_agent();
     let sidecar = node.start_sidecar(ALICE);
@@ -192,4 +193,16 @@ fn a_fault_of_the_card_is_counted_once_in_each_session() {
         assert_eq!(count(&later, "48"), Some(1.0));
     }
     drop(agent);
+}
+
+/// The agent runs without the node's PID namespace: none of the listed processes exists for it.
+#[test]
+fn without_the_processes_of_the_node_no_use_is_shown() {
+    let node = Node::new(&scenario());
+    node.add_session(ALICE, 404);
+    node.annotate(ALICE, &format!("hami.io/vgpu-devices-allocated=\"{CARD},NVIDIA,3000,30:;\"\n"));
+    let _agent = node.start_agent();
+    let seen = node.start_sidecar(ALICE).scrape_until("the card", |seen| allocated(seen) > 0.2);
+    assert_eq!(of_session(&seen, "memory_used_bytes"), None);
+    assert!(seen.value("vdi_session_gpu_memory_used_bytes", &[("scope", "device")]).is_some());
 }
