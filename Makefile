@@ -44,7 +44,7 @@ gpu: ## Test the sidecar with a real driver (REQUIRE_GPU=1: fail instead of skip
 	cargo test --test gpu
 
 traces: ## Check that an interrupted cluster suite leaves nothing behind on this machine
-	tests/cluster/leaves-nothing "$$(cargo test --test cluster --no-run 2>&1 | sed -n 's/.*(\(.*\))$$/\1/p')"
+	tests/cluster/leaves-nothing "$$(cargo test --test cluster --no-run 2>&1 | sed -n 's/.*Executable .*(\(.*\))$$/\1/p')"
 
 testbed: ## Build Kubernetes and Prometheus for the tests from pinned Go modules, once
 	tests/testbed/build

@@ -39,6 +39,9 @@ use crate::{
     sampling::poll::PollLoop,
 };
 
+/// Number of lists of the kubelet between two polls. With one list, a new desktop could wait for two intervals.
+const LISTS_PER_POLL: u32 = 3;
+
 /// Runs the agent until SIGTERM.
 ///
 /// # Errors
@@ -76,7 +79,7 @@ async fn serve(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
             // A poll can hang in the driver, so the exit does not wait for it.
             runtime::libc::exit_immediately(0)
         }
-        () = allocations::follow(kubelet, interval, allocations) => Err("the thread that polls the driver has ended".into()),
+        () = allocations::follow(kubelet, interval / LISTS_PER_POLL, allocations) => Err("the thread that polls the driver has ended".into()),
         ended = http::serve(listener, app) => match ended? {},
     }
 }
