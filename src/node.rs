@@ -16,7 +16,6 @@ pub mod snapshot;
 
 use std::{
     error::Error,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, mpsc},
     thread,
@@ -58,12 +57,14 @@ async fn serve(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     let listener = listen::bind(options.listen)?;
     let (allocations, allocated) = watch::channel(Arc::new(Allocations::default()));
     let (snapshots, latest) = watch::channel(Arc::new(NodeSnapshot::default()));
-    let agent = AgentPoller::new(interval, options, allocated, snapshots)?;
+    let mut agent = AgentPoller::new(interval, options, allocated, snapshots)?;
     let (stop, stop_requests) = mpsc::channel();
     let library = options.nvml_library.clone().map(|library| vec![library]);
     let library = library.unwrap_or_else(|| gpu::library_locations(Path::new("/")));
-    let polls = PollLoop::new(library, interval, stop_requests);
-    thread::Builder::new().name("nvml-poller".to_owned()).spawn(move || poll(polls, agent))?;
+    let mut polls = PollLoop::new(library, interval, stop_requests);
+    thread::Builder::new().name("nvml-poller".to_owned()).spawn(move || {
+        polls.run_until_over(&mut agent, |_| PollSummary::default());
+    })?;
     let kubelet = PodResources::new(&options.kubelet_root);
     let metrics = get(async move |headers: HeaderMap| {
         let snapshot = Arc::clone(&latest.borrow());
@@ -81,15 +82,5 @@ async fn serve(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
         }
         () = allocations::follow(kubelet, interval / LISTS_PER_POLL, allocations) => Err("the thread that polls the driver has ended".into()),
         ended = http::serve(listener, app) => match ended? {},
-    }
-}
-
-fn poll(mut polls: PollLoop, mut agent: AgentPoller) {
-    while !polls.is_over() {
-        // A panic must not end the poller's thread.
-        if catch_unwind(AssertUnwindSafe(|| polls.run(&mut agent))).is_err() {
-            tracing::error!("A poll panicked; polling continues");
-            polls.abandon_poll(&mut agent, PollSummary::default());
-        }
     }
 }

@@ -174,6 +174,12 @@ impl<'n> Driver<'n> {
         &self.log.faults
     }
 
+    /// Whether a call after the first `earlier` failures has failed, and not because the device lacks the value.
+    #[must_use]
+    pub fn has_failed_since(&self, earlier: usize) -> bool {
+        self.log.faults[earlier..].iter().any(|fault| !fault.is_absence())
+    }
+
     /// Reason to reopen the library that any device gives, whichever pod it belongs to: it is lost or has no UUID, or it could
     /// not be read in this poll.
     #[must_use]

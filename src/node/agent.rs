@@ -99,18 +99,14 @@ impl AgentPoller {
         let earlier_faults = driver.faults().len();
         let read = driver.read(index);
         let listed = driver.processes(index).ok().flatten();
-        let clock = read.as_ref().ok().and_then(Reading::newest_sample);
+        let newest_sample = read.as_ref().ok().and_then(Reading::newest_sample);
         let last = self.newest_samples.get(&uuid).copied().unwrap_or_default();
-        let window = SampleWindow::new(
-            last,
-            clock.map_or_else(driver_clock::possible_clocks, |now| [now; 2]),
-            self.interval,
-        );
+        let window = SampleWindow::new(last, driver_clock::clocks(newest_sample), self.interval);
         let utilization = driver.process_utilization(index, window.since).ok().flatten();
         let newest =
             utilization.iter().flatten().map(|sample| sample.at).filter(|at| window.contains(*at)).max();
         self.newest_samples.extend(newest.map(|at| (uuid, at)));
-        let is_incomplete = driver.faults()[earlier_faults..].iter().any(|fault| !fault.is_absence());
+        let is_incomplete = driver.has_failed_since(earlier_faults);
         NodeReading {
             values: read.map(|reading| (reading, is_incomplete)),
             processes: listed.and_then(|listed| self.with_owners(listed, summary)),

@@ -4,6 +4,7 @@
 use std::{
     collections::hash_map::RandomState,
     hash::BuildHasher,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::mpsc,
     time::{Duration, Instant},
@@ -167,6 +168,17 @@ impl PollLoop {
                 let calls =
                     if is_new { PollCalls { calls: 1, faults: vec![fault] } } else { PollCalls::default() };
                 self.publish(task, output, calls, started);
+            }
+        }
+    }
+
+    /// Runs until the loop is over. A panic ends only its poll: `after_panic` gives the result of that poll.
+    pub fn run_until_over<T: PollTask>(&mut self, task: &mut T, after_panic: impl Fn(&mut T) -> T::Output) {
+        while !self.is_over {
+            if catch_unwind(AssertUnwindSafe(|| self.run(task))).is_err() {
+                tracing::error!("A poll panicked; polling continues");
+                let output = after_panic(task);
+                self.abandon_poll(task, output);
             }
         }
     }

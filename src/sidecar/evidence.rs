@@ -121,8 +121,7 @@ impl EvidenceCollector {
         }
         let Some(listed) = driver.processes(index)? else { return Ok(None) };
         let Ok(Some(listed)) = self.own_processes(driver, index, listed) else { return Ok(None) };
-        let clocks = now.map_or_else(driver_clock::possible_clocks, |now| [now; 2]);
-        let window = SampleWindow::new(last, clocks, self.interval);
+        let window = SampleWindow::new(last, driver_clock::clocks(now), self.interval);
         let utilization = if is_shared { driver.process_utilization(index, window.since)? } else { None };
         let own = processes::own_usage(&listed, utilization.as_deref(), window);
         Ok(Some(OwnUsage { newest_sample: own.newest_sample.max(window.since), ..own }))

@@ -3,7 +3,6 @@
 
 use std::{
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant, SystemTime},
@@ -91,7 +90,7 @@ pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
     thread::Builder::new().name("nvml-poller".to_owned()).spawn(move || {
         // The gate sends no message. It is dropped when the rest of the program has started, and `recv` returns an error.
         let _: Result<(), _> = opened.recv();
-        poller.run(&mut polls);
+        polls.run_until_over(&mut poller, |poller| poller.driver_unavailable(UnavailableReason::DriverError));
     })?;
     Ok((StartGate { _open: gate }, Handle { snapshots, stop, termination_log }))
 }
@@ -125,17 +124,6 @@ fn end_without_poll(latest: &Snapshot) -> Snapshot {
 // === impl SessionPoller ===
 
 impl SessionPoller {
-    fn run(&mut self, polls: &mut PollLoop) {
-        while !polls.is_over() {
-            // A panic must not end the poller's thread.
-            if catch_unwind(AssertUnwindSafe(|| polls.run(self))).is_err() {
-                tracing::error!("A poll panicked; polling continues");
-                let failed = self.driver_unavailable(UnavailableReason::DriverError);
-                polls.abandon_poll(self, failed);
-            }
-        }
-    }
-
     /// Publishes that no device can be read. The devices of the session stay allocated, and their time is unsampled.
     fn driver_unavailable(&mut self, reason: UnavailableReason) -> Publication {
         let lost = self.source.has_lost_node_agent().then_some(UnavailableReason::NodeAgentLost);

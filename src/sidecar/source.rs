@@ -151,7 +151,7 @@ impl ObservationSource {
         // list, so an empty list does not prove that there is no process.
         let is_unlisted = device.sharing == Sharing::Mps && !driver.devices()[device.index].exclusive_process;
         let own = own.filter(|own| !is_unlisted || !own.processes.is_empty());
-        let is_incomplete = driver.faults()[earlier_faults..].iter().any(|fault| !fault.is_absence());
+        let is_incomplete = driver.has_failed_since(earlier_faults);
         Ok(DeviceValues { reading, own, is_incomplete })
     }
 }

@@ -20,6 +20,9 @@ pub(in crate::sidecar) struct Unreadable {
 /// bytes for each of them. The environment of a process has at most 2 MiB with the usual stack limit of 8 MiB (`execve(2)`).
 const MAX_FILE_BYTES: u64 = 2 << 20;
 
+/// Number of attempts to open a file that is missing. Two attempts failed once in a test on a loaded machine.
+const MAX_ATTEMPTS: usize = 4;
+
 /// `ESRCH`: the process of a file in `/proc` has ended.
 const NO_SUCH_PROCESS: i32 = 3;
 
@@ -30,10 +33,12 @@ const NO_SUCH_PROCESS: i32 = 3;
 pub(super) fn file(path: &Path) -> Result<Option<Vec<u8>>, Unreadable> {
     // The kubelet swaps a symbolic link to a new folder and then removes the old folder. If it does so while the path is
     // resolved, the file is missing for this one attempt.
-    match present(path, contents(path))? {
-        None => present(path, contents(path)),
-        contents => Ok(contents),
+    for _ in 1..MAX_ATTEMPTS {
+        if let Some(contents) = present(path, contents(path))? {
+            return Ok(Some(contents));
+        }
     }
+    present(path, contents(path))
 }
 
 fn contents(path: &Path) -> io::Result<Vec<u8>> {

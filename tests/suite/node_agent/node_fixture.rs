@@ -78,7 +78,7 @@ impl Node {
             Command::new(env!("CARGO_BIN_EXE_vdi-metrics-node"))
                 .env_clear()
                 .env(fake_nvml::SCENARIO, self.path("scenario.json"))
-                .args(["--listen", "127.0.0.1:0", "--interval", "0.05", "--kubelet-root"])
+                .args(["--listen", "127.0.0.1:0", "--interval", "0.3", "--kubelet-root"])
                 .arg(self.path("kubelet"))
                 .arg("--pod-logs")
                 .arg(self.path("logs"))
@@ -116,7 +116,7 @@ impl Node {
             Command::new(env!("CARGO_BIN_EXE_vdi-metrics-sidecar"))
                 .env_clear()
                 .env(env::LISTEN, "127.0.0.1:0")
-                .env(env::INTERVAL, "0.05")
+                .env(env::INTERVAL, "0.3")
                 .env(env::NVML_LIBRARY, library)
                 .env(fake_nvml::SCENARIO, self.path("scenario.json"))
                 .env(env::ROOT, root),
