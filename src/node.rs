@@ -7,11 +7,13 @@ mod attribution;
 pub mod catalogue;
 pub mod cgroup;
 pub mod config;
+mod device_reader;
 mod pod_names;
 mod pod_resources;
 mod pod_volumes;
 mod process_table;
 mod schedulers;
+mod session_reports;
 pub mod snapshot;
 
 use std::{

@@ -1,0 +1,181 @@
+//! Finds the sessions of the node, decides which devices belong to which, and writes the report of each.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    error::Error,
+    path::PathBuf,
+    time::Duration,
+};
+
+use super::{
+    allocations::Allocations,
+    attribution::{Attributed, NodeView, Owner},
+    config::NodeOptions,
+    device_reader::NodeReading,
+    pod_names,
+    pod_volumes::{PodVolumes, SessionVolume},
+    schedulers::{self, Assignment},
+    snapshot::{MappingFailure, PollSummary},
+};
+use crate::{
+    contract::REPORT,
+    gpu::{Device, Versions, XidEvent, id::Id},
+    sampling::report::{DeviceReport, SessionReport, VERSION, XidReport},
+};
+
+/// Writes the reports. Remembers the faults of the cards between two polls.
+#[derive(Debug)]
+pub(super) struct SessionReports {
+    interval: Duration,
+    /// The kubelet's folder of logs.
+    pod_logs: PathBuf,
+    volumes: PodVolumes,
+    versions: Versions,
+    /// The latest Xid faults of each device, by UUID.
+    xids: HashMap<String, VecDeque<XidReport>>,
+}
+
+/// Number of Xid faults of a device that stay in its reports. A sidecar reads each report or the one after it. A failing card can
+/// report a hundred faults a second; most of them have the same number.
+const MAX_XIDS: usize = 64;
+
+/// What one poll has read from the driver.
+#[derive(Clone, Copy)]
+struct Polled<'p> {
+    devices: &'p [Device],
+    /// In the order of `devices`.
+    readings: &'p [NodeReading],
+    /// Time since the start of the node.
+    at: Duration,
+}
+
+// === impl SessionReports ===
+
+impl SessionReports {
+    /// A writer for the sessions in the kubelet's folders.
+    ///
+    /// # Errors
+    /// Fails if the kubelet's folder `pods` cannot be read.
+    pub(super) fn new(interval: Duration, options: &NodeOptions) -> Result<Self, Box<dyn Error>> {
+        Ok(Self {
+            interval,
+            pod_logs: options.pod_logs.clone(),
+            volumes: PodVolumes::open(&options.kubelet_root)?,
+            versions: Versions::default(),
+            xids: HashMap::new(),
+        })
+    }
+
+    /// Sets the versions of the driver that the reports name.
+    pub(super) fn set_versions(&mut self, versions: &Versions) {
+        self.versions = versions.clone();
+    }
+
+    /// Keeps a fault of a card for the next reports. `at` is the time since the start of the node.
+    pub(super) fn record_xid(&mut self, event: &XidEvent, at: Duration) {
+        for uuid in &event.devices {
+            let xids = self.xids.entry(uuid.clone()).or_default();
+            if xids.len() == MAX_XIDS {
+                xids.pop_front();
+            }
+            xids.push_back(XidReport { at_us: at.as_micros() as u64, code: event.code });
+        }
+    }
+
+    /// Writes the reports of all sessions. `at` is the time of the readings since the start of the node.
+    pub(super) fn write(
+        &mut self,
+        devices: &[Device],
+        readings: &[NodeReading],
+        allocations: &Allocations,
+        at: Duration,
+        summary: &mut PollSummary,
+    ) {
+        self.xids.retain(|uuid, _| devices.iter().any(|device| device.uuid == *uuid));
+        let found = match self.volumes.sessions() {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "Cannot find the sessions of this node");
+                return summary.fail(MappingFailure::PodsUnreadable);
+            }
+        };
+        for error in &found.errors {
+            tracing::debug!(pod = error.uid(), %error, "Cannot read the volume of a pod");
+            summary.fail(MappingFailure::VolumeUnreadable);
+        }
+        let assigned = self.assigned(&found.volumes, allocations, summary);
+        let owners: Vec<Vec<Owner<'_>>> = readings.iter().map(NodeReading::owners).collect();
+        let polled = Polled { devices, readings, at };
+        let view = NodeView { devices, assigned: &assigned, owners: &owners };
+        for volume in &found.volumes {
+            let attributed = view.devices_of(volume.uid());
+            if attributed.is_empty() && !view.is_assignment_known(volume.uid()) {
+                // The pod may have a device that the agent does not know of.
+                summary.fail(MappingFailure::PodUnknown);
+                continue;
+            }
+            let report = self.report(polled, &attributed, volume.uid());
+            match volume.write(REPORT, &report.to_bytes()) {
+                Ok(()) => summary.reports += 1,
+                Err(error) => {
+                    tracing::debug!(pod = error.uid(), %error, "Cannot write a report");
+                    summary.fail(MappingFailure::ReportNotWritten);
+                }
+            }
+        }
+    }
+
+    /// The devices that are assigned to each session, by UID. A session is left out if they are not known.
+    fn assigned(
+        &self,
+        volumes: &[SessionVolume<'_>],
+        allocations: &Allocations,
+        summary: &mut PollSummary,
+    ) -> HashMap<String, Vec<Id>> {
+        let names = pod_names::pod_names(&self.pod_logs).unwrap_or_else(|error| {
+            tracing::debug!(%error, "Cannot read the kubelet's folder of logs");
+            summary.fail(MappingFailure::PodLogsUnreadable);
+            HashMap::new()
+        });
+        let of_kubelet = |uid: &str| Some(allocations.of_pod(names.get(uid)?)?.to_vec());
+        let mut assigned = HashMap::new();
+        for volume in volumes {
+            let ids = match assignment(volume) {
+                Ok(Assignment::Kubelet) => of_kubelet(volume.uid()),
+                Ok(Assignment::Scheduler(ids)) => Some(ids),
+                Ok(Assignment::Unknown) => None,
+                Err(error) => {
+                    tracing::debug!(pod = volume.uid(), error, "Cannot read the annotations of a pod");
+                    summary.fail(MappingFailure::AnnotationsUnreadable);
+                    None
+                }
+            };
+            assigned.extend(ids.map(|ids| (volume.uid().to_owned(), ids)));
+        }
+        assigned
+    }
+
+    fn report(&self, polled: Polled<'_>, attributed: &[Attributed], uid: &str) -> SessionReport {
+        let device = |attributed: &Attributed| {
+            let device = polled.devices[attributed.index].clone();
+            DeviceReport {
+                sharing: attributed.sharing,
+                values: polled.readings[attributed.index].values_of(uid),
+                xids: self.xids.get(&device.uuid).into_iter().flatten().copied().collect(),
+                device,
+            }
+        };
+        SessionReport {
+            version: VERSION,
+            at_us: polled.at.as_micros() as u64,
+            interval_us: self.interval.as_micros() as u64,
+            versions: self.versions.clone(),
+            devices: attributed.iter().map(device).collect(),
+        }
+    }
+}
+
+fn assignment(volume: &SessionVolume<'_>) -> Result<Assignment, String> {
+    let annotations = volume.annotations().map_err(|error| error.to_string())?.unwrap_or_default();
+    schedulers::assignment(&String::from_utf8_lossy(&annotations))
+}
