@@ -139,10 +139,19 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_energy_attributed_joules_total",
-        help: "Energy of the card in joules that is attributed to the session. If the card is not shared: all its energy. On a shared card: an estimate by the session's part of the card's busy time.",
+        help: "Energy of the card in joules that is attributed to the session. If the card is not shared: all its energy. On a shared card: an estimate, the energy multiplied by the session's part of the card's time, without the energy of the idle time.",
         kind: MetricType::COUNTER,
         labels: &["gpu"],
         series: |snapshot| series::per_account(snapshot, |account| account.attributed),
+    },
+    Row {
+        name: "vdi_session_gpu_energy_idle_joules_total",
+        help: "Part of the card's energy in joules that belongs to the time in which the card was idle: an estimate, the energy multiplied by the idle part of the time. On a shared card no session has caused it.",
+        kind: MetricType::COUNTER,
+        labels: &["gpu", "scope"],
+        series: |snapshot| {
+            series::per_account_and_scope(snapshot, |account| &account.idle_energy, |total| total)
+        },
     },
     Row {
         name: "vdi_session_gpu_power_watts",

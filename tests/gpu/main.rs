@@ -63,6 +63,7 @@ const ABSENT: &[(&str, &[&str])] = &[
     ("vdi_session_gpu_memory_total_bytes", &["memory"]),
     ("vdi_session_gpu_energy_joules_total", &["energy"]),
     ("vdi_session_gpu_energy_attributed_joules_total", &["energy", "utilization"]),
+    ("vdi_session_gpu_energy_idle_joules_total", &["energy", "utilization"]),
     ("vdi_session_gpu_power_watts", &["power"]),
     ("vdi_session_gpu_temperature_celsius", &["temperature"]),
     ("vdi_session_gpu_clock_hertz", &["sm_clock", "memory_clock"]),

@@ -21,7 +21,10 @@ pub struct Account {
     pub busy: ByScope<f64>,
     /// Energy of the card in joules.
     pub energy: ByScope<f64>,
-    /// Energy in joules that is attributed to the session, by its part of the card's work; none if this part was never measured.
+    /// Part of `energy` of the time in which the card was idle, an estimate in joules. On a shared card no session has caused it.
+    pub idle_energy: ByScope<f64>,
+    /// Energy in joules that is attributed to the session: on a card that is not shared all its energy, otherwise an estimate from
+    /// the session's part of the card's time. None if this part was never measured.
     pub attributed: Option<f64>,
     /// Maximum number of bytes of the frame buffer in use at a reading.
     pub peak: ByScope<u64>,

@@ -83,7 +83,7 @@ impl Account {
         let activity = self.activity(pending);
         self.add_activity(activity, pending);
         let own_ratio = self.add_own_work(activity, pending);
-        let energy = self.add_energy(own_ratio.zip(activity.ratio), pending);
+        let energy = self.add_energy(own_ratio, activity.ratio, pending);
         pending.set_engines();
         self.add_memory(pending);
         if self.is_allocated() {
@@ -153,12 +153,15 @@ impl Account {
         Some(ratio)
     }
 
-    /// Adds the card's energy, and the session's part of it. `work` is the utilisation by the session's own processes and the
-    /// utilisation of the device. Returns the energy counter in millijoules and its time,
-    /// for the next reading.
+    /// Adds the card's energy, its idle part, and the session's part. `own` and `busy` are the utilisation by the session's own
+    /// processes and of the device. The idle part is the energy multiplied by the idle part of the time. On a shared card the
+    /// session's part is the energy multiplied by `own`: its share `own / busy` of the part that is not idle. So the idle part, the
+    /// parts of all sessions and the part of other processes are together the energy of the card. Returns the energy counter in
+    /// millijoules and its time, for the next reading.
     fn add_energy(
         &mut self,
-        work: Option<(f64, f64)>,
+        own: Option<f64>,
+        busy: Option<f64>,
         pending: &mut PendingReading<'_>,
     ) -> Option<(u64, Instant)> {
         let DeviceReading { scopes, reading, at, .. } = pending.reading;
@@ -166,12 +169,11 @@ impl Account {
         let Some(counter) = reading.energy else { return last };
         let joules = last.map_or(0.0, |last| pending.joules(last, counter));
         self.energy.add(scopes.card, joules);
-        let part = match work {
-            _ if scopes.card == Scope::Session => Some(1.0),
-            Some((own, device)) if device > 0.0 => Some((own / device).clamp(0.0, 1.0)),
-            Some(_) => Some(0.0),
-            None => None,
-        };
+        // The utilisation of a slice is not the card's.
+        if let Some(busy) = busy.filter(|_| scopes.card == scopes.device) {
+            self.idle_energy.add(scopes.card, joules * (1.0 - busy));
+        }
+        let part = if scopes.card == Scope::Session { Some(1.0) } else { own.filter(|_| busy.is_some()) };
         if let Some(part) = part {
             *self.attributed.get_or_insert_default() += joules * part;
         }

@@ -10,6 +10,7 @@ use crate::{
     },
 };
 
+mod energy;
 mod limits;
 
 const SESSION: DeviceScopes = DeviceScopes { device: Scope::Session, card: Scope::Session };
@@ -262,22 +263,6 @@ fn devices_that_are_only_shown_have_no_allocated_time() {
 }
 
 #[test]
-fn energy_never_falls_or_jumps() {
-    let account = account(&[
-        (0, energy(5_000_000)),
-        (15, energy(5_030_000)),
-        (30, energy(10)),
-        (45, energy(15_010)),
-        (60, energy(u64::MAX)),
-        (75, Reading::default()),
-        (90, energy(20_000)),
-        (105, energy(30_000)),
-    ]);
-    assert_eq!(account.energy.get(Scope::Session), Some(30.0 + 15.0 + 10.0));
-    assert_eq!(account.attributed, Some(55.0));
-}
-
-#[test]
 fn values_out_of_range_are_clamped_and_counted() {
     let memory = Reading { memory: Some(Memory { used: 9, total: 8 }), ..window(1.01) };
     let readings = [(0, memory.clone()), (15, memory), (30, energy(5)), (45, energy(1))];
@@ -321,7 +306,7 @@ fn the_work_of_own_processes_on_a_shared_card_has_the_scope_session() {
     let both = |values: &ByScope<f64>| (values.get(Scope::Session), values.get(Scope::Device));
     assert_eq!(both(&account.busy), (Some(3.0), Some(12.0)));
     assert_eq!(both(&account.energy), (None, Some(30.0)));
-    assert_eq!(account.attributed, Some(7.5));
+    assert_eq!(account.attributed, Some(6.0));
     assert_eq!(both(&values.utilization), (Some(0.2), Some(0.8)));
     assert_eq!(both(&values.encoder), (Some(0.1), Some(0.6)));
     assert_eq!((values.memory.get(Scope::Session), values.memory.get(Scope::Device)), (Some(100), Some(900)));
@@ -346,7 +331,7 @@ fn the_sessions_part_is_at_most_the_device() {
     }
     let Fixture { account, values, .. } = fixture;
     assert_eq!((account.busy.get(Scope::Session), account.busy.get(Scope::Device)), (Some(0.15), Some(0.15)));
-    assert_eq!((account.attributed, account.peak.get(Scope::Session)), (Some(30.0), Some(900)));
+    assert_eq!((account.attributed, account.peak.get(Scope::Session)), (Some(0.3), Some(900)));
     assert_eq!(
         (values.encoder.get(Scope::Session), values.decoder.get(Scope::Session)),
         (Some(0.6), Some(0.5))

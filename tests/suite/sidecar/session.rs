@@ -215,7 +215,11 @@ fn a_sum_over_sessions_is_the_total_of_the_cards() {
     let utilization = sum("vdi_session_gpu_utilization_ratio", &[("scope", "session")]);
     assert!((utilization - (0.5 + 0.8)).abs() < 1e-9, "{utilization}");
     let joules = sum(attributed, &[]);
-    assert!((joules - 200.0).abs() < 1e-6, "100 J of each card: {joules}");
+    assert!((joules - 150.0).abs() < 1e-6, "half of the shared card's 100 J, and the other card's: {joules}");
+    for sidecar in &seen[..2] {
+        let idle = sidecar.value("vdi_session_gpu_energy_idle_joules_total", &[("scope", "device")]);
+        assert_eq!(idle, Some(50.0), "the rest of the shared card's energy");
+    }
     let memory = sum("vdi_session_gpu_memory_used_bytes", &[("scope", "session")]);
     assert_eq!(memory, f64::from(1 << 30) * (1.0 + 1.0 + 6.0));
 }

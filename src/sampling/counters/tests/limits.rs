@@ -191,13 +191,16 @@ const SCOPES: [Scope; 3] = [Scope::Session, Scope::Device, Scope::Node];
 
 fn check_counters(earlier: &Account, account: &Account) {
     let sums = |account: &Account| {
-        let by_scope = SCOPES.map(|scope| (of(&account.busy, scope), of(&account.energy, scope)));
+        let by_scope = SCOPES.map(|scope| {
+            (of(&account.busy, scope), of(&account.energy, scope), of(&account.idle_energy, scope))
+        });
         (account.allocated, account.unsampled, account.attributed, by_scope)
     };
     let (before, after) = (sums(earlier), sums(account));
     assert!(before.0 <= after.0 && before.1 <= after.1 && before.2 <= after.2, "{before:?} {after:?}");
-    for ((busy, energy), (later_busy, later_energy)) in before.3.into_iter().zip(after.3) {
-        assert!(busy <= later_busy && energy <= later_energy, "{before:?} {after:?}");
+    for (earlier, later) in before.3.into_iter().zip(after.3) {
+        assert!(earlier.0 <= later.0 && earlier.1 <= later.1 && earlier.2 <= later.2, "{before:?} {after:?}");
+        assert!(later.2 <= later.1 + 1e-6, "more idle energy than energy: {after:?}");
     }
     let allocated = account.allocated.unwrap_or_default() + 1e-6;
     assert!(account.unsampled <= allocated, "{account:?}");
@@ -223,6 +226,14 @@ impl Sums {
     fn add(&mut self, earlier: &Account, account: &Account, answer: &Answer) {
         let more = |scope| of(&account.busy, scope) - of(&earlier.busy, scope);
         let is_shared = answer.scopes.device == Scope::Device;
+        if is_shared {
+            let joules = |values: &Account| {
+                let parts = of(&values.idle_energy, Scope::Device) + values.attributed.unwrap_or_default();
+                (of(&values.energy, Scope::Device), parts)
+            };
+            let (before, after) = (joules(earlier), joules(account));
+            assert!(after.1 - before.1 <= after.0 - before.0 + 1e-6, "{before:?} {after:?}");
+        }
         self.device += more(answer.scopes.device);
         self.own += if is_shared { more(Scope::Session) } else { 0.0 };
         assert!(self.device <= account.allocated.unwrap() + 1e-6, "{} of {account:?}", self.device);
