@@ -23,7 +23,7 @@ pub use self::{
     fault::{Call, Code, Fault, ReopenReason},
     library::{Library, LibraryState, OpenFailure, OpenLibrary, library_locations},
     values::{
-        Codec, Device, Memory, Process, ProcessKind, ProcessUtilization, Reading, Sample, Slice, StreamStats,
-        Throttled, Versions, XidEvent,
+        Codec, Device, DeviceStreams, Memory, Process, ProcessKind, ProcessUtilization, Reading, Sample,
+        Slice, Stream, StreamStats, Throttled, Versions, XidEvent,
     },
 };

@@ -1,6 +1,6 @@
 //! Polls GPUs and adds up what they do, for the sidecar and for a node agent. This module does not depend on sessions or pods.
 //!
-//! `poll` contains the loop; the program that uses the loop reads the driver. `bounds`, `counters` and `processes` are pure.
+//! `poll` contains the loop; the program that uses the loop reads the driver. `bounds`, `counters`, `processes` and `streams` are pure.
 
 pub mod bounds;
 pub mod counters;
@@ -11,3 +11,4 @@ pub mod processes;
 pub mod report;
 pub mod scope;
 pub mod sharing;
+pub mod streams;

@@ -10,7 +10,7 @@ use super::{
     fault::{Call, Code, Fault, ReopenReason},
     raw::{self, RawEvent},
     support::Support,
-    values::{Device, Process, Slice, Versions, XidEvent},
+    values::{Device, Process, Slice, Stream, Versions, XidEvent},
 };
 
 /// The devices that this process sees through the open library. The methods that read values are in `reading.rs`.
@@ -34,6 +34,8 @@ pub struct Driver<'n> {
     /// Process lists that this poll has read, with the index of the device; none if a list could not be read. They are cached,
     /// because these calls are the slowest of all.
     pub(super) process_lists: Vec<(usize, Option<Vec<Process>>)>,
+    /// Encoder sessions that this poll has listed, with the index of the device; none if the list could not be read.
+    pub(super) encoder_sessions: Vec<(usize, Option<Vec<Stream>>)>,
     pub(super) support: Support,
     pub(super) log: CallLog,
 }
@@ -82,6 +84,7 @@ impl<'n> Driver<'n> {
             events: EventListener::default(),
             has_device_without_values: false,
             process_lists: vec![],
+            encoder_sessions: vec![],
             support,
             log,
         };
@@ -118,6 +121,7 @@ impl<'n> Driver<'n> {
     /// Fails if the driver does not answer, or if the number of cards has changed.
     pub fn begin_poll(&mut self) -> Result<(), Fault> {
         self.process_lists.clear();
+        self.encoder_sessions.clear();
         self.identities.clear();
         self.has_device_without_values = false;
         if self.events.must_retry() {

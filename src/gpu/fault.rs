@@ -46,6 +46,7 @@ vocabulary! {
         EncoderStats = "encoder_stats",
         EncoderSessions = "encoder_sessions",
         FbcStats = "fbc_stats",
+        FbcSessions = "fbc_sessions",
         ComputeProcesses = "compute_processes",
         GraphicsProcesses = "graphics_processes",
         MpsProcesses = "mps_processes",

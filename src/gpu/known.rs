@@ -1,6 +1,6 @@
 //! Recognises placeholders. If the driver does not have a value, some calls succeed and return a placeholder. Pure.
 
-use super::values::{Codec, Memory, Process, ProcessUtilization, Sample, StreamStats};
+use super::values::{Memory, Process, ProcessUtilization, Sample, Stream, StreamStats};
 
 /// An answer of the driver. `CallLog::record` passes every answer through [`Self::known`].
 pub(super) trait Answer: Sized {
@@ -83,10 +83,12 @@ impl Answer for ProcessUtilization {
     }
 }
 
-/// Number of encoder sessions by codec. It has no placeholder.
-impl Answer for (Codec, u32) {
+/// A session without its PID, frames or latency is an entry that the driver has not filled. A session of a virtual machine has no
+/// PID here.
+impl Answer for Stream {
     fn known(self) -> Option<Self> {
-        Some(self)
+        self.pid.is_none_or(|pid| pid.known().is_some()).then_some(())?;
+        Some(Self { frames: self.frames.known()?, latency: self.latency.known()?, ..self })
     }
 }
 
@@ -143,6 +145,15 @@ mod tests {
             StreamStats { latency: u32::MAX, ..stats },
         ] {
             assert_eq!(sample.known(), None);
+        }
+        let stream = Stream { pid: Some(7), codec: None, frames: 60, latency: 4000 };
+        let of_machine = Stream { pid: None, ..stream };
+        for unfilled in [
+            Stream { pid: Some(u32::MAX), ..stream },
+            Stream { frames: u32::MAX, ..stream },
+            Stream { latency: u32::MAX, ..stream },
+        ] {
+            assert_eq!(vec![unfilled, stream, of_machine].known(), Some(vec![stream, of_machine]));
         }
     }
 

@@ -1,13 +1,14 @@
 //! Makes the NVML calls that nvml_wrapper does not have or cannot make safely.
 //!
 //! The wrapper has no call for the newer per-process utilisation, the older memory information, the processes of MPS and the
-//! instance IDs. Its encoder call fails on a card on which another pod encodes AV1. It allocates as many entries as the driver
-//! reports; in this file no list is longer than [`MAX_ENTRIES`]. It reads a string without a terminating zero beyond the buffer.
+//! instance IDs. Its encoder call fails on a card on which another pod encodes AV1, and its capture call on unknown flags. It
+//! allocates as many entries as the driver reports; in this file no list is longer than [`MAX_ENTRIES`]. It reads a string without
+//! a terminating zero beyond the buffer.
 #![expect(unsafe_code, reason = "calls into the driver's library")]
 
 use std::{
     ffi::{CStr, c_char, c_uint},
-    ptr,
+    mem, ptr,
     time::Duration,
 };
 
@@ -20,7 +21,7 @@ use nvml_wrapper_sys::bindings::{self as sys, NvmlLib};
 use super::{
     fault::Call,
     known::Answer,
-    values::{Codec, Memory, Process, ProcessKind, ProcessUtilization, Sample},
+    values::{Codec, Memory, Process, ProcessKind, ProcessUtilization, Sample, Stream},
 };
 
 /// Maximum number of entries in one list. The driver keeps about 100 samples, and no desktop starts so many processes.
@@ -167,29 +168,45 @@ fn older_process_utilization(device: &Device<'_>, since: u64) -> Result<Vec<Proc
         .collect())
 }
 
-/// Number of encoder sessions by codec, without codecs that have none. The driver gives PIDs of the host, so the sessions
-/// cannot be attributed to a pod.
-pub(super) fn codecs(device: &Device<'_>) -> Result<Vec<(Codec, u32)>> {
+/// The encoder sessions of all processes on the device.
+pub(super) fn encoder_sessions(device: &Device<'_>) -> Result<Vec<Stream>> {
     let call = symbol(&lib(device).nvmlDeviceGetEncoderSessions)?;
-    let empty = sys::nvmlEncoderSessionInfo_t {
-        sessionId: 0,
-        pid: 0,
-        vgpuInstance: 0,
-        codecType: 0,
-        hResolution: 0,
-        vResolution: 0,
-        averageFps: 0,
-        averageLatency: 0,
-    };
-    let sessions = list(empty, |count, buffer| {
+    // SAFETY: every field is a number.
+    let empty: sys::nvmlEncoderSessionInfo_t = unsafe { mem::zeroed() };
+    let listed = list(empty, |count, buffer| {
         // SAFETY: `buffer` is null or has `count` entries.
         unsafe { call(handle(device), count, buffer) }
     })?;
-    let known: Vec<Codec> =
-        sessions.iter().filter_map(|session| Some(session.codecType.known()?.into())).collect();
-    let count_of = |codec| known.iter().filter(|known| **known == codec).count() as u32;
-    let counts = [Codec::H264, Codec::Hevc, Codec::Av1, Codec::Other].map(|codec| (codec, count_of(codec)));
-    Ok(counts.into_iter().filter(|(_, count)| *count > 0).collect())
+    let stream = |session: sys::nvmlEncoderSessionInfo_t| Stream {
+        pid: pid_on_node(session.pid, session.vgpuInstance),
+        codec: Some(session.codecType.into()),
+        frames: session.averageFps,
+        latency: session.averageLatency,
+    };
+    Ok(listed.into_iter().map(stream).collect())
+}
+
+/// The frame-buffer captures of all processes on the device.
+pub(super) fn captures(device: &Device<'_>) -> Result<Vec<Stream>> {
+    let call = symbol(&lib(device).nvmlDeviceGetFBCSessions)?;
+    // SAFETY: every field is a number.
+    let empty: sys::nvmlFBCSessionInfo_t = unsafe { mem::zeroed() };
+    let listed = list(empty, |count, buffer| {
+        // SAFETY: `buffer` is null or has `count` entries.
+        unsafe { call(handle(device), count, buffer) }
+    })?;
+    let stream = |capture: sys::nvmlFBCSessionInfo_t| Stream {
+        pid: pid_on_node(capture.pid, capture.vgpuInstance),
+        codec: None,
+        frames: capture.averageFPS,
+        latency: capture.averageLatency,
+    };
+    Ok(listed.into_iter().map(stream).collect())
+}
+
+/// The PID of a session that belongs to no virtual machine. An entry with placeholders is not filled, so it names no machine.
+fn pid_on_node(pid: u32, vgpu_instance: u32) -> Option<u32> {
+    (vgpu_instance.known().unwrap_or_default() == 0).then_some(pid)
 }
 
 /// Version of the kernel driver.

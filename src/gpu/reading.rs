@@ -13,7 +13,9 @@ use super::{
     fault::{Call, Code, Fault},
     known::Answer,
     raw,
-    values::{Codec, Memory, Process, ProcessUtilization, Reading, Sample, StreamStats, Throttled},
+    values::{
+        DeviceStreams, Memory, Process, ProcessUtilization, Reading, Sample, Stream, StreamStats, Throttled,
+    },
 };
 
 /// The fault of a slice without any value. Every slice has memory.
@@ -89,7 +91,7 @@ impl<'n> Driver<'n> {
                 Ok(raw::ratio(device.decoder_utilization()?.utilization))
             })?,
             encoding,
-            codecs: self.codecs(index, encoding)?,
+            codecs: Stream::codecs(&self.list_encoder_sessions(index, encoding)?.unwrap_or_default()),
             capturing: self
                 .call(index, Call::FbcStats, |device| device.fbc_stats().map(StreamStats::from))?,
             ..Reading::default()
@@ -129,12 +131,44 @@ impl<'n> Driver<'n> {
         })
     }
 
-    /// Encoder sessions by codec. The call is made only if the device has encoder sessions.
-    fn codecs(&mut self, index: usize, encoding: Option<StreamStats>) -> Result<Vec<(Codec, u32)>, Fault> {
-        if encoding.is_none_or(|stats| stats.sessions == 0) {
-            return Ok(vec![]);
+    /// The encoder sessions and captures of the device at `index`, with the PIDs of their processes. `reading` is the reading of
+    /// this poll. Only the captures need another call, and only if the device has captures.
+    ///
+    /// # Errors
+    /// Fails if the device or the driver is lost.
+    pub fn streams(&mut self, index: usize, reading: &Reading) -> Result<DeviceStreams, Fault> {
+        let sessions = self.encoder_sessions.iter().find(|(listed, _)| *listed == index);
+        let sessions = sessions.and_then(|(_, sessions)| sessions.clone());
+        let captures = self.listed(index, reading.capturing, Call::FbcSessions, raw::captures)?;
+        Ok(DeviceStreams {
+            encoding: complete(sessions, reading.encoding),
+            capturing: complete(captures, reading.capturing),
+        })
+    }
+
+    /// Lists the encoder sessions for [`Self::streams`].
+    fn list_encoder_sessions(
+        &mut self,
+        index: usize,
+        encoding: Option<StreamStats>,
+    ) -> Result<Option<Vec<Stream>>, Fault> {
+        let sessions = self.listed(index, encoding, Call::EncoderSessions, raw::encoder_sessions)?;
+        self.encoder_sessions.push((index, sessions.clone()));
+        Ok(sessions)
+    }
+
+    /// The sessions that `stats` counts. The call is made only if there are any. None if it fails.
+    fn listed(
+        &mut self,
+        index: usize,
+        stats: Option<StreamStats>,
+        call: Call,
+        function: impl FnOnce(&nvml_wrapper::Device<'n>) -> Result<Vec<Stream>, NvmlError>,
+    ) -> Result<Option<Vec<Stream>>, Fault> {
+        match stats {
+            Some(stats) if stats.sessions > 0 => self.call(index, call, function),
+            stats => Ok(stats.map(|_| vec![])),
         }
-        Ok(self.call(index, Call::EncoderSessions, raw::codecs)?.unwrap_or_default())
     }
 
     /// The processes on the device at `index`. The driver is called once in a poll. Returns none if one of the lists cannot be
@@ -201,6 +235,12 @@ impl<'n> Driver<'n> {
             }
         }
     }
+}
+
+/// The list, unless the driver counts more sessions than it has listed.
+fn complete(listed: Option<Vec<Stream>>, stats: Option<StreamStats>) -> Option<Vec<Stream>> {
+    let count = stats?.sessions as usize;
+    listed.filter(|sessions| sessions.len() >= count)
 }
 
 // === impl Throttled, StreamStats ===

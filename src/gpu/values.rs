@@ -75,6 +75,31 @@ pub struct Reading {
     pub capturing: Option<StreamStats>,
 }
 
+/// The encoder sessions and frame-buffer captures of a device, with the PIDs of their processes. Other pods' sessions are in the
+/// lists too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceStreams {
+    /// Encoder sessions (`nvmlDeviceGetEncoderSessions`); none if the list cannot be read or has fewer sessions than the driver
+    /// counts.
+    pub encoding: Option<Vec<Stream>>,
+    /// Frame-buffer captures (`nvmlDeviceGetFBCSessions`); none as for `encoding`.
+    pub capturing: Option<Vec<Stream>>,
+}
+
+/// An encoder session or a frame-buffer capture of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// PID on the node, whatever the PID namespace of the caller is; none for a session of a virtual machine, whose PID is of the
+    /// machine.
+    pub pid: Option<u32>,
+    /// Codec of an encoder session; none for a capture.
+    pub codec: Option<Codec>,
+    /// Frames per second, a moving average.
+    pub frames: u32,
+    /// Microseconds per frame, a moving average.
+    pub latency: u32,
+}
+
 /// Utilisation sample of the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Sample {
@@ -182,6 +207,36 @@ pub struct Versions {
     pub driver: Option<String>,
     /// Version of the library; none if the call failed (`nvmlSystemGetNVMLVersion`).
     pub nvml: Option<String>,
+}
+
+// === impl Stream, StreamStats ===
+
+impl Stream {
+    /// Number of sessions by codec, without codecs that have none.
+    #[must_use]
+    pub fn codecs(streams: &[Self]) -> Vec<(Codec, u32)> {
+        let count_of = |codec| streams.iter().filter(|stream| stream.codec == Some(codec)).count() as u32;
+        let counts =
+            [Codec::H264, Codec::Hevc, Codec::Av1, Codec::Other].map(|codec| (codec, count_of(codec)));
+        counts.into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+impl StreamStats {
+    /// Number and means of these sessions; zeros if there are none, as the driver returns them.
+    #[must_use]
+    pub fn of(streams: &[Stream]) -> Self {
+        let count = streams.len() as u64;
+        let mean = |value: fn(&Stream) -> u32| {
+            let sum: u64 = streams.iter().map(|stream| u64::from(value(stream))).sum();
+            sum.checked_div(count).unwrap_or_default() as u32
+        };
+        Self {
+            sessions: count as u32,
+            frames: mean(|stream| stream.frames),
+            latency: mean(|stream| stream.latency),
+        }
+    }
 }
 
 // === impl Reading ===

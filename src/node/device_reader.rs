@@ -8,12 +8,13 @@ use super::{
     snapshot::{MappingFailure, PollSummary},
 };
 use crate::{
-    gpu::{Driver, Fault, Process, ProcessUtilization, Reading},
+    gpu::{DeviceStreams, Driver, Fault, Process, ProcessUtilization, Reading, Stream},
     runtime::libc,
     sampling::{
         driver_clock,
         observation::DeviceValues,
         processes::{self, OwnUsage, SampleWindow},
+        streams::OwnStreams,
     },
 };
 
@@ -29,12 +30,21 @@ pub(super) struct DeviceReader {
 /// What one poll read from one device.
 pub(super) struct NodeReading {
     values: Result<(Reading, bool), Fault>,
-    /// The processes with their owners: the UID of a pod, or none for a process outside of all pods. None if the driver gives no
-    /// complete list.
-    processes: Option<Vec<(Process, Option<String>)>>,
+    /// None if the driver gives no complete list.
+    processes: Option<Vec<Owned<Process>>>,
+    /// Encoder sessions; none as for `processes`.
+    encoding: Option<Vec<Owned<Stream>>>,
+    /// Frame-buffer captures; none as for `processes`.
+    capturing: Option<Vec<Owned<Stream>>>,
     utilization: Option<Vec<ProcessUtilization>>,
     window: SampleWindow,
 }
+
+/// An entry of a list of the driver, with the owner of its process: the UID of a pod, or none for a process outside of all pods.
+type Owned<T> = (T, Option<String>);
+
+/// The owners of processes by PID.
+type Owners = HashMap<u32, ProcessOwner>;
 
 // === impl DeviceReader ===
 
@@ -71,60 +81,101 @@ impl DeviceReader {
         let newest =
             utilization.iter().flatten().map(|sample| sample.at).filter(|at| window.contains(*at)).max();
         self.newest_samples.extend(newest.map(|at| (uuid, at)));
+        let streams = read.as_ref().ok().and_then(|reading| driver.streams(index, reading).ok());
+        let streams = streams.unwrap_or_default();
         let is_incomplete = driver.has_failed_since(earlier_faults);
+        let owners = self.owners(listed.as_deref().unwrap_or_default(), &streams, summary);
         NodeReading {
             values: read.map(|reading| (reading, is_incomplete)),
-            processes: listed.and_then(|listed| self.with_owners(listed, summary)),
+            processes: listed.and_then(|listed| owned_processes(listed, &owners)),
+            encoding: streams.encoding.and_then(|sessions| owned_streams(sessions, &owners)),
+            capturing: streams.capturing.and_then(|captures| owned_streams(captures, &owners)),
             utilization,
             window,
         }
     }
 
-    /// The processes that still exist, with their owners. A process whose owner cannot be read is left out and counted. None if none
-    /// of the listed processes exists here: then the PIDs are of another PID namespace.
-    fn with_owners(
-        &mut self,
-        listed: Vec<Process>,
-        summary: &mut PollSummary,
-    ) -> Option<Vec<(Process, Option<String>)>> {
-        let is_empty = listed.is_empty();
+    /// The owners of all these processes. Counts those that have ended, and those whose pod cannot be read.
+    fn owners(&mut self, listed: &[Process], streams: &DeviceStreams, summary: &mut PollSummary) -> Owners {
         let seen_at = libc::since_boot();
-        let owner = |process: Process| match self.processes.owner(process.pid, seen_at) {
-            ProcessOwner::Pod(pod) => Some((process, Some(pod.uid))),
-            ProcessOwner::NoPod => Some((process, None)),
-            ProcessOwner::Ended => {
-                summary.fail(MappingFailure::ProcessEnded);
-                None
-            }
+        let streams = [&streams.encoding, &streams.capturing].into_iter().flatten().flatten();
+        let pids = listed.iter().map(|process| process.pid).chain(streams.filter_map(|stream| stream.pid));
+        let mut owners = Owners::new();
+        for pid in pids {
+            owners.entry(pid).or_insert_with(|| self.owner(pid, seen_at, summary));
+        }
+        owners
+    }
+
+    fn owner(&mut self, pid: u32, seen_at: Duration, summary: &mut PollSummary) -> ProcessOwner {
+        let owner = self.processes.owner(pid, seen_at);
+        match &owner {
+            ProcessOwner::Pod(_) | ProcessOwner::NoPod => {}
+            ProcessOwner::Ended => summary.fail(MappingFailure::ProcessEnded),
             ProcessOwner::Unreadable(error) => {
                 tracing::debug!(%error, "Cannot read the pod of a process");
                 summary.fail(MappingFailure::ProcessUnreadable);
-                None
             }
-        };
-        let owned: Vec<_> = listed.into_iter().filter_map(owner).collect();
-        (is_empty || !owned.is_empty()).then_some(owned)
+        }
+        owner
     }
+}
+
+/// The processes that still exist, with their owners. A process whose owner cannot be read is left out.
+fn owned_processes(listed: Vec<Process>, owners: &Owners) -> Option<Vec<Owned<Process>>> {
+    with_owners(listed, |process| owners.get(&process.pid)?.pod())
+}
+
+/// The sessions or captures of processes that still exist, with their owners. None if the owner of one cannot be read, because any
+/// pod may be the owner.
+fn owned_streams(listed: Vec<Stream>, owners: &Owners) -> Option<Vec<Owned<Stream>>> {
+    let owner = |stream: &Stream| stream.pid.and_then(|pid| owners.get(&pid));
+    if listed.iter().any(|stream| matches!(owner(stream), Some(ProcessOwner::Unreadable(_)))) {
+        return None;
+    }
+    with_owners(listed, |stream| if stream.pid.is_none() { Some(None) } else { owner(stream)?.pod() })
+}
+
+/// The entries with an owner. None if the list has entries and none of their processes exists here: then the PIDs are of another PID
+/// namespace.
+fn with_owners<T>(listed: Vec<T>, owner: impl Fn(&T) -> Option<Option<String>>) -> Option<Vec<Owned<T>>> {
+    let is_empty = listed.is_empty();
+    let owned: Vec<Owned<T>> =
+        listed.into_iter().filter_map(|entry| owner(&entry).map(|owner| (entry, owner))).collect();
+    (is_empty || !owned.is_empty()).then_some(owned)
+}
+
+/// The entries whose owner is one of these.
+fn of_owners<T: Copy>(entries: &[Owned<T>], is_own: impl Fn(Owner<'_>) -> bool) -> Vec<T> {
+    entries.iter().filter(|(_, owner)| is_own(owner.as_deref())).map(|(entry, _)| *entry).collect()
 }
 
 // === impl NodeReading ===
 
 impl NodeReading {
-    /// The owners of the processes.
+    /// The owners of all processes that use the device.
     pub(super) fn owners(&self) -> Vec<Owner<'_>> {
-        self.processes.iter().flatten().map(|(_, owner)| owner.as_deref()).collect()
+        let processes = self.processes.iter().flatten().map(|(_, owner)| owner);
+        let streams = [&self.encoding, &self.capturing].into_iter().flatten().flatten();
+        processes.chain(streams.map(|(_, owner)| owner)).map(Option::as_deref).collect()
     }
 
     /// The values of the device for the pod with this UID.
     pub(super) fn values_of(&self, uid: &str) -> Result<DeviceValues, Fault> {
         let (reading, is_incomplete) = self.values.clone()?;
-        Ok(DeviceValues { reading, own: self.own_usage(uid), is_incomplete })
+        Ok(DeviceValues { reading, own: self.usage_of(|owner| owner == Some(uid)), is_incomplete })
     }
 
-    fn own_usage(&self, uid: &str) -> Option<OwnUsage> {
-        let own = self.processes.as_ref()?.iter().filter(|(_, owner)| owner.as_deref() == Some(uid));
-        let listed: Vec<Process> = own.map(|(process, _)| *process).collect();
+    /// Use of the device by all processes of these owners. None if the driver gives no complete list of processes.
+    pub(super) fn usage_of(&self, is_own: impl Fn(Owner<'_>) -> bool) -> Option<OwnUsage> {
+        let listed = of_owners(self.processes.as_ref()?, &is_own);
         let usage = processes::own_usage(&listed, self.utilization.as_deref(), self.window);
-        Some(OwnUsage { newest_sample: usage.newest_sample.max(self.window.since), ..usage })
+        let own = |streams: &Option<Vec<Owned<Stream>>>| Some(of_owners(streams.as_ref()?, &is_own));
+        let streams = DeviceStreams { encoding: own(&self.encoding), capturing: own(&self.capturing) };
+        Some(OwnUsage {
+            newest_sample: usage.newest_sample.max(self.window.since),
+            streams: OwnStreams::of(&streams),
+            ..usage
+        })
     }
 }

@@ -51,6 +51,19 @@ struct CachedProcess {
 /// further processes are read again at each look-up.
 const MAX_CACHED: usize = 4096;
 
+// === impl ProcessOwner ===
+
+impl ProcessOwner {
+    /// UID of the pod; `Some(None)` for a process outside of all pods, none if the owner is not known.
+    pub(super) fn pod(&self) -> Option<Option<String>> {
+        match self {
+            Self::Pod(pod) => Some(Some(pod.uid.clone())),
+            Self::NoPod => Some(None),
+            Self::Ended | Self::Unreadable(_) => None,
+        }
+    }
+}
+
 // === impl ProcessTable ===
 
 impl ProcessTable {

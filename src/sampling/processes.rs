@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::bounds;
+use super::{bounds, streams::OwnStreams};
 use crate::gpu::{Process, ProcessKind, ProcessUtilization};
 
 /// Use of a device by the session's own processes.
@@ -29,6 +29,8 @@ pub struct OwnUsage {
     pub out_of_range: usize,
     /// Time of the newest sample of these processes, in microseconds of the driver's clock; 0 without a sample.
     pub newest_sample: u64,
+    /// Encoder sessions and captures of the processes. Only the node agent knows them, because the driver gives PIDs of the node.
+    pub streams: OwnStreams,
 }
 
 /// The time for which process samples are requested, in microseconds of the driver's clock. Samples of other times are not

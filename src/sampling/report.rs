@@ -140,17 +140,23 @@ impl std::error::Error for ReportError {}
 mod tests {
     use super::*;
     use crate::{
-        gpu::{Call, Code, Reading, Sample},
-        sampling::processes::OwnUsage,
+        gpu::{Call, Code, Codec, Reading, Sample, StreamStats},
+        sampling::{processes::OwnUsage, streams::OwnStreams},
     };
 
     const NOW: u64 = 1_000_000_000;
+
+    fn own() -> OwnUsage {
+        let encoding = Some(StreamStats { sessions: 1, frames: 60, latency: 4000 });
+        let streams = OwnStreams { encoding, codecs: vec![(Codec::Av1, 1)], capturing: None };
+        OwnUsage { sm: Some(0.25), memory: Some(1), streams, ..OwnUsage::default() }
+    }
 
     fn report() -> SessionReport {
         let samples = Some(vec![Sample { at: 7, ratio: 0.5 }]);
         let values = DeviceValues {
             reading: Reading { samples, energy: Some(3), ..Reading::default() },
-            own: Some(OwnUsage { sm: Some(0.25), memory: Some(1), ..OwnUsage::default() }),
+            own: Some(own()),
             is_incomplete: false,
         };
         let device = |values| DeviceReport {
@@ -176,6 +182,16 @@ mod tests {
         // A later release can add fields.
         let text = String::from_utf8(bytes).unwrap().replacen('{', r#"{"added": [1], "#, 1);
         assert_eq!(SessionReport::read(text.as_bytes(), NOW), Ok(report()));
+    }
+
+    #[test]
+    fn a_report_of_a_release_without_streams_is_read() {
+        let mut written = serde_json::to_value(report()).unwrap();
+        let fields = written["devices"][0]["values"]["Ok"]["own"].as_object_mut().unwrap();
+        assert!(fields.remove("streams").is_some(), "{fields:?}");
+        let read = SessionReport::read(written.to_string().as_bytes(), NOW).unwrap();
+        let values = read.devices[0].values.as_ref().unwrap();
+        assert_eq!(values.own, Some(OwnUsage { streams: OwnStreams::default(), ..own() }));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
         bounds::Clamp,
         counters::{Account, DeviceScopes, ScopedValues},
         scope::Scope,
+        streams::OwnStreams,
     },
 };
 
@@ -77,6 +78,9 @@ pub struct Gpu {
     pub reading: Reading,
     /// Clamped values by scope.
     pub values: ScopedValues,
+    /// Encoder sessions and captures of the session's own processes on a shared card. Nothing for a card that is not shared, because
+    /// the values in `reading` are then the session's.
+    pub own_streams: OwnStreams,
     /// Number of the session's own processes on the device by kind; none if the process lists cannot be used.
     pub processes: Option<[(ProcessKind, usize); 2]>,
 }

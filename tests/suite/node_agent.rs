@@ -2,3 +2,4 @@
 
 mod node_fixture;
 mod shared_card;
+mod streams;

@@ -51,13 +51,41 @@ pub(super) fn xids(snapshot: &Snapshot) -> Vec<Series<'_>> {
 }
 
 pub(super) fn codecs(snapshot: &Snapshot) -> Vec<Series<'_>> {
-    let codecs =
-        snapshot.gpus.iter().flat_map(|gpu| gpu.reading.codecs.iter().map(move |codec| (gpu, codec)));
-    let series = codecs.map(|(gpu, (codec, sessions))| {
-        let labels = [gpu.device.uuid.as_str(), gpu.scopes.card.as_str(), codec.as_str()];
+    let codecs = snapshot.gpus.iter().flat_map(|gpu| {
+        let of_card = gpu.reading.codecs.iter().map(move |codec| (gpu, gpu.scopes.card, codec));
+        of_card.chain(gpu.own_streams.codecs.iter().map(move |codec| (gpu, Scope::Session, codec)))
+    });
+    let series = codecs.map(|(gpu, scope, (codec, sessions))| {
+        let labels = [gpu.device.uuid.as_str(), scope.as_str(), codec.as_str()];
         Series::number(labels, f64::from(*sessions))
     });
     series.collect()
+}
+
+/// A value of the encoder sessions of each card, and of the session's own encoder sessions on a shared card.
+pub(super) fn encoding(snapshot: &Snapshot, number: impl Fn(StreamStats) -> f64) -> Vec<Series<'_>> {
+    per_card_and_session(snapshot, |gpu| [gpu.reading.encoding, gpu.own_streams.encoding], number)
+}
+
+/// As [`encoding`], for frame-buffer captures. Without captures there is no series.
+pub(super) fn capturing(snapshot: &Snapshot, number: impl Fn(StreamStats) -> f64) -> Vec<Series<'_>> {
+    let has_any = |streams: &StreamStats| streams.sessions > 0;
+    let streams = |gpu: &Gpu| [gpu.reading.capturing, gpu.own_streams.capturing].map(|it| it.filter(has_any));
+    per_card_and_session(snapshot, streams, number)
+}
+
+/// A series for each device that was read, in the scope of its card, and one with the scope `session`.
+fn per_card_and_session<'s>(
+    snapshot: &'s Snapshot,
+    streams: impl Fn(&'s Gpu) -> [Option<StreamStats>; 2],
+    number: impl Fn(StreamStats) -> f64,
+) -> Vec<Series<'s>> {
+    let series = |gpu: &'s Gpu| {
+        let scopes = [gpu.scopes.card, Scope::Session];
+        let streams = scopes.into_iter().zip(streams(gpu)).filter_map(|(scope, it)| Some((scope, it?)));
+        by_scope(&gpu.device.uuid, streams, &number)
+    };
+    snapshot.gpus.iter().flat_map(series).collect()
 }
 
 pub(super) fn faults(snapshot: &Snapshot) -> Vec<Series<'_>> {
@@ -108,14 +136,6 @@ pub(super) fn per_card<'s>(
         Some(Series::number([&gpu.device.uuid, gpu.scopes.card.as_str()], number(&gpu.reading)?))
     };
     snapshot.gpus.iter().filter_map(series).collect()
-}
-
-/// Like [`per_card`], but only for devices with frame-buffer captures.
-pub(super) fn per_capturing_card<'s>(
-    snapshot: &'s Snapshot,
-    number: impl Fn(StreamStats) -> f64,
-) -> Vec<Series<'s>> {
-    per_card(snapshot, |reading| reading.capturing.filter(|captures| captures.sessions > 0).map(&number))
 }
 
 /// A series for each device that was allocated or exposed since the sidecar started and that has this total.

@@ -8,12 +8,13 @@ use super::{
     tracker::{MAX_ACCOUNTS, Track},
 };
 use crate::{
-    gpu::{Call, Code, Device, Fault, Reading, ReopenReason, Slice, XidEvent, id},
+    gpu::{Call, Code, Device, Fault, Reading, ReopenReason, Slice, StreamStats, XidEvent, id},
     sampling::{
         counters::Account,
         observation::{DeviceObservation, DeviceValues},
         processes::OwnUsage,
         scope::Scope,
+        streams::OwnStreams,
     },
     sidecar::{
         attribution::{
@@ -34,6 +35,7 @@ const SLICE: &str = "MIG-cccccccc-0000-0000-0000-000000000000";
 
 const INTERVAL: Duration = Duration::from_secs(15);
 const LOST: Fault = Fault { call: Call::Memory, code: Code::GpuLost };
+const OWN_SESSIONS: StreamStats = StreamStats { sessions: 1, frames: 60, latency: 4000 };
 const NO_UUID: Fault = Fault { call: Call::Uuid, code: Code::GpuLost };
 
 /// The input of one poll.
@@ -108,7 +110,8 @@ impl Poll {
     fn reading(&self, uuid: &'static str, at: Instant) -> DeviceObservation {
         // Without samples, the utilisation is used.
         let reading = Reading { utilization: Some(1.0), energy: Some(1), ..Reading::default() };
-        let own = Some(OwnUsage { newest_sample: 7, ..OwnUsage::default() });
+        let streams = OwnStreams { encoding: Some(OWN_SESSIONS), ..OwnStreams::default() };
+        let own = Some(OwnUsage { newest_sample: 7, streams, ..OwnUsage::default() });
         let values = DeviceValues { reading, own, is_incomplete: self.is_incomplete };
         let values = if self.unreadable.contains(&uuid) { Err(LOST) } else { Ok(values) };
         DeviceObservation { uuid: uuid.into(), at, values }

@@ -246,6 +246,10 @@ impl Track {
             reading,
             values,
             processes: own.as_ref().map(count_processes),
+            own_streams: own
+                .filter(|_| scopes.card != Scope::Session)
+                .map(|own| own.streams)
+                .unwrap_or_default(),
         }
     }
 }

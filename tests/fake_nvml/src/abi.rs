@@ -133,15 +133,24 @@ library! {
         nvmlDeviceGetEncoderStats(count: *mut c_uint, frames: *mut c_uint, latency: *mut c_uint)
             |device| put_streams(device.encoding, [count, frames, latency]);
         nvmlDeviceGetEncoderSessions(count: *mut c_uint, sessions: *mut nvml::nvmlEncoderSessionInfo_t)
-            |device| put_list(count, sessions, device.codecs.as_ref().map(|codecs| {
-                codecs.iter().map(|codec| nvml::nvmlEncoderSessionInfo_t {
-                    sessionId: 1, pid: 4711, vgpuInstance: 0, codecType: *codec, hResolution: 1920, vResolution: 1080,
-                    averageFps: 60, averageLatency: 4000,
+            |device| put_list(count, sessions, device.encoder_sessions().map(|sessions| {
+                sessions.into_iter().map(|session| nvml::nvmlEncoderSessionInfo_t {
+                    sessionId: 1, pid: session.pid, vgpuInstance: session.vgpu_instance, codecType: session.codec,
+                    hResolution: 1920, vResolution: 1080, averageFps: session.frames, averageLatency: session.latency,
                 }).collect()
             }));
         nvmlDeviceGetFBCStats(stats: *mut nvml::nvmlFBCStats_t)
             |device| put(stats, device.capturing.map(|[sessions, frames, latency]| {
                 nvml::nvmlFBCStats_t { sessionsCount: sessions, averageFPS: frames, averageLatency: latency }
+            }));
+        nvmlDeviceGetFBCSessions(count: *mut c_uint, captures: *mut nvml::nvmlFBCSessionInfo_t)
+            |device| put_list(count, captures, device.captures.as_ref().map(|captures| {
+                captures.iter().map(|capture| nvml::nvmlFBCSessionInfo_t {
+                    sessionId: 1, pid: capture.pid, vgpuInstance: capture.vgpu_instance, displayOrdinal: 0, sessionType: 1,
+                    // A flag that nvml-wrapper does not know.
+                    sessionFlags: 1 << 31, hMaxResolution: 1920, vMaxResolution: 1080, hResolution: 1920, vResolution: 1080,
+                    averageFPS: capture.frames, averageLatency: capture.latency,
+                }).collect()
             }));
         nvmlDeviceGetSamples(_kind: nvml::nvmlSamplingType_t, since: c_ulonglong, value_type: *mut nvml::nvmlValueType_t, count: *mut c_uint, samples: *mut nvml::nvmlSample_t)
             |device| put(value_type, Some(nvml::nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_INT))

@@ -19,7 +19,9 @@ use std::{
 
 pub use call_log::CALL_LOG;
 pub use playback::SCENARIO;
-pub use scenario::{Behaviour, Device, Memory, Process, ProcessUtilization, Samples, Scenario, Utilization};
+pub use scenario::{
+    Behaviour, Device, Memory, Process, ProcessUtilization, Samples, Scenario, Stream, Utilization,
+};
 pub use symbol::Symbol;
 
 /// The path at which cargo has built the library for the running test or example: the folder `deps` of the profile.

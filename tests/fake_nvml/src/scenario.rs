@@ -74,10 +74,14 @@ pub struct Device {
     pub decoder_percent: Option<u32>,
     /// Encoder sessions: count, frames per second, latency in microseconds.
     pub encoding: Option<[u32; 3]>,
-    /// Codec of each encoder session (`nvmlEncoderType_t`).
+    /// Codec of each encoder session (`nvmlEncoderType_t`), for a scenario without `encoder_sessions`.
     pub codecs: Option<Vec<u32>>,
+    /// Encoder sessions with their processes. If it is set, `codecs` is ignored.
+    pub encoder_sessions: Option<Vec<Stream>>,
     /// Frame-buffer captures: count, frames per second, latency in microseconds.
     pub capturing: Option<[u32; 3]>,
+    /// Frame-buffer captures with their processes.
+    pub captures: Option<Vec<Stream>>,
     /// Energy since the driver was loaded.
     pub energy_millijoules: Option<u64>,
     /// Power of the entire board.
@@ -140,6 +144,22 @@ pub struct ProcessUtilization {
     pub age_seconds: u64,
     /// Unix time of the sample in microseconds. If it is set, `age_seconds` is ignored.
     pub at_us: Option<u64>,
+}
+
+/// An encoder session or a frame-buffer capture.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stream {
+    /// Process ID on the node.
+    pub pid: u32,
+    /// `nvmlEncoderType_t` of an encoder session.
+    pub codec: u32,
+    /// Frames per second.
+    pub frames: u32,
+    /// Microseconds per frame.
+    pub latency: u32,
+    /// Virtual machine that the process belongs to; 0 for a process of the node.
+    pub vgpu_instance: u32,
 }
 
 /// Utilization of a device, in percent.
@@ -210,6 +230,19 @@ impl Scenario {
         let next = path.with_extension("next");
         fs::write(&next, serde_json::to_vec_pretty(self)?)?;
         fs::rename(next, path)
+    }
+}
+
+// === impl Device ===
+
+impl Device {
+    /// The encoder sessions. If the scenario has only their codecs, the sessions of a process of another pod.
+    pub(crate) fn encoder_sessions(&self) -> Option<Vec<Stream>> {
+        let session =
+            |codec: &u32| Stream { pid: 4711, codec: *codec, frames: 60, latency: 4000, vgpu_instance: 0 };
+        self.encoder_sessions
+            .clone()
+            .or_else(|| self.codecs.as_ref().map(|codecs| codecs.iter().map(session).collect()))
     }
 }
 

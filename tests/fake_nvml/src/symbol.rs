@@ -43,6 +43,7 @@ symbols! {
     nvmlDeviceGetEncoderStats
     nvmlDeviceGetEncoderSessions
     nvmlDeviceGetFBCStats
+    nvmlDeviceGetFBCSessions
     nvmlDeviceGetSamples
     nvmlDeviceGetProcessUtilization
     nvmlDeviceGetProcessesUtilizationInfo

@@ -87,6 +87,7 @@ pub(super) const PURE: &[&str] = &[
     "node::schedulers",
     "sampling::report",
     "sampling::sharing",
+    "sampling::streams",
 ];
 
 /// Modules that a pure module may import in addition to pure modules: declarations and plain data.

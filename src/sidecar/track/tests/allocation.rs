@@ -28,6 +28,19 @@ fn a_failed_value_makes_the_poll_incomplete_and_keeps_the_device() {
     assert_eq!((uuids(&publication), publication.is_complete), (vec![A], false));
 }
 
+/// On a card that is not shared, the card's sessions are the session's.
+#[test]
+fn own_encoder_sessions_are_published_only_on_a_shared_card() {
+    for (scope, own) in [(Scope::Session, None), (Scope::Device, Some(OWN_SESSIONS))] {
+        let poll = Poll {
+            outcome: Ok((Strategy::NodeAgent, scope, vec![A])),
+            ..attributed(Strategy::NodeAgent, &[A])
+        };
+        let publication = Session::new().poll(&poll);
+        assert_eq!(publication.gpus[0].own_streams.encoding, own, "{scope:?}");
+    }
+}
+
 #[test]
 fn an_unread_device_stays_allocated_and_its_time_is_unsampled() {
     let read = attributed(Strategy::SingleDevice, &[A]);
