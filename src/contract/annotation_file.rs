@@ -16,3 +16,8 @@ pub fn value<'t>(text: &'t str, key: &str) -> Result<Option<&'t str>, String> {
         })
         .transpose()
 }
+
+/// The keys of the annotations.
+pub fn keys(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| line.split_once("=\"")).map(|(key, _)| key)
+}

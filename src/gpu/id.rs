@@ -24,6 +24,8 @@ enum Form {
     SliceOfUuid(String, u32, u32),
     /// A slice by the number of its card's device file and by its GPU instance (GKE).
     SliceOfMinor(u32, u32),
+    /// A slice by the number of its card's device file and by its profile, none if the name does not show it (NVIDIA's DRA driver).
+    SliceOfProfile(u32, Option<String>),
 }
 
 /// Length of a UUID without a prefix, and the positions of its hyphens.
@@ -78,6 +80,40 @@ impl Id {
         Self::parse(name).filter(|id| id.as_uuid().is_some_and(|uuid| !split(uuid).0.is_empty()))
     }
 
+    /// Parses an ID that the kubelet has from a device plugin. Returns none for an index, and for a UUID that is not complete or has
+    /// no prefix: a plugin of another kind of device can use them. NVIDIA's and GKE's plugins do not.
+    #[must_use]
+    pub fn of_plugin(name: &str) -> Option<Self> {
+        Self::parse(name).filter(|id| match id.form {
+            Form::Index(_) | Form::SliceOfIndex(..) | Form::SliceOfProfile(..) => false,
+            Form::Uuid(_) => Self::uuid(name).is_some(),
+            Form::Minor(_) | Form::SliceOfUuid(..) | Form::SliceOfMinor(..) => true,
+        })
+    }
+
+    /// Parses the name of a device of NVIDIA's DRA driver `gpu.nvidia.com`. Returns none for a device that NVML cannot identify, such
+    /// as `gpu-vfio-<n>`. The forms are those of `CanonicalName` in the driver's `deviceinfo.go` and `mig.go`; `<minor>` is the number
+    /// of the card's device file:
+    ///
+    /// * `gpu-<minor>`
+    /// * `gpu-<minor>-mig-<profile>-<profile ID>-<start>`, the profile without dots. NVML's name of a slice has the profile
+    /// * `gpu-<minor>-mig-<profile ID>-<start>-<size>` before 25.12
+    #[must_use]
+    pub fn of_dra_device(name: &str) -> Option<Self> {
+        let name = name.strip_prefix("gpu-")?;
+        let form = match name.split_once("-mig-") {
+            None => Form::Minor(number(name)?),
+            Some((card, slice)) => Form::SliceOfProfile(number(card)?, profile_of_dra(slice)?),
+        };
+        Some(Self { form, is_replica: false })
+    }
+
+    /// The same device, shared with other pods.
+    #[must_use]
+    pub fn into_replica(self) -> Self {
+        Self { is_replica: true, ..self }
+    }
+
     /// The UUID as it is written; none if the ID has another form, or if the UUID is not complete.
     #[must_use]
     pub fn as_uuid(&self) -> Option<&str> {
@@ -102,13 +138,14 @@ impl Id {
         (0..devices.len()).any(|index| self.names(devices, index))
     }
 
-    /// Whether the ID names the device at `index` of these devices. If the first digits of a UUID match several devices, they
-    /// name none of them.
+    /// Whether the ID names the device at `index` of these devices. If the first digits of a UUID, or a profile, match several
+    /// devices, they name none of them.
     #[must_use]
     pub fn names(&self, devices: &[Device], index: usize) -> bool {
         let fits = |device: &&Device| self.form.fits(device);
         let is_unique = || devices.iter().filter(fits).nth(1).is_none();
-        fits(&&devices[index]) && (!matches!(self.form, Form::Uuid(_)) || is_unique())
+        let is_ambiguous = matches!(self.form, Form::Uuid(_) | Form::SliceOfProfile(..));
+        fits(&&devices[index]) && (!is_ambiguous || is_unique())
     }
 }
 
@@ -155,8 +192,29 @@ impl Form {
             Self::SliceOfMinor(minor, gpu) => {
                 slice.is_some_and(|slice| device.minor == Some(*minor) && slice.gpu_instance == Some(*gpu))
             }
+            Self::SliceOfProfile(minor, profile) => {
+                let has_profile = || profile.is_none() || *profile == dra_profile(device);
+                slice.is_some() && device.minor == Some(*minor) && has_profile()
+            }
         }
     }
+}
+
+/// The profile in `<profile>-<profile ID>-<start>`; an inner none for the older form, which has no profile.
+fn profile_of_dra(slice: &str) -> Option<Option<String>> {
+    let mut parts = slice.rsplitn(3, '-');
+    let (start, profile_id) = (parts.next()?, parts.next()?);
+    let profile = parts.next().filter(|profile| !profile.is_empty())?;
+    (number(start).is_some() && number(profile_id).is_some())
+        .then(|| Some(profile.to_owned()).filter(|profile| number(profile).is_none()))
+}
+
+/// The profile of a slice as the DRA driver writes it (`toRFC1123Compliant`), such as `1g10gb-me` for `NVIDIA A30 MIG 1g.10gb+me`.
+fn dra_profile(device: &Device) -> Option<String> {
+    let (_, profile) = device.model.as_deref()?.split_once(" MIG ")?;
+    let allowed = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = profile.chars().filter(|c| *c != '.').map(allowed).collect();
+    Some(name.trim_matches('-').to_owned())
 }
 
 /// The ID in a CDI name of an NVIDIA GPU. Returns a text that is not a CDI name unchanged, and none for a CDI name of another

@@ -1,20 +1,20 @@
-//! The devices that the kubelet has allocated, by pod.
+//! The GPUs that the kubelet has allocated, by pod: asks the kubelet again and again.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+mod listed;
+
+use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time};
 
-use super::{
-    pod_names::PodName,
-    pod_resources::{ListFailure, PodAllocation, PodResources},
-};
-use crate::gpu::id::Id;
+use super::pod_resources::{ListFailure, PodResources};
+
+pub(super) use self::listed::ListedGpus;
 
 /// The kubelet's last answer.
 #[derive(Debug, Default)]
 pub(super) struct Allocations {
-    /// IDs of the devices by namespace and name of the pod; none if the kubelet has not answered yet, or does not answer now.
-    by_pod: Option<HashMap<PodName, Vec<Id>>>,
+    /// Empty if the kubelet has not answered yet, or does not answer now.
+    pub(super) gpus: ListedGpus,
     /// Why the kubelet does not answer; none if it does.
     pub(super) failure: Option<ListFailure>,
 }
@@ -32,39 +32,16 @@ pub(super) async fn follow(
                 if std::mem::take(&mut failing) {
                     tracing::info!("The kubelet lists the devices of pods again");
                 }
-                Allocations::of(&pods)
+                Allocations { gpus: ListedGpus::of(&pods), failure: None }
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(%error, "The kubelet does not list the devices of pods; only processes show them");
                 }
-                Allocations { by_pod: None, failure: Some(error.failure) }
+                Allocations { gpus: ListedGpus::default(), failure: Some(error.failure) }
             }
         };
         allocations.send_replace(Arc::new(answer));
         time::sleep(interval).await;
-    }
-}
-
-// === impl Allocations ===
-
-impl Allocations {
-    /// The allocations in the kubelet's list. IDs in no known form are of other devices than GPUs.
-    pub(super) fn of(pods: &[PodAllocation]) -> Self {
-        let ids = |pod: &PodAllocation| {
-            let devices = pod.containers.iter().flat_map(|container| container.devices.values().flatten());
-            let of_plugins = devices.filter_map(|id| Id::parse(id));
-            let claims = pod.containers.iter().flat_map(|container| &container.claims);
-            let cdi = claims.flat_map(|claim| &claim.devices).flat_map(|device| &device.cdi_ids);
-            of_plugins.chain(cdi.filter_map(|id| Id::uuid(id))).collect()
-        };
-        let name = |pod: &PodAllocation| PodName { namespace: pod.namespace.clone(), name: pod.name.clone() };
-        let entry = |pod| (name(pod), ids(pod));
-        Self { by_pod: Some(pods.iter().map(entry).collect()), failure: None }
-    }
-
-    /// The devices of a pod; none if the kubelet does not list the pod, so that they are unknown.
-    pub(super) fn of_pod(&self, name: &PodName) -> Option<&[Id]> {
-        self.by_pod.as_ref()?.get(name).map(Vec::as_slice)
     }
 }

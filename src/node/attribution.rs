@@ -18,6 +18,10 @@ pub(super) struct NodeView<'a> {
     /// The devices that the kubelet or another scheduler has assigned, by the UID of the pod. Without pods whose devices are not
     /// known.
     pub(super) assigned: &'a HashMap<String, Vec<Id>>,
+    /// The devices of each other pod. Most of them are not sessions.
+    pub(super) others: &'a [&'a [Id]],
+    /// How a pod's annotation says that its devices are shared, by UID.
+    pub(super) annotated: &'a HashMap<String, Sharing>,
     /// The owners of the processes of each device, in the order of `devices`.
     pub(super) owners: &'a [Vec<Owner<'a>>],
 }
@@ -52,22 +56,27 @@ impl NodeView<'_> {
     fn attributed(&self, pod: &str, index: usize) -> Option<Attributed> {
         let is_assigned = self.assignments(index).any(|(uid, _)| uid == pod);
         let is_used = self.owners(index).any(|owner| owner == Some(pod));
-        let sharing = self.sharing(index);
-        (is_assigned || is_used).then_some(Attributed { index, sharing, is_assigned, is_used })
+        (is_assigned || is_used).then(|| {
+            let sharing = self.annotated.get(pod).copied().unwrap_or_else(|| self.sharing(index));
+            Attributed { index, sharing, is_assigned, is_used }
+        })
     }
 
     /// How the device is shared. A replica shows it. Without one, the device is shared if several pods have it, and possibly shared
     /// if it is assigned to no session: another pod may have it.
     fn sharing(&self, index: usize) -> Sharing {
         let device = &self.devices[index];
-        let is_replica = self.assignments(index).any(|(_, id)| id.is_replica);
         let pods: BTreeSet<&str> = self.assignments(index).map(|(uid, _)| uid).collect();
-        let users: BTreeSet<Owner<'_>> = self.owners(index).collect();
-        let are_others = users.iter().any(|user| user.is_none_or(|pod| !pods.contains(pod)));
-        match (device.exclusive_process, pods.len()) {
+        let of_others =
+            || self.others.iter().map(|ids| ids.iter().filter(|id| id.names(self.devices, index)));
+        let others = of_others().filter_map(|mut ids| ids.next()).count();
+        let ids = self.assignments(index).map(|(_, id)| id).chain(of_others().flatten());
+        let is_replica = ids.into_iter().any(|id| id.is_replica);
+        let is_used_by_others = self.owners(index).any(|owner| owner.is_none_or(|pod| !pods.contains(pod)));
+        match (device.exclusive_process, pods.len() + others) {
             (true, _) => Sharing::Mps,
             (false, _) if is_replica => Sharing::TimeSlicing,
-            (false, 1) if !are_others => {
+            (false, 1) if !is_used_by_others => {
                 if device.slice.is_some() {
                     Sharing::Mig
                 } else {
@@ -78,7 +87,7 @@ impl NodeView<'_> {
         }
     }
 
-    /// The pods to which the device is assigned, each with the ID by which the kubelet or the scheduler names the device.
+    /// The sessions to which the device is assigned, each with the ID by which the kubelet or the scheduler names the device.
     fn assignments(&self, index: usize) -> impl Iterator<Item = (&str, &Id)> {
         let ids = self.assigned.iter().flat_map(|(uid, ids)| ids.iter().map(move |id| (uid.as_str(), id)));
         ids.filter(move |(_, id)| id.names(self.devices, index))
@@ -87,6 +96,14 @@ impl NodeView<'_> {
     fn owners(&self, index: usize) -> impl Iterator<Item = Owner<'_>> {
         self.owners.get(index).into_iter().flatten().copied()
     }
+}
+
+/// Whether each of these IDs names a device that a pod can have. Otherwise the pod has a device that is lost, or a slice of a card
+/// that only the card's ID shows.
+pub(super) fn are_identified(ids: &[Id], devices: &[Device]) -> bool {
+    let names_one =
+        |id: &Id| (0..devices.len()).any(|index| !devices[index].mig_enabled && id.names(devices, index));
+    ids.iter().all(names_one)
 }
 
 #[cfg(test)]
@@ -120,12 +137,31 @@ mod tests {
         assigned: &[(&str, &str)],
         owners: &[(usize, Owner<'_>)],
     ) -> Vec<(usize, Sharing, bool, bool)> {
+        devices_beside(pod, assigned, owners, &[], None)
+    }
+
+    fn devices_beside(
+        pod: &str,
+        assigned: &[(&str, &str)],
+        owners: &[(usize, Owner<'_>)],
+        others: &[&str],
+        annotated: Option<Sharing>,
+    ) -> Vec<(usize, Sharing, bool, bool)> {
         let devices = devices();
         let assigned: HashMap<_, _> =
             assigned.iter().map(|(uid, ids)| ((*uid).to_owned(), id::list(ids).unwrap())).collect();
         let mut by_device = vec![vec![]; devices.len()];
         owners.iter().for_each(|(index, owner)| by_device[*index].push(*owner));
-        let view = NodeView { devices: &devices, assigned: &assigned, owners: &by_device };
+        let others: Vec<Vec<Id>> = others.iter().map(|ids| id::list(ids).unwrap()).collect();
+        let others: Vec<&[Id]> = others.iter().map(Vec::as_slice).collect();
+        let annotated = annotated.map(|sharing| (pod.to_owned(), sharing)).into_iter().collect();
+        let view = NodeView {
+            devices: &devices,
+            assigned: &assigned,
+            others: &others,
+            annotated: &annotated,
+            owners: &by_device,
+        };
         let plain =
             |Attributed { index, sharing, is_assigned, is_used }| (index, sharing, is_assigned, is_used);
         view.devices_of(pod).into_iter().map(plain).collect()
@@ -162,6 +198,46 @@ mod tests {
         assert_eq!(devices_of("a", &[("a", card), ("b", card)], &[]), unknown);
         assert_eq!(devices_of("a", &[("a", card)], &[(0, Some("b"))]), unknown);
         assert_eq!(devices_of("a", &[("a", card)], &[(0, None)]), unknown);
+    }
+
+    #[test]
+    fn a_device_of_a_pod_that_is_not_a_session_may_be_shared() {
+        let [card, other, _] = UUIDS;
+        let sharing = |others: &[&str]| devices_beside("a", &[("a", card)], &[], others, None)[0].1;
+        assert_eq!(sharing(&["", other]), Sharing::Exclusive);
+        assert_eq!(sharing(&[other, card]), Sharing::Unknown);
+        assert_eq!(sharing(&[&format!("{other},{card}::1")]), Sharing::TimeSlicing);
+        let used = devices_beside("a", &[], &[(0, Some("a"))], &[card], None);
+        assert_eq!(
+            used,
+            [(0, Sharing::Unknown, false, true)],
+            "one pod has the card, and another one uses it"
+        );
+    }
+
+    #[test]
+    fn an_annotation_of_the_pod_overrides_how_its_devices_are_shared() {
+        let [card, other, _] = UUIDS;
+        let replica = format!("{card}::3");
+        let assigned = [("a", &*replica), ("b", other)];
+        let sharing = |pod, annotated| devices_beside(pod, &assigned, &[], &[other], annotated)[0].1;
+        assert_eq!(sharing("a", Some(Sharing::Exclusive)), Sharing::Exclusive);
+        assert_eq!(sharing("a", None), Sharing::TimeSlicing);
+        assert_eq!(sharing("b", Some(Sharing::Mps)), Sharing::Mps);
+        assert_eq!(sharing("b", None), Sharing::Unknown);
+    }
+
+    #[test]
+    fn a_device_that_no_pod_can_have_is_not_identified() {
+        let are_identified = |ids: &str| are_identified(&id::list(ids).unwrap(), &devices());
+        let [card, other, slice] = UUIDS;
+        assert!(are_identified(""));
+        assert!(are_identified(&format!("{card},{slice},{other}::1")));
+        assert!(
+            !are_identified(&format!("{card},GPU-33333333-3333-3333-3333-333333333333")),
+            "a card with MIG"
+        );
+        assert!(!are_identified("GPU-44444444-4444-4444-4444-444444444444"), "a lost card");
     }
 
     /// MPS can run a process on another card than the assigned one (dcgm-exporter#568).

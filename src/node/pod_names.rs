@@ -5,12 +5,7 @@
 
 use std::{collections::HashMap, fs, io, path::Path};
 
-/// Namespace and name of a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct PodName {
-    pub(super) namespace: String,
-    pub(super) name: String,
-}
+use super::pod_resources::allocation::PodName;
 
 /// Maximum number of folders. The kubelet removes the folder of an ended pod after some minutes.
 const MAX_FOLDERS: usize = 16_384;

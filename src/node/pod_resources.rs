@@ -1,6 +1,6 @@
 //! Client of the kubelet's pod-resources API v1, which lists the devices of each container on the node.
 
-mod allocation;
+pub(super) mod allocation;
 mod error;
 mod wire;
 
@@ -20,10 +20,10 @@ use tonic::{
 };
 use tower::service_fn;
 
-use self::wire::{ListCodec, ListResponse};
-pub(in crate::node) use self::{
+pub(in crate::node) use self::error::{ListError, ListFailure};
+use self::{
     allocation::PodAllocation,
-    error::{ListError, ListFailure},
+    wire::{ListCodec, ListResponse},
 };
 
 /// The kubelet's pod-resources API.
@@ -57,10 +57,11 @@ impl PodResources {
 
     /// The pods of the node with their devices. A pod without devices is listed too.
     ///
-    /// * The list contains no UID, and the kubelet of Kubernetes 1.33 also lists pods that have ended. The caller must drop each
-    ///   pod that has no directory below `<kubelet root>/pods`.
+    /// * The list contains no UID. The kubelet of Kubernetes 1.33 also lists pods that have ended, without devices.
     /// * After its start the kubelet answers before it knows the pods of the API server. So a pod that is not listed may still have
     ///   devices.
+    /// * The call `Get` gives the same entry for one pod by its name, without the release of the devices of ended pods
+    ///   (`pkg/kubelet/apis/podresources/server_v1.go`), so the agent does not use it.
     ///
     /// # Errors
     /// Fails if the kubelet gives no valid list in time. The next call opens a new connection.

@@ -9,21 +9,40 @@ pub(super) enum Assignment {
     Kubelet,
     /// A scheduler has assigned these devices. The kubelet's allocation, if there is one, names others.
     Scheduler(Vec<Id>),
+    /// The pod has parts of this number of cards, which reservation pods hold for the kubelet.
+    Reserved(usize),
     /// A scheduler has assigned a device and does not show which. Only the pod's processes show it.
     Unknown,
 }
 
-/// HAMi's annotation: for each container a list of devices, `GPU-<uuid>,NVIDIA,<MiB>,<cores>:`, and `;` after each container. HAMi's
-/// device plugin ignores the IDs that the kubelet allocates (`Allocate` in HAMi; HAMi#1741).
+/// HAMi's annotation: for each container, init containers first, a list of devices `<uuid>,NVIDIA,<MiB>,<cores>:`, and `;` after each
+/// container (`EncodePodSingleDevice` in `pkg/device/devices.go`). HAMi's device plugin ignores the IDs that the kubelet allocates
+/// (`Allocate`; HAMi#1741).
+///
+/// * The scheduler writes it together with `hami.io/vgpu-devices-to-allocate`, before the pod starts (`PatchAnnotations`). The plugin
+///   then empties only the latter, so this one alone is enough.
+/// * The entry of a slice has the UUID of its card; `<uuid>[<template>-<slot>]` in old releases. Only the slice could be the pod's, and
+///   the entry does not show which slice it is.
 const HAMI: &str = "hami.io/vgpu-devices-allocated";
 
-/// Annotations of KAI and Run:ai that request a part of a card. Another pod holds the card for the kubelet (`reservation pod`).
+/// Number of fields of a device in HAMi's annotation.
+const HAMI_FIELDS: usize = 4;
+
+/// Annotations of KAI and Run:ai that request a part of a card (`RequestsGPUFraction` in KAI's `pkg/common/resources`). No annotation
+/// of the pod names the card: the reservation pod has it in its own annotation, and both pods have its group only as a label.
 const FRACTIONS: [&str; 2] = ["gpu-fraction", "gpu-memory"];
+
+/// Annotation of KAI with the number of cards of which the pod has a part; 1 without it (`GetNumGPUFractionDevices`).
+const FRACTION_DEVICES: &str = "gpu-fraction-num-devices";
+
+/// Start and middle of the annotations of Run:ai by which a container requests a part of a card:
+/// `nvidia.com/container.<container>.gpu-memory.request` and `.limit`. They do not show the number of cards.
+const CONTAINER_FRACTION: (&str, &str) = ("nvidia.com/container.", ".gpu-memory.");
 
 /// Who knows the devices of the pod with these annotations, in the format of the downward API.
 ///
 /// # Errors
-/// Fails if the annotations are not complete, or if HAMi's annotation has no known form.
+/// Fails if the annotations are not complete, or if one of them has no known form. Then the devices are unknown.
 pub(super) fn assignment(annotations: &str) -> Result<Assignment, String> {
     if let Some(text) = annotation_file::value(annotations, HAMI)? {
         let ids = hami(text).ok_or_else(|| format!("{HAMI} is {text:?}, which is no list of devices"))?;
@@ -31,22 +50,32 @@ pub(super) fn assignment(annotations: &str) -> Result<Assignment, String> {
     }
     for key in FRACTIONS {
         if annotation_file::value(annotations, key)?.is_some() {
-            return Ok(Assignment::Unknown);
+            return cards(annotations).map(Assignment::Reserved);
         }
     }
-    Ok(Assignment::Kubelet)
+    let (start, middle) = CONTAINER_FRACTION;
+    let is_fraction = |key: &str| key.strip_prefix(start).is_some_and(|rest| rest.contains(middle));
+    let has_fraction = annotation_file::keys(annotations).any(is_fraction);
+    Ok(if has_fraction { Assignment::Unknown } else { Assignment::Kubelet })
 }
 
 /// The devices in HAMi's annotation. HAMi shares every card that it assigns, so each ID counts as a replica.
 fn hami(text: &str) -> Option<Vec<Id>> {
     let devices = text.split(';').flat_map(|container| container.split(':')).map(str::trim);
-    let id = |device: &str| Some(as_replica(Id::uuid(device.split(',').next()?)?));
-    devices.filter(|device| !device.is_empty()).map(id).collect()
+    devices.filter(|device| !device.is_empty()).map(hami_device).collect()
 }
 
-fn as_replica(mut id: Id) -> Id {
-    id.is_replica = true;
-    id
+fn hami_device(device: &str) -> Option<Id> {
+    let fields: Vec<&str> = device.split(',').collect();
+    let uuid = fields.first()?.split('[').next()?;
+    Id::uuid(uuid).filter(|_| fields.len() >= HAMI_FIELDS).map(Id::into_replica)
+}
+
+/// The number of cards of which the pod has a part.
+fn cards(annotations: &str) -> Result<usize, String> {
+    let Some(text) = annotation_file::value(annotations, FRACTION_DEVICES)? else { return Ok(1) };
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{FRACTION_DEVICES} is {text:?}, which is no number of cards"))
 }
 
 #[cfg(test)]
@@ -62,21 +91,43 @@ mod tests {
 
     #[test]
     fn hami_names_the_devices_of_all_containers() {
-        let ids = UUIDS.map(|uuid| as_replica(Id::parse(uuid).unwrap()));
+        let ids = UUIDS.map(|uuid| Id::parse(uuid).unwrap().into_replica());
         let [first, second] = UUIDS;
         let assigned = |ids: &[Id]| Ok(Assignment::Scheduler(ids.to_vec()));
         assert_eq!(of_hami(&format!("{first},NVIDIA,3000,30:;")), assigned(&ids[..1]));
         assert_eq!(of_hami(&format!(";{first},NVIDIA,3000,30:{second},NVIDIA,1,0:;")), assigned(&ids));
         assert_eq!(of_hami(&format!("{first},NVIDIA,3000,30:;{second},NVIDIA,1,0:")), assigned(&ids));
         assert_eq!(of_hami(";"), Ok(Assignment::Kubelet));
-        assert!(of_hami("card0,NVIDIA,3000,30:;").is_err());
+        assert_eq!(of_hami(&format!("{first}[1-0],NVIDIA,4864,30:;")), assigned(&ids[..1]), "a slice");
+        for malformed in
+            ["card0,NVIDIA,3000,30:;", first, &format!("{first},NVIDIA:;"), "{}", "GPU-0,NVIDIA,1,0:;"]
+        {
+            assert!(of_hami(malformed).is_err(), "{malformed}");
+        }
+        assert_eq!(
+            assignment("hami.io/vgpu-devices-to-allocate=\"GPU-0,NVIDIA,1,0:;\"\n"),
+            Ok(Assignment::Kubelet)
+        );
     }
 
     #[test]
     fn a_fraction_hides_the_device_from_the_kubelet() {
-        assert_eq!(assignment("gpu-fraction=\"0.5\"\n"), Ok(Assignment::Unknown));
-        assert_eq!(assignment("gpu-memory=\"4096\"\n"), Ok(Assignment::Unknown));
-        assert_eq!(assignment("gpu-fraction-num-devices=\"1\"\n"), Ok(Assignment::Kubelet));
+        let of = |lines: &[&str]| assignment(&(lines.join("\"\n") + "\"\n"));
+        assert_eq!(of(&["gpu-fraction=\"0.5"]), Ok(Assignment::Reserved(1)));
+        assert_eq!(of(&["gpu-memory=\"4096"]), Ok(Assignment::Reserved(1)));
+        assert_eq!(of(&["gpu-fraction-num-devices=\"2", "gpu-memory=\"4096"]), Ok(Assignment::Reserved(2)));
+        assert_eq!(of(&["nvidia.com/container.desktop.gpu-memory.limit=\"2Gi"]), Ok(Assignment::Unknown));
+        for other in [
+            "gpu-fraction-num-devices=\"1",
+            "nvidia.com/container.desktop.gpus.devices=\"1",
+            "a=\"gpu-memory",
+        ] {
+            assert_eq!(of(&[other]), Ok(Assignment::Kubelet), "{other}");
+        }
+        for number in ["", "0", "-1", "two"] {
+            let number = format!("gpu-fraction-num-devices=\"{number}");
+            assert!(of(&[&number, "gpu-fraction=\"0.5"]).is_err(), "{number}");
+        }
         assert_eq!(assignment(""), Ok(Assignment::Kubelet));
         assert!(assignment("gpu-frac").is_err(), "the rest of the file is missing");
     }

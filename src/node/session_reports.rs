@@ -1,7 +1,7 @@
 //! Finds the sessions of the node, decides which devices belong to which, and writes the report of each.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     error::Error,
     path::PathBuf,
     time::Duration,
@@ -9,18 +9,22 @@ use std::{
 
 use super::{
     allocations::Allocations,
-    attribution::{Attributed, NodeView, Owner},
+    attribution::{self, Attributed, NodeView, Owner},
     config::NodeOptions,
     device_reader::NodeReading,
     pod_names,
+    pod_resources::allocation::PodName,
     pod_volumes::{PodVolumes, SessionVolume},
     schedulers::{self, Assignment},
     snapshot::{MappingFailure, PollSummary},
 };
 use crate::{
-    contract::REPORT,
+    contract::{REPORT, annotation_file, key},
     gpu::{Device, Versions, XidEvent, id::Id},
-    sampling::report::{DeviceReport, SessionReport, VERSION, XidReport},
+    sampling::{
+        report::{DeviceReport, SessionReport, VERSION, XidReport},
+        sharing::Sharing,
+    },
 };
 
 /// Writes the reports. Remembers the faults of the cards between two polls.
@@ -47,6 +51,17 @@ struct Polled<'p> {
     readings: &'p [NodeReading],
     /// Time since the start of the node.
     at: Duration,
+}
+
+/// What is known about the devices of the sessions without their processes.
+#[derive(Debug, Default)]
+struct Claims {
+    /// The devices that are assigned to each session, by UID. A session is left out if they are not known.
+    assigned: HashMap<String, Vec<Id>>,
+    /// The names of these sessions, if they are known.
+    pods: HashSet<PodName>,
+    /// Values of the annotation `vdi-metrics.io/gpu-sharing`, by UID.
+    annotated: HashMap<String, Sharing>,
 }
 
 // === impl SessionReports ===
@@ -103,10 +118,12 @@ impl SessionReports {
             tracing::debug!(pod = error.uid(), %error, "Cannot read the volume of a pod");
             summary.fail(MappingFailure::VolumeUnreadable);
         }
-        let assigned = self.assigned(&found.volumes, allocations, summary);
+        let claims = self.claims(&found.volumes, devices, allocations, summary);
+        let others = allocations.gpus.without(&claims.pods.iter().collect());
         let owners: Vec<Vec<Owner<'_>>> = readings.iter().map(NodeReading::owners).collect();
         let polled = Polled { devices, readings, at };
-        let view = NodeView { devices, assigned: &assigned, owners: &owners };
+        let Claims { assigned, annotated, .. } = &claims;
+        let view = NodeView { devices, assigned, others: &others, annotated, owners: &owners };
         for volume in &found.volumes {
             let attributed = view.devices_of(volume.uid());
             if attributed.is_empty() && !view.is_assignment_known(volume.uid()) {
@@ -125,34 +142,34 @@ impl SessionReports {
         }
     }
 
-    /// The devices that are assigned to each session, by UID. A session is left out if they are not known.
-    fn assigned(
+    /// What is known about the devices of the sessions without their processes.
+    fn claims(
         &self,
         volumes: &[SessionVolume<'_>],
+        devices: &[Device],
         allocations: &Allocations,
         summary: &mut PollSummary,
-    ) -> HashMap<String, Vec<Id>> {
+    ) -> Claims {
         let names = pod_names::pod_names(&self.pod_logs).unwrap_or_else(|error| {
             tracing::debug!(%error, "Cannot read the kubelet's folder of logs");
             summary.fail(MappingFailure::PodLogsUnreadable);
             HashMap::new()
         });
-        let of_kubelet = |uid: &str| Some(allocations.of_pod(names.get(uid)?)?.to_vec());
-        let mut assigned = HashMap::new();
+        let mut claims = Claims::default();
         for volume in volumes {
-            let ids = match assignment(volume) {
-                Ok(Assignment::Kubelet) => of_kubelet(volume.uid()),
-                Ok(Assignment::Scheduler(ids)) => Some(ids),
-                Ok(Assignment::Unknown) => None,
-                Err(error) => {
-                    tracing::debug!(pod = volume.uid(), error, "Cannot read the annotations of a pod");
-                    summary.fail(MappingFailure::AnnotationsUnreadable);
-                    None
-                }
-            };
-            assigned.extend(ids.map(|ids| (volume.uid().to_owned(), ids)));
+            let (assignment, sharing) = of_annotations(volume).unwrap_or_else(|error| {
+                tracing::debug!(pod = volume.uid(), error, "Cannot read the annotations of a pod");
+                summary.fail(MappingFailure::AnnotationsUnreadable);
+                (Assignment::Unknown, None)
+            });
+            let name = unique_name(volume.uid(), volumes, &names);
+            let ids = assigned(assignment, name, allocations);
+            let ids = ids.filter(|ids| attribution::are_identified(ids, devices));
+            claims.annotated.extend(sharing.map(|sharing| (volume.uid().to_owned(), sharing)));
+            claims.pods.extend(ids.as_ref().and(name).cloned());
+            claims.assigned.extend(ids.map(|ids| (volume.uid().to_owned(), ids)));
         }
-        assigned
+        claims
     }
 
     fn report(&self, polled: Polled<'_>, attributed: &[Attributed], uid: &str) -> SessionReport {
@@ -175,7 +192,37 @@ impl SessionReports {
     }
 }
 
-fn assignment(volume: &SessionVolume<'_>) -> Result<Assignment, String> {
-    let annotations = volume.annotations().map_err(|error| error.to_string())?.unwrap_or_default();
-    schedulers::assignment(&String::from_utf8_lossy(&annotations))
+/// The devices that are assigned to the pod with this name; none if they are not known.
+fn assigned(assignment: Assignment, name: Option<&PodName>, allocations: &Allocations) -> Option<Vec<Id>> {
+    let of_kubelet = || allocations.gpus.of_pod(name?);
+    match assignment {
+        Assignment::Kubelet => of_kubelet().map(<[Id]>::to_vec),
+        Assignment::Scheduler(ids) => Some(ids),
+        // With devices of its own the pod is not one of KAI's: KAI refuses a pod that requests a part and an entire card.
+        Assignment::Reserved(cards) => match of_kubelet()? {
+            [] => allocations.gpus.reserved(cards),
+            ids => Some(ids.to_vec()),
+        },
+        Assignment::Unknown => None,
+    }
+}
+
+/// The name of the pod with this UID; none if two session pods have it. The volumes of a pod that was deleted by force can still exist
+/// when the pod that replaces it starts, and the kubelet's list has no UID.
+fn unique_name<'n>(
+    uid: &str,
+    volumes: &[SessionVolume<'_>],
+    names: &'n HashMap<String, PodName>,
+) -> Option<&'n PodName> {
+    let name = names.get(uid)?;
+    let with_name = volumes.iter().filter(|volume| names.get(volume.uid()) == Some(name));
+    (with_name.count() == 1).then_some(name)
+}
+
+/// Who knows the devices of a pod, and how its annotation says that they are shared.
+fn of_annotations(volume: &SessionVolume<'_>) -> Result<(Assignment, Option<Sharing>), String> {
+    let text = volume.annotations().map_err(|error| error.to_string())?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let sharing = annotation_file::value(&text, key::GPU_SHARING)?.map(Sharing::of_annotation);
+    Ok((schedulers::assignment(&text)?, sharing))
 }

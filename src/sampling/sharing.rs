@@ -17,3 +17,13 @@ vocabulary! {
         Unknown = "unknown",
     }
 }
+
+// === impl Sharing ===
+
+impl Sharing {
+    /// The value of the annotation `vdi-metrics.io/gpu-sharing`. With an invalid value the devices may be shared.
+    #[must_use]
+    pub fn of_annotation(value: &str) -> Self {
+        Self::parse(value).unwrap_or(Self::Unknown)
+    }
+}

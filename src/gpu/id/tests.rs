@@ -51,6 +51,42 @@ fn every_form_matches_only_its_device() {
 }
 
 #[test]
+fn a_device_of_the_dra_driver_is_found_by_minor_number_and_profile() {
+    let slice = Device { model: Some("NVIDIA A30 MIG 1g.6gb+me".to_owned()), ..slice() };
+    let devices = [Device { mig_enabled: true, ..card() }, slice.clone()];
+    let names = |name: &str, devices: &[Device]| {
+        let id = Id::of_dra_device(name).unwrap_or_else(|| panic!("{name}"));
+        (0..devices.len()).filter(|index| id.names(devices, *index)).collect::<Vec<_>>()
+    };
+    assert_eq!(names("gpu-5", &devices), [0]);
+    assert_eq!(names("gpu-2", &devices), [0; 0], "2 is the index");
+    assert_eq!(names("gpu-5-mig-1g6gb-me-21-3", &devices), [1]);
+    assert_eq!(names("gpu-5-mig-2g12gb-5-0", &devices), [0; 0], "another profile");
+    assert_eq!(names("gpu-4-mig-1g6gb-me-21-3", &devices), [0; 0], "another card");
+    assert_eq!(names("gpu-5-mig-21-3-1", &devices), [1], "the only slice of the card");
+    let two = [slice.clone(), slice.clone()];
+    assert_eq!(names("gpu-5-mig-1g6gb-me-21-3", &two), [0; 0], "two slices with the profile");
+    assert_eq!(names("gpu-5-mig-21-3-1", &two), [0; 0], "two slices of the card");
+    for name in ["gpu-vfio-0", "gpu-0-vgpu-a", "gpu-", "gpu-x", "mlx5_0", "gpu-0-mig-", "gpu-0-mig-1g6gb-x-0"]
+    {
+        assert_eq!(Id::of_dra_device(name), None, "{name}");
+    }
+}
+
+#[test]
+fn an_index_of_a_device_plugin_is_no_gpu() {
+    for name in
+        [CARD, SLICE, &format!("{CARD}::3"), &format!("MIG-{CARD}/7/0"), "nvidia5", "nvidia5/gi7/vgpu1"]
+    {
+        assert_eq!(Id::of_plugin(name), Id::parse(name), "{name}");
+        assert!(Id::of_plugin(name).is_some(), "{name}");
+    }
+    for name in ["2", "2:3", &CARD["GPU-".len()..], &CARD[..12], "fuse0", &format!("{CARD}-3")] {
+        assert_eq!(Id::of_plugin(name), None, "{name}");
+    }
+}
+
+#[test]
 fn numbers_of_different_meaning_are_not_confused() {
     for name in [
         format!("MIG-{CARD}/7/1"),

@@ -2,11 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Namespace and name of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::node) struct PodName {
+    pub(in crate::node) namespace: String,
+    pub(in crate::node) name: String,
+}
+
 /// The devices of one pod. The kubelet gives no UID of the pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::node) struct PodAllocation {
-    pub(in crate::node) namespace: String,
-    pub(in crate::node) name: String,
+    pub(in crate::node) name: PodName,
     /// Containers and native sidecars. The kubelet does not list other init containers.
     pub(in crate::node) containers: Vec<ContainerAllocation>,
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use self::kubelet::{Answer, KubeletRoot, serve};
 use super::{
-    allocation::{ClaimAllocation, ClaimDevice, ContainerAllocation},
+    allocation::{ClaimAllocation, ClaimDevice, ContainerAllocation, PodName},
     error::ListFailure,
     wire::{WireContainer, WireDevices, WirePod},
     *,
@@ -45,7 +45,8 @@ fn recorded() -> Vec<PodAllocation> {
 }
 
 fn pod(name: &str, containers: Vec<ContainerAllocation>) -> PodAllocation {
-    PodAllocation { namespace: "desktops".to_owned(), name: name.to_owned(), containers }
+    let name = PodName { namespace: "desktops".to_owned(), name: name.to_owned() };
+    PodAllocation { name, containers }
 }
 
 fn container(name: &str) -> ContainerAllocation {

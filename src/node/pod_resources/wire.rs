@@ -8,7 +8,7 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-use super::allocation::{ClaimAllocation, ClaimDevice, ContainerAllocation, PodAllocation};
+use super::allocation::{ClaimAllocation, ClaimDevice, ContainerAllocation, PodAllocation, PodName};
 
 /// `ListPodResourcesResponse`.
 #[derive(Clone, PartialEq, Message)]
@@ -125,7 +125,7 @@ impl Decoder for ListCodec {
 impl From<WirePod> for PodAllocation {
     fn from(pod: WirePod) -> Self {
         let containers = pod.containers.into_iter().map(Into::into).collect();
-        Self { namespace: pod.namespace, name: pod.name, containers }
+        Self { name: PodName { namespace: pod.namespace, name: pod.name }, containers }
     }
 }
 

@@ -15,11 +15,9 @@ pub(super) fn read(file: &Path) -> Result<Annotations, Unreadable> {
 }
 
 fn parse(text: &str) -> Result<Annotations, String> {
-    // With an invalid value the devices may be shared.
-    let sharing = |value| Sharing::parse(value).unwrap_or(Sharing::Unknown);
     Ok(Annotations {
         gpu: value(text, key::GPU)?.map(str::to_owned),
-        sharing: value(text, key::GPU_SHARING)?.map(sharing),
+        sharing: value(text, key::GPU_SHARING)?.map(Sharing::of_annotation),
     })
 }
 

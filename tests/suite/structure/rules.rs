@@ -82,6 +82,7 @@ pub(super) const PURE: &[&str] = &[
     "sidecar::track",
     "gpu::id",
     "gpu::backoff",
+    "node::allocations::listed",
     "node::attribution",
     "node::cgroup",
     "node::schedulers",
