@@ -52,3 +52,8 @@ pub const PART_ANNOTATIONS: &[&str] = &[
 /// Annotations by which an operator or a broker shows that the pod may have a GPU, even if the pod requests none. The webhook
 /// does not read their values; the sidecar does.
 pub const GPU_ANNOTATIONS: [&str; 2] = [key::GPU, key::GPU_SHARING];
+
+/// Schedulers that can reject the pod if one of its containers has `NVIDIA_VISIBLE_DEVICES` and requests no GPU. KAI and Run:ai do
+/// with the option `blockNvidiaVisibleDevices`, for the pods with this `schedulerName` (`whitelistVisibleDevicesEnvVar` in KAI's
+/// `pkg/admission/webhook/v1alpha2/deviceaccess`). The pod does not show whether the option is set.
+pub const SCHEDULERS_WITHOUT_RUNTIME_ACCESS: [&str; 2] = ["kai-scheduler", "runai-scheduler"];

@@ -1,9 +1,11 @@
 //! Variables of the policy about the GPU of a pod: its request and its resource claims. `admission::decide` decides the same.
 
-use super::cel::text;
+use serde_json::json;
+
+use super::cel::{literal, text};
 use crate::{
     admission::{
-        gpu_names::{GPU_ANNOTATIONS, PART_ANNOTATIONS, RESOURCES},
+        gpu_names::{GPU_ANNOTATIONS, PART_ANNOTATIONS, RESOURCES, SCHEDULERS_WITHOUT_RUNTIME_ACCESS},
         settings::{GpuAccess, Settings},
     },
     contract::GpuRequest,
@@ -80,8 +82,10 @@ fn any_of<'p>(patterns: impl Iterator<Item = &'p str>) -> String {
 /// Whether the vendor's container runtime makes the node's GPUs visible to the sidecar.
 fn runtime_access() -> String {
     let annotated = GPU_ANNOTATIONS.map(|key| format!("{} in variables.annotations", text(key)));
+    let schedulers = literal(&json!(SCHEDULERS_WITHOUT_RUNTIME_ACCESS), &[]);
     format!(
-        "variables.gpuAccess == {}\n&& (variables.gpuRequest != {} || {})",
+        "variables.gpuAccess == {}\n&& (variables.gpuRequest != {} || {})\n\
+         && !(object.spec.?schedulerName.orValue(\"\") in {schedulers})",
         text(GpuAccess::Runtime.as_str()),
         text(GpuRequest::None.as_str()),
         annotated.join(" || ")

@@ -1,5 +1,7 @@
 //! The node agent with a fake driver, and the sidecars that read its reports.
 
+mod assignments;
+mod fake_kubelet;
 mod node_fixture;
 mod shared_card;
 mod streams;

@@ -3,7 +3,7 @@
 
 use crate::{
     admission::{
-        gpu_names::{GPU_ANNOTATIONS, PART_ANNOTATIONS, RESOURCES},
+        gpu_names::{GPU_ANNOTATIONS, PART_ANNOTATIONS, RESOURCES, SCHEDULERS_WITHOUT_RUNTIME_ACCESS},
         pod::PodView,
         settings::GpuResources,
     },
@@ -38,6 +38,12 @@ fn of_resource(name: &str, configured: &GpuResources) -> Option<GpuRequest> {
 /// Whether an annotation says that the pod may have a GPU.
 pub(crate) fn has_gpu_annotation(pod: &PodView<'_>) -> bool {
     GPU_ANNOTATIONS.iter().any(|key| pod.annotation(key).is_some())
+}
+
+/// The pod's scheduler, if it can reject the pod because the sidecar has `NVIDIA_VISIBLE_DEVICES`.
+pub(crate) fn scheduler_without_runtime_access(pod: &PodView<'_>) -> Option<&'static str> {
+    let name = pod.spec.scheduler_name.as_deref()?;
+    SCHEDULERS_WITHOUT_RUNTIME_ACCESS.into_iter().find(|scheduler| *scheduler == name)
 }
 
 /// Whether the name matches a pattern with at most one `*`.

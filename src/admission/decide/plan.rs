@@ -40,7 +40,7 @@ pub(crate) struct Plan<'p> {
     /// Whether other pods can use one of these claims too.
     pub(crate) shares_claims: bool,
     /// Whether the vendor's container runtime makes every GPU of the node visible to the sidecar
-    /// (`NVIDIA_VISIBLE_DEVICES=all`).
+    /// (`NVIDIA_VISIBLE_DEVICES=all`). Never in a pod of KAI or Run:ai.
     pub(crate) runtime_access: bool,
     /// Whether the sidecar gets `runAsUser` and `runAsGroup`.
     pub(crate) sets_user: bool,
@@ -92,7 +92,8 @@ impl<'p> Plan<'p> {
             shares_claims: claims::are_shared(pod, &claims),
             claims,
             runtime_access: access == GpuAccess::Runtime
-                && may_have_gpu(pod, gpu_request, &overrides, notices),
+                && may_have_gpu(pod, gpu_request, &overrides, notices)
+                && may_see_gpus(pod, notices),
             sets_user: sets_user(pod, sidecar.fixed_user),
             identity: identity::fields(pod, &ruleset.profiles, *show_user),
             pull_secrets: missing_secrets(pod, &sidecar.image_pull_secrets),
@@ -158,6 +159,15 @@ fn may_have_gpu(
         )));
     }
     may
+}
+
+/// Whether the pod is admitted if the sidecar has `NVIDIA_VISIBLE_DEVICES`.
+fn may_see_gpus(pod: &PodView<'_>, notices: &mut Vec<Notice>) -> bool {
+    let Some(scheduler) = gpu_request::scheduler_without_runtime_access(pod) else { return true };
+    notices.push(Notice::new(format_args!(
+        "gpuAccess runtime is not used: {scheduler} may reject the pod with it; install the node agent"
+    )));
+    false
 }
 
 /// Whether the sidecar gets `runAsUser` and `runAsGroup`. With a pod-level user 0 the sidecar always gets both. Otherwise it

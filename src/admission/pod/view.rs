@@ -48,6 +48,8 @@ pub(crate) struct SpecView<'a> {
     #[serde(borrow)]
     pub(crate) restart_policy: Option<Cow<'a, str>>,
     #[serde(borrow)]
+    pub(crate) scheduler_name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
     pub(crate) priority_class_name: Option<Cow<'a, str>>,
     pub(crate) active_deadline_seconds: Option<i64>,
     #[serde(borrow)]

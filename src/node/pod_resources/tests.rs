@@ -2,11 +2,12 @@ mod kubelet;
 
 use std::{collections::BTreeMap, fs, io, sync::Arc};
 
+use kit::kubelet::{Answer, serve};
 use proptest::prelude::*;
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use self::kubelet::{Answer, KubeletRoot, serve};
+use self::kubelet::KubeletRoot;
 use super::{
     allocation::{ClaimAllocation, ClaimDevice, ContainerAllocation, PodName},
     error::ListFailure,

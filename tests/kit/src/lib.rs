@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod desktop;
 pub mod exposition;
 pub mod http;
+pub mod kubelet;
 pub mod nulls;
 pub mod pod_defaults;
 pub mod process;

@@ -33,6 +33,11 @@ pub(super) struct Sidecar {
     address: SocketAddr,
 }
 
+/// The name of the session pod with this UID, in the namespace `desktops`.
+pub(super) fn pod_name(uid: &str) -> String {
+    format!("desktop-{}", &uid[..8])
+}
+
 impl Node {
     /// A node with one process outside of all pods: the agent.
     pub(super) fn new(scenario: &Scenario) -> Self {
@@ -64,7 +69,7 @@ impl Node {
         symlink("..2026", volume.join("..data")).unwrap();
         fs::write(volume.join("..2026").join(ANNOTATIONS), "").unwrap();
         symlink(Path::new("..data").join(ANNOTATIONS), volume.join(ANNOTATIONS)).unwrap();
-        fs::create_dir_all(self.path("logs").join(format!("desktops_desktop_{uid}"))).unwrap();
+        fs::create_dir_all(self.path("logs").join(format!("desktops_{}_{uid}", pod_name(uid)))).unwrap();
         self.add_process(pid, &format!("/kubepods/burstable/pod{uid}/{}", "a".repeat(64)));
     }
 
@@ -122,6 +127,10 @@ impl Node {
                 .env(env::ROOT, root),
         );
         Sidecar { address: process.address(), process }
+    }
+
+    pub(super) fn kubelet_root(&self) -> PathBuf {
+        self.path("kubelet")
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -144,6 +144,8 @@ pub(super) const OTHER_FIELDS: &[Row] = &[
         "affinity",
         r#"{"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": null}, "podAffinity": {}}"#,
     ),
+    ("schedulerName", r#""kai-scheduler""#),
+    ("schedulerName", "null"),
     ("schedulingGroup", r#"{"podGroupName": "render"}"#),
     ("hostUsers", "false"),
     ("hostPID", "true"),
