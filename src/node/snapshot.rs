@@ -23,8 +23,8 @@ vocabulary! {
         PodLogsUnreadable = "pod_logs_unreadable",
         /// The annotations of a session pod cannot be read.
         AnnotationsUnreadable = "annotations_unreadable",
-        /// It is not known which devices the pod has: the kubelet does not list it, or a scheduler does not show them; and none of
-        /// its processes is on a device.
+        /// It is not known which devices the pod has: the kubelet does not list it, a name or a scheduler does not show them, or the
+        /// driver does not list one; and none of its processes is on a device.
         PodUnknown = "pod_unknown",
         /// The report of a session cannot be written.
         ReportNotWritten = "report_not_written",

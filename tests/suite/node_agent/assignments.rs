@@ -94,22 +94,36 @@ fn an_annotation_precedes_what_the_agent_concludes_about_sharing() {
     assert_eq!(cards(&node, &[desktop(ALICE).with_devices(&[CARDS[0]])]), card(0, "mps"));
 }
 
-/// Of two reserved cards the session has a part of one. Nothing shows of which. Two pods with one name cannot be told apart either.
+/// Of two reserved cards Alice has a part of one. Nothing shows of which. NVML does not list Bob's device.
 #[test]
 fn a_session_whose_card_is_not_known_gets_no_report() {
     let node = node("gpu-memory=\"2000\"\n");
     node.add_session(BOB, 405);
+    let reservation = |name: &str, id: &str| ListedPod::new("runai-reservation", name).with_devices(&[id]);
+    let bob = desktop(BOB).with_claimed("gpu.nvidia.com", "gpu-vfio-0", None);
+    assert_both_unknown(
+        &node,
+        &[desktop(ALICE), bob, reservation("a", CARDS[0]), reservation("b", CARDS[1])],
+    );
+}
+
+/// Alice's pod was deleted by force and still has its volume. The pod with the same name that replaces it has the card.
+#[test]
+fn two_sessions_with_one_name_are_not_told_apart() {
+    let node = node("");
+    node.add_session(BOB, 405);
+    node.rename(BOB, &pod_name(ALICE));
+    assert_both_unknown(&node, &[desktop(ALICE).with_devices(&[CARDS[0]])]);
+}
+
+fn assert_both_unknown(node: &Node, list: &[ListedPod]) {
     let unknown = |seen: &Exposition| {
         seen.value("vdi_metrics_node_failures_total", &[("reason", "pod_unknown")]).unwrap_or_default()
     };
-    let reservation = |name: &str, id: &str| ListedPod::new("runai-reservation", name).with_devices(&[id]);
-    let bob = desktop(BOB).with_claimed("gpu.nvidia.com", "gpu-vfio-0", None);
-    let list = [desktop(ALICE), bob, reservation("a", CARDS[0]), reservation("b", CARDS[1])];
-    let _kubelet = FakeKubelet::start(&node.kubelet_root(), &list);
+    let _kubelet = FakeKubelet::start(&node.kubelet_root(), list);
     let agent = node.start_agent();
     let up = |seen: &Exposition| seen.value("vdi_metrics_node_kubelet_up", &[]) == Some(1.0);
     let seen = agent.scrape_until("the kubelet", up);
-    let seen = agent.scrape_until("the next poll", |next| unknown(next) >= unknown(&seen) + 4.0);
-    assert_eq!(seen.value("vdi_metrics_node_sessions", &[]), Some(0.0));
+    let seen = agent.scrape_until("two polls", |next| unknown(next) >= unknown(&seen) + 4.0);
     assert_eq!(seen.value("vdi_metrics_node_reports_total", &[]), Some(0.0));
 }

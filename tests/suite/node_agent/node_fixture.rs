@@ -69,8 +69,18 @@ impl Node {
         symlink("..2026", volume.join("..data")).unwrap();
         fs::write(volume.join("..2026").join(ANNOTATIONS), "").unwrap();
         symlink(Path::new("..data").join(ANNOTATIONS), volume.join(ANNOTATIONS)).unwrap();
-        fs::create_dir_all(self.path("logs").join(format!("desktops_{}_{uid}", pod_name(uid)))).unwrap();
+        fs::create_dir_all(self.logs(uid, &pod_name(uid))).unwrap();
         self.add_process(pid, &format!("/kubepods/burstable/pod{uid}/{}", "a".repeat(64)));
+    }
+
+    /// Gives a session pod another name.
+    pub(super) fn rename(&self, uid: &str, name: &str) {
+        fs::rename(self.logs(uid, &pod_name(uid)), self.logs(uid, name)).unwrap();
+    }
+
+    /// The kubelet's folder with the logs of this pod.
+    fn logs(&self, uid: &str, name: &str) -> PathBuf {
+        self.path("logs").join(format!("desktops_{name}_{uid}"))
     }
 
     /// The volume of the sidecar in this pod.
