@@ -1,6 +1,6 @@
 //! Decides which devices belong to which session, from the assignments and the driver's process lists. Pure.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use crate::{
     gpu::{Device, id::Id},
@@ -18,8 +18,9 @@ pub(super) struct NodeView<'a> {
     /// The devices that the kubelet or another scheduler has assigned, by the UID of the pod. Without pods whose devices are not
     /// known.
     pub(super) assigned: &'a HashMap<String, Vec<Id>>,
-    /// The devices of each other pod. Most of them are not sessions.
-    pub(super) others: &'a [&'a [Id]],
+    /// The devices that the kubelet has allocated to each pod, with the UID if the pod is a session. What annotations say about other
+    /// pods does not count for a session, because a user can write them.
+    pub(super) listed: &'a [(Owner<'a>, &'a [Id])],
     /// How a pod's annotation says that its devices are shared, by UID.
     pub(super) annotated: &'a HashMap<String, Sharing>,
     /// The owners of the processes of each device, in the order of `devices`.
@@ -54,43 +55,34 @@ impl NodeView<'_> {
     }
 
     fn attributed(&self, pod: &str, index: usize) -> Option<Attributed> {
-        let is_assigned = self.assignments(index).any(|(uid, _)| uid == pod);
+        let own = self.assigned.get(pod).into_iter().flatten().filter(|id| id.names(self.devices, index));
+        let own: Vec<&Id> = own.collect();
         let is_used = self.owners(index).any(|owner| owner == Some(pod));
-        (is_assigned || is_used).then(|| {
-            let sharing = self.annotated.get(pod).copied().unwrap_or_else(|| self.sharing(index));
-            Attributed { index, sharing, is_assigned, is_used }
+        (is_used || !own.is_empty()).then(|| {
+            let sharing = self.annotated.get(pod).copied().unwrap_or_else(|| self.sharing(pod, &own, index));
+            Attributed { index, sharing, is_assigned: !own.is_empty(), is_used }
         })
     }
 
-    /// How the device is shared. A replica shows it. Without one, the device is shared if several pods have it, and possibly shared
-    /// if it is assigned to no session: another pod may have it.
-    fn sharing(&self, index: usize) -> Sharing {
+    /// How the device is shared. `own` are the pod's IDs of the device. A replica shows it. Without one, the device is possibly shared
+    /// if another pod has it or uses it, or if it is not assigned to the pod.
+    fn sharing(&self, pod: &str, own: &[&Id], index: usize) -> Sharing {
         let device = &self.devices[index];
-        let pods: BTreeSet<&str> = self.assignments(index).map(|(uid, _)| uid).collect();
-        let of_others =
-            || self.others.iter().map(|ids| ids.iter().filter(|id| id.names(self.devices, index)));
-        let others = of_others().filter_map(|mut ids| ids.next()).count();
-        let ids = self.assignments(index).map(|(_, id)| id).chain(of_others().flatten());
-        let is_replica = ids.into_iter().any(|id| id.is_replica);
-        let is_used_by_others = self.owners(index).any(|owner| owner.is_none_or(|pod| !pods.contains(pod)));
-        match (device.exclusive_process, pods.len() + others) {
-            (true, _) => Sharing::Mps,
-            (false, _) if is_replica => Sharing::TimeSlicing,
-            (false, 1) if !is_used_by_others => {
-                if device.slice.is_some() {
-                    Sharing::Mig
-                } else {
-                    Sharing::Exclusive
-                }
-            }
-            _ => Sharing::Unknown,
+        let of_others = self.listed.iter().filter(|(owner, _)| *owner != Some(pod)).flat_map(|(_, ids)| *ids);
+        let of_others: Vec<&Id> = of_others.filter(|id| id.names(self.devices, index)).collect();
+        let is_replica = own.iter().chain(&of_others).any(|id| id.is_replica);
+        let is_used_by_others = self.owners(index).any(|owner| owner != Some(pod));
+        if device.exclusive_process {
+            Sharing::Mps
+        } else if is_replica {
+            Sharing::TimeSlicing
+        } else if own.is_empty() || !of_others.is_empty() || is_used_by_others {
+            Sharing::Unknown
+        } else if device.slice.is_some() {
+            Sharing::Mig
+        } else {
+            Sharing::Exclusive
         }
-    }
-
-    /// The sessions to which the device is assigned, each with the ID by which the kubelet or the scheduler names the device.
-    fn assignments(&self, index: usize) -> impl Iterator<Item = (&str, &Id)> {
-        let ids = self.assigned.iter().flat_map(|(uid, ids)| ids.iter().map(move |id| (uid.as_str(), id)));
-        ids.filter(move |(_, id)| id.names(self.devices, index))
     }
 
     fn owners(&self, index: usize) -> impl Iterator<Item = Owner<'_>> {
@@ -153,12 +145,14 @@ mod tests {
         let mut by_device = vec![vec![]; devices.len()];
         owners.iter().for_each(|(index, owner)| by_device[*index].push(*owner));
         let others: Vec<Vec<Id>> = others.iter().map(|ids| id::list(ids).unwrap()).collect();
-        let others: Vec<&[Id]> = others.iter().map(Vec::as_slice).collect();
+        let sessions = assigned.iter().map(|(uid, ids)| (Some(uid.as_str()), ids.as_slice()));
+        let listed: Vec<(Owner<'_>, &[Id])> =
+            sessions.chain(others.iter().map(|ids| (None, ids.as_slice()))).collect();
         let annotated = annotated.map(|sharing| (pod.to_owned(), sharing)).into_iter().collect();
         let view = NodeView {
             devices: &devices,
             assigned: &assigned,
-            others: &others,
+            listed: &listed,
             annotated: &annotated,
             owners: &by_device,
         };
@@ -225,6 +219,21 @@ mod tests {
         assert_eq!(sharing("a", None), Sharing::TimeSlicing);
         assert_eq!(sharing("b", Some(Sharing::Mps)), Sharing::Mps);
         assert_eq!(sharing("b", None), Sharing::Unknown);
+    }
+
+    /// A user can write the annotation of a scheduler.
+    #[test]
+    fn an_assignment_by_annotation_does_not_change_the_sharing_of_another_pod() {
+        let (devices, ids) = (devices(), id::list(UUIDS[0]).unwrap());
+        let view = NodeView {
+            devices: &devices,
+            assigned: &["a", "b"].map(|uid| (uid.to_owned(), ids.clone())).into(),
+            listed: &[(Some("a"), &ids), (Some("b"), &[])],
+            annotated: &HashMap::new(),
+            owners: &[],
+        };
+        assert_eq!(view.devices_of("a")[0].sharing, Sharing::Exclusive);
+        assert_eq!(view.devices_of("b")[0].sharing, Sharing::Unknown);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Schedulers that assign parts of cards without the kubelet: what their annotations on a pod show. Pure.
 
-use crate::{contract::annotation_file, gpu::id::Id};
+use crate::{
+    contract::{annotation_file, key},
+    gpu::id::{self, Id},
+};
 
 /// Who knows the devices of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +12,8 @@ pub(super) enum Assignment {
     Kubelet,
     /// A scheduler has assigned these devices. The kubelet's allocation, if there is one, names others.
     Scheduler(Vec<Id>),
+    /// A broker has handed these devices over. They are the pod's if the kubelet has allocated no device to it.
+    HandedOver(Vec<Id>),
     /// The pod has parts of this number of cards, which reservation pods hold for the kubelet.
     Reserved(usize),
     /// A scheduler has assigned a device and does not show which. Only the pod's processes show it.
@@ -55,8 +60,15 @@ pub(super) fn assignment(annotations: &str) -> Result<Assignment, String> {
     }
     let (start, middle) = CONTAINER_FRACTION;
     let is_fraction = |key: &str| key.strip_prefix(start).is_some_and(|rest| rest.contains(middle));
-    let has_fraction = annotation_file::keys(annotations).any(is_fraction);
-    Ok(if has_fraction { Assignment::Unknown } else { Assignment::Kubelet })
+    if annotation_file::keys(annotations).any(is_fraction) {
+        return Ok(Assignment::Unknown);
+    }
+    match annotation_file::value(annotations, key::GPU)?.map(str::trim) {
+        None | Some("" | "pending") => Ok(Assignment::Kubelet),
+        Some(text) => id::list(text)
+            .map(Assignment::HandedOver)
+            .map_err(|name| format!("{} names {name:?}, which is no device", key::GPU)),
+    }
 }
 
 /// The devices in HAMi's annotation. HAMi shares every card that it assigns, so each ID counts as a replica.
@@ -128,7 +140,17 @@ mod tests {
             let number = format!("gpu-fraction-num-devices=\"{number}");
             assert!(of(&[&number, "gpu-fraction=\"0.5"]).is_err(), "{number}");
         }
-        assert_eq!(assignment(""), Ok(Assignment::Kubelet));
         assert!(assignment("gpu-frac").is_err(), "the rest of the file is missing");
+    }
+
+    #[test]
+    fn a_broker_can_hand_a_device_over() {
+        let of = |value: &str| assignment(&format!("vdi-metrics.io/gpu=\"{value}\"\n"));
+        let [first, second] = UUIDS;
+        let both = format!("{first}, {second}::1");
+        assert_eq!(of(&both), Ok(Assignment::HandedOver(id::list(&both).unwrap())));
+        assert_eq!((of("pending"), of("")), (Ok(Assignment::Kubelet), Ok(Assignment::Kubelet)));
+        assert!(of("card0").is_err());
+        assert_eq!(assignment(""), Ok(Assignment::Kubelet));
     }
 }

@@ -1,7 +1,7 @@
 //! Finds the sessions of the node, decides which devices belong to which, and writes the report of each.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     error::Error,
     path::PathBuf,
     time::Duration,
@@ -58,8 +58,8 @@ struct Polled<'p> {
 struct Claims {
     /// The devices that are assigned to each session, by UID. A session is left out if they are not known.
     assigned: HashMap<String, Vec<Id>>,
-    /// The names of these sessions, if they are known.
-    pods: HashSet<PodName>,
+    /// The UIDs of the sessions whose name is known.
+    uids: HashMap<PodName, String>,
     /// Values of the annotation `vdi-metrics.io/gpu-sharing`, by UID.
     annotated: HashMap<String, Sharing>,
 }
@@ -119,11 +119,15 @@ impl SessionReports {
             summary.fail(MappingFailure::VolumeUnreadable);
         }
         let claims = self.claims(&found.volumes, devices, allocations, summary);
-        let others = allocations.gpus.without(&claims.pods.iter().collect());
+        let listed: Vec<_> = allocations
+            .gpus
+            .all()
+            .map(|(name, ids)| (claims.uids.get(name).map(String::as_str), ids))
+            .collect();
         let owners: Vec<Vec<Owner<'_>>> = readings.iter().map(NodeReading::owners).collect();
         let polled = Polled { devices, readings, at };
         let Claims { assigned, annotated, .. } = &claims;
-        let view = NodeView { devices, assigned, others: &others, annotated, owners: &owners };
+        let view = NodeView { devices, assigned, listed: &listed, annotated, owners: &owners };
         for volume in &found.volumes {
             let attributed = view.devices_of(volume.uid());
             if attributed.is_empty() && !view.is_assignment_known(volume.uid()) {
@@ -166,7 +170,7 @@ impl SessionReports {
             let ids = assigned(assignment, name, allocations);
             let ids = ids.filter(|ids| attribution::are_identified(ids, devices));
             claims.annotated.extend(sharing.map(|sharing| (volume.uid().to_owned(), sharing)));
-            claims.pods.extend(ids.as_ref().and(name).cloned());
+            claims.uids.extend(name.map(|name| (name.clone(), volume.uid().to_owned())));
             claims.assigned.extend(ids.map(|ids| (volume.uid().to_owned(), ids)));
         }
         claims
@@ -194,14 +198,15 @@ impl SessionReports {
 
 /// The devices that are assigned to the pod with this name; none if they are not known.
 fn assigned(assignment: Assignment, name: Option<&PodName>, allocations: &Allocations) -> Option<Vec<Id>> {
-    let of_kubelet = || allocations.gpus.of_pod(name?);
+    let listed = || Some(allocations.gpus.of_pod(name?)?.to_vec());
     match assignment {
-        Assignment::Kubelet => of_kubelet().map(<[Id]>::to_vec),
+        Assignment::Kubelet => listed(),
         Assignment::Scheduler(ids) => Some(ids),
-        // With devices of its own the pod is not one of KAI's: KAI refuses a pod that requests a part and an entire card.
-        Assignment::Reserved(cards) => match of_kubelet()? {
-            [] => allocations.gpus.reserved(cards),
-            ids => Some(ids.to_vec()),
+        Assignment::HandedOver(ids) => listed().filter(|own| !own.is_empty()).or(Some(ids)),
+        // A pod with devices of its own is not one of KAI's: KAI refuses a pod that requests a part and an entire card.
+        Assignment::Reserved(cards) => match listed()? {
+            own if own.is_empty() => allocations.gpus.reserved(cards),
+            own => Some(own),
         },
         Assignment::Unknown => None,
     }

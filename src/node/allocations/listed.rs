@@ -1,6 +1,6 @@
 //! The GPUs in the kubelet's list. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::{
     gpu::id::Id,
@@ -49,10 +49,9 @@ impl ListedGpus {
         self.0.get(name)?.known()
     }
 
-    /// The GPUs of each pod without the pods with these names. The GPUs whose names do not show which GPU it is are left out.
-    pub(in crate::node) fn without(&self, names: &HashSet<&PodName>) -> Vec<&[Id]> {
-        let others = self.0.iter().filter(|(name, _)| !names.contains(name));
-        others.map(|(_, gpus)| &*gpus.ids).collect()
+    /// The GPUs of each pod, without those whose names do not show which GPU it is.
+    pub(in crate::node) fn all(&self) -> impl Iterator<Item = (&PodName, &[Id])> {
+        self.0.iter().map(|(name, gpus)| (name, &*gpus.ids))
     }
 
     /// The cards that reservation pods hold, if there are `number` of them: then a pod with parts of `number` cards has parts of

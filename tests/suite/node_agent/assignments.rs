@@ -89,6 +89,12 @@ fn a_part_of_the_only_reserved_card_is_of_this_card() {
 }
 
 #[test]
+fn a_broker_hands_over_a_card_that_the_kubelet_did_not_allocate() {
+    let node = node(&format!("vdi-metrics.io/gpu=\"{}\"\n", CARDS[1]));
+    assert_eq!(cards(&node, &[desktop(ALICE)]), card(1, "exclusive"));
+}
+
+#[test]
 fn an_annotation_precedes_what_the_agent_concludes_about_sharing() {
     let node = node("vdi-metrics.io/gpu-sharing=\"mps\"\n");
     assert_eq!(cards(&node, &[desktop(ALICE).with_devices(&[CARDS[0]])]), card(0, "mps"));

@@ -102,10 +102,11 @@ fn a_device_of_another_driver_is_a_gpu_only_by_its_uuid() {
 }
 
 #[test]
-fn the_devices_of_other_pods_are_listed_even_if_one_is_unknown() {
-    let other = of_plugin(name("training", "job"), &[OTHER, "GPU-x"]);
-    let listed = ListedGpus::of(&[of_plugin(desktop(), &[CARD]), other]);
-    assert_eq!(listed.without(&[&desktop()].into()), [ids(&[OTHER])]);
+fn the_known_devices_of_a_pod_are_listed_even_if_another_is_unknown() {
+    let job = name("training", "job");
+    let listed = ListedGpus::of(&[of_plugin(job.clone(), &[OTHER, "GPU-x"])]);
+    assert_eq!(listed.of_pod(&job), None);
+    assert_eq!(listed.all().collect::<Vec<_>>(), [(&job, &*ids(&[OTHER]))]);
 }
 
 #[test]
