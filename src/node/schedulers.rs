@@ -12,8 +12,9 @@ pub(super) enum Assignment {
     Kubelet,
     /// A scheduler has assigned these devices. The kubelet's allocation, if there is one, names others.
     Scheduler(Vec<Id>),
-    /// A broker has handed these devices over. They are the pod's if the kubelet has allocated no device to it.
-    HandedOver(Vec<Id>),
+    /// A broker has handed these devices over; none if its annotation has no known form. They are the pod's if the kubelet has
+    /// allocated no device to it.
+    HandedOver(Option<Vec<Id>>),
     /// The pod has parts of this number of cards, which reservation pods hold for the kubelet.
     Reserved(usize),
     /// A scheduler has assigned a device and does not show which. Only the pod's processes show it.
@@ -65,9 +66,7 @@ pub(super) fn assignment(annotations: &str) -> Result<Assignment, String> {
     }
     match annotation_file::value(annotations, key::GPU)?.map(str::trim) {
         None | Some("" | "pending") => Ok(Assignment::Kubelet),
-        Some(text) => id::list(text)
-            .map(Assignment::HandedOver)
-            .map_err(|name| format!("{} names {name:?}, which is no device", key::GPU)),
+        Some(text) => Ok(Assignment::HandedOver(id::list(text).ok())),
     }
 }
 
@@ -148,9 +147,9 @@ mod tests {
         let of = |value: &str| assignment(&format!("vdi-metrics.io/gpu=\"{value}\"\n"));
         let [first, second] = UUIDS;
         let both = format!("{first}, {second}::1");
-        assert_eq!(of(&both), Ok(Assignment::HandedOver(id::list(&both).unwrap())));
+        assert_eq!(of(&both), Ok(Assignment::HandedOver(Some(id::list(&both).unwrap()))));
+        assert_eq!(of("card0"), Ok(Assignment::HandedOver(None)));
         assert_eq!((of("pending"), of("")), (Ok(Assignment::Kubelet), Ok(Assignment::Kubelet)));
-        assert!(of("card0").is_err());
         assert_eq!(assignment(""), Ok(Assignment::Kubelet));
     }
 }

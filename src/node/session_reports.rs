@@ -55,7 +55,7 @@ struct Polled<'p> {
 
 /// What is known about the devices of the sessions without their processes.
 #[derive(Debug, Default)]
-struct Claims {
+struct SessionAssignments {
     /// The devices that are assigned to each session, by UID. A session is left out if they are not known.
     assigned: HashMap<String, Vec<Id>>,
     /// The UIDs of the sessions whose name is known.
@@ -118,15 +118,15 @@ impl SessionReports {
             tracing::debug!(pod = error.uid(), %error, "Cannot read the volume of a pod");
             summary.fail(MappingFailure::VolumeUnreadable);
         }
-        let claims = self.claims(&found.volumes, devices, allocations, summary);
+        let assignments = self.assignments(&found.volumes, devices, allocations, summary);
         let listed: Vec<_> = allocations
             .gpus
             .all()
-            .map(|(name, ids)| (claims.uids.get(name).map(String::as_str), ids))
+            .map(|(name, ids)| (assignments.uids.get(name).map(String::as_str), ids))
             .collect();
         let owners: Vec<Vec<Owner<'_>>> = readings.iter().map(NodeReading::owners).collect();
         let polled = Polled { devices, readings, at };
-        let Claims { assigned, annotated, .. } = &claims;
+        let SessionAssignments { assigned, annotated, .. } = &assignments;
         let view = NodeView { devices, assigned, listed: &listed, annotated, owners: &owners };
         for volume in &found.volumes {
             let attributed = view.devices_of(volume.uid());
@@ -147,19 +147,19 @@ impl SessionReports {
     }
 
     /// What is known about the devices of the sessions without their processes.
-    fn claims(
+    fn assignments(
         &self,
         volumes: &[SessionVolume<'_>],
         devices: &[Device],
         allocations: &Allocations,
         summary: &mut PollSummary,
-    ) -> Claims {
+    ) -> SessionAssignments {
         let names = pod_names::pod_names(&self.pod_logs).unwrap_or_else(|error| {
             tracing::debug!(%error, "Cannot read the kubelet's folder of logs");
             summary.fail(MappingFailure::PodLogsUnreadable);
             HashMap::new()
         });
-        let mut claims = Claims::default();
+        let mut assignments = SessionAssignments::default();
         for volume in volumes {
             let (assignment, sharing) = of_annotations(volume).unwrap_or_else(|error| {
                 tracing::debug!(pod = volume.uid(), error, "Cannot read the annotations of a pod");
@@ -169,11 +169,11 @@ impl SessionReports {
             let name = unique_name(volume.uid(), volumes, &names);
             let ids = assigned(assignment, name, allocations);
             let ids = ids.filter(|ids| attribution::are_identified(ids, devices));
-            claims.annotated.extend(sharing.map(|sharing| (volume.uid().to_owned(), sharing)));
-            claims.uids.extend(name.map(|name| (name.clone(), volume.uid().to_owned())));
-            claims.assigned.extend(ids.map(|ids| (volume.uid().to_owned(), ids)));
+            assignments.annotated.extend(sharing.map(|sharing| (volume.uid().to_owned(), sharing)));
+            assignments.uids.extend(name.map(|name| (name.clone(), volume.uid().to_owned())));
+            assignments.assigned.extend(ids.map(|ids| (volume.uid().to_owned(), ids)));
         }
-        claims
+        assignments
     }
 
     fn report(&self, polled: Polled<'_>, attributed: &[Attributed], uid: &str) -> SessionReport {
@@ -202,7 +202,7 @@ fn assigned(assignment: Assignment, name: Option<&PodName>, allocations: &Alloca
     match assignment {
         Assignment::Kubelet => listed(),
         Assignment::Scheduler(ids) => Some(ids),
-        Assignment::HandedOver(ids) => listed().filter(|own| !own.is_empty()).or(Some(ids)),
+        Assignment::HandedOver(ids) => listed().filter(|own| !own.is_empty()).or(ids),
         // A pod with devices of its own is not one of KAI's: KAI refuses a pod that requests a part and an entire card.
         Assignment::Reserved(cards) => match listed()? {
             own if own.is_empty() => allocations.gpus.reserved(cards),
