@@ -1,5 +1,5 @@
 //! The agent on GPU nodes: reads the driver once for all sessions, and writes what belongs to each session into a file of the
-//! session's pod. `attribution` and `cgroup` are pure.
+//! session's pod. `attribution`, `cgroup` and `device_totals` are pure.
 
 mod agent;
 mod allocations;
@@ -8,6 +8,8 @@ pub mod catalogue;
 pub mod cgroup;
 pub mod config;
 mod device_reader;
+mod device_totals;
+mod kept_samples;
 mod pod_names;
 mod pod_resources;
 mod pod_volumes;
@@ -15,6 +17,8 @@ mod process_table;
 mod schedulers;
 mod session_reports;
 pub mod snapshot;
+
+pub use self::device_totals::OwnerKind;
 
 use std::{
     error::Error,
@@ -27,12 +31,12 @@ use axum::{Router, http::HeaderMap, routing::get};
 use tokio::sync::watch;
 
 use self::{
-    agent::AgentPoller,
+    agent::{AgentPoller, Channels},
     allocations::Allocations,
     catalogue::CATALOGUE,
     config::NodeOptions,
     pod_resources::PodResources,
-    snapshot::{NodeSnapshot, PollSummary},
+    snapshot::NodeSnapshot,
 };
 use crate::{
     contract, gpu,
@@ -59,20 +63,26 @@ async fn serve(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     let listener = listen::bind(options.listen)?;
     let (allocations, allocated) = watch::channel(Arc::new(Allocations::default()));
     let (snapshots, latest) = watch::channel(Arc::new(NodeSnapshot::default()));
-    let mut agent = AgentPoller::new(interval, options, allocated, snapshots)?;
+    let readiness = Readiness::default();
+    let channels = Channels {
+        allocations: allocated,
+        snapshots,
+        first_poll: readiness.latch("the end of the first poll"),
+    };
+    let mut agent = AgentPoller::new(interval, options, channels)?;
     let (stop, stop_requests) = mpsc::channel();
     let library = options.nvml_library.clone().map(|library| vec![library]);
     let library = library.unwrap_or_else(|| gpu::library_locations(Path::new("/")));
     let mut polls = PollLoop::new(library, interval, stop_requests);
     thread::Builder::new().name("nvml-poller".to_owned()).spawn(move || {
-        polls.run_until_over(&mut agent, |_| PollSummary::default());
+        polls.run_until_over(&mut agent, AgentPoller::after_panic);
     })?;
     let kubelet = PodResources::new(&options.kubelet_root);
     let metrics = get(async move |headers: HeaderMap| {
         let snapshot = Arc::clone(&latest.borrow());
         admin::exposition(&headers, &families(CATALOGUE, &snapshot))
     });
-    let app = Router::new().route(contract::METRICS_PATH, metrics).merge(admin::health(Readiness::default()));
+    let app = Router::new().route(contract::METRICS_PATH, metrics).merge(admin::health(readiness));
     let address = listener.local_addr()?;
     tracing::info!(version = runtime::VERSION, revision = runtime::REVISION, %address, "Serving metrics");
     let listener = tokio::net::TcpListener::from_std(listener)?;

@@ -264,4 +264,12 @@ impl Device {
     pub fn card(&self) -> &str {
         self.slice.as_ref().map_or(&self.uuid, |slice| &slice.card)
     }
+
+    /// Splits the name of a slice, such as `NVIDIA A100-SXM4-40GB MIG 1g.5gb`, into model and MIG profile. The profile of a card
+    /// is empty.
+    #[must_use]
+    pub fn model_and_profile(&self) -> (&str, &str) {
+        let model = self.model.as_deref().unwrap_or_default();
+        model.split_once(" MIG ").filter(|_| self.slice.is_some()).unwrap_or((model, ""))
+    }
 }

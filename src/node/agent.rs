@@ -1,19 +1,25 @@
-//! The work of the node agent at each poll: reads the driver once for all sessions, and writes each session's report.
+//! The work of the node agent at each poll: reads the driver once for all sessions, writes each session's report, and counts the totals
+//! of the devices.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::watch;
 
 use super::{
     allocations::Allocations,
     config::NodeOptions,
-    device_reader::DeviceReader,
+    device_reader::{DeviceReader, NodeReading},
+    device_totals::{DeviceTotals, DeviceUse, NodeSessions},
     session_reports::SessionReports,
-    snapshot::{NodeSnapshot, PollSummary},
+    snapshot::{MappingFailure, NodeSnapshot, PollSummary},
 };
 use crate::{
-    gpu::{Driver, Fault, ReopenReason, XidEvent},
-    runtime::libc,
+    gpu::{Device, Driver, Fault, ReopenReason, Versions, XidEvent},
+    runtime::{libc, readiness::Latch},
     sampling::poll::{FinishedPoll, PollTask},
 };
 
@@ -22,8 +28,23 @@ use crate::{
 pub(super) struct AgentPoller {
     reader: DeviceReader,
     reports: SessionReports,
+    totals: DeviceTotals,
+    versions: Versions,
+    /// Whether the processes of the node can be found.
+    sees_node_processes: bool,
     allocations: watch::Receiver<Arc<Allocations>>,
     snapshots: watch::Sender<Arc<NodeSnapshot>>,
+    /// Released by the first poll that ends without a panic.
+    first_poll: Option<Latch>,
+}
+
+/// How the poller communicates with the rest of the agent.
+#[derive(Debug)]
+pub(super) struct Channels {
+    pub(super) allocations: watch::Receiver<Arc<Allocations>>,
+    pub(super) snapshots: watch::Sender<Arc<NodeSnapshot>>,
+    /// Keeps the agent unready until the end of the first poll.
+    pub(super) first_poll: Latch,
 }
 
 // === impl AgentPoller ===
@@ -36,16 +57,52 @@ impl AgentPoller {
     pub(super) fn new(
         interval: Duration,
         options: &NodeOptions,
-        allocations: watch::Receiver<Arc<Allocations>>,
-        snapshots: watch::Sender<Arc<NodeSnapshot>>,
+        channels: Channels,
     ) -> Result<Self, Box<dyn Error>> {
+        let reader = DeviceReader::new(interval, &options.proc)?;
+        let sees_node_processes = reader.sees_node_processes()?;
+        if !sees_node_processes {
+            tracing::warn!(
+                proc = %options.proc.display(),
+                "The agent is process 1 of its PID namespace and does not see the processes of the node, so it cannot \
+                 distinguish the sessions on a shared GPU; set hostPID: true in its pod"
+            );
+        }
         Ok(Self {
-            reader: DeviceReader::new(interval, &options.proc)?,
+            reader,
             reports: SessionReports::new(interval, options)?,
-            allocations,
-            snapshots,
+            totals: DeviceTotals::new(interval),
+            versions: Versions::default(),
+            sees_node_processes,
+            allocations: channels.allocations,
+            snapshots: channels.snapshots,
+            first_poll: Some(channels.first_poll),
         })
     }
+
+    /// The result of a poll that has panicked.
+    pub(super) fn after_panic(&mut self) -> PollSummary {
+        self.totals.end_current();
+        PollSummary { has_panicked: true, ..PollSummary::default() }
+    }
+}
+
+/// What a poll has read from each device, with the kinds of the owners of its processes.
+fn uses<'p>(
+    devices: &'p [Device],
+    readings: &'p [NodeReading],
+    sessions: &NodeSessions,
+) -> Vec<DeviceUse<'p>> {
+    let used = |(index, (device, reading)): (usize, (&'p Device, &'p NodeReading))| {
+        let owners = reading.usages().into_iter();
+        DeviceUse {
+            device,
+            reading: reading.reading(),
+            owners: owners.filter_map(|(owner, usage)| Some((sessions.kind(owner)?, usage))).collect(),
+            sessions: sessions.of_device(index),
+        }
+    };
+    devices.iter().zip(readings).enumerate().map(used).collect()
 }
 
 impl PollTask for AgentPoller {
@@ -56,35 +113,65 @@ impl PollTask for AgentPoller {
     }
 
     fn opened(&mut self, driver: &Driver<'_>) {
+        self.versions = driver.versions().clone();
         self.reports.set_versions(driver.versions());
     }
 
     fn poll(&mut self, driver: &mut Driver<'_>) -> (PollSummary, Option<ReopenReason>) {
-        let mut summary = PollSummary { is_driver_readable: true, ..PollSummary::default() };
         if let Err(fault) = driver.begin_poll() {
             return (self.unavailable(fault), None);
         }
-        let at = libc::since_boot();
+        let (at, now) = (libc::since_boot(), Instant::now());
+        let mut summary = PollSummary { read_at: Some(at), ..PollSummary::default() };
+        if !self.sees_node_processes {
+            summary.fail(MappingFailure::NoHostPid);
+        }
         let readings = self.reader.read_all(driver, &mut summary);
         let allocations = Arc::clone(&self.allocations.borrow());
-        self.reports.write(driver.devices(), &readings, &allocations, at, &mut summary);
-        summary.devices = driver.devices().len();
+        let devices = driver.devices();
+        let sessions = self.reports.write(devices, &readings, &allocations, at, &mut summary);
+        summary.clamps = self.totals.add(&uses(devices, &readings, &sessions), now);
+        (summary.devices, summary.sessions) = (devices.len(), sessions.count());
         (summary, driver.reopen_reason())
     }
 
     /// Writes nothing: the reports become stale, and the sidecars count the time as unsampled.
     fn unavailable(&mut self, fault: Fault) -> PollSummary {
         tracing::debug!(%fault, "The driver does not answer");
+        self.totals.end_current();
         PollSummary::default()
     }
 
     fn publish(&mut self, summary: PollSummary, poll: &FinishedPoll) {
         let failure = self.allocations.borrow().failure;
-        let next = self.snapshots.borrow().after(&summary, poll, failure);
+        let earlier = Arc::clone(&self.snapshots.borrow());
+        let mut next = earlier.after(&summary, poll, failure, self.totals.published());
+        next.versions = self.versions.clone();
         self.snapshots.send_replace(Arc::new(next));
+        if let Some(latch) = self.first_poll.take_if(|_| !summary.has_panicked) {
+            latch.release();
+        }
     }
 
     fn xid(&mut self, event: &XidEvent) {
         self.reports.record_xid(event, libc::since_boot());
+    }
+
+    fn buffered_time(&self) -> Option<Duration> {
+        self.totals.buffered_time()
+    }
+
+    fn read_samples(&mut self, driver: &mut Driver<'_>) {
+        for index in 0..driver.devices().len() {
+            let uuid = driver.devices()[index].uuid.clone();
+            if !self.totals.has_full_buffer(&uuid) {
+                continue;
+            }
+            // The next poll reports a lost device.
+            if let Ok(Some(samples)) = driver.samples(index) {
+                self.totals.keep_samples(&uuid, &samples);
+                self.reader.keep_samples(&uuid, &samples);
+            }
+        }
     }
 }

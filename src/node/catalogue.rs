@@ -1,6 +1,9 @@
 //! The metrics of the node agent.
 
-use super::snapshot::{MappingFailure, NodeSnapshot};
+mod series;
+
+use self::series::{USERS, clamps, failures, faults, flag, gpu_info, per_gpu, per_gpu_and_owner, report_age};
+use super::{device_totals::OwnerKind, snapshot::NodeSnapshot};
 use crate::runtime::{
     self,
     catalogue::{MetricType, Row, Series},
@@ -9,6 +12,66 @@ use crate::runtime::{
 
 /// Every metric of the agent.
 pub const CATALOGUE: &[Row<NodeSnapshot>] = &[
+    Row {
+        name: "vdi_gpu_info",
+        help: "Device of this node; always 1. `card` is the UUID of the card of a MIG slice.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu", "card", "model", "mig_profile", "driver_version"],
+        series: gpu_info,
+    },
+    Row {
+        name: "vdi_gpu_busy_seconds_total",
+        help: "Busy seconds of the device by owner of the processes; the sum over `owner` is the device. `unsampled` is the part that no \
+               sample of a process explains.",
+        kind: MetricType::COUNTER,
+        labels: &["gpu", "owner"],
+        series: |snapshot| per_gpu_and_owner(snapshot, USERS, |total| total.busy),
+    },
+    Row {
+        name: "vdi_gpu_observed_seconds_total",
+        help: "Seconds that the readings of the device represent. Time in which the device could not be read is left out.",
+        kind: MetricType::COUNTER,
+        labels: &["gpu"],
+        series: |snapshot| per_gpu(snapshot, |total| Some(total.observed)),
+    },
+    Row {
+        name: "vdi_gpu_memory_used_bytes",
+        help: "Used bytes of the frame buffer by owner of the processes; the sum over `owner` is the device.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu", "owner"],
+        series: |snapshot| {
+            per_gpu_and_owner(snapshot, USERS, |total| total.current?.memory.map(|(used, _)| used))
+        },
+    },
+    Row {
+        name: "vdi_gpu_memory_total_bytes",
+        help: "Size of the frame buffer in bytes, with the driver's reserve.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu"],
+        series: |snapshot| per_gpu(snapshot, |total| total.current?.memory.map(|(_, size)| size as f64)),
+    },
+    Row {
+        name: "vdi_gpu_energy_joules_total",
+        help: "Energy of the card in joules by owner of the processes; the sum over `owner` is the card. The parts are an estimate by \
+               share of the busy time; `idle` is the energy of the time in which the card was not busy.",
+        kind: MetricType::COUNTER,
+        labels: &["gpu", "owner"],
+        series: |snapshot| per_gpu_and_owner(snapshot, &OwnerKind::ALL, |total| total.energy),
+    },
+    Row {
+        name: "vdi_gpu_sessions",
+        help: "Number of sessions to which the device is assigned, or which have a process on it.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu"],
+        series: |snapshot| per_gpu(snapshot, |total| Some(total.sessions()?.count as f64)),
+    },
+    Row {
+        name: "vdi_gpu_mismatched_sessions",
+        help: "Number of sessions that have a process on the device although other devices, or none, are assigned to them.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu"],
+        series: |snapshot| per_gpu(snapshot, |total| Some(total.sessions()?.mismatched as f64)),
+    },
     Row {
         name: "vdi_metrics_node_devices",
         help: "Number of GPUs and MIG slices that the driver lists on this node.",
@@ -31,25 +94,32 @@ pub const CATALOGUE: &[Row<NodeSnapshot>] = &[
         series: |snapshot| vec![Series::number([], snapshot.reports as f64)],
     },
     Row {
+        name: "vdi_metrics_node_report_age_seconds",
+        help: "Age of the values in the latest reports, in seconds. Absent if the node has no session.",
+        kind: MetricType::GAUGE,
+        labels: &[],
+        series: report_age,
+    },
+    Row {
         name: "vdi_metrics_node_failures_total",
         help: "Number of processes, pods and reports that could not be handled, by reason.",
         kind: MetricType::COUNTER,
         labels: &["reason"],
-        series: |snapshot| MappingFailure::ALL.into_iter().map(|reason| failures(snapshot, reason)).collect(),
+        series: failures,
     },
     Row {
         name: "vdi_metrics_node_kubelet_up",
         help: "1 if the kubelet has listed the devices of pods at its last answer, else 0.",
         kind: MetricType::GAUGE,
         labels: &[],
-        series: |snapshot| vec![Series::number([], f64::from(u8::from(snapshot.kubelet.is_none())))],
+        series: |snapshot| flag(snapshot.kubelet.is_none()),
     },
     Row {
         name: "vdi_metrics_node_poll_success",
         help: "1 if the driver answered at the last poll, else 0.",
         kind: MetricType::GAUGE,
         labels: &[],
-        series: |snapshot| vec![Series::number([], f64::from(u8::from(snapshot.is_driver_readable)))],
+        series: |snapshot| flag(snapshot.is_driver_readable),
     },
     Row {
         name: "vdi_metrics_node_poll_duration_seconds",
@@ -86,13 +156,14 @@ pub const CATALOGUE: &[Row<NodeSnapshot>] = &[
         help: "Number of failed calls of the driver's library by call and error code.",
         kind: MetricType::COUNTER,
         labels: &["call", "code"],
-        series: |snapshot| {
-            let faults = snapshot.calls.faults.iter();
-            let series = |(fault, count): &(crate::gpu::Fault, u64)| {
-                Series::number([fault.call.as_str(), fault.code.as_str()], *count as f64)
-            };
-            faults.map(series).collect()
-        },
+        series: faults,
+    },
+    Row {
+        name: "vdi_metrics_node_clamped_values_total",
+        help: "Number of values from the driver that were out of range, by kind. Such a value is clamped or absent.",
+        kind: MetricType::COUNTER,
+        labels: &["value"],
+        series: clamps,
     },
     Row {
         name: "vdi_metrics_node_build_info",
@@ -102,9 +173,3 @@ pub const CATALOGUE: &[Row<NodeSnapshot>] = &[
         series: |_| vec![Series::number([runtime::REVISION, runtime::VERSION], 1.0)],
     },
 ];
-
-fn failures(snapshot: &NodeSnapshot, reason: MappingFailure) -> Series<'static> {
-    let count =
-        snapshot.failures.iter().find(|(counted, _)| *counted == reason).map_or(0, |(_, count)| *count);
-    Series::number([reason.as_str()], count as f64)
-}

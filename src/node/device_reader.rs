@@ -1,14 +1,21 @@
 //! Reads every device of the node, and finds the pods of the processes on it.
 
-use std::{collections::HashMap, error::Error, path::Path, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    error::Error,
+    io,
+    path::Path,
+    time::Duration,
+};
 
 use super::{
     attribution::Owner,
+    kept_samples::{self, KeptSamples},
     process_table::{ProcessOwner, ProcessTable},
     snapshot::{MappingFailure, PollSummary},
 };
 use crate::{
-    gpu::{DeviceStreams, Driver, Fault, Process, ProcessUtilization, Reading, Stream},
+    gpu::{DeviceStreams, Driver, Fault, Process, ProcessUtilization, Reading, Sample, Stream},
     runtime::libc,
     sampling::{
         driver_clock,
@@ -25,11 +32,14 @@ pub(super) struct DeviceReader {
     processes: ProcessTable,
     /// Time of the newest process sample of each device, by UUID, in microseconds of the driver's clock.
     newest_samples: HashMap<String, u64>,
+    kept_samples: KeptSamples,
 }
 
 /// What one poll read from one device.
 pub(super) struct NodeReading {
     values: Result<(Reading, bool), Fault>,
+    /// The samples that were read since the last poll and that the driver may have discarded.
+    kept_samples: Vec<Sample>,
     /// None if the driver gives no complete list.
     processes: Option<Vec<Owned<Process>>>,
     /// Encoder sessions; none as for `processes`.
@@ -54,7 +64,12 @@ impl DeviceReader {
     /// # Errors
     /// Fails if `proc` cannot be read.
     pub(super) fn new(interval: Duration, proc: &Path) -> Result<Self, Box<dyn Error>> {
-        Ok(Self { interval, processes: ProcessTable::new(proc)?, newest_samples: HashMap::new() })
+        Ok(Self {
+            interval,
+            processes: ProcessTable::new(proc)?,
+            newest_samples: HashMap::new(),
+            kept_samples: KeptSamples::default(),
+        })
     }
 
     /// Reads all devices, in the driver's order.
@@ -66,7 +81,21 @@ impl DeviceReader {
         let readings = (0..driver.devices().len()).map(|index| self.read(driver, index, summary)).collect();
         self.processes.end_poll();
         self.newest_samples.retain(|uuid, _| driver.devices().iter().any(|device| device.uuid == *uuid));
+        self.kept_samples.clear();
         readings
+    }
+
+    /// Whether the processes of the node can be found.
+    ///
+    /// # Errors
+    /// Fails if `proc` cannot be read.
+    pub(super) fn sees_node_processes(&self) -> io::Result<bool> {
+        self.processes.is_of_node()
+    }
+
+    /// Keeps samples of this device that were read between two polls, for the next reading.
+    pub(super) fn keep_samples(&mut self, uuid: &str, samples: &[Sample]) {
+        self.kept_samples.add(uuid, samples);
     }
 
     fn read(&mut self, driver: &mut Driver<'_>, index: usize, summary: &mut PollSummary) -> NodeReading {
@@ -80,6 +109,7 @@ impl DeviceReader {
         let utilization = driver.process_utilization(index, window.since).ok().flatten();
         let newest =
             utilization.iter().flatten().map(|sample| sample.at).filter(|at| window.contains(*at)).max();
+        let kept_samples = self.kept_samples.take(&uuid);
         self.newest_samples.extend(newest.map(|at| (uuid, at)));
         let streams = read.as_ref().ok().and_then(|reading| driver.streams(index, reading).ok());
         let streams = streams.unwrap_or_default();
@@ -87,6 +117,7 @@ impl DeviceReader {
         let owners = self.owners(listed.as_deref().unwrap_or_default(), &streams, summary);
         NodeReading {
             values: read.map(|reading| (reading, is_incomplete)),
+            kept_samples,
             processes: listed.and_then(|listed| owned_processes(listed, &owners)),
             encoding: streams.encoding.and_then(|sessions| owned_streams(sessions, &owners)),
             capturing: streams.capturing.and_then(|captures| owned_streams(captures, &owners)),
@@ -160,9 +191,24 @@ impl NodeReading {
         processes.chain(streams.map(|(_, owner)| owner)).map(Option::as_deref).collect()
     }
 
-    /// The values of the device for the pod with this UID.
+    /// The values of the device; none if it could not be read.
+    pub(super) fn reading(&self) -> Option<&Reading> {
+        self.values.as_ref().ok().map(|(reading, _)| reading)
+    }
+
+    /// The use of the device by each of its owners.
+    pub(super) fn usages(&self) -> Vec<(Owner<'_>, OwnUsage)> {
+        let owners: BTreeSet<Owner<'_>> = self.owners().into_iter().collect();
+        let usage = |owner| Some((owner, self.usage_of(|other| other == owner)?));
+        owners.into_iter().filter_map(usage).collect()
+    }
+
+    /// The values of the device for the pod with this UID, with the samples since the last poll.
     pub(super) fn values_of(&self, uid: &str) -> Result<DeviceValues, Fault> {
-        let (reading, is_incomplete) = self.values.clone()?;
+        let (mut reading, is_incomplete) = self.values.clone()?;
+        if let Some(samples) = &mut reading.samples {
+            kept_samples::merge(samples, &self.kept_samples);
+        }
         Ok(DeviceValues { reading, own: self.usage_of(|owner| owner == Some(uid)), is_incomplete })
     }
 

@@ -6,6 +6,7 @@ mod tests;
 
 use std::{
     collections::HashMap,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -74,6 +75,15 @@ impl ProcessTable {
     pub(super) fn new(proc: &Path) -> Result<Self, ProcessUnreadable> {
         let cgroups = agent_cgroups(proc).map_err(|failure| failure.of_existing(proc.join("self")))?;
         Ok(Self { proc: proc.to_owned(), cgroups, cache: HashMap::new() })
+    }
+
+    /// Whether the processes are those of the node. In a PID namespace of its own a container is process 1, and with `hostPID` it never
+    /// is.
+    ///
+    /// # Errors
+    /// Fails if the link `self` cannot be read.
+    pub(super) fn is_of_node(&self) -> io::Result<bool> {
+        Ok(fs::read_link(self.proc.join("self"))? != Path::new("1"))
     }
 
     /// The owner of the process that had this PID at the time `seen_at` (since the start of the node; the driver listed or

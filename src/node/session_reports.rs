@@ -12,6 +12,7 @@ use super::{
     attribution::{self, Attributed, NodeView, Owner},
     config::NodeOptions,
     device_reader::NodeReading,
+    device_totals::NodeSessions,
     pod_names,
     pod_resources::allocation::PodName,
     pod_volumes::{PodVolumes, SessionVolume},
@@ -97,7 +98,7 @@ impl SessionReports {
         }
     }
 
-    /// Writes the reports of all sessions. `at` is the time of the readings since the start of the node.
+    /// Writes the reports of all sessions, and returns the sessions. `at` is the time of the readings since the start of the node.
     pub(super) fn write(
         &mut self,
         devices: &[Device],
@@ -105,13 +106,14 @@ impl SessionReports {
         allocations: &Allocations,
         at: Duration,
         summary: &mut PollSummary,
-    ) {
+    ) -> NodeSessions {
         self.xids.retain(|uuid, _| devices.iter().any(|device| device.uuid == *uuid));
         let found = match self.volumes.sessions() {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%error, "Cannot find the sessions of this node");
-                return summary.fail(MappingFailure::PodsUnreadable);
+                summary.fail(MappingFailure::PodsUnreadable);
+                return NodeSessions::default();
             }
         };
         for error in &found.errors {
@@ -128,14 +130,18 @@ impl SessionReports {
         let polled = Polled { devices, readings, at };
         let SessionAssignments { assigned, annotated, .. } = &assignments;
         let view = NodeView { devices, assigned, listed: &listed, annotated, owners: &owners };
+        let uids = found.volumes.iter().map(SessionVolume::uid);
+        let mut sessions = NodeSessions::new(uids.chain(found.errors.iter().filter_map(|error| error.uid())));
         for volume in &found.volumes {
             let attributed = view.devices_of(volume.uid());
-            if attributed.is_empty() && !view.is_assignment_known(volume.uid()) {
+            let is_assignment_known = view.is_assignment_known(volume.uid());
+            sessions.add(&attributed, is_assignment_known);
+            if attributed.is_empty() && !is_assignment_known {
                 // The pod may have a device that the agent does not know of.
                 summary.fail(MappingFailure::PodUnknown);
                 continue;
             }
-            let report = self.report(polled, &attributed, volume.uid());
+            let report = self.report(polled, &attributed, volume.uid(), is_assignment_known);
             match volume.write(REPORT, &report.to_bytes()) {
                 Ok(()) => summary.reports += 1,
                 Err(error) => {
@@ -144,6 +150,7 @@ impl SessionReports {
                 }
             }
         }
+        sessions
     }
 
     /// What is known about the devices of the sessions without their processes.
@@ -176,11 +183,18 @@ impl SessionReports {
         assignments
     }
 
-    fn report(&self, polled: Polled<'_>, attributed: &[Attributed], uid: &str) -> SessionReport {
+    fn report(
+        &self,
+        polled: Polled<'_>,
+        attributed: &[Attributed],
+        uid: &str,
+        is_assignment_known: bool,
+    ) -> SessionReport {
         let device = |attributed: &Attributed| {
             let device = polled.devices[attributed.index].clone();
             DeviceReport {
                 sharing: attributed.sharing,
+                is_unassigned: is_assignment_known && !attributed.is_assigned,
                 values: polled.readings[attributed.index].values_of(uid),
                 xids: self.xids.get(&device.uuid).into_iter().flatten().copied().collect(),
                 device,

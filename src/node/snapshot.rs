@@ -2,15 +2,18 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::pod_resources::ListFailure;
+use super::{device_totals::DeviceCounters, pod_resources::ListFailure};
 use crate::{
+    gpu::Versions,
     runtime::vocabulary::vocabulary,
-    sampling::{counters::CallTotals, poll::FinishedPoll},
+    sampling::{bounds::Clamp, counters::CallTotals, poll::FinishedPoll},
 };
 
 vocabulary! {
     /// Why a process, a pod or a report could not be handled; values of the label `reason`.
     pub enum MappingFailure {
+        /// The agent runs in a PID namespace of its own, so no process of the node can be found.
+        NoHostPid = "no_host_pid",
         /// A process ended between the driver's list and the look-up of its pod.
         ProcessEnded = "process_ended",
         /// The pod of a process cannot be read.
@@ -35,11 +38,17 @@ vocabulary! {
 #[derive(Clone, Debug, Default)]
 pub(super) struct PollSummary {
     pub(super) devices: usize,
+    /// Number of sessions; none if they could not be found.
+    pub(super) sessions: Option<usize>,
     /// Number of reports that were written.
     pub(super) reports: usize,
     pub(super) failures: Vec<MappingFailure>,
-    /// Whether the driver answered.
-    pub(super) is_driver_readable: bool,
+    /// Kinds of the values out of range.
+    pub(super) clamps: Vec<Clamp>,
+    /// Time of the readings since the start of the node; none if the driver did not answer.
+    pub(super) read_at: Option<Duration>,
+    /// Whether the poll has ended by a panic.
+    pub(super) has_panicked: bool,
 }
 
 /// What the agent exposes.
@@ -53,8 +62,15 @@ pub struct NodeSnapshot {
     pub reports: u64,
     /// Failures since the agent started, by reason.
     pub failures: Vec<(MappingFailure, u64)>,
-    /// Calls of the driver's library since the agent started.
+    /// Calls of the driver's library and values out of range since the agent started.
     pub calls: CallTotals,
+    /// Versions of the library that was opened last, and of its driver.
+    pub versions: Versions,
+    /// The devices that were read since the agent started.
+    pub(super) totals: Vec<DeviceCounters>,
+    /// Time of the values in the latest reports since the start of the node; none if the node has no session, and before the first
+    /// report.
+    pub reported: Option<Duration>,
     /// Time and duration of the last poll in which the driver answered; none before the first one.
     pub last_poll: Option<(SystemTime, Duration)>,
     /// Whether the last poll could read the driver.
@@ -81,9 +97,11 @@ impl NodeSnapshot {
         summary: &PollSummary,
         poll: &FinishedPoll,
         kubelet: Option<ListFailure>,
+        totals: Vec<DeviceCounters>,
     ) -> Self {
         let mut next = self.clone();
         next.calls.add_calls(poll.calls.calls, &poll.calls.faults);
+        next.calls.add_clamps(&summary.clamps);
         for failure in &summary.failures {
             match next.failures.iter_mut().find(|(counted, _)| counted == failure) {
                 Some((_, count)) => *count += 1,
@@ -92,7 +110,13 @@ impl NodeSnapshot {
         }
         next.reports += summary.reports as u64;
         (next.devices, next.sessions, next.kubelet) = (summary.devices, summary.reports, kubelet);
-        next.is_driver_readable = summary.is_driver_readable;
+        next.totals = totals;
+        match summary.sessions {
+            Some(0) => next.reported = None,
+            _ if summary.reports > 0 => next.reported = summary.read_at,
+            _ => {}
+        }
+        next.is_driver_readable = summary.read_at.is_some();
         if next.is_driver_readable {
             next.last_poll = Some((SystemTime::now(), poll.started.elapsed()));
         }

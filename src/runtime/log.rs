@@ -8,8 +8,12 @@ pub use tracing::Level;
 #[derive(Debug)]
 pub struct Chain<'e>(pub &'e (dyn Error + 'static));
 
+/// Libraries that log each connection, frame and request: 13 lines for each list of the kubelet at the level `debug`.
+const PROTOCOLS: [&str; 4] = ["h2", "hyper_util", "tonic", "tower::buffer"];
+
 /// Writes log events of `level` and above to standard error. Events of libraries are written from `warn` upwards; if `level` is
-/// `debug` or `trace`, from `level` upwards. The reason: a client library that retries logs the same event every second.
+/// `debug` or `trace`, from `level` upwards. The reason: a client library that retries logs the same event every second. Events of
+/// [`PROTOCOLS`] are always written from `warn` upwards.
 pub fn init(level: Level) {
     use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -18,7 +22,9 @@ pub fn init(level: Level) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
-    let filter = Targets::new().with_default(libraries).with_target("vdi_metrics", level);
+    let protocols = PROTOCOLS.map(|library| (library, level.min(Level::WARN)));
+    let filter =
+        Targets::new().with_default(libraries).with_targets(protocols).with_target("vdi_metrics", level);
     tracing_subscriber::registry().with(format).with(filter).init();
 }
 

@@ -37,6 +37,9 @@ pub struct DeviceReport {
     pub device: Device,
     /// How the device is shared.
     pub sharing: Sharing,
+    /// Whether a process of the session is on the device although other devices, or none, are assigned to the session.
+    #[serde(default)]
+    pub is_unassigned: bool,
     /// The values of the device, or the fault because of which it could not be read.
     pub values: Result<DeviceValues, Fault>,
     /// The latest Xid faults of the device, oldest first. The same fault is in several reports.
@@ -162,6 +165,7 @@ mod tests {
         let device = |values| DeviceReport {
             device: Device { uuid: "GPU-1".into(), ..Device::default() },
             sharing: Sharing::TimeSlicing,
+            is_unassigned: true,
             values,
             xids: vec![XidReport { at_us: 3, code: Some(79) }],
         };

@@ -76,6 +76,15 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
         series: series::gpu_info,
     },
     Row {
+        name: "vdi_session_gpu_unassigned_info",
+        help: "GPU that a process of the session uses although other GPUs, or none, are assigned to the session. Always 1; only from the node agent.",
+        kind: MetricType::GAUGE,
+        labels: &["gpu"],
+        series: |snapshot| {
+            snapshot.unassigned.iter().map(|gpu| Series::number([gpu.as_str()], 1.0)).collect()
+        },
+    },
+    Row {
         name: "vdi_session_gpu_utilization_ratio",
         help: "Fraction of the time since the last poll in which the GPU was busy, 0 to 1.",
         kind: MetricType::GAUGE,

@@ -145,6 +145,7 @@ impl SessionPoller {
             not_applicable,
             gpus,
             lost,
+            unassigned: self.source.unassigned(),
             accounts: self.track.accounts().to_vec(),
             collection: Some(Collection {
                 at: now,

@@ -36,6 +36,8 @@ pub struct Snapshot {
     /// UUIDs of the session's devices that could not be read, with the reasons. Empty if no device could be read. A UUID is empty
     /// if the driver has never given it.
     pub lost: Vec<(String, UnavailableReason)>,
+    /// UUIDs of the devices that a process of the session uses and that are not assigned to the session. Only the node agent knows it.
+    pub unassigned: Vec<String>,
     /// One account for each device that was allocated or exposed since the sidecar started, including released devices.
     pub accounts: Vec<Account>,
     /// Time, duration and success of the last poll; none before the first poll has ended.
@@ -111,6 +113,7 @@ impl Snapshot {
             not_applicable: vec![],
             gpus: vec![],
             lost: vec![],
+            unassigned: vec![],
             accounts: vec![],
             collection: None,
             calls: 0,

@@ -64,6 +64,11 @@ impl ObservationSource {
         self.node_agent.versions()
     }
 
+    /// UUIDs of the devices that a process of the session uses and that are not assigned to the session, according to the node agent.
+    pub(super) fn unassigned(&self) -> Vec<String> {
+        self.node_agent.unassigned()
+    }
+
     /// Whether the node agent has reported before, and its report cannot be used now.
     pub(super) fn has_lost_node_agent(&self) -> bool {
         self.node_agent.reason().is_some_and(|reason| reason != NotApplicable::NotGiven)

@@ -12,8 +12,9 @@ fn the_readme_explains_every_reason() {
 
 #[test]
 fn the_gpu_page_explains_every_label_value() {
-    use vdi_metrics::sidecar::attribution::{
-        Confidence, NotApplicable, Scope, Sharing, Strategy, UnavailableReason,
+    use vdi_metrics::{
+        node::{OwnerKind, snapshot::MappingFailure},
+        sidecar::attribution::{Confidence, NotApplicable, Scope, Sharing, Strategy, UnavailableReason},
     };
 
     let page = read("docs/gpu.md");
@@ -25,6 +26,8 @@ fn the_gpu_page_explains_every_label_value() {
         UnavailableReason::ALL.iter().map(|value| value.as_str()).collect(),
         Sharing::ALL.iter().map(|value| value.as_str()).collect(),
         Strategy::ALL.iter().map(|value| value.as_str()).collect(),
+        OwnerKind::ALL.iter().map(|value| value.as_str()).collect(),
+        MappingFailure::ALL.iter().map(|value| value.as_str()).collect(),
     ];
     for value in values.concat() {
         assert!(page.contains(&format!("\n| `{value}` |")), "{value} has no row");

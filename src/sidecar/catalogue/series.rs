@@ -28,15 +28,8 @@ pub(super) fn gpu_info(snapshot: &Snapshot) -> Vec<Series<'_>> {
 
 fn gpu_labels<'s>(gpu: &'s Gpu, driver: &'s str) -> [&'s str; 6] {
     let card = gpu.device.slice.as_ref().map_or("", |slice| &slice.card);
-    let (model, profile) = model_and_profile(gpu);
+    let (model, profile) = gpu.device.model_and_profile();
     [&gpu.device.uuid, card, model, profile, gpu.sharing.as_str(), driver]
-}
-
-/// Splits the name of a slice, such as `NVIDIA A100-SXM4-40GB MIG 1g.5gb`, into model and MIG profile. The profile of a card is
-/// empty.
-fn model_and_profile(gpu: &Gpu) -> (&str, &str) {
-    let model = text(&gpu.device.model);
-    model.split_once(" MIG ").filter(|_| gpu.device.slice.is_some()).unwrap_or((model, ""))
 }
 
 pub(super) fn xids(snapshot: &Snapshot) -> Vec<Series<'_>> {

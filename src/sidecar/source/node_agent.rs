@@ -55,6 +55,15 @@ impl NodeAgent {
         self.report.as_ref().ok().map(|report| &report.versions)
     }
 
+    /// UUIDs of the devices in the report that a process of the session uses and that are not assigned to the session.
+    pub(super) fn unassigned(&self) -> Vec<String> {
+        let reported = self.report.iter().flat_map(|report| &report.devices);
+        reported
+            .filter(|reported| reported.is_unassigned)
+            .map(|reported| reported.device.uuid.clone())
+            .collect()
+    }
+
     /// Why the report cannot be used; none if it can.
     pub(super) fn reason(&self) -> Option<NotApplicable> {
         self.report.as_ref().err().copied()

@@ -120,7 +120,8 @@ async fn every_dashboard_panel_shows_the_session(cluster: &TestCluster) -> Resul
     Ok(())
 }
 
-/// Runs the queries of `docs/gpu.md`. The queries for sessions with problems have no result for a session without problems.
+/// Runs the queries of `docs/gpu.md`. The queries for sessions with problems have no result for a session without problems, and those
+/// for the node agent have none for a session.
 async fn every_query_of_the_gpu_page_has_its_result(cluster: &TestCluster) -> Result<()> {
     let _server = installed(cluster).await?;
     let namespace = session_namespace(cluster).await?;
@@ -131,7 +132,7 @@ async fn every_query_of_the_gpu_page_has_its_result(cluster: &TestCluster) -> Re
     let is_of_test =
         |labels: &Labels| [labels.get("namespace"), labels.get("template")].contains(&Some(&namespace));
     for (number, query) in queries.iter().enumerate() {
-        let expects_a_result = ![2, 4].contains(&number);
+        let expects_a_result = ![2, 4, 5, 6].contains(&number);
         eventually(format!("the expected result of {query}"), TWO_MINUTES, || async {
             let samples = cluster.prometheus()?.query(query.trim()).await?;
             let of_test = samples.iter().filter(|(labels, _)| is_of_test(labels)).count();
@@ -140,7 +141,7 @@ async fn every_query_of_the_gpu_page_has_its_result(cluster: &TestCluster) -> Re
         })
         .await?;
     }
-    ensure!(queries.len() == 5, "{} queries: list above which of them expect a result", queries.len());
+    ensure!(queries.len() == 7, "{} queries: list above which of them expect a result", queries.len());
     Ok(())
 }
 

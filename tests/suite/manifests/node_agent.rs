@@ -20,7 +20,9 @@ fn the_agents_image_port_and_folders_match_the_program() {
     let container = &pod()["spec"]["containers"][0];
     assert_eq!(container["image"], format!("vdi-metrics/node:{VERSION}"));
     assert_eq!(container["ports"], json!([{"name": "metrics", "containerPort": defaults.listen.port()}]));
-    assert_eq!(container["livenessProbe"], json!({"httpGet": {"path": "/healthz", "port": "metrics"}}));
+    for (probe, path) in [("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")] {
+        assert_eq!(container[probe]["httpGet"], json!({"path": path, "port": "metrics"}));
+    }
     let root = defaults.kubelet_root;
     let folders = [root.join("pods"), root.join("pod-resources"), defaults.pod_logs];
     let mounts = list(&container["volumeMounts"]).iter().map(|mount| Path::new(text(&mount["mountPath"])));

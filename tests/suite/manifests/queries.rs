@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use vdi_metrics::{
+    node,
     runtime::catalogue::{MetricType, Row},
     sessions::metrics::ROWS,
     sidecar::catalogue::CATALOGUE,
@@ -70,6 +71,10 @@ fn metrics() -> BTreeMap<String, BTreeSet<String>> {
     };
     for Row { name, labels, .. } in CATALOGUE {
         add(name, [*labels, &["cluster", "namespace", "pod"]].concat());
+    }
+    // The labels `namespace` and `pod` name the agent, not a session. The monitor adds `node`.
+    for Row { name, labels, .. } in node::catalogue::CATALOGUE {
+        add(name, [*labels, &["cluster", "node"]].concat());
     }
     for Row { name, labels, kind, .. } in ROWS {
         let labels = [*labels, &["cluster"]].concat();

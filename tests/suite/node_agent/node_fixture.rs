@@ -21,14 +21,18 @@ pub(super) struct Node {
     folder: kit::tempfile::TempDir,
 }
 
+/// PID of the agent.
+const AGENT: u32 = 99;
+
 /// A running agent.
 pub(super) struct Agent {
-    _process: Process,
+    process: Process,
     address: SocketAddr,
 }
 
 /// A running sidecar.
 pub(super) struct Sidecar {
+    root: PathBuf,
     process: Process,
     address: SocketAddr,
 }
@@ -42,11 +46,20 @@ impl Node {
     /// A node with one process outside of all pods: the agent.
     pub(super) fn new(scenario: &Scenario) -> Self {
         let node = Self { folder: kit::tempfile::tempdir().unwrap() };
-        node.add_process(1, "/system.slice/agent.service");
-        symlink("1", node.path("proc/self")).unwrap();
-        fs::create_dir_all(node.path("kubelet/pods")).unwrap();
+        node.add_process(AGENT, "/system.slice/agent.service");
+        node.set_agent(AGENT);
+        ["kubelet/pods", "logs"]
+            .into_iter()
+            .for_each(|folder| fs::create_dir_all(node.path(folder)).unwrap());
         node.play(scenario);
         node
+    }
+
+    /// Sets which process the agent is.
+    pub(super) fn set_agent(&self, pid: u32) {
+        let link = self.path("proc/self");
+        let _ = fs::remove_file(&link);
+        symlink(pid.to_string(), link).unwrap();
     }
 
     pub(super) fn play(&self, scenario: &Scenario) {
@@ -62,6 +75,11 @@ impl Node {
         fs::write(folder.join("stat"), stat).unwrap();
     }
 
+    /// Adds a process in a pod.
+    pub(super) fn add_process_of_pod(&self, uid: &str, pid: u32) {
+        self.add_process(pid, &format!("/kubepods/burstable/pod{uid}/{}", "a".repeat(64)));
+    }
+
     /// Adds a session pod with one process: its volume as the kubelet writes it, and the process in the pod's cgroup.
     pub(super) fn add_session(&self, uid: &str, pid: u32) {
         let volume = self.volume(uid);
@@ -70,7 +88,7 @@ impl Node {
         fs::write(volume.join("..2026").join(ANNOTATIONS), "").unwrap();
         symlink(Path::new("..data").join(ANNOTATIONS), volume.join(ANNOTATIONS)).unwrap();
         fs::create_dir_all(self.logs(uid, &pod_name(uid))).unwrap();
-        self.add_process(pid, &format!("/kubepods/burstable/pod{uid}/{}", "a".repeat(64)));
+        self.add_process_of_pod(uid, pid);
     }
 
     /// Gives a session pod another name.
@@ -89,11 +107,16 @@ impl Node {
     }
 
     pub(super) fn start_agent(&self) -> Agent {
+        self.start_agent_at("0.3")
+    }
+
+    /// An agent with this interval in seconds.
+    pub(super) fn start_agent_at(&self, interval: &str) -> Agent {
         let process = Process::spawn(
             Command::new(env!("CARGO_BIN_EXE_vdi-metrics-node"))
                 .env_clear()
                 .env(fake_nvml::SCENARIO, self.path("scenario.json"))
-                .args(["--listen", "127.0.0.1:0", "--interval", "0.3", "--kubelet-root"])
+                .args(["--listen", "127.0.0.1:0", "--interval", interval, "--kubelet-root"])
                 .arg(self.path("kubelet"))
                 .arg("--pod-logs")
                 .arg(self.path("logs"))
@@ -102,7 +125,7 @@ impl Node {
                 .arg("--nvml-library")
                 .arg(fake_nvml::library().unwrap()),
         );
-        Agent { address: process.address(), _process: process }
+        Agent { address: process.address(), process }
     }
 
     /// Replaces the pod's annotations, in the format of the downward API.
@@ -134,9 +157,9 @@ impl Node {
                 .env(env::INTERVAL, "0.3")
                 .env(env::NVML_LIBRARY, library)
                 .env(fake_nvml::SCENARIO, self.path("scenario.json"))
-                .env(env::ROOT, root),
+                .env(env::ROOT, &root),
         );
-        Sidecar { address: process.address(), process }
+        Sidecar { address: process.address(), process, root }
     }
 
     pub(super) fn kubelet_root(&self) -> PathBuf {
@@ -149,12 +172,29 @@ impl Node {
 }
 
 impl Agent {
+    /// The readiness: status and text.
+    pub(super) fn readiness(&self) -> (u16, String) {
+        let response = http::get(self.address, "/readyz").unwrap();
+        (response.status, response.body)
+    }
+
+    /// The first line of the log that contains `text`.
+    pub(super) fn logged(&self, text: &str) -> String {
+        self.process.logged(text)
+    }
+
     pub(super) fn scrape_until(&self, what: &str, probe: impl Fn(&Exposition) -> bool) -> Exposition {
         eventually(what, || Some(scrape(self.address)).filter(&probe))
     }
 }
 
 impl Sidecar {
+    /// Ends the session. Returns the termination message.
+    pub(super) fn end(self) -> serde_json::Value {
+        self.process.terminate();
+        serde_json::from_str(&fs::read_to_string(self.root.join("dev/termination-log")).unwrap()).unwrap()
+    }
+
     pub(super) fn scrape_until(&self, what: &str, probe: impl Fn(&Exposition) -> bool) -> Exposition {
         assert!(self.process.address() == self.address, "the sidecar was restarted");
         eventually(what, || Some(scrape(self.address)).filter(&probe))

@@ -85,6 +85,8 @@ pub(super) const PURE: &[&str] = &[
     "node::allocations::listed",
     "node::attribution",
     "node::cgroup",
+    "node::device_totals",
+    "node::kept_samples",
     "node::schedulers",
     "sampling::report",
     "sampling::sharing",
