@@ -15,6 +15,7 @@ mod pod_resources;
 mod pod_volumes;
 mod process_table;
 mod schedulers;
+mod selection;
 mod session_reports;
 pub mod snapshot;
 

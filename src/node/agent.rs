@@ -53,13 +53,13 @@ impl AgentPoller {
     /// A poller of the node with these folders.
     ///
     /// # Errors
-    /// Fails if the kubelet's folder `pods`, or `proc`, cannot be read.
+    /// Fails if the kubelet's folder `pods`, or `proc`, cannot be read, or if the ID of a device has no known form.
     pub(super) fn new(
         interval: Duration,
         options: &NodeOptions,
         channels: Channels,
     ) -> Result<Self, Box<dyn Error>> {
-        let reader = DeviceReader::new(interval, &options.proc)?;
+        let reader = DeviceReader::new(interval, options)?;
         let sees_node_processes = reader.sees_node_processes()?;
         if !sees_node_processes {
             tracing::warn!(
@@ -126,11 +126,10 @@ impl PollTask for AgentPoller {
         if !self.sees_node_processes {
             summary.fail(MappingFailure::NoHostPid);
         }
-        let readings = self.reader.read_all(driver, &mut summary);
+        let (devices, readings) = self.reader.read_all(driver, &mut summary);
         let allocations = Arc::clone(&self.allocations.borrow());
-        let devices = driver.devices();
-        let sessions = self.reports.write(devices, &readings, &allocations, at, &mut summary);
-        summary.clamps = self.totals.add(&uses(devices, &readings, &sessions), now);
+        let sessions = self.reports.write(&devices, &readings, &allocations, at, &mut summary);
+        summary.clamps = self.totals.add(&uses(&devices, &readings, &sessions), now);
         (summary.devices, summary.sessions) = (devices.len(), sessions.count());
         (summary, driver.reopen_reason())
     }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
 
+use super::selection::DeviceSelection;
 use crate::{
     contract::{ALLOWED_INTERVAL_SECONDS, INTERVAL_SECONDS},
     runtime::log::Level,
@@ -36,6 +37,10 @@ pub struct NodeOptions {
     /// The /proc of the node's PID namespace
     #[arg(long, value_name = "DIR", default_value = "/proc", env = "VDI_METRICS_NODE_PROC")]
     pub proc: PathBuf,
+    /// Devices to read, separated by commas: UUIDs or indices. A card stands for its MIG slices too. Sessions on other devices get no
+    /// report. Default: all devices
+    #[arg(long, value_name = "IDS", value_delimiter = ',', env = "VDI_METRICS_NODE_DEVICES")]
+    devices: Vec<String>,
     /// NVML library. Default: the usual locations are searched
     #[arg(long, value_name = "FILE", env = "VDI_METRICS_NODE_NVML_LIBRARY")]
     pub nvml_library: Option<PathBuf>,
@@ -59,6 +64,14 @@ impl NodeOptions {
         let interval = allowed.then(|| Duration::from_secs_f64(self.interval));
         interval
             .ok_or_else(|| format!("--interval is {}; use a number of seconds from 5 to 300", self.interval))
+    }
+
+    /// The devices to read.
+    ///
+    /// # Errors
+    /// Fails if an ID has no known form.
+    pub(super) fn devices(&self) -> Result<DeviceSelection, String> {
+        DeviceSelection::parse(&self.devices)
     }
 }
 

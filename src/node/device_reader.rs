@@ -4,18 +4,19 @@ use std::{
     collections::{BTreeSet, HashMap},
     error::Error,
     io,
-    path::Path,
     time::Duration,
 };
 
 use super::{
     attribution::Owner,
+    config::NodeOptions,
     kept_samples::{self, KeptSamples},
     process_table::{ProcessOwner, ProcessTable},
+    selection::DeviceSelection,
     snapshot::{MappingFailure, PollSummary},
 };
 use crate::{
-    gpu::{DeviceStreams, Driver, Fault, Process, ProcessUtilization, Reading, Sample, Stream},
+    gpu::{Device, DeviceStreams, Driver, Fault, Process, ProcessUtilization, Reading, Sample, Stream},
     runtime::libc,
     sampling::{
         driver_clock,
@@ -29,6 +30,9 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct DeviceReader {
     interval: Duration,
+    selection: DeviceSelection,
+    /// Number of selected IDs without a device at the last poll.
+    without_device: usize,
     processes: ProcessTable,
     /// Time of the newest process sample of each device, by UUID, in microseconds of the driver's clock.
     newest_samples: HashMap<String, u64>,
@@ -59,30 +63,42 @@ type Owners = HashMap<u32, ProcessOwner>;
 // === impl DeviceReader ===
 
 impl DeviceReader {
-    /// A reader that finds processes in this `/proc`.
+    /// A reader of the selected devices.
     ///
     /// # Errors
-    /// Fails if `proc` cannot be read.
-    pub(super) fn new(interval: Duration, proc: &Path) -> Result<Self, Box<dyn Error>> {
+    /// Fails if `proc` cannot be read, or if the ID of a device has no known form.
+    pub(super) fn new(interval: Duration, options: &NodeOptions) -> Result<Self, Box<dyn Error>> {
         Ok(Self {
             interval,
-            processes: ProcessTable::new(proc)?,
+            selection: options.devices()?,
+            without_device: 0,
+            processes: ProcessTable::new(&options.proc)?,
             newest_samples: HashMap::new(),
             kept_samples: KeptSamples::default(),
         })
     }
 
-    /// Reads all devices, in the driver's order.
+    /// Reads the selected devices, in the driver's order. Returns the devices and their readings.
     pub(super) fn read_all(
         &mut self,
         driver: &mut Driver<'_>,
         summary: &mut PollSummary,
-    ) -> Vec<NodeReading> {
-        let readings = (0..driver.devices().len()).map(|index| self.read(driver, index, summary)).collect();
+    ) -> (Vec<Device>, Vec<NodeReading>) {
+        self.warn_of_absent_devices(driver.devices());
+        let indices = self.selection.indices(driver.devices());
+        let readings = indices.iter().map(|index| self.read(driver, *index, summary)).collect();
         self.processes.end_poll();
         self.newest_samples.retain(|uuid, _| driver.devices().iter().any(|device| device.uuid == *uuid));
         self.kept_samples.clear();
-        readings
+        (indices.into_iter().map(|index| driver.devices()[index].clone()).collect(), readings)
+    }
+
+    fn warn_of_absent_devices(&mut self, devices: &[Device]) {
+        let absent = self.selection.without_device(devices);
+        if absent.len() > self.without_device {
+            tracing::warn!(ids = absent.join(","), "The driver does not list devices that --devices names");
+        }
+        self.without_device = absent.len();
     }
 
     /// Whether the processes of the node can be found.

@@ -2,6 +2,7 @@
 
 use fake_nvml::{Behaviour, Device, Memory, Samples, Scenario, Symbol, Utilization};
 use kit::{exposition::Exposition, process::eventually};
+use vdi_metrics::contract::REPORT;
 
 use super::node_fixture::*;
 
@@ -144,4 +145,24 @@ fn a_buffer_that_is_shorter_than_the_interval_loses_no_samples() {
     let observed = seen.value("vdi_gpu_observed_seconds_total", &[]).unwrap();
     let busy: f64 = seen.series("vdi_gpu_busy_seconds_total").map(|series| series.value).sum();
     assert!((busy - observed / 2.0).abs() < observed / 20.0, "{busy} of {observed}");
+}
+
+/// A session on a device that is not selected gets no report, so that its sidecar uses its own driver.
+#[test]
+fn only_the_selected_devices_are_read() {
+    const BOB: &str = "bbbbbbbb-0000-4000-8000-000000000002";
+
+    let node = Node::new(&with_process(101));
+    node.add_session(ALICE, 101);
+    node.add_session(BOB, 202);
+    for (uid, card) in [(ALICE, CARDS[1]), (BOB, CARDS[0])] {
+        node.annotate(uid, &format!("hami.io/vgpu-devices-allocated=\"{card},NVIDIA,3000,30:;\"\n"));
+    }
+    let agent = node.start_agent_with(&["--interval", "0.3", "--devices", CARDS[1]]);
+    let seen = agent
+        .scrape_until("two polls", |seen| seen.value("vdi_metrics_node_reports_total", &[]) >= Some(2.0));
+    assert_eq!(seen.value("vdi_metrics_node_devices", &[]), Some(1.0));
+    let cards: Vec<_> = seen.series("vdi_gpu_info").map(|series| series.labels["gpu"].clone()).collect();
+    assert_eq!(cards, [CARDS[1]]);
+    assert!(node.volume(ALICE).join(REPORT).exists() && !node.volume(BOB).join(REPORT).exists());
 }

@@ -112,11 +112,17 @@ impl Node {
 
     /// An agent with this interval in seconds.
     pub(super) fn start_agent_at(&self, interval: &str) -> Agent {
+        self.start_agent_with(&["--interval", interval])
+    }
+
+    pub(super) fn start_agent_with(&self, options: &[&str]) -> Agent {
         let process = Process::spawn(
             Command::new(env!("CARGO_BIN_EXE_vdi-metrics-node"))
                 .env_clear()
                 .env(fake_nvml::SCENARIO, self.path("scenario.json"))
-                .args(["--listen", "127.0.0.1:0", "--interval", interval, "--kubelet-root"])
+                .args(["--listen", "127.0.0.1:0"])
+                .args(options)
+                .arg("--kubelet-root")
                 .arg(self.path("kubelet"))
                 .arg("--pod-logs")
                 .arg(self.path("logs"))

@@ -88,6 +88,7 @@ pub(super) const PURE: &[&str] = &[
     "node::device_totals",
     "node::kept_samples",
     "node::schedulers",
+    "node::selection",
     "sampling::report",
     "sampling::sharing",
     "sampling::streams",
