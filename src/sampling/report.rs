@@ -1,11 +1,11 @@
 //! The file that the node agent writes for a session at each poll, and that the session's sidecar reads. Pure.
 
-use std::{fmt, time::Duration};
+use std::{collections::HashSet, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{observation::DeviceValues, sharing::Sharing};
-use crate::gpu::{Device, Fault, Versions};
+use super::{observation::DeviceValues, processes::OwnUsage, sharing::Sharing};
+use crate::gpu::{Codec, Device, Fault, Versions};
 
 /// Version of the format. A new field does not change the version, because a reader ignores unknown fields. A field with another
 /// meaning and a new value of a vocabulary change it.
@@ -69,6 +69,15 @@ pub enum ReportError {
     Stale(Duration),
 }
 
+/// Maximum number of bytes of a UUID (`NVML_DEVICE_UUID_V2_BUFFER_SIZE`).
+const MAX_UUID_BYTES: usize = 96;
+
+/// Maximum number of utilisations of processes outside 0 to 1. A sidecar counts each of them.
+const MAX_OUT_OF_RANGE: usize = 10_000;
+
+/// Maximum number of characters of the reason why a report is malformed. The reason can quote the file.
+const MAX_REASON: usize = 200;
+
 /// Maximum time between two polls of an agent.
 const MAX_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -97,7 +106,9 @@ impl SessionReport {
         if bytes.len() > MAX_BYTES {
             return Err(ReportError::TooLarge);
         }
-        let malformed = |error: serde_json::Error| ReportError::Malformed(error.to_string());
+        let malformed = |error: serde_json::Error| {
+            ReportError::Malformed(error.to_string().chars().take(MAX_REASON).collect())
+        };
         let AnyVersion { version } = serde_json::from_slice(bytes).map_err(malformed)?;
         if version != VERSION {
             return Err(ReportError::Version(version));
@@ -117,8 +128,42 @@ impl SessionReport {
         if age > 2 * interval + TOLERANCE || ahead > TOLERANCE {
             return Err(ReportError::Stale(age.max(ahead)));
         }
+        self.check_devices().map_err(|why| ReportError::Malformed(why.to_owned()))
+    }
+
+    /// Fails if the sidecar would expose a series twice, or a value that is impossible. It removes the other impossible values, which
+    /// the driver can give too.
+    fn check_devices(&self) -> Result<(), &'static str> {
+        let mut uuids = HashSet::new();
+        for DeviceReport { device, values, .. } in &self.devices {
+            if !(1..=MAX_UUID_BYTES).contains(&device.uuid.len()) {
+                return Err("the UUID of a device is empty or has more than 96 bytes");
+            }
+            if !uuids.insert(&device.uuid) {
+                return Err("two devices have the same UUID");
+            }
+            let Ok(DeviceValues { reading, own, .. }) = values else { continue };
+            let own_codecs = own.as_ref().map_or(&[][..], |own| &own.streams.codecs);
+            if is_listed_twice(&reading.codecs) || is_listed_twice(own_codecs) {
+                return Err("a codec of a device is listed twice");
+            }
+            if own.as_ref().is_some_and(|own| !is_possible(own)) {
+                return Err("the use of a device by the session is impossible");
+            }
+        }
         Ok(())
     }
+}
+
+fn is_listed_twice(codecs: &[(Codec, u32)]) -> bool {
+    let distinct: HashSet<_> = codecs.iter().map(|(codec, _)| codec).collect();
+    distinct.len() < codecs.len()
+}
+
+/// Whether the parts are not negative. Each is a sum, so it can be more than 1.
+fn is_possible(own: &OwnUsage) -> bool {
+    let parts = [own.sm, own.encoder, own.decoder, Some(own.all_sm)];
+    own.out_of_range <= MAX_OUT_OF_RANGE && parts.iter().flatten().all(|part| *part >= 0.0)
 }
 
 // === impl ReportError ===
@@ -143,8 +188,8 @@ impl std::error::Error for ReportError {}
 mod tests {
     use super::*;
     use crate::{
-        gpu::{Call, Code, Codec, Reading, Sample, StreamStats},
-        sampling::{processes::OwnUsage, streams::OwnStreams},
+        gpu::{Call, Code, Reading, Sample, StreamStats},
+        sampling::streams::OwnStreams,
     };
 
     const NOW: u64 = 1_000_000_000;
@@ -162,8 +207,8 @@ mod tests {
             own: Some(own()),
             is_incomplete: false,
         };
-        let device = |values| DeviceReport {
-            device: Device { uuid: "GPU-1".into(), ..Device::default() },
+        let device = |uuid: &str, values| DeviceReport {
+            device: Device { uuid: uuid.into(), ..Device::default() },
             sharing: Sharing::TimeSlicing,
             is_unassigned: true,
             values,
@@ -175,7 +220,7 @@ mod tests {
             at_us: NOW,
             interval_us: 15_000_000,
             versions: Versions { driver: Some("580.95".into()), nvml: None },
-            devices: vec![device(Ok(values)), device(Err(lost))],
+            devices: vec![device("GPU-1", Ok(values)), device("GPU-2", Err(lost))],
         }
     }
 
@@ -223,6 +268,32 @@ mod tests {
         }
         let half = report().to_bytes();
         assert!(matches!(read(&half[..half.len() / 2]), ReportError::Malformed(_)));
+    }
+
+    /// A device twice would be two equal series, and a part below 0 a counter that falls.
+    #[test]
+    fn devices_that_cannot_be_exposed_are_refused() {
+        let is_refused = |change: fn(&mut DeviceValues, &mut OwnUsage)| {
+            let mut report = report();
+            let values = report.devices[0].values.as_mut().unwrap();
+            let mut own = values.own.take().unwrap();
+            change(values, &mut own);
+            values.own = Some(own);
+            matches!(SessionReport::read(&report.to_bytes(), NOW), Err(ReportError::Malformed(_)))
+        };
+        assert!(!is_refused(|_, _| {}));
+        assert!(is_refused(|values, _| values.reading.codecs = vec![(Codec::Hevc, 1), (Codec::Hevc, 2)]));
+        assert!(is_refused(|_, own| own.streams.codecs = vec![(Codec::Av1, 1), (Codec::Av1, 1)]));
+        assert!(is_refused(|_, own| own.sm = Some(-0.1)));
+        assert!(is_refused(|_, own| own.all_sm = -0.1));
+        assert!(is_refused(|_, own| own.encoder = Some(-0.1)));
+        assert!(is_refused(|_, own| own.decoder = Some(-0.1)));
+        assert!(is_refused(|_, own| own.out_of_range = usize::MAX));
+        for uuid in ["", "GPU-2", &"a".repeat(97)] {
+            let mut report = report();
+            report.devices[0].device.uuid = uuid.to_owned();
+            assert!(SessionReport::read(&report.to_bytes(), NOW).is_err(), "{uuid}");
+        }
     }
 
     #[test]
