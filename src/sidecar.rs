@@ -9,6 +9,7 @@ mod evidence;
 mod observation;
 mod pod_files;
 mod poller;
+pub mod replay;
 pub mod snapshot;
 mod source;
 mod termination;

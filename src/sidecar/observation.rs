@@ -1,6 +1,6 @@
 //! Result of one poll as plain data: the input of [`super::track`].
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::attribution::{AttributionResult, UnavailableReason};
 use crate::{
@@ -19,6 +19,8 @@ pub(super) struct Observation<'o> {
     pub(super) attribution: AttributionResult,
     /// Values of the session's devices, in the order of the attribution.
     pub(super) readings: Vec<DeviceObservation>,
+    /// Time between two readings of the node agent; none if the sidecar has read the devices.
+    pub(super) interval: Option<Duration>,
 }
 
 /// The devices that the driver shows and the devices that it should show.
@@ -54,7 +56,7 @@ impl Observation<'_> {
     /// The observation of a poll that does not need the driver. `reason` says why the session has no device.
     pub(super) fn without_driver(reason: UnavailableReason, at: Instant) -> Self {
         let attribution = AttributionResult { outcome: Err(reason), not_applicable: vec![] };
-        Self { at, view: DeviceView::default(), attribution, readings: vec![] }
+        Self { at, view: DeviceView::default(), attribution, readings: vec![], interval: None }
     }
 }
 

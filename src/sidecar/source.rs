@@ -4,7 +4,7 @@ mod node_agent;
 
 use std::time::Instant;
 
-use self::node_agent::NodeAgent;
+pub(super) use self::node_agent::NodeAgent;
 use super::{
     attribution::{
         self, AttributionResult, AttributionStep, NotApplicable, SessionDevice, Sharing, Strategy,
@@ -117,6 +117,7 @@ impl ObservationSource {
             },
             attribution,
             readings,
+            interval: None,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
 
 /// The latest report of the node agent.
 #[derive(Debug)]
-pub(super) struct NodeAgent {
+pub(in crate::sidecar) struct NodeAgent {
     /// The report, or why there is none that can be used.
     report: Result<SessionReport, NotApplicable>,
     /// The devices of the report.
@@ -39,7 +39,11 @@ impl Default for NodeAgent {
 
 impl NodeAgent {
     /// Records the report of this poll, and the inode of its file.
-    pub(super) fn record(&mut self, report: Result<SessionReport, NotApplicable>, inode: Option<u64>) {
+    pub(in crate::sidecar) fn record(
+        &mut self,
+        report: Result<SessionReport, NotApplicable>,
+        inode: Option<u64>,
+    ) {
         let devices = report.iter().flat_map(|report| &report.devices);
         self.devices = devices.map(|reported| reported.device.clone()).collect();
         (self.report, self.inode) = (report, inode);
@@ -70,7 +74,7 @@ impl NodeAgent {
     }
 
     /// The Xid faults in the report that were not returned before. Faults from before the first report are not the session's.
-    pub(super) fn take_xids(&mut self) -> Vec<XidEvent> {
+    pub(in crate::sidecar) fn take_xids(&mut self) -> Vec<XidEvent> {
         let Ok(report) = &self.report else { return vec![] };
         let until = self.xids_until.replace(report.at_us).unwrap_or(report.at_us);
         let xids = report.devices.iter().flat_map(|device| device.xids.iter().map(move |xid| (device, xid)));
@@ -81,8 +85,12 @@ impl NodeAgent {
 
     /// The observation in the report; none if there is no report that can be used.
     pub(super) fn observation(&self) -> Option<Observation<'_>> {
+        self.observation_at(instant(self.report.as_ref().ok()?.at_us))
+    }
+
+    /// The observation in the report. `at` is the time of the report for this process.
+    pub(in crate::sidecar) fn observation_at(&self, at: Instant) -> Option<Observation<'_>> {
         let report = self.report.as_ref().ok()?;
-        let at = instant(report.at_us);
         let sharing: Vec<Sharing> = report.devices.iter().map(|device| device.sharing).collect();
         let reading = |DeviceReport { device, values, .. }: &DeviceReport| DeviceObservation {
             uuid: device.uuid.clone(),
@@ -94,6 +102,7 @@ impl NodeAgent {
             view: DeviceView { visible: &self.devices, ..DeviceView::default() },
             attribution: attribution::by_node_agent(&sharing),
             readings: report.devices.iter().map(reading).collect(),
+            interval: Some(Duration::from_micros(report.interval_us)),
         })
     }
 }

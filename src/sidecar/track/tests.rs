@@ -153,6 +153,7 @@ impl Session {
                 not_applicable: vec![(Strategy::Claim, NotApplicable::NotGiven)],
             },
             readings: uuids.into_iter().map(|uuid| poll.reading(uuid, self.now)).collect(),
+            interval: None,
         })
     }
 

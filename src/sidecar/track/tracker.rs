@@ -26,6 +26,8 @@ use crate::{
 /// The session's devices and their counters.
 #[derive(Debug)]
 pub(in crate::sidecar) struct Track {
+    interval: Duration,
+    /// Maximum gap between two readings for which the later one represents the entire gap.
     max_gap: Duration,
     states: DeviceStates,
     accounts: Vec<Account>,
@@ -39,9 +41,16 @@ pub(super) const MAX_ACCOUNTS: usize = 128;
 // === impl Track ===
 
 impl Track {
-    /// A track without devices. After a gap of more than two intervals between readings, time without samples counts as idle.
+    /// A track without devices. After a gap of more than two intervals between readings, time without samples counts as idle. The
+    /// node agent can have a longer interval than the sidecar.
     pub(in crate::sidecar) fn new(interval: Duration) -> Self {
-        Self { max_gap: interval * 2, states: vec![], accounts: vec![], totals: CallTotals::default() }
+        Self {
+            interval,
+            max_gap: interval * 2,
+            states: vec![],
+            accounts: vec![],
+            totals: CallTotals::default(),
+        }
     }
 
     /// One account for each device that was allocated or exposed since the sidecar started.
@@ -76,7 +85,8 @@ impl Track {
 
     /// Processes a poll in which the driver answered: moves all devices to their next states and adds the readings.
     pub(in crate::sidecar) fn observe(&mut self, observation: Observation<'_>) -> Publication {
-        let Observation { at, view, attribution, readings } = observation;
+        let Observation { at, view, attribution, readings, interval } = observation;
+        self.max_gap = self.interval.max(interval.unwrap_or_default()) * 2;
         let AttributionResult { outcome, not_applicable } = attribution;
         let outcome = outcome.and_then(|attribution| self.without_replacements(attribution, view));
         let mut states = absence::missing(&self.states, view);
