@@ -130,7 +130,7 @@ fn a_buffer_that_is_shorter_than_the_interval_loses_no_samples() {
     scenario.devices[0].samples = Some(Samples { period_us: 25_000, length: 72, ..Samples::default() });
     let node = Node::new(&scenario);
     node.add_session(ALICE, 101);
-    let agent = node.start_agent_at("2.5");
+    let agent = node.start_agent_with(2.5, &[]);
     let sidecar = node.start_sidecar(ALICE);
     let total = |seen: &Exposition, name: &str| -> f64 {
         seen.series(&format!("vdi_session_gpu_{name}_seconds_total")).map(|series| series.value).sum()
@@ -158,7 +158,7 @@ fn only_the_selected_devices_are_read() {
     for (uid, card) in [(ALICE, CARDS[1]), (BOB, CARDS[0])] {
         node.annotate(uid, &format!("hami.io/vgpu-devices-allocated=\"{card},NVIDIA,3000,30:;\"\n"));
     }
-    let agent = node.start_agent_with(&["--interval", "0.3", "--devices", CARDS[1]]);
+    let agent = node.start_agent_with(0.3, &["--devices", CARDS[1]]);
     let seen = agent
         .scrape_until("two polls", |seen| seen.value("vdi_metrics_node_reports_total", &[]) >= Some(2.0));
     assert_eq!(seen.value("vdi_metrics_node_devices", &[]), Some(1.0));
