@@ -34,7 +34,7 @@ suite: ## Run the hermetic tests; needs only Rust
 structure: ## Print lines per folder, imports between modules and the length of functions
 	cargo test --quiet --test suite structure::listing -- --ignored --nocapture
 
-fuzz: ## Test admission with ten million mutated reviews, guided by coverage (FUZZ_INPUTS=10000000)
+fuzz: ## Test what reads reviews, reports and cgroups with ten million mutated inputs (FUZZ_INPUTS=10000000)
 	RUSTC_WRAPPER=$(CURDIR)/tests/fuzz/instrument cargo run --profile fuzz --package fuzz -- $(FUZZ_INPUTS)
 
 cluster: ## Run the tests on a real Kubernetes on this machine; needs Go and root (REQUIRE_CLUSTER=1: fail instead of skip)
@@ -77,7 +77,7 @@ sizes: images ## Measure crates, binary sizes, resident sizes and CPU; fails abo
 	cargo build --package fake_nvml
 	tests/sizes
 
-bench: images ## Compare the cost of the sidecar and of a review with alternatives; needs Go, root and an idle machine (PARTS=sidecar)
+bench: images ## Compare the cost of the sidecar, the node agent and a review with alternatives; needs Go, root and an idle machine (PARTS=node)
 	cargo bench --package cost -- $(PARTS)
 
 certificate: ## Create a self-signed certificate for the server in the current kubectl context

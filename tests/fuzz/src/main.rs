@@ -1,7 +1,9 @@
-//! `fuzz INPUTS [SEED]`: checks that number of mutated reviews and prints a report.
+//! `fuzz INPUTS [SEED]`: checks that number of mutated inputs and prints a report for each kind.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
 use std::{env, process::ExitCode, thread};
+
+use fuzz::Report;
 
 /// The stack size of a server thread, so that an input that overflows the stack there does so here.
 const STACK: usize = 2 << 20;
@@ -21,9 +23,9 @@ fn main() -> ExitCode {
         .stack_size(STACK)
         .spawn(move || fuzz::run(usize::try_from(inputs).unwrap_or(usize::MAX), seed));
     match run.map(thread::JoinHandle::join) {
-        Ok(Ok(Ok(report))) => {
-            println!("{report}");
-            report.failure().map_or(ExitCode::SUCCESS, |failure| {
+        Ok(Ok(Ok(reports))) => {
+            reports.iter().for_each(|report| println!("{report}"));
+            reports.iter().find_map(Report::failure).map_or(ExitCode::SUCCESS, |failure| {
                 eprintln!("{failure}");
                 ExitCode::FAILURE
             })

@@ -9,13 +9,13 @@ use proptest::{
 };
 use serde_json::Value;
 
-use crate::checks::{Checks, LIMITED};
+use super::{LIMITED, Reviews};
 
 /// Number of random pods, in addition to the pods in `tests/pods`.
 const RANDOM_PODS: usize = 150;
 
 /// The reviews of all pods, without and with the sidecar.
-pub(crate) fn reviews(checks: &Checks) -> Vec<Vec<u8>> {
+pub(crate) fn reviews(checks: &Reviews) -> Vec<Vec<u8>> {
     let mut runner = TestRunner::deterministic();
     let strategy = random_pods::possibly_invalid();
     let random = (0..RANDOM_PODS).map(|_| strategy.new_tree(&mut runner).expect("a pod").current());

@@ -1,4 +1,7 @@
-//! The checks that every input must pass.
+//! Admission with mutated reviews of the golden pods and of random pods. Admission must give an answer that the API server accepts,
+//! or an error.
+
+mod seeds;
 
 use std::{path::Path, sync::Arc};
 
@@ -13,21 +16,23 @@ use vdi_metrics::{
     contract::{CONTAINER, key},
 };
 
-/// The result for an input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ReviewResult {
-    Patched,
-    /// Answered without a patch.
-    Answered,
-    Rejected,
-}
+use crate::{
+    mutate::{self, Change},
+    target::{CheckResult, Target},
+};
 
-/// The configurations and namespaces under which inputs are checked.
+/// The configurations and namespaces under which reviews are checked.
 #[derive(Debug)]
-pub(crate) struct Checks {
+pub(crate) struct Reviews {
     injectors: [Injector; 2],
     namespaces: Namespaces,
 }
+
+/// The check of the patch is slow: of the inputs that reach no new code, only one in this number is checked.
+const PATCH_CHECK_INTERVAL: usize = 8;
+
+/// The check with full annotations needs inputs of 256 KiB: only one in this number is checked.
+const FULL_CHECK_INTERVAL: usize = 256;
 
 /// A namespace with a LimitRange.
 pub(crate) const LIMITED: &str = "limited";
@@ -62,9 +67,9 @@ fn bytes(annotations: &Map<String, Value>) -> usize {
     annotations.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum()
 }
 
-// === impl Checks ===
+// === impl Reviews ===
 
-impl Checks {
+impl Reviews {
     pub(crate) fn new() -> Self {
         let not_default = Settings::parse(NOT_DEFAULT, Path::new("not-default")).unwrap();
         let mut limited = NamespaceLimits::default();
@@ -77,24 +82,9 @@ impl Checks {
         Self { injectors: [Settings::default(), not_default].map(Injector::new), namespaces }
     }
 
-    /// Checks that the answer, if there is one, is valid for the API server.
-    ///
-    /// # Panics
-    /// When it is not.
-    pub(crate) fn check_answer(&self, body: &[u8]) -> ReviewResult {
-        match self.answer(self.injector(body), body) {
-            None => ReviewResult::Rejected,
-            Some(answer) if answer.patch.is_none() => ReviewResult::Answered,
-            Some(_) => ReviewResult::Patched,
-        }
-    }
-
     /// Checks a patch. The API server uses the last of two equal keys, and so does `Value`: so the document without duplicate keys
     /// must have the same answer, the patch must apply to the pod, and a second call must not change the patched pod again.
-    ///
-    /// # Panics
-    /// When one of these checks fails.
-    pub(crate) fn check_patch(&self, body: &[u8]) {
+    fn check_patch(&self, body: &[u8]) {
         let injector = self.injector(body);
         let answer = self.answer(injector, body).filter(|answer| answer.patch.is_some());
         // `Value` cannot parse documents that are nested too deep or have numbers that are too large. They are not checked.
@@ -108,10 +98,7 @@ impl Checks {
     }
 
     /// Fills the annotations of the pod almost to the API server's limit, and checks that the patch stays within the limit.
-    ///
-    /// # Panics
-    /// When it does not.
-    pub(crate) fn check_full_annotations(&self, body: &[u8]) {
+    fn check_full_annotations(&self, body: &[u8]) {
         let Ok(mut review) = serde_json::from_slice::<Value>(body) else { return };
         let Some(pod) = review.pointer_mut("/request/object") else { return };
         let Some(annotations) = annotations_of(pod) else { return };
@@ -142,9 +129,37 @@ impl Checks {
     }
 
     /// The pod of a review after the webhook's first call.
-    pub(crate) fn injected(&self, review: &Value) -> Option<Value> {
+    fn injected(&self, review: &Value) -> Option<Value> {
         let body = serde_json::to_vec(review).unwrap();
         let answer = self.answer(&self.injectors[0], &body)?;
         Some(answer.applied(&review["request"]["object"], &OWNED))
+    }
+}
+
+impl Target for Reviews {
+    const NAME: &str = "reviews";
+    const RESULTS: [&str; 2] = ["patched", "not patched"];
+    const CHANGE: Change = mutate::json;
+
+    fn seeds(&self) -> Vec<Vec<u8>> {
+        seeds::reviews(self)
+    }
+
+    /// Checks that the answer, if there is one, is valid for the API server.
+    fn check(&self, body: &[u8]) -> CheckResult {
+        match self.answer(self.injector(body), body) {
+            None => CheckResult::Rejected,
+            Some(answer) if answer.patch.is_none() => CheckResult::Second,
+            Some(_) => CheckResult::First,
+        }
+    }
+
+    fn check_further(&self, body: &[u8], number: usize, is_new: bool) {
+        if is_new || number.is_multiple_of(PATCH_CHECK_INTERVAL) {
+            self.check_patch(body);
+        }
+        if number.is_multiple_of(FULL_CHECK_INTERVAL) {
+            self.check_full_annotations(body);
+        }
     }
 }
