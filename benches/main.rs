@@ -1,13 +1,15 @@
-//! The cost of admission compared with other webhooks, and the cost of the sidecar. `benches/README.md` describes what is
-//! measured and how.
+//! The cost of admission compared with other webhooks, and the cost of the sidecar and of the node agent. `benches/README.md`
+//! describes what is measured and how.
 //!
-//! `cargo bench --bench cost -- [sidecar] [start] [in-process] [over-tls] [load]` runs the given parts, or all.
+//! `cargo bench --bench cost -- [sidecar] [node] [start] [in-process] [over-tls] [load]` runs the given parts, or all.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "this program prints tables")]
 
 mod client;
 mod in_process;
 mod load;
+mod node;
 mod over_tls;
+mod program;
 mod servers;
 mod sidecar;
 mod start;
@@ -24,6 +26,7 @@ type Part = fn() -> anyhow::Result<Vec<Target>>;
 /// The parts, in the order in which they run.
 const PARTS: &[(&str, Part)] = &[
     ("sidecar", sidecar::measure),
+    ("node", node::measure),
     ("start", start::measure),
     ("in-process", in_process::measure),
     ("over-tls", over_tls::measure),

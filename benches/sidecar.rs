@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -11,15 +10,13 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use fake_nvml::Scenario;
-use kit::{
-    exposition::Exposition,
-    http,
-    process::{Process, eventually},
-    tempfile,
-};
+use kit::{http, process::eventually, tempfile};
 use vdi_metrics::contract::{METRICS_PATH, env};
 
-use crate::table::{Table, Target, quantile};
+use crate::{
+    program::Program,
+    table::{Table, Target, quantile},
+};
 
 /// The interval of polls and of scrapes, as shipped.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -29,8 +26,7 @@ const SCRAPES: u32 = 500;
 const STARTS: usize = 20;
 
 struct Sidecar {
-    process: Process,
-    address: SocketAddr,
+    program: Program,
     _folder: tempfile::TempDir,
 }
 
@@ -70,7 +66,7 @@ pub(crate) fn measure() -> Result<Vec<Target>> {
     ])
 }
 
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/sidecar/vdi-metrics-sidecar")
 }
 
@@ -98,8 +94,7 @@ fn start(gpus: usize) -> Result<Sidecar> {
         .env(env::GPU_ACCESS, "claims")
         .env(env::NVML_LIBRARY, fake_nvml::library()?)
         .env(fake_nvml::SCENARIO, &path);
-    let process = Process::spawn(&mut command);
-    Ok(Sidecar { address: process.address(), process, _folder: folder })
+    Ok(Sidecar { program: Program::start(&mut command), _folder: folder })
 }
 
 /// The figures of sidecars with these numbers of GPUs, which run at the same time.
@@ -108,33 +103,33 @@ fn figures<const N: usize>(gpus: [usize; N]) -> Result<[Figures; N]> {
     for gpus in gpus {
         let sidecar = start(gpus)?;
         eventually("the GPUs", || {
-            (sidecar.scrape().ok()?.series("vdi_session_gpu_info").count() == gpus).then_some(())
+            (sidecar.program.scrape().ok()?.series("vdi_session_gpu_info").count() == gpus).then_some(())
         });
-        sidecars.push((sidecar.calls()?, sidecar.cpu_us()?, sidecar));
+        sidecars.push((calls(&sidecar.program)?, sidecar.program.cpu_us()?, sidecar));
     }
     for _ in 0..INTERVALS {
         std::thread::sleep(INTERVAL);
         for (_, _, sidecar) in &sidecars {
-            sidecar.scrape()?;
+            sidecar.program.scrape()?;
         }
     }
     let figures: Vec<_> = sidecars
         .into_iter()
-        .map(|(calls, cpu, sidecar)| figures_of(calls, cpu, &sidecar))
+        .map(|(calls, cpu, sidecar)| figures_of(calls, cpu, &sidecar.program))
         .collect::<Result<_>>()?;
     figures.try_into().map_err(|_| anyhow::anyhow!("the number of figures and of sidecars differs"))
 }
 
-fn figures_of(calls: (f64, f64), cpu: f64, sidecar: &Sidecar) -> Result<Figures> {
+fn figures_of(calls_before: (f64, f64), cpu: f64, sidecar: &Program) -> Result<Figures> {
     let time = INTERVAL * INTERVALS;
     let core_percent = (sidecar.cpu_us()? - cpu) / time.as_micros() as f64 * 100.0;
     let exposition = sidecar.scrape()?;
     // The number of calls belongs to the time of the poll, not to that of the scrape.
-    let (total, at) = sidecar.calls()?;
-    let calls_per_minute = (total - calls.0) / (at - calls.1) * 60.0;
+    let (total, at) = calls(sidecar)?;
+    let calls_per_minute = (total - calls_before.0) / (at - calls_before.1) * 60.0;
     let before = sidecar.cpu_us()?;
     for _ in 0..SCRAPES {
-        ensure!(http::get(sidecar.address, METRICS_PATH)?.status == 200);
+        ensure!(http::get(sidecar.address(), METRICS_PATH)?.status == 200);
     }
     let scrape_us = (sidecar.cpu_us()? - before) / f64::from(SCRAPES);
     Ok(Figures {
@@ -151,48 +146,22 @@ fn figures_of(calls: (f64, f64), cpu: f64, sidecar: &Sidecar) -> Result<Figures>
     })
 }
 
+/// The number of driver calls, and the time of the poll that has counted them.
+fn calls(sidecar: &Program) -> Result<(f64, f64)> {
+    Ok((
+        sidecar.value("vdi_metrics_nvml_calls_total")?,
+        sidecar.value("vdi_metrics_last_collect_timestamp_seconds")?,
+    ))
+}
+
 /// The median time of several starts.
 fn start_ms() -> Result<f64> {
     let mut times = vec![];
     for _ in 0..STARTS {
         let began = Instant::now();
         let sidecar = start(1)?;
-        ensure!(http::get(sidecar.address, METRICS_PATH)?.status == 200);
+        ensure!(http::get(sidecar.program.address(), METRICS_PATH)?.status == 200);
         times.push(began.elapsed().as_secs_f64() * 1e3);
     }
     Ok(quantile(&mut times, 0.5))
-}
-
-// === impl Sidecar ===
-
-impl Sidecar {
-    fn scrape(&self) -> Result<Exposition> {
-        Exposition::parse(&http::get(self.address, METRICS_PATH)?.body).map_err(anyhow::Error::msg)
-    }
-
-    /// The number of driver calls, and the time of the poll that has counted them.
-    fn calls(&self) -> Result<(f64, f64)> {
-        let exposition = self.scrape()?;
-        let value = |name| exposition.value(name, &[]).with_context(|| format!("no {name}"));
-        Ok((value("vdi_metrics_nvml_calls_total")?, value("vdi_metrics_last_collect_timestamp_seconds")?))
-    }
-
-    /// CPU time of all threads, as the scheduler counts it.
-    fn cpu_us(&self) -> Result<f64> {
-        let mut sum = 0.0;
-        for thread in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
-            let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
-            let nanoseconds: f64 = schedstat.split(' ').next().context("an empty schedstat")?.parse()?;
-            sum += nanoseconds / 1e3;
-        }
-        Ok(sum)
-    }
-
-    /// A size in MiB from a line of the process' status.
-    fn memory(&self, line: &str) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let value =
-            status.lines().find_map(|text| text.strip_prefix(line)).context("no such line in the status")?;
-        Ok(value.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
-    }
 }
