@@ -1,29 +1,17 @@
-//! `make demo`: shows the main job on one machine, without a cluster and without a GPU.
-//!
-//! The real server and the real sidecar run. Two things are replaced: one HTTPS request stands in for the API server, and a
-//! fake `libnvidia-ml.so.1` simulates a GPU during a working day. If a step fails, the demo ends with an error.
-#![allow(clippy::print_stdout, reason = "a demo prints its result")]
+//! The sidecar of a desktop with its own card, during a working day.
 
-use std::{
-    env,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use base64::{Engine, prelude::BASE64_STANDARD};
 use fake_nvml::{Device, Memory, Scenario, Utilization};
 use kit::{
-    exposition::Exposition,
     http,
     process::{Process, eventually},
-    tls::Certificate,
 };
-use serde_json::{Value, json};
-use similar::{ChangeTag, TextDiff};
+use serde_json::Value;
 use vdi_metrics::contract::{CONTAINER, METRICS_PATH, env as variable};
+
+use crate::{bar, build_folder, scrape};
 
 const GPU: &str = "GPU-5fd8e2b1-0c3a-4f6e-9b7d-21a4c8e6f035";
 
@@ -56,107 +44,22 @@ const METRICS: [&str; 6] = [
 /// Duration of one entry of `DAY` in the demo.
 const HOUR: Duration = Duration::from_millis(1100);
 
-fn main() -> Result<()> {
-    let began = Instant::now();
-    let pod: Value = serde_saphyr::from_str(include_str!("desktop.yaml"))?;
-
-    println!(
-        "\n1. A desktop pod is created: the webhook gets the request of an API server. It adds the lines with +.\n"
-    );
-    let certificate = Certificate::for_loopback()?;
-    let server = Process::spawn(&mut serve(&certificate)?);
-    let admitted = admit(&certificate, address(&server, "webhook")?, &pod)?;
-    show_difference(&pod, &admitted)?;
-    let decisions = scrape(&certificate.get(address(&server, "metrics")?, METRICS_PATH)?.body)?;
-    let injected = [("outcome", "injected"), ("reason", "opted_in")];
-    ensure!(
-        decisions.value("vdi_metrics_admission_decisions_total", &injected) == Some(1.0),
-        "the decision is not counted"
-    );
-    println!("\n   vdi_metrics_admission_decisions_total{{outcome=\"injected\",reason=\"opted_in\"}} 1");
-
+/// Runs the sidecar of this pod through the day, and ends its session.
+pub(crate) fn show(pod: &Value) -> Result<()> {
     println!(
         "\n2. The sidecar runs with the environment of that container. A fake driver simulates a GPU during a working day.\n"
     );
-    let folder = tempfile::tempdir()?;
+    let folder = kit::tempfile::tempdir()?;
     let scenario = folder.path().join("scenario.json");
     play(&scenario, 0, 0)?;
-    let sidecar = Process::spawn(&mut sidecar(&admitted, &scenario)?);
+    let sidecar = Process::spawn(&mut sidecar(pod, &scenario)?);
     work_through_the_day(sidecar.address(), &scenario)?;
 
     println!("\n3. The session ends.\n");
     let (status, took) = sidecar.terminate();
     ensure!(status.success(), "the sidecar ended with {status}");
     println!("   The sidecar exited {} ms after SIGTERM.", took.as_millis());
-    println!(
-        "\nFinished in {:.0} s. To install on a cluster, see \"Install\" in README.md.",
-        began.elapsed().as_secs_f64()
-    );
     Ok(())
-}
-
-/// The folder with the programs of `cargo build --bins`.
-fn build_folder() -> Result<PathBuf> {
-    let example = env::current_exe()?;
-    Ok(example.parent().and_then(Path::parent).context("the demo was not started by cargo")?.to_owned())
-}
-
-fn serve(certificate: &Certificate) -> Result<Command> {
-    let mut command = Command::new(build_folder()?.join("vdi-metrics"));
-    command.arg("serve").arg("--tls-cert").arg(certificate.cert()).arg("--tls-key").arg(certificate.key());
-    for listen in ["--listen", "--metrics-listen", "--health-listen"] {
-        command.args([listen, "127.0.0.1:0"]);
-    }
-    // The demo must not use a cluster that this machine has configured.
-    command.env_clear().env("KUBECONFIG", "/nonexistent");
-    Ok(command)
-}
-
-fn address(server: &Process, name: &str) -> Result<SocketAddr> {
-    let line = server.logged(&format!("server=\"{name}\""));
-    Ok(line.split("address=").nth(1).context("no address in the log")?.trim().parse()?)
-}
-
-/// Sends the review and applies the patch of the answer, as an API server does.
-fn admit(certificate: &Certificate, webhook: SocketAddr, pod: &Value) -> Result<Value> {
-    let request = json!({
-        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
-        "kind": {"group": "", "version": "v1", "kind": "Pod"},
-        "resource": {"group": "", "version": "v1", "resource": "pods"},
-        "operation": "CREATE",
-        "namespace": "desktops",
-        "object": pod,
-    });
-    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
-    let response = certificate.post(webhook, "/mutate", "application/json", &review.to_string())?;
-    ensure!(response.status == 200, "the webhook answered {}: {}", response.status, response.body);
-    let answer: Value = serde_json::from_str(&response.body)?;
-    let patch = answer["response"]["patch"].as_str().context("the webhook sent no patch")?;
-    let mut admitted = pod.clone();
-    json_patch::patch(
-        &mut admitted,
-        &serde_json::from_slice::<json_patch::Patch>(&BASE64_STANDARD.decode(patch)?)?,
-    )?;
-    Ok(admitted)
-}
-
-fn show_difference(before: &Value, after: &Value) -> Result<()> {
-    let (before, after) = (serde_saphyr::to_string(before)?, serde_saphyr::to_string(after)?);
-    let difference = TextDiff::from_lines(&before, &after);
-    ensure!(
-        difference.iter_all_changes().all(|change| change.tag() != ChangeTag::Delete),
-        "the patch removes something from the pod"
-    );
-    for change in difference.iter_all_changes() {
-        let (sign, colour) = if change.tag() == ChangeTag::Insert { ("+", "\x1b[32m") } else { (" ", "") };
-        let (colour, plain) = if colours() { (colour, "\x1b[0m") } else { ("", "") };
-        println!("   {colour}{sign} {}{plain}", change.value().trim_end());
-    }
-    Ok(())
-}
-
-fn colours() -> bool {
-    std::io::IsTerminal::is_terminal(&std::io::stdout())
 }
 
 /// The command that the kubelet would run, but with a free port, ten polls per second and the fake driver.
@@ -218,7 +121,7 @@ fn work_through_the_day(sidecar: SocketAddr, scenario: &Path) -> Result<()> {
         let memory = seen.value("vdi_session_gpu_memory_used_bytes", &session).context("no memory")?;
         let total = seen.value("vdi_session_gpu_busy_seconds_total", &session).context("no busy seconds")?;
         ensure!(seen.value("vdi_session_gpu_memory_total_bytes", &device).is_some(), "no memory size");
-        let bar = "#".repeat(percent as usize / 5);
+        let bar = bar(percent);
         println!(
             "   {hour:<6} {activity:<22} {percent:>7} %  {bar:<20} {:>6.0} GiB {total:>11.1} s",
             memory / 2f64.powi(30)
@@ -239,8 +142,4 @@ fn work_through_the_day(sidecar: SocketAddr, scenario: &Path) -> Result<()> {
         println!("     {line}");
     }
     Ok(())
-}
-
-fn scrape(body: &str) -> Result<Exposition> {
-    Exposition::parse(body).map_err(anyhow::Error::msg)
 }
