@@ -74,6 +74,7 @@ mod tests {
             devices: vec![DeviceReport {
                 device: Device { uuid: "GPU-1".into(), ..Device::default() },
                 sharing: Sharing::TimeSlicing,
+                is_unassigned: false,
                 values: Ok(DeviceValues { reading, own: Some(own), is_incomplete: false }),
                 xids: vec![],
             }],
