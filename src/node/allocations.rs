@@ -13,7 +13,8 @@ pub(super) use self::listed::ListedGpus;
 /// The kubelet's last answer.
 #[derive(Debug, Default)]
 pub(super) struct Allocations {
-    /// Empty if the kubelet has not answered yet, or does not answer now.
+    /// The last list. Empty if the kubelet has not answered yet. While the kubelet does not answer, the list stays right: no pod starts
+    /// without the kubelet, and a running pod keeps its devices.
     pub(super) gpus: ListedGpus,
     /// Why the kubelet does not answer; none if it does.
     pub(super) failure: Option<ListFailure>,
@@ -36,9 +37,9 @@ pub(super) async fn follow(
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "The kubelet does not list the devices of pods; only processes show them");
+                    tracing::warn!(%error, "The kubelet does not list the devices of pods; its last list is used, if there is one");
                 }
-                Allocations { gpus: ListedGpus::default(), failure: Some(error.failure) }
+                Allocations { gpus: allocations.borrow().gpus.clone(), failure: Some(error.failure) }
             }
         };
         allocations.send_replace(Arc::new(answer));

@@ -8,10 +8,10 @@ use crate::{
 };
 
 /// The GPUs of the pods that the kubelet lists.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::node) struct ListedGpus(HashMap<PodName, PodGpus>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct PodGpus {
     ids: Vec<Id>,
     /// Whether the pod has another GPU, whose name in the list does not show which GPU it is.

@@ -133,3 +133,22 @@ fn assert_both_unknown(node: &Node, list: &[ListedPod]) {
     let seen = agent.scrape_until("two polls", |next| unknown(next) >= unknown(&seen) + 4.0);
     assert_eq!(seen.value("vdi_metrics_node_reports_total", &[]), Some(0.0));
 }
+
+/// The kubelet restarts. Its last list is right until it answers again.
+#[test]
+fn a_session_keeps_its_card_while_the_kubelet_does_not_answer() {
+    let node = node("");
+    let listed = desktop(ALICE).with_devices(&[CARDS[0]]);
+    let kubelet = FakeKubelet::start(&node.kubelet_root(), &[listed]);
+    let agent = node.start_agent();
+    let reports = |seen: &Exposition| seen.value("vdi_metrics_node_reports_total", &[]);
+    agent.scrape_until("a report", |seen| reports(seen) > Some(0.0));
+    drop(kubelet);
+    let is_down = |seen: &Exposition| seen.value("vdi_metrics_node_kubelet_up", &[]) == Some(0.0);
+    let down = agent.scrape_until("the end of the kubelet", is_down);
+    agent.scrape_until("later reports", |seen| reports(seen) > reports(&down).map(|count| count + 2.0));
+    let seen = node.start_sidecar(ALICE).scrape_until("a card", |seen| {
+        seen.series("vdi_session_gpu_info").next().is_some()
+    });
+    assert_eq!(seen.value("vdi_session_gpu_info", &[("gpu", CARDS[0]), ("sharing", "exclusive")]), Some(1.0));
+}
