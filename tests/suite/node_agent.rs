@@ -3,6 +3,7 @@
 mod agent_metrics;
 mod assignments;
 mod fake_kubelet;
+mod many_pods;
 mod node_fixture;
 mod shared_card;
 mod streams;

@@ -83,6 +83,22 @@ impl Node {
 }
 
 impl Agent {
+    /// The resident size in MiB.
+    pub(super) fn resident(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+    }
+
+    /// The CPU time since the start, in seconds of a core.
+    pub(super) fn cpu_seconds(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        // The name of the program is in parentheses and can contain spaces.
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        let ticks = |field: usize| fields[field].parse::<f64>().unwrap();
+        (ticks(11) + ticks(12)) / TICKS_PER_SECOND
+    }
+
     /// The readiness: status and text.
     pub(super) fn readiness(&self) -> (u16, String) {
         let response = http::get(self.address, "/readyz").unwrap();
@@ -117,3 +133,6 @@ fn scrape(address: SocketAddr) -> Exposition {
     assert_eq!(response.status, 200);
     Exposition::parse(&response.body).unwrap()
 }
+
+/// The unit of times in `/proc/PID/stat`, on every architecture of Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
