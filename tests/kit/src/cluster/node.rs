@@ -6,6 +6,8 @@ mod image;
 mod names;
 
 use std::fs;
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Node as NodeObject;
@@ -23,9 +25,16 @@ use names::{LIMIT, NAME, SOCKET};
 
 /// The running node.
 pub(super) struct Node {
-    _devices: Devices,
-    _kubelet: Server,
+    assets: Assets,
+    /// None while the kubelet is stopped.
+    kubelet: Mutex<Option<Kubelet>>,
     containerd: Containerd,
+}
+
+/// The kubelet, and the programs that register with it.
+struct Kubelet {
+    _devices: Devices,
+    _server: Server,
 }
 
 // === impl Node ===
@@ -37,6 +46,32 @@ impl Node {
         cluster: &ControlPlane,
         containerd: Containerd,
     ) -> Result<Self> {
+        let kubelet = Mutex::new(Some(Kubelet::start(assets, cluster).await?));
+        Ok(Self { assets: assets.clone(), kubelet, containerd })
+    }
+
+    /// Kills the kubelet and the programs that register with it. The containers keep running.
+    pub(super) fn stop_kubelet(&self) {
+        self.kubelet.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Starts the kubelet again, and waits until it has devices.
+    pub(super) async fn start_kubelet(&self, cluster: &ControlPlane) -> Result<()> {
+        let kubelet = Kubelet::start(&self.assets, cluster).await?;
+        *self.kubelet.lock().unwrap_or_else(PoisonError::into_inner) = Some(kubelet);
+        Ok(())
+    }
+
+    /// Imports the image on this node.
+    pub(super) fn load_image(&self, image: &Image) -> Result<()> {
+        self.containerd.load_image(image)
+    }
+}
+
+// === impl Kubelet ===
+
+impl Kubelet {
+    async fn start(assets: &Assets, cluster: &ControlPlane) -> Result<Self> {
         let config = cluster.dir.join("kubelet.json");
         fs::write(&config, kubelet_config(cluster).to_string())?;
         let mut command = killed_with_parent(&assets.binary("kubelet"));
@@ -46,20 +81,18 @@ impl Node {
             format!("--hostname-override={NAME}"),
             format!("--node-ip={NODE_ADDRESS}"),
         ]);
-        let kubelet = Server::start("kubelet", command, &cluster.logs())?;
+        let server = Server::start("kubelet", command, &cluster.logs())?;
         let nodes = Api::<NodeObject>::all(cluster.client.clone());
-        kubelet.ready(LIMIT, || ready(&nodes)).await?;
+        server.ready(LIMIT, || ready(&nodes)).await?;
         let devices = Devices::start(assets, cluster).await?;
-        Ok(Self { _devices: devices, _kubelet: kubelet, containerd })
-    }
-
-    /// Imports the image on this node.
-    pub(super) fn load_image(&self, image: &Image) -> Result<()> {
-        self.containerd.load_image(image)
+        Ok(Self { _devices: devices, _server: server })
     }
 }
 
 async fn ready(nodes: &Api<NodeObject>) -> Result<()> {
+    // After a restart the node's condition is still from before. And the kubelet removes the sockets of device plugins before it
+    // opens its own.
+    UnixStream::connect(REGISTRATION)?;
     let node = nodes.get(NAME).await?;
     let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
     let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
@@ -89,3 +122,6 @@ fn kubelet_config(cluster: &ControlPlane) -> serde_json::Value {
         "maxPods": 250,
     })
 }
+
+/// The socket at which device plugins register.
+const REGISTRATION: &str = "/var/lib/kubelet/device-plugins/kubelet.sock";

@@ -88,7 +88,24 @@ impl Cluster {
     /// # Errors
     /// When a file cannot be read or the cluster has no node.
     pub fn load_image(&self, image: &Image) -> Result<()> {
-        self.node.as_ref().context("this cluster has no node")?.load_image(image)
+        self.node()?.load_image(image)
+    }
+
+    /// Kills the kubelet and the device plugins. The containers of the node keep running.
+    ///
+    /// # Errors
+    /// When the cluster has no node.
+    pub fn stop_kubelet(&self) -> Result<()> {
+        self.node()?.stop_kubelet();
+        Ok(())
+    }
+
+    /// Starts the kubelet again after [`Self::stop_kubelet`], and waits until it has devices.
+    ///
+    /// # Errors
+    /// When the cluster has no node, or the kubelet is not ready in time.
+    pub async fn start_kubelet(&self) -> Result<()> {
+        self.node()?.start_kubelet(&self.control_plane).await
     }
 
     /// The Prometheus that runs with the operator's configuration.
@@ -121,6 +138,10 @@ impl Cluster {
     #[must_use]
     pub fn log_tails(&self) -> String {
         log_tails(&self.logs())
+    }
+
+    fn node(&self) -> Result<&Node> {
+        self.node.as_ref().context("this cluster has no node")
     }
 
     /// The folder of the servers' logs.

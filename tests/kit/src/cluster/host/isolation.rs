@@ -176,11 +176,18 @@ fn set_up_namespaces(dir: &Path) -> Result<()> {
         fs::create_dir_all(&work)?;
         run(&format!("mount -t overlay -o lowerdir={path},upperdir={upper},workdir={work} testbed {path}"))?;
     }
+    // Pods with their own user namespace need ID-mapped mounts of the kubelet's files, and overlayfs allows none.
+    fs::create_dir_all(KUBELET)?;
+    run(&format!("mount -t tmpfs -o mode=755 testbed {KUBELET}"))?;
     for (setting, value) in SETTINGS {
         let file = format!("{state}/{}", setting.replace('/', "."));
         fs::write(&file, value)?;
         run(&format!("mount --bind {file} /proc/sys/{setting}"))?;
     }
+    // A pod with its own user namespace may mount `proc` only if its mount namespace has a `proc` of which no part is hidden
+    // (`mount_too_revealing` in `fs/namespace.c` of Linux). The mounts above hide parts of the one at /proc.
+    fs::create_dir(format!("{state}/proc"))?;
+    run(&format!("mount -t proc testbed {state}/proc"))?;
     for command in [
         "link set lo up".to_owned(),
         format!("address add {SERVICE_ADDRESS}/32 dev lo"),
@@ -212,6 +219,9 @@ const INTERRUPTED: u8 = 130;
 
 /// Folders with fixed paths: kubelet, containerd and CNI write there, and Prometheus reads there at the operator's paths.
 const PRIVATE: &[&str] = &["/etc", "/var/lib", "/var/log"];
+
+/// The kubelet's folder, in one of the folders above.
+const KUBELET: &str = "/var/lib/kubelet";
 
 /// Machine-wide kernel settings that a kubelet would change. Bind mounts show the kubelet the values that it needs.
 const SETTINGS: &[(&str, &str)] = &[

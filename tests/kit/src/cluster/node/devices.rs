@@ -20,8 +20,11 @@ pub const CLAIMABLE_GPUS: [&str; 3] = [
 ];
 
 /// UUIDs of the GPUs for containers with the resource `nvidia.com/gpu`.
-pub const PLUGIN_GPUS: [&str; 2] =
-    ["GPU-91060000-0c3a-4f6e-9b7d-21a4c8e6f035", "GPU-91060001-0c3a-4f6e-9b7d-21a4c8e6f035"];
+pub const PLUGIN_GPUS: [&str; 3] = [
+    "GPU-91060000-0c3a-4f6e-9b7d-21a4c8e6f035",
+    "GPU-91060001-0c3a-4f6e-9b7d-21a4c8e6f035",
+    "GPU-91060002-0c3a-4f6e-9b7d-21a4c8e6f035",
+];
 
 /// UUID of the GPU that several containers with the resource `nvidia.com/gpu.shared` can have at the same time.
 pub const SHARED_GPU: &str = "GPU-54a20000-0c3a-4f6e-9b7d-21a4c8e6f035";
