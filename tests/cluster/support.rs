@@ -1,6 +1,7 @@
 //! Common code of several subjects: manifests of desktops, the installed product, servers, and readers of what they produce.
 
 pub(crate) mod audit_log;
+pub(crate) mod claims;
 pub(crate) mod common;
 pub(crate) mod desktops;
 pub(crate) mod installation;

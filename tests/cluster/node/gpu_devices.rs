@@ -3,13 +3,13 @@
 
 use std::{collections::BTreeSet, fs};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kit::cluster::{CLAIMABLE_GPUS, PLUGIN_GPUS, TestCluster};
-use kube::ResourceExt;
 use serde_json::{Value, json};
 use vdi_metrics::contract::key;
 
+use crate::support::claims::{CLAIM, DRIVER, REQUEST, allocated_gpu, claims_namespace, desktop_with_claim};
 use crate::support::installation::{installed, session_namespace};
 use crate::support::node_pods::{all_ready, create, desktop_without_fake_gpu, sidecar};
 use crate::support::processes::{DESKTOP, NodeProcess, SIDECAR, process};
@@ -76,47 +76,6 @@ async fn a_device_plugins_gpu_is_allocated_only_to_the_desktop(cluster: &TestClu
     check_library_is_missing(cluster, &pod).await
 }
 
-/// A session namespace with a template for claims of one GPU.
-async fn claims_namespace(cluster: &TestCluster) -> Result<String> {
-    let namespace = session_namespace(cluster).await?;
-    let request = json!({"name": REQUEST, "exactly": {"deviceClassName": DRIVER}});
-    let template = json!({
-        "apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaimTemplate",
-        "metadata": {"name": "one-gpu", "namespace": namespace},
-        "spec": {"spec": {"devices": {"requests": [request]}}},
-    });
-    cluster.kubectl.apply(&template.to_string())?;
-    Ok(namespace)
-}
-
-fn desktop_with_claim(name: &str) -> Value {
-    let mut pod = desktop_without_fake_gpu(name);
-    pod["spec"]["resourceClaims"] = json!([{"name": CLAIM, "resourceClaimTemplateName": "one-gpu"}]);
-    pod["spec"]["containers"][0]["resources"] = json!({"claims": [{"name": CLAIM}]});
-    pod
-}
-
-/// The UUID of the GPU that is allocated to a pod's claim: the claim's status names the device, and the ResourceSlice its UUID.
-fn allocated_gpu(cluster: &TestCluster, pod: &Pod) -> Result<String> {
-    let namespace = pod.namespace().context("no namespace")?;
-    let claims = pod.status.as_ref().and_then(|status| status.resource_claim_statuses.as_deref());
-    let claim = claims.unwrap_or_default().first().and_then(|claim| claim.resource_claim_name.as_deref());
-    let claim = get(cluster, &["resourceclaim", claim.context("no claim")?, "--namespace", &namespace])?;
-    let results = claim["status"]["allocation"]["devices"]["results"].as_array().context("no allocation")?;
-    let [result] = results.as_slice() else { bail!("{results:?}") };
-    let slices = get(cluster, &["resourceslices"])?;
-    let slices = slices["items"].as_array().into_iter().flatten();
-    let slice = slices.map(|slice| &slice["spec"]).find(|slice| slice["pool"]["name"] == result["pool"]);
-    let devices = slice.context("no slice")?["devices"].as_array().into_iter().flatten();
-    let device =
-        devices.into_iter().find(|device| device["name"] == result["device"]).context("no device")?;
-    Ok(device["attributes"]["uuid"]["string"].as_str().context("no UUID")?.to_owned())
-}
-
-fn get(cluster: &TestCluster, object: &[&str]) -> Result<Value> {
-    Ok(serde_json::from_str(&cluster.kubectl.run(&[&["get", "--output=json"], object].concat())?)?)
-}
-
 /// The UUID of the GPU in a container's metadata file (KEP-5304), from the first of the file's versions.
 fn claim_metadata_gpu(process: &NodeProcess) -> Result<String> {
     let file = fs::read(process.file(&format!("{METADATA}/{CLAIM}/{REQUEST}/{DRIVER}-metadata.json")))?;
@@ -176,12 +135,7 @@ async fn check_library_is_missing(cluster: &TestCluster, pod: &Pod) -> Result<()
     Ok(())
 }
 
-const DRIVER: &str = "gpu.nvidia.com";
 const RESOURCE: &str = "nvidia.com/gpu";
 const LIBRARY: &str = "/usr/lib/libnvidia-ml.so.1";
 const METADATA: &str = "/var/run/kubernetes.io/dra-device-attributes/resourceclaimtemplates";
 const CHECKPOINT: &str = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint";
-
-/// The names of the claim and of its request differ, so that a test fails if the product confuses them.
-const CLAIM: &str = "card";
-const REQUEST: &str = "gpu";

@@ -24,6 +24,15 @@ pub(crate) fn desktop_without_fake_gpu(name: &str) -> Value {
     pod
 }
 
+/// A desktop as [`desktop_without_fake_gpu`], with one unit of this resource.
+pub(crate) fn desktop_with(name: &str, resource: Option<&str>) -> Value {
+    let mut pod = desktop_without_fake_gpu(name);
+    if let Some(resource) = resource {
+        pod["spec"]["containers"][0]["resources"]["limits"][resource] = json!("1");
+    }
+    pod
+}
+
 /// Creates a pod and returns it as the API server has stored it.
 pub(crate) async fn create(cluster: &TestCluster, namespace: &str, pod: Value) -> Result<Pod> {
     Ok(pods(cluster, namespace).create(&PostParams::default(), &serde_json::from_value(pod)?).await?)

@@ -38,8 +38,7 @@ pub(crate) fn process(pod: &Pod, program: &str) -> Result<NodeProcess> {
 /// Stops the server's process, as on a node under pressure: the kernel accepts connections, and the server does not answer.
 pub(crate) fn pause_the_server() -> Result<Paused> {
     let server = processes("vdi-metrics")?.pop().context("no server runs on the node")?;
-    server.signal("STOP")?;
-    Ok(Paused(server))
+    server.pause()
 }
 
 // === impl NodeProcess ===
@@ -79,6 +78,12 @@ impl NodeProcess {
         let environment = fs::read(format!("/proc/{}/environ", self.id))?;
         let mut entries = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
         Ok(entries.find_map(|entry| Some(entry.strip_prefix(name)?.strip_prefix('=')?.to_owned())))
+    }
+
+    /// Stops the process until the returned value is dropped.
+    pub(crate) fn pause(self) -> Result<Paused> {
+        self.signal("STOP")?;
+        Ok(Paused(self))
     }
 
     pub(crate) fn signal(&self, signal: &str) -> Result<()> {
