@@ -38,6 +38,30 @@ const PATHS: &[Row] = &[
         "/kubepods/kubepods/besteffort/pod690705f9-df6e-11e9-8dc5-025000000001/c3bfd81b7da0be97190a74a7d459f4dfa18f57c88765cde2613af112020a1c4b",
         Some(("690705f9-df6e-11e9-8dc5-025000000001", "c3bfd81b")),
     ),
+    (
+        "Guaranteed pod, kubelet 1.37 with cgroupRoot, containerd 2.4: test cluster of this repository",
+        "/vdi-metrics-testbed-mTGhqx/kubepods/burstable/pod1933437b-e9a1-4be5-a853-bac3fad9190f/320050782803dca362055fe543916ea48599b39843bfe2417331c6762e03de05",
+        "/vdi-metrics-testbed-mTGhqx/kubepods/pod4c9f4090-b437-41a4-b1ea-f392aac971d7/714d09adf28513f40dd3d2629e753d1f171e73fe28d47e3c2c04994fd90c5d80",
+        Some(("4c9f4090-b437-41a4-b1ea-f392aac971d7", "714d09ad")),
+    ),
+    (
+        "Burstable pod, kubelet 1.37 with cgroupRoot, containerd 2.4: test cluster of this repository",
+        "/vdi-metrics-testbed-mTGhqx/kubepods/burstable/pod1933437b-e9a1-4be5-a853-bac3fad9190f/320050782803dca362055fe543916ea48599b39843bfe2417331c6762e03de05",
+        "/vdi-metrics-testbed-mTGhqx/kubepods/burstable/pod0a0eac4a-27c8-475e-bb07-e3e95875e78f/cd2dacc42af7772ac30a578042eb3d6df962db77694c35284ba92d932b90a08f",
+        Some(("0a0eac4a-27c8-475e-bb07-e3e95875e78f", "cd2dacc4")),
+    ),
+    (
+        "BestEffort pod, kubelet 1.37 with cgroupRoot, containerd 2.4: test cluster of this repository",
+        "/vdi-metrics-testbed-mTGhqx/kubepods/burstable/pod1933437b-e9a1-4be5-a853-bac3fad9190f/320050782803dca362055fe543916ea48599b39843bfe2417331c6762e03de05",
+        "/vdi-metrics-testbed-mTGhqx/kubepods/besteffort/pod3129f47c-b53a-4694-b924-386d29d0baa7/24fe3f151b8c5732da18cc61067c9f86539ed9e0f232ad2e086d3521408909ee",
+        Some(("3129f47c-b53a-4694-b924-386d29d0baa7", "24fe3f15")),
+    ),
+    (
+        "pod with its own user namespace, kubelet 1.37 with cgroupRoot, containerd 2.4: test cluster of this repository",
+        "/vdi-metrics-testbed-mTGhqx/kubepods/burstable/pod1933437b-e9a1-4be5-a853-bac3fad9190f/320050782803dca362055fe543916ea48599b39843bfe2417331c6762e03de05",
+        "/vdi-metrics-testbed-mTGhqx/kubepods/burstable/pod4bf80ea0-d528-4698-b5df-a8bb1f6b0ddc/9ec227405302bacef4e0baf82bac2ee3553b78bb7468cfdfb772988b7b2c197a",
+        Some(("4bf80ea0-d528-4698-b5df-a8bb1f6b0ddc", "9ec22740")),
+    ),
     // === systemd driver ===
     (
         "containerd: kubernetes/kubernetes#106514",
