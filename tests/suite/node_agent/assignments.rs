@@ -147,8 +147,8 @@ fn a_session_keeps_its_card_while_the_kubelet_does_not_answer() {
     let is_down = |seen: &Exposition| seen.value("vdi_metrics_node_kubelet_up", &[]) == Some(0.0);
     let down = agent.scrape_until("the end of the kubelet", is_down);
     agent.scrape_until("later reports", |seen| reports(seen) > reports(&down).map(|count| count + 2.0));
-    let seen = node.start_sidecar(ALICE).scrape_until("a card", |seen| {
-        seen.series("vdi_session_gpu_info").next().is_some()
-    });
+    let seen = node
+        .start_sidecar(ALICE)
+        .scrape_until("a card", |seen| seen.series("vdi_session_gpu_info").next().is_some());
     assert_eq!(seen.value("vdi_session_gpu_info", &[("gpu", CARDS[0]), ("sharing", "exclusive")]), Some(1.0));
 }

@@ -43,21 +43,14 @@ async fn check_devices(cluster: &TestCluster) -> Result<()> {
     let namespace = claims_namespace(cluster).await?;
     let desktops = Desktops::create(cluster, &namespace).await?;
     let expected = desktops.expected()?;
-    let hostile = HostilePods::create(cluster, &desktops.alice).await?;
+    let hostile = HostilePods::create(cluster, &desktops.carol, &expected[2].work.gpu).await?;
     check_class(&hostile.forger, "BestEffort")?;
     let others = other_work(&desktops, &hostile)?;
     let work: Vec<Work> =
         expected.iter().map(|expected| expected.work.clone()).chain(others.clone()).collect();
     play(&work)?;
 
-    for Expected { pod, sharing, work } in &expected {
-        uses_agent(cluster, pod).await.with_context(|| pod.name_any())?;
-        let labels = [("gpu", &*work.gpu), ("sharing", sharing)];
-        shows(cluster, pod, "vdi_session_gpu_info", &labels, 1.0).await?;
-        let labels = [("gpu", &*work.gpu), ("scope", "session")];
-        let bytes = (work.gibibytes << 30) as f64;
-        shows(cluster, pod, "vdi_session_gpu_memory_used_bytes", &labels, bytes).await?;
-    }
+    check_shown(cluster, &expected).await?;
     let before = all_seconds(cluster, &expected).await?;
     let card_before = card_seconds(cluster, SHARED_GPU).await?;
     let dave = &desktops.dave;
@@ -71,6 +64,7 @@ async fn check_devices(cluster: &TestCluster) -> Result<()> {
         Ok(())
     })
     .await?;
+    check_shown(cluster, &expected).await?;
     let after = all_seconds(cluster, &expected).await?;
     for ((expected, before), after) in expected.iter().zip(before).zip(after) {
         check_busy(expected, before, after)?;
@@ -82,6 +76,19 @@ async fn check_devices(cluster: &TestCluster) -> Result<()> {
     let sessions = (expected.len() + hostile.with_report()) as f64;
     single_sample(cluster, "vdi_metrics_node_sessions", sessions).await?;
     cluster.kubectl.run(&["delete", "namespace", RESERVATIONS, "--wait=false"]).map(drop)
+}
+
+/// Waits until each sidecar shows the card of its session and the memory of its processes.
+async fn check_shown(cluster: &TestCluster, expected: &[Expected<'_>]) -> Result<()> {
+    for Expected { pod, sharing, work } in expected {
+        uses_agent(cluster, pod).await.with_context(|| pod.name_any())?;
+        let labels = [("gpu", &*work.gpu), ("sharing", sharing)];
+        shows(cluster, pod, "vdi_session_gpu_info", &labels, 1.0).await?;
+        let labels = [("gpu", &*work.gpu), ("scope", "session")];
+        let bytes = (work.gibibytes << 30) as f64;
+        shows(cluster, pod, "vdi_session_gpu_memory_used_bytes", &labels, bytes).await?;
+    }
+    Ok(())
 }
 
 /// The desktops. Pods of different QoS classes have control groups with different parents: the desktops are of the class Burstable,

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use kit::cluster::{SHARED_GPU, TestCluster};
+use kit::cluster::TestCluster;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 use vdi_metrics::contract::{ANNOTATIONS, CONTAINER, REPORT};
@@ -40,10 +40,10 @@ const TEXT: &str = "not a report";
 // === impl HostilePods ===
 
 impl HostilePods {
-    /// Creates the pods. They pretend to be `victim`.
-    pub(super) async fn create(cluster: &TestCluster, victim: &Pod) -> Result<Self> {
+    /// Creates the pods. They pretend to be `victim`, which has this card.
+    pub(super) async fn create(cluster: &TestCluster, victim: &Pod, card: &str) -> Result<Self> {
         let namespace = cluster.scratch_namespace(&[RESTRICTED]).await?;
-        cluster.kubectl.apply(&forged_files(&namespace, victim)?.to_string())?;
+        cluster.kubectl.apply(&forged_files(&namespace, victim, card)?.to_string())?;
         for (name, source) in [
             ("forger", json!({"projected": {"sources": [{"configMap": {"name": FORGED}}]}})),
             ("trapper", json!({"emptyDir": {}})),
@@ -74,9 +74,14 @@ impl HostilePods {
         let report: Value =
             serde_json::from_slice(&report).context("the agent has not replaced the forged report")?;
         let devices = report["devices"].as_array().context("no devices")?;
-        ensure!(devices.len() == 1 && devices[0]["device"]["uuid"] == forgers.gpu, "{report}");
-        let processes = &devices[0]["values"]["Ok"]["own"]["processes"];
-        ensure!(*processes == json!([[forgers.pid, "graphics"]]), "{processes}");
+        ensure!(devices.iter().any(|device| device["device"]["uuid"] == forgers.gpu), "{report}");
+        for device in devices {
+            // The annotation hands over the card of another pod, but no process on it.
+            let is_own = device["device"]["uuid"] == forgers.gpu;
+            let expected = if is_own { json!([[forgers.pid, "graphics"]]) } else { json!([]) };
+            let processes = &device["values"]["Ok"]["own"]["processes"];
+            ensure!(*processes == expected, "{processes} are not the forger's: {device}");
+        }
         ensure!(fs::read_to_string(&self.target)? == TEXT, "the agent has written through a link");
         let traps = traps(&self.trapper)?;
         ensure!(fs::symlink_metadata(traps.join(REPORT))?.is_symlink(), "the agent has replaced a link");
@@ -87,10 +92,10 @@ impl HostilePods {
 }
 
 /// The files of a session with the names of another pod, and with the largest annotations that fit.
-fn forged_files(namespace: &str, victim: &Pod) -> Result<Value> {
+fn forged_files(namespace: &str, victim: &Pod, card: &str) -> Result<Value> {
     let uid = victim.uid().context("no uid")?;
     let annotations = format!(
-        "vdi-metrics.io/gpu=\"{SHARED_GPU}\"\nmetadata.name=\"{}\"\nmetadata.uid=\"{uid}\"\nlong=\"{}\"\n",
+        "vdi-metrics.io/gpu=\"{card}\"\nmetadata.name=\"{}\"\nmetadata.uid=\"{uid}\"\nlong=\"{}\"\n",
         victim.name_any(),
         "x".repeat(900 << 10),
     );
