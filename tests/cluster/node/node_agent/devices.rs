@@ -276,6 +276,7 @@ async fn check_agent(cluster: &TestCluster, sessions: usize) -> Result<()> {
         ("vdi_metrics_node_devices", CARDS as f64),
         ("vdi_metrics_node_sessions", sessions as f64),
         ("vdi_metrics_node_failures_total{reason=\"process_unreadable\"}", 0.0),
+        ("vdi_metrics_node_failures_total{reason=\"volume_unreadable\"}", 0.0),
         ("vdi_metrics_node_failures_total{reason=\"report_not_written\"}", 0.0),
         ("vdi_metrics_node_poll_duration_seconds < bool 1", 1.0),
     ] {

@@ -147,7 +147,7 @@ async fn pods_that_come_and_go(cluster: &TestCluster) -> Result<()> {
         is_removed(pod).await?;
     }
     let log = fs::read_to_string(cluster.folder().join("log/kubelet.log"))?;
-    let busy: Vec<_> = log.lines().filter(|line| line.contains("device or resource busy")).collect();
+    let busy: Vec<_> = log.lines().filter(|line| line.contains("target is busy")).collect();
     ensure!(busy.is_empty(), "the kubelet could not unmount a volume: {busy:#?}");
     Ok(())
 }
