@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::{
     allocations::Allocations,
     config::NodeOptions,
-    device_reader::{DeviceReader, NodeReading},
+    device_reader::{DeviceReader, NodeReading, PolledDevices},
     device_totals::{DeviceTotals, DeviceUse, NodeSessions},
     session_reports::SessionReports,
     snapshot::{MappingFailure, NodeSnapshot, PollSummary},
@@ -88,11 +88,7 @@ impl AgentPoller {
 }
 
 /// What a poll has read from each device, with the kinds of the owners of its processes.
-fn uses<'p>(
-    devices: &'p [Device],
-    readings: &'p [NodeReading],
-    sessions: &NodeSessions,
-) -> Vec<DeviceUse<'p>> {
+fn uses<'p>(polled: &'p PolledDevices, sessions: &NodeSessions) -> Vec<DeviceUse<'p>> {
     let used = |(index, (device, reading)): (usize, (&'p Device, &'p NodeReading))| {
         let owners = reading.usages().into_iter();
         DeviceUse {
@@ -102,7 +98,7 @@ fn uses<'p>(
             sessions: sessions.of_device(index),
         }
     };
-    devices.iter().zip(readings).enumerate().map(used).collect()
+    polled.devices.iter().zip(&polled.readings).enumerate().map(used).collect()
 }
 
 impl PollTask for AgentPoller {
@@ -121,16 +117,17 @@ impl PollTask for AgentPoller {
         if let Err(fault) = driver.begin_poll() {
             return (self.unavailable(fault), None);
         }
-        let (at, now) = (libc::since_boot(), Instant::now());
-        let mut summary = PollSummary { read_at: Some(at), ..PollSummary::default() };
+        let now = Instant::now();
+        let mut summary = PollSummary::default();
         if !self.sees_node_processes {
             summary.fail(MappingFailure::NoHostPid);
         }
-        let (devices, readings) = self.reader.read_all(driver, &mut summary);
+        let polled = self.reader.read_all(driver, &mut summary);
         let allocations = Arc::clone(&self.allocations.borrow());
-        let sessions = self.reports.write(&devices, &readings, &allocations, at, &mut summary);
-        summary.clamps = self.totals.add(&uses(&devices, &readings, &sessions), now);
-        (summary.devices, summary.sessions) = (devices.len(), sessions.count());
+        let sessions = self.reports.write(&polled, &allocations, &mut summary);
+        summary.clamps = self.totals.add(&uses(&polled, &sessions), now);
+        summary.read_at = Some(polled.at);
+        (summary.devices, summary.sessions) = (polled.devices.len(), sessions.count());
         (summary, driver.reopen_reason())
     }
 

@@ -33,10 +33,8 @@ pub(super) struct Attributed {
     /// Index in [`NodeView::devices`].
     pub(super) index: usize,
     pub(super) sharing: Sharing,
-    /// Whether the device is assigned to the pod.
-    pub(super) is_assigned: bool,
-    /// Whether a process of the pod is on the device.
-    pub(super) is_used: bool,
+    /// Whether a process of the pod is on the device although other devices, or none, are assigned to the pod.
+    pub(super) is_unassigned: bool,
 }
 
 // === impl NodeView ===
@@ -60,7 +58,7 @@ impl NodeView<'_> {
         let is_used = self.owners(index).any(|owner| owner == Some(pod));
         (is_used || !own.is_empty()).then(|| {
             let sharing = self.annotated.get(pod).copied().unwrap_or_else(|| self.sharing(pod, &own, index));
-            Attributed { index, sharing, is_assigned: !own.is_empty(), is_used }
+            Attributed { index, sharing, is_unassigned: own.is_empty() && self.is_assignment_known(pod) }
         })
     }
 
@@ -128,7 +126,7 @@ mod tests {
         pod: &str,
         assigned: &[(&str, &str)],
         owners: &[(usize, Owner<'_>)],
-    ) -> Vec<(usize, Sharing, bool, bool)> {
+    ) -> Vec<(usize, Sharing, bool)> {
         devices_beside(pod, assigned, owners, &[], None)
     }
 
@@ -138,7 +136,7 @@ mod tests {
         owners: &[(usize, Owner<'_>)],
         others: &[&str],
         annotated: Option<Sharing>,
-    ) -> Vec<(usize, Sharing, bool, bool)> {
+    ) -> Vec<(usize, Sharing, bool)> {
         let devices = devices();
         let assigned: HashMap<_, _> =
             assigned.iter().map(|(uid, ids)| ((*uid).to_owned(), id::list(ids).unwrap())).collect();
@@ -156,17 +154,16 @@ mod tests {
             annotated: &annotated,
             owners: &by_device,
         };
-        let plain =
-            |Attributed { index, sharing, is_assigned, is_used }| (index, sharing, is_assigned, is_used);
+        let plain = |Attributed { index, sharing, is_unassigned }| (index, sharing, is_unassigned);
         view.devices_of(pod).into_iter().map(plain).collect()
     }
 
     #[test]
     fn an_assigned_device_is_the_pods_whether_or_not_it_is_used() {
         let [card, _, slice] = UUIDS;
-        assert_eq!(devices_of("a", &[("a", card)], &[]), [(0, Sharing::Exclusive, true, false)]);
-        assert_eq!(devices_of("a", &[("a", card)], &[(0, Some("a"))]), [(0, Sharing::Exclusive, true, true)]);
-        assert_eq!(devices_of("a", &[("a", slice)], &[]), [(3, Sharing::Mig, true, false)]);
+        assert_eq!(devices_of("a", &[("a", card)], &[]), [(0, Sharing::Exclusive, false)]);
+        assert_eq!(devices_of("a", &[("a", card)], &[(0, Some("a"))]), [(0, Sharing::Exclusive, false)]);
+        assert_eq!(devices_of("a", &[("a", slice)], &[]), [(3, Sharing::Mig, false)]);
         assert_eq!(devices_of("b", &[("a", card)], &[]), []);
         assert_eq!(
             devices_of("a", &[("a", "GPU-33333333-3333-3333-3333-333333333333")], &[]),
@@ -178,17 +175,17 @@ mod tests {
     #[test]
     fn a_replica_is_shared_although_only_one_pod_has_one() {
         let replica = format!("{}::3", UUIDS[0]);
-        assert_eq!(devices_of("a", &[("a", &replica)], &[]), [(0, Sharing::TimeSlicing, true, false)]);
+        assert_eq!(devices_of("a", &[("a", &replica)], &[]), [(0, Sharing::TimeSlicing, false)]);
         assert_eq!(
             devices_of("b", &[("a", &replica), ("b", &replica)], &[]),
-            [(0, Sharing::TimeSlicing, true, false)]
+            [(0, Sharing::TimeSlicing, false)]
         );
     }
 
     #[test]
     fn a_device_of_two_pods_or_with_a_foreign_process_may_be_shared() {
         let [card, ..] = UUIDS;
-        let unknown = [(0, Sharing::Unknown, true, false)];
+        let unknown = [(0, Sharing::Unknown, false)];
         assert_eq!(devices_of("a", &[("a", card), ("b", card)], &[]), unknown);
         assert_eq!(devices_of("a", &[("a", card)], &[(0, Some("b"))]), unknown);
         assert_eq!(devices_of("a", &[("a", card)], &[(0, None)]), unknown);
@@ -202,11 +199,7 @@ mod tests {
         assert_eq!(sharing(&[other, card]), Sharing::Unknown);
         assert_eq!(sharing(&[&format!("{other},{card}::1")]), Sharing::TimeSlicing);
         let used = devices_beside("a", &[], &[(0, Some("a"))], &[card], None);
-        assert_eq!(
-            used,
-            [(0, Sharing::Unknown, false, true)],
-            "one pod has the card, and another one uses it"
-        );
+        assert_eq!(used, [(0, Sharing::Unknown, false)], "one pod has the card, and another one uses it");
     }
 
     #[test]
@@ -255,7 +248,7 @@ mod tests {
         let [card, ..] = UUIDS;
         assert_eq!(
             devices_of("a", &[("a", card)], &[(1, Some("a"))]),
-            [(0, Sharing::Exclusive, true, false), (1, Sharing::Unknown, false, true)]
+            [(0, Sharing::Exclusive, false), (1, Sharing::Unknown, true)]
         );
         assert_eq!(devices_of("a", &[], &[]), []);
     }

@@ -39,7 +39,17 @@ pub(super) struct DeviceReader {
     kept_samples: KeptSamples,
 }
 
-/// What one poll read from one device.
+/// What one poll has read from the driver.
+pub(super) struct PolledDevices {
+    /// Time of the readings since the start of the node.
+    pub(super) at: Duration,
+    /// The selected devices, in the driver's order.
+    pub(super) devices: Vec<Device>,
+    /// The readings, in the order of `devices`.
+    pub(super) readings: Vec<NodeReading>,
+}
+
+/// What one poll has read from one device.
 pub(super) struct NodeReading {
     values: Result<(Reading, bool), Fault>,
     /// The samples that were read since the last poll and that the driver may have discarded.
@@ -78,19 +88,17 @@ impl DeviceReader {
         })
     }
 
-    /// Reads the selected devices, in the driver's order. Returns the devices and their readings.
-    pub(super) fn read_all(
-        &mut self,
-        driver: &mut Driver<'_>,
-        summary: &mut PollSummary,
-    ) -> (Vec<Device>, Vec<NodeReading>) {
+    /// Reads the selected devices.
+    pub(super) fn read_all(&mut self, driver: &mut Driver<'_>, summary: &mut PollSummary) -> PolledDevices {
+        let at = libc::since_boot();
         self.warn_of_absent_devices(driver.devices());
         let indices = self.selection.indices(driver.devices());
         let readings = indices.iter().map(|index| self.read(driver, *index, summary)).collect();
         self.processes.end_poll();
         self.newest_samples.retain(|uuid, _| driver.devices().iter().any(|device| device.uuid == *uuid));
         self.kept_samples.clear();
-        (indices.into_iter().map(|index| driver.devices()[index].clone()).collect(), readings)
+        let devices = indices.into_iter().map(|index| driver.devices()[index].clone()).collect();
+        PolledDevices { at, devices, readings }
     }
 
     fn warn_of_absent_devices(&mut self, devices: &[Device]) {
@@ -117,22 +125,20 @@ impl DeviceReader {
     fn read(&mut self, driver: &mut Driver<'_>, index: usize, summary: &mut PollSummary) -> NodeReading {
         let uuid = driver.devices()[index].uuid.clone();
         let earlier_faults = driver.faults().len();
-        let read = driver.read(index);
+        let values = driver.read(index);
+        let reading = values.as_ref().ok();
         let listed = driver.processes(index).ok().flatten();
-        let newest_sample = read.as_ref().ok().and_then(Reading::newest_sample);
-        let last = self.newest_samples.get(&uuid).copied().unwrap_or_default();
-        let window = SampleWindow::new(last, driver_clock::clocks(newest_sample), self.interval);
+        let window = self.window(&uuid, reading);
         let utilization = driver.process_utilization(index, window.since).ok().flatten();
-        let newest =
-            utilization.iter().flatten().map(|sample| sample.at).filter(|at| window.contains(*at)).max();
-        let kept_samples = self.kept_samples.take(&uuid);
-        self.newest_samples.extend(newest.map(|at| (uuid, at)));
-        let streams = read.as_ref().ok().and_then(|reading| driver.streams(index, reading).ok());
-        let streams = streams.unwrap_or_default();
+        let streams = reading.and_then(|reading| driver.streams(index, reading).ok()).unwrap_or_default();
         let is_incomplete = driver.has_failed_since(earlier_faults);
         let owners = self.owners(listed.as_deref().unwrap_or_default(), &streams, summary);
+        let times = utilization.iter().flatten().map(|sample| sample.at);
+        let newest = times.filter(|at| window.contains(*at)).max();
+        let kept_samples = self.kept_samples.take(&uuid);
+        self.newest_samples.extend(newest.map(|at| (uuid, at)));
         NodeReading {
-            values: read.map(|reading| (reading, is_incomplete)),
+            values: values.map(|reading| (reading, is_incomplete)),
             kept_samples,
             processes: listed.and_then(|listed| owned_processes(listed, &owners)),
             encoding: streams.encoding.and_then(|sessions| owned_streams(sessions, &owners)),
@@ -140,6 +146,12 @@ impl DeviceReader {
             utilization,
             window,
         }
+    }
+
+    /// The time for which process samples of the device are requested.
+    fn window(&self, uuid: &str, reading: Option<&Reading>) -> SampleWindow {
+        let last = self.newest_samples.get(uuid).copied().unwrap_or_default();
+        SampleWindow::new(last, driver_clock::clocks(reading.and_then(Reading::newest_sample)), self.interval)
     }
 
     /// The owners of all these processes. Counts those that have ended, and those whose pod cannot be read.
@@ -192,9 +204,9 @@ fn with_owners<T>(listed: Vec<T>, owner: impl Fn(&T) -> Option<Option<String>>) 
     (is_empty || !owned.is_empty()).then_some(owned)
 }
 
-/// The entries whose owner is one of these.
-fn of_owners<T: Copy>(entries: &[Owned<T>], is_own: impl Fn(Owner<'_>) -> bool) -> Vec<T> {
-    entries.iter().filter(|(_, owner)| is_own(owner.as_deref())).map(|(entry, _)| *entry).collect()
+/// The entries of this owner.
+fn entries_of<T: Copy>(entries: &[Owned<T>], owner: Owner<'_>) -> Vec<T> {
+    entries.iter().filter(|(_, other)| other.as_deref() == owner).map(|(entry, _)| *entry).collect()
 }
 
 // === impl NodeReading ===
@@ -215,7 +227,7 @@ impl NodeReading {
     /// The use of the device by each of its owners.
     pub(super) fn usages(&self) -> Vec<(Owner<'_>, OwnUsage)> {
         let owners: BTreeSet<Owner<'_>> = self.owners().into_iter().collect();
-        let usage = |owner| Some((owner, self.usage_of(|other| other == owner)?));
+        let usage = |owner| Some((owner, self.usage_of(owner)?));
         owners.into_iter().filter_map(usage).collect()
     }
 
@@ -225,14 +237,14 @@ impl NodeReading {
         if let Some(samples) = &mut reading.samples {
             kept_samples::merge(samples, &self.kept_samples);
         }
-        Ok(DeviceValues { reading, own: self.usage_of(|owner| owner == Some(uid)), is_incomplete })
+        Ok(DeviceValues { reading, own: self.usage_of(Some(uid)), is_incomplete })
     }
 
-    /// Use of the device by all processes of these owners. None if the driver gives no complete list of processes.
-    pub(super) fn usage_of(&self, is_own: impl Fn(Owner<'_>) -> bool) -> Option<OwnUsage> {
-        let listed = of_owners(self.processes.as_ref()?, &is_own);
+    /// Use of the device by all processes of this owner. None if the driver gives no complete list of processes.
+    fn usage_of(&self, owner: Owner<'_>) -> Option<OwnUsage> {
+        let listed = entries_of(self.processes.as_ref()?, owner);
         let usage = processes::own_usage(&listed, self.utilization.as_deref(), self.window);
-        let own = |streams: &Option<Vec<Owned<Stream>>>| Some(of_owners(streams.as_ref()?, &is_own));
+        let own = |streams: &Option<Vec<Owned<Stream>>>| Some(entries_of(streams.as_ref()?, owner));
         let streams = DeviceStreams { encoding: own(&self.encoding), capturing: own(&self.capturing) };
         Some(OwnUsage {
             newest_sample: usage.newest_sample.max(self.window.since),

@@ -125,6 +125,16 @@ impl PodVolumes {
     }
 }
 
+// === impl FoundSessions ===
+
+impl FoundSessions<'_> {
+    /// The UIDs of the session pods, also of those whose volume cannot be read.
+    pub(super) fn uids(&self) -> impl Iterator<Item = &str> {
+        let readable = self.volumes.iter().map(SessionVolume::uid);
+        readable.chain(self.errors.iter().filter_map(VolumeError::uid))
+    }
+}
+
 // === impl SessionVolume ===
 
 impl SessionVolume<'_> {

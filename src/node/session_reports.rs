@@ -11,11 +11,11 @@ use super::{
     allocations::Allocations,
     attribution::{self, Attributed, NodeView, Owner},
     config::NodeOptions,
-    device_reader::NodeReading,
+    device_reader::{NodeReading, PolledDevices},
     device_totals::NodeSessions,
     pod_names,
     pod_resources::allocation::PodName,
-    pod_volumes::{PodVolumes, SessionVolume},
+    pod_volumes::{FoundSessions, PodVolumes, SessionVolume},
     schedulers::{self, Assignment},
     snapshot::{MappingFailure, PollSummary},
 };
@@ -43,16 +43,6 @@ pub(super) struct SessionReports {
 /// Number of Xid faults of a device that stay in its reports. A sidecar reads each report or the one after it. A failing card can
 /// report a hundred faults a second; most of them have the same number.
 const MAX_XIDS: usize = 64;
-
-/// What one poll has read from the driver.
-#[derive(Clone, Copy)]
-struct Polled<'p> {
-    devices: &'p [Device],
-    /// In the order of `devices`.
-    readings: &'p [NodeReading],
-    /// Time since the start of the node.
-    at: Duration,
-}
 
 /// What is known about the devices of the sessions without their processes.
 #[derive(Debug, Default)]
@@ -98,59 +88,51 @@ impl SessionReports {
         }
     }
 
-    /// Writes the reports of all sessions, and returns the sessions. `at` is the time of the readings since the start of the node.
+    /// Writes the reports of all sessions, and returns the sessions.
     pub(super) fn write(
         &mut self,
-        devices: &[Device],
-        readings: &[NodeReading],
+        polled: &PolledDevices,
         allocations: &Allocations,
-        at: Duration,
         summary: &mut PollSummary,
     ) -> NodeSessions {
-        self.xids.retain(|uuid, _| devices.iter().any(|device| device.uuid == *uuid));
-        let found = match self.volumes.sessions() {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!(%error, "Cannot find the sessions of this node");
-                summary.fail(MappingFailure::PodsUnreadable);
-                return NodeSessions::default();
-            }
-        };
-        for error in &found.errors {
-            tracing::debug!(pod = error.uid(), %error, "Cannot read the volume of a pod");
-            summary.fail(MappingFailure::VolumeUnreadable);
-        }
-        let assignments = self.assignments(&found.volumes, devices, allocations, summary);
-        let listed: Vec<_> = allocations
-            .gpus
-            .all()
-            .map(|(name, ids)| (assignments.uids.get(name).map(String::as_str), ids))
-            .collect();
-        let owners: Vec<Vec<Owner<'_>>> = readings.iter().map(NodeReading::owners).collect();
-        let polled = Polled { devices, readings, at };
+        self.xids.retain(|uuid, _| polled.devices.iter().any(|device| device.uuid == *uuid));
+        let Some(found) = self.find_sessions(summary) else { return NodeSessions::default() };
+        let assignments = self.assignments(&found.volumes, &polled.devices, allocations, summary);
+        let listed = assignments.with_uids(allocations);
+        let owners: Vec<Vec<Owner<'_>>> = polled.readings.iter().map(NodeReading::owners).collect();
         let SessionAssignments { assigned, annotated, .. } = &assignments;
-        let view = NodeView { devices, assigned, listed: &listed, annotated, owners: &owners };
-        let uids = found.volumes.iter().map(SessionVolume::uid);
-        let mut sessions = NodeSessions::new(uids.chain(found.errors.iter().filter_map(|error| error.uid())));
+        let view =
+            NodeView { devices: &polled.devices, assigned, listed: &listed, annotated, owners: &owners };
+        let mut sessions = NodeSessions::new(found.uids());
         for volume in &found.volumes {
             let attributed = view.devices_of(volume.uid());
-            let is_assignment_known = view.is_assignment_known(volume.uid());
-            sessions.add(&attributed, is_assignment_known);
-            if attributed.is_empty() && !is_assignment_known {
+            sessions.add(&attributed);
+            if attributed.is_empty() && !view.is_assignment_known(volume.uid()) {
                 // The pod may have a device that the agent does not know of.
                 summary.fail(MappingFailure::PodUnknown);
-                continue;
-            }
-            let report = self.report(polled, &attributed, volume.uid(), is_assignment_known);
-            match volume.write(REPORT, &report.to_bytes()) {
-                Ok(()) => summary.reports += 1,
-                Err(error) => {
-                    tracing::debug!(pod = error.uid(), %error, "Cannot write a report");
-                    summary.fail(MappingFailure::ReportNotWritten);
-                }
+            } else {
+                self.write_report(volume, &attributed, polled, summary);
             }
         }
         sessions
+    }
+
+    /// The session pods of the node; none if the kubelet's folder `pods` cannot be read.
+    fn find_sessions(&self, summary: &mut PollSummary) -> Option<FoundSessions<'_>> {
+        match self.volumes.sessions() {
+            Ok(found) => {
+                for error in &found.errors {
+                    tracing::debug!(pod = error.uid(), %error, "Cannot read the volume of a pod");
+                    summary.fail(MappingFailure::VolumeUnreadable);
+                }
+                Some(found)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "Cannot find the sessions of this node");
+                summary.fail(MappingFailure::PodsUnreadable);
+                None
+            }
+        }
     }
 
     /// What is known about the devices of the sessions without their processes.
@@ -183,18 +165,29 @@ impl SessionReports {
         assignments
     }
 
-    fn report(
+    fn write_report(
         &self,
-        polled: Polled<'_>,
+        volume: &SessionVolume<'_>,
         attributed: &[Attributed],
-        uid: &str,
-        is_assignment_known: bool,
-    ) -> SessionReport {
+        polled: &PolledDevices,
+        summary: &mut PollSummary,
+    ) {
+        let report = self.report(volume.uid(), attributed, polled);
+        match volume.write(REPORT, &report.to_bytes()) {
+            Ok(()) => summary.reports += 1,
+            Err(error) => {
+                tracing::debug!(pod = error.uid(), %error, "Cannot write a report");
+                summary.fail(MappingFailure::ReportNotWritten);
+            }
+        }
+    }
+
+    fn report(&self, uid: &str, attributed: &[Attributed], polled: &PolledDevices) -> SessionReport {
         let device = |attributed: &Attributed| {
             let device = polled.devices[attributed.index].clone();
             DeviceReport {
                 sharing: attributed.sharing,
-                is_unassigned: is_assignment_known && !attributed.is_assigned,
+                is_unassigned: attributed.is_unassigned,
                 values: polled.readings[attributed.index].values_of(uid),
                 xids: self.xids.get(&device.uuid).into_iter().flatten().copied().collect(),
                 device,
@@ -207,6 +200,16 @@ impl SessionReports {
             versions: self.versions.clone(),
             devices: attributed.iter().map(device).collect(),
         }
+    }
+}
+
+// === impl SessionAssignments ===
+
+impl SessionAssignments {
+    /// The devices that the kubelet has allocated to each pod, with the UID if the pod is a session.
+    fn with_uids<'a>(&'a self, allocations: &'a Allocations) -> Vec<(Owner<'a>, &'a [Id])> {
+        let uid = |name| self.uids.get(name).map(String::as_str);
+        allocations.gpus.all().map(|(name, ids)| (uid(name), ids)).collect()
     }
 }
 

@@ -41,15 +41,15 @@ impl NodeSessions {
         self.uids.as_ref().map(HashSet::len)
     }
 
-    /// Adds the devices of one session. `is_assignment_known` says whether it is known which devices are assigned to it.
-    pub(in crate::node) fn add(&mut self, attributed: &[Attributed], is_assignment_known: bool) {
-        for Attributed { index, sharing, is_assigned, is_used } in attributed {
+    /// Adds the devices of one session.
+    pub(in crate::node) fn add(&mut self, attributed: &[Attributed]) {
+        for Attributed { index, sharing, is_unassigned } in attributed {
             if self.devices.len() <= *index {
                 self.devices.resize(index + 1, DeviceSessions::default());
             }
             let device = &mut self.devices[*index];
             device.count += 1;
-            device.mismatched += usize::from(is_assignment_known && *is_used && !is_assigned);
+            device.mismatched += usize::from(*is_unassigned);
             device.is_exclusive |= matches!(sharing, Sharing::Exclusive | Sharing::Mig);
         }
     }
@@ -72,18 +72,17 @@ impl NodeSessions {
 mod tests {
     use super::*;
 
-    fn attributed(index: usize, is_assigned: bool, is_used: bool) -> Attributed {
-        Attributed { index, sharing: Sharing::Unknown, is_assigned, is_used }
+    fn attributed(index: usize, is_unassigned: bool) -> Attributed {
+        Attributed { index, sharing: Sharing::Unknown, is_unassigned }
     }
 
     /// MPS can run all processes of a pod on the first card (`dcgm-exporter#568`).
     #[test]
     fn a_process_on_a_card_that_is_not_assigned_is_a_mismatch() {
         let mut sessions = NodeSessions::new(["a", "b"]);
-        let on_another_card = [attributed(0, true, false), attributed(1, false, true)];
-        sessions.add(&on_another_card, true);
-        sessions.add(&[attributed(0, true, true)], true);
-        sessions.add(&[attributed(1, false, true)], false);
+        sessions.add(&[attributed(0, false), attributed(1, true)]);
+        sessions.add(&[attributed(0, false)]);
+        sessions.add(&[attributed(1, false)]);
         let counts = |index| sessions.of_device(index).map(|device| (device.count, device.mismatched));
         assert_eq!((counts(0), counts(1), counts(2)), (Some((2, 0)), Some((2, 1)), Some((0, 0))));
     }
