@@ -1,4 +1,4 @@
-//! The GPUs that the kubelet has allocated, by pod: asks the kubelet again and again.
+//! The GPUs that the kubelet has allocated, by pod. Requests the kubelet's list periodically.
 
 mod listed;
 
@@ -20,7 +20,7 @@ pub(super) struct Allocations {
     pub(super) failure: Option<ListFailure>,
 }
 
-/// Asks the kubelet again and again, and publishes each answer. Does not return while the receiver exists.
+/// Requests the kubelet's list at each interval, and publishes it. Does not return while the receiver exists.
 pub(super) async fn follow(
     kubelet: PodResources,
     interval: Duration,
@@ -31,13 +31,13 @@ pub(super) async fn follow(
         let answer = match kubelet.list().await {
             Ok(pods) => {
                 if std::mem::take(&mut failing) {
-                    tracing::info!("The kubelet lists the devices of pods again");
+                    tracing::info!("The kubelet's list of devices can be read again");
                 }
                 Allocations { gpus: ListedGpus::of(&pods), failure: None }
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "The kubelet does not list the devices of pods; its last list is used, if there is one");
+                    tracing::warn!(%error, "Cannot read the kubelet's list of devices; the last list is used, if there is one");
                 }
                 Allocations { gpus: allocations.borrow().gpus.clone(), failure: Some(error.failure) }
             }

@@ -14,29 +14,30 @@ use crate::runtime::{
 pub const CATALOGUE: &[Row<NodeSnapshot>] = &[
     Row {
         name: "vdi_gpu_info",
-        help: "Device of this node; always 1. `card` is the UUID of the card of a MIG slice.",
+        help: "Device that the last poll has read; always 1. `card` is the UUID of the card of a MIG slice.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "card", "model", "mig_profile", "driver_version"],
         series: gpu_info,
     },
     Row {
         name: "vdi_gpu_busy_seconds_total",
-        help: "Busy seconds of the device by owner of the processes; the sum over `owner` is the device. `unsampled` is the part that no \
-               sample of a process explains.",
+        help: "Seconds since the agent started in which the device was busy, by owner of the processes; the sum over `owner` is the device. \
+               `unsampled` is the part that no sample of a process explains.",
         kind: MetricType::COUNTER,
         labels: &["gpu", "owner"],
         series: |snapshot| per_gpu_and_owner(snapshot, USERS, |total| total.busy),
     },
     Row {
         name: "vdi_gpu_observed_seconds_total",
-        help: "Seconds that the readings of the device represent. Time in which the device could not be read is left out.",
+        help: "Seconds since the agent started that the readings of the device cover. Time in which the device could not be read does not count.",
         kind: MetricType::COUNTER,
         labels: &["gpu"],
         series: |snapshot| per_gpu(snapshot, |total| Some(total.observed)),
     },
     Row {
         name: "vdi_gpu_memory_used_bytes",
-        help: "Used bytes of the frame buffer by owner of the processes; the sum over `owner` is the device.",
+        help: "Used bytes of the frame buffer by owner of the processes; the sum over `owner` is the device. `unsampled` is the part that no \
+               listed process uses.",
         kind: MetricType::GAUGE,
         labels: &["gpu", "owner"],
         series: |snapshot| {
@@ -45,22 +46,22 @@ pub const CATALOGUE: &[Row<NodeSnapshot>] = &[
     },
     Row {
         name: "vdi_gpu_memory_total_bytes",
-        help: "Size of the frame buffer in bytes, with the driver's reserve.",
+        help: "Bytes of the frame buffer of the card or MIG slice, including the driver's reserve.",
         kind: MetricType::GAUGE,
         labels: &["gpu"],
         series: |snapshot| per_gpu(snapshot, |total| total.current?.memory.map(|(_, size)| size as f64)),
     },
     Row {
         name: "vdi_gpu_energy_joules_total",
-        help: "Energy of the card in joules by owner of the processes; the sum over `owner` is the card. The parts are an estimate by \
-               share of the busy time; `idle` is the energy of the time in which the card was not busy.",
+        help: "Energy of the card in joules since the agent started, by owner of the processes; the sum over `owner` is the card. The parts \
+               are estimated from the busy time. `idle` is the energy of the time in which the card was not busy.",
         kind: MetricType::COUNTER,
         labels: &["gpu", "owner"],
         series: |snapshot| per_gpu_and_owner(snapshot, &OwnerKind::ALL, |total| total.energy),
     },
     Row {
         name: "vdi_gpu_sessions",
-        help: "Number of sessions to which the device is assigned, or which have a process on it.",
+        help: "Number of sessions that the device is assigned to or that have a process on it.",
         kind: MetricType::GAUGE,
         labels: &["gpu"],
         series: |snapshot| per_gpu(snapshot, |total| Some(total.sessions()?.count as f64)),
@@ -74,7 +75,7 @@ pub const CATALOGUE: &[Row<NodeSnapshot>] = &[
     },
     Row {
         name: "vdi_metrics_node_devices",
-        help: "Number of GPUs and MIG slices that the driver lists on this node.",
+        help: "Number of cards and MIG slices at the last poll, without those that `--devices` excludes; 0 if the driver did not answer.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |snapshot| vec![Series::number([], snapshot.devices as f64)],
@@ -95,7 +96,7 @@ pub const CATALOGUE: &[Row<NodeSnapshot>] = &[
     },
     Row {
         name: "vdi_metrics_node_report_age_seconds",
-        help: "Age of the values in the latest reports, in seconds. Absent if the node has no session.",
+        help: "Age in seconds of the values in the latest reports. Absent before the first report, and if the node has no session.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: report_age,
@@ -109,7 +110,7 @@ pub const CATALOGUE: &[Row<NodeSnapshot>] = &[
     },
     Row {
         name: "vdi_metrics_node_kubelet_up",
-        help: "1 if the kubelet has listed the devices of pods at its last answer, else 0.",
+        help: "1 if the last request for the kubelet's list of allocated devices succeeded, else 0.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |snapshot| flag(snapshot.kubelet.is_none()),
@@ -123,7 +124,7 @@ pub const CATALOGUE: &[Row<NodeSnapshot>] = &[
     },
     Row {
         name: "vdi_metrics_node_poll_duration_seconds",
-        help: "Duration of the last poll in which the driver answered, in seconds.",
+        help: "Duration in seconds of the last poll in which the driver answered.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |snapshot| {
@@ -136,7 +137,7 @@ pub const CATALOGUE: &[Row<NodeSnapshot>] = &[
     },
     Row {
         name: "vdi_metrics_node_last_poll_timestamp_seconds",
-        help: "Unix time of the last poll in which the driver answered.",
+        help: "Unix time in seconds of the end of the last poll in which the driver answered.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |snapshot| {
@@ -146,14 +147,14 @@ pub const CATALOGUE: &[Row<NodeSnapshot>] = &[
     },
     Row {
         name: "vdi_metrics_node_nvml_calls_total",
-        help: "Number of calls of the driver's library (NVML), failed calls included.",
+        help: "Number of NVML calls, including failed calls.",
         kind: MetricType::COUNTER,
         labels: &[],
         series: |snapshot| vec![Series::number([], snapshot.calls.calls as f64)],
     },
     Row {
         name: "vdi_metrics_node_nvml_errors_total",
-        help: "Number of failed calls of the driver's library by call and error code.",
+        help: "Number of failed NVML calls by call and error code.",
         kind: MetricType::COUNTER,
         labels: &["call", "code"],
         series: faults,

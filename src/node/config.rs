@@ -13,7 +13,7 @@ use crate::{
 /// Minimum interval in seconds if the library is named by its path.
 const MIN_INTERVAL_OF_NAMED_LIBRARY: f64 = 0.01;
 
-/// Reads the GPUs of a node once for all sessions on it, and writes what belongs to each session into a file of the session's pod
+/// Reads the GPUs of a node once for all sessions on it, and writes the values of each session into a file in the volume of its pod
 #[derive(Clone, Debug, Parser)]
 #[command(name = "vdi-metrics-node", version = crate::runtime::VERSION)]
 pub struct NodeOptions {
@@ -23,7 +23,7 @@ pub struct NodeOptions {
     /// Seconds between two polls, 5 to 300
     #[arg(long, value_name = "SECONDS", default_value_t = INTERVAL_SECONDS as f64, env = "VDI_METRICS_NODE_INTERVAL")]
     interval: f64,
-    /// Folder of the kubelet, with pods/ and pod-resources/
+    /// Folder of the kubelet. It contains pods/ and pod-resources/
     #[arg(
         long,
         value_name = "DIR",
@@ -31,17 +31,17 @@ pub struct NodeOptions {
         env = "VDI_METRICS_NODE_KUBELET_ROOT"
     )]
     pub kubelet_root: PathBuf,
-    /// Folder of the kubelet with the logs of pods, which shows their names
+    /// Folder in which the kubelet keeps the logs of pods. The names of its subfolders contain the names of the pods
     #[arg(long, value_name = "DIR", default_value = "/var/log/pods", env = "VDI_METRICS_NODE_POD_LOGS")]
     pub pod_logs: PathBuf,
-    /// The /proc of the node's PID namespace
+    /// Folder with the processes of the node: /proc in the node's PID namespace
     #[arg(long, value_name = "DIR", default_value = "/proc", env = "VDI_METRICS_NODE_PROC")]
     pub proc: PathBuf,
-    /// Devices to read, separated by commas: UUIDs or indices. A card stands for its MIG slices too. Sessions on other devices get no
+    /// Devices to read, separated by commas: UUIDs or indices. A card includes its MIG slices. Sessions on other devices get no
     /// report. Default: all devices
     #[arg(long, value_name = "IDS", value_delimiter = ',', env = "VDI_METRICS_NODE_DEVICES")]
     devices: Vec<String>,
-    /// NVML library. Default: the usual locations are searched
+    /// Path of the NVML library. Default: search the usual locations
     #[arg(long, value_name = "FILE", env = "VDI_METRICS_NODE_NVML_LIBRARY")]
     pub nvml_library: Option<PathBuf>,
     /// Events of this level and above are logged: error, warn, info or debug

@@ -104,7 +104,10 @@ impl DeviceReader {
     fn warn_of_absent_devices(&mut self, devices: &[Device]) {
         let absent = self.selection.without_device(devices);
         if absent.len() > self.without_device {
-            tracing::warn!(ids = absent.join(","), "The driver does not list devices that --devices names");
+            tracing::warn!(
+                ids = absent.join(","),
+                "The driver does not list these devices of --devices; correct the IDs, or search the kernel log for a lost card"
+            );
         }
         self.without_device = absent.len();
     }

@@ -45,7 +45,7 @@ pub(super) struct PodVolumes {
 
 /// The sessions of this node.
 #[derive(Debug, Default)]
-pub(super) struct FoundSessions<'p> {
+pub(super) struct SessionVolumes<'p> {
     /// The sessions whose volumes can be read.
     pub(super) volumes: Vec<SessionVolume<'p>>,
     /// The pods that are left out. Such a pod still exists.
@@ -88,9 +88,9 @@ impl PodVolumes {
     ///
     /// # Errors
     /// Fails if the folder `pods` cannot be read.
-    pub(super) fn sessions(&self) -> Result<FoundSessions<'_>, VolumeError> {
+    pub(super) fn sessions(&self) -> Result<SessionVolumes<'_>, VolumeError> {
         let error = |cause: Errno| VolumeError::new(None, &self.path, cause);
-        let mut found = FoundSessions::default();
+        let mut found = SessionVolumes::default();
         for entry in Dir::read_from(&self.folder).map_err(error)? {
             let entry = entry.map_err(error)?;
             let Some(uid) = entry.file_name().to_str().ok().filter(|name| pod_names::is_uid(name)) else {
@@ -125,9 +125,9 @@ impl PodVolumes {
     }
 }
 
-// === impl FoundSessions ===
+// === impl SessionVolumes ===
 
-impl FoundSessions<'_> {
+impl SessionVolumes<'_> {
     /// The UIDs of the session pods, also of those whose volume cannot be read.
     pub(super) fn uids(&self) -> impl Iterator<Item = &str> {
         let readable = self.volumes.iter().map(SessionVolume::uid);

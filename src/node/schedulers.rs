@@ -5,19 +5,19 @@ use crate::{
     gpu::id::{self, Id},
 };
 
-/// Who knows the devices of a pod.
+/// The source of the devices that are assigned to a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Assignment {
-    /// The kubelet's allocation is right.
+    /// The kubelet's list has the devices.
     Kubelet,
-    /// A scheduler has assigned these devices. The kubelet's allocation, if there is one, names others.
+    /// A scheduler has assigned these devices. The kubelet's list can have other devices, or none.
     Scheduler(Vec<Id>),
     /// A broker has handed these devices over; none if its annotation has no known form. They are the pod's if the kubelet has
     /// allocated no device to it.
     HandedOver(Option<Vec<Id>>),
     /// The pod has parts of this number of cards, which reservation pods hold for the kubelet.
     Reserved(usize),
-    /// A scheduler has assigned a device and does not show which. Only the pod's processes show it.
+    /// A scheduler has assigned a device, and no annotation shows which one. Only the pod's processes show it.
     Unknown,
 }
 
@@ -45,13 +45,15 @@ const FRACTION_DEVICES: &str = "gpu-fraction-num-devices";
 /// `nvidia.com/container.<container>.gpu-memory.request` and `.limit`. They do not show the number of cards.
 const CONTAINER_FRACTION: (&str, &str) = ("nvidia.com/container.", ".gpu-memory.");
 
-/// Who knows the devices of the pod with these annotations, in the format of the downward API.
+/// The source of the devices of the pod with these annotations, in the format of the downward API.
 ///
 /// # Errors
 /// Fails if the annotations are not complete, or if one of them has no known form. Then the devices are unknown.
 pub(super) fn assignment(annotations: &str) -> Result<Assignment, String> {
     if let Some(text) = annotation_file::value(annotations, HAMI)? {
-        let ids = hami(text).ok_or_else(|| format!("{HAMI} is {text:?}, which is no list of devices"))?;
+        let ids = hami(text).ok_or_else(|| {
+            format!("{HAMI} is {text:?}; HAMi writes GPU-<uuid>,NVIDIA,<MiB>,<cores>: for each device")
+        })?;
         return Ok(if ids.is_empty() { Assignment::Kubelet } else { Assignment::Scheduler(ids) });
     }
     for key in FRACTIONS {
@@ -86,7 +88,7 @@ fn hami_device(device: &str) -> Option<Id> {
 fn cards(annotations: &str) -> Result<usize, String> {
     let Some(text) = annotation_file::value(annotations, FRACTION_DEVICES)? else { return Ok(1) };
     let number = text.parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| format!("{FRACTION_DEVICES} is {text:?}, which is no number of cards"))
+    number.ok_or_else(|| format!("{FRACTION_DEVICES} is {text:?}; use a number of cards from 1"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub(super) struct DeviceSelection {
 // === impl DeviceSelection ===
 
 impl DeviceSelection {
-    /// The devices with these IDs. A card stands for its slices too. Without an ID all devices are read.
+    /// The devices with these IDs. A card includes its slices. Without an ID all devices are read.
     ///
     /// # Errors
     /// Fails if a text is not an ID.
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_stands_for_its_slices_and_no_id_for_all_devices() {
+    fn a_card_includes_its_slices_and_without_ids_all_devices_are_read() {
         assert_eq!(selected(&[]), Ok(vec![0, 1, 2, 3]));
         assert_eq!(selected(&["0"]), Ok(vec![0]));
         assert_eq!(selected(&["GPU-10000000-0000-0000-0000-000000000000"]), Ok(vec![1, 2, 3]));

@@ -1,4 +1,4 @@
-//! Finds the sessions of the node, decides which devices belong to which, and writes the report of each.
+//! Finds the sessions of the node, and writes the report of each session.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,7 +15,7 @@ use super::{
     device_totals::NodeSessions,
     pod_names,
     pod_resources::allocation::PodName,
-    pod_volumes::{FoundSessions, PodVolumes, SessionVolume},
+    pod_volumes::{PodVolumes, SessionVolume, SessionVolumes},
     schedulers::{self, Assignment},
     snapshot::{MappingFailure, PollSummary},
 };
@@ -44,7 +44,7 @@ pub(super) struct SessionReports {
 /// report a hundred faults a second; most of them have the same number.
 const MAX_XIDS: usize = 64;
 
-/// What is known about the devices of the sessions without their processes.
+/// What the kubelet, schedulers and annotations show about the devices of the sessions.
 #[derive(Debug, Default)]
 struct SessionAssignments {
     /// The devices that are assigned to each session, by UID. A session is left out if they are not known.
@@ -118,7 +118,7 @@ impl SessionReports {
     }
 
     /// The session pods of the node; none if the kubelet's folder `pods` cannot be read.
-    fn find_sessions(&self, summary: &mut PollSummary) -> Option<FoundSessions<'_>> {
+    fn find_sessions(&self, summary: &mut PollSummary) -> Option<SessionVolumes<'_>> {
         match self.volumes.sessions() {
             Ok(found) => {
                 for error in &found.errors {
@@ -135,7 +135,7 @@ impl SessionReports {
         }
     }
 
-    /// What is known about the devices of the sessions without their processes.
+    /// Reads what the kubelet, schedulers and annotations show about the devices of the sessions.
     fn assignments(
         &self,
         volumes: &[SessionVolume<'_>],
@@ -144,14 +144,14 @@ impl SessionReports {
         summary: &mut PollSummary,
     ) -> SessionAssignments {
         let names = pod_names::pod_names(&self.pod_logs).unwrap_or_else(|error| {
-            tracing::debug!(%error, "Cannot read the kubelet's folder of logs");
+            tracing::debug!(folder = %self.pod_logs.display(), %error, "Cannot read the kubelet's folder of logs; check --pod-logs");
             summary.fail(MappingFailure::PodLogsUnreadable);
             HashMap::new()
         });
         let mut assignments = SessionAssignments::default();
         for volume in volumes {
             let (assignment, sharing) = of_annotations(volume).unwrap_or_else(|error| {
-                tracing::debug!(pod = volume.uid(), error, "Cannot read the annotations of a pod");
+                tracing::debug!(pod = volume.uid(), error, "Cannot use the annotations of a pod");
                 summary.fail(MappingFailure::AnnotationsUnreadable);
                 (Assignment::Unknown, None)
             });
@@ -241,7 +241,7 @@ fn unique_name<'n>(
     (with_name.count() == 1).then_some(name)
 }
 
-/// Who knows the devices of a pod, and how its annotation says that they are shared.
+/// The source of the pod's devices, and how its annotation says that they are shared.
 fn of_annotations(volume: &SessionVolume<'_>) -> Result<(Assignment, Option<Sharing>), String> {
     let text = volume.annotations().map_err(|error| error.to_string())?.unwrap_or_default();
     let text = String::from_utf8_lossy(&text);

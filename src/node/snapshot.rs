@@ -26,8 +26,8 @@ vocabulary! {
         PodLogsUnreadable = "pod_logs_unreadable",
         /// The annotations of a session pod cannot be read.
         AnnotationsUnreadable = "annotations_unreadable",
-        /// It is not known which devices the pod has: the kubelet does not list it, a name or a scheduler does not show them, or the
-        /// driver does not list one; and none of its processes is on a device.
+        /// The devices of the pod are unknown, and none of its processes is on a device. The kubelet does not list the pod, a name or
+        /// an annotation does not show the device, or the driver does not list it.
         PodUnknown = "pod_unknown",
         /// The report of a session cannot be written.
         ReportNotWritten = "report_not_written",

@@ -176,8 +176,15 @@ impl fmt::Display for ReportError {
                 write!(f, "the file has version {version}, and this program reads version {VERSION}")?;
                 f.write_str("; install the same release of the node agent and the sidecar")
             }
-            Self::Malformed(why) => write!(f, "the file is no report of a node agent: {why}"),
-            Self::Stale(age) => write!(f, "the file is from another time: {} s", age.as_secs()),
+            Self::Malformed(why) => write!(
+                f,
+                "the file is not a report of the node agent: {why}; install the same release of both"
+            ),
+            Self::Stale(age) => write!(
+                f,
+                "the time of the report differs from the present by {} s; check the node agent",
+                age.as_secs()
+            ),
         }
     }
 }

@@ -77,7 +77,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_unassigned_info",
-        help: "GPU that a process of the session uses although other GPUs, or none, are assigned to the session. Always 1; only from the node agent.",
+        help: "GPU that a process of the session uses although other GPUs, or none, are assigned to the session; always 1. Only the node agent knows it.",
         kind: MetricType::GAUGE,
         labels: &["gpu"],
         series: |snapshot| {
@@ -148,14 +148,14 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_energy_attributed_joules_total",
-        help: "Energy of the card in joules that is attributed to the session. If the card is not shared: all its energy. On a shared card: an estimate, the energy multiplied by the session's part of the card's time, without the energy of the idle time.",
+        help: "Energy of the card in joules that is attributed to the session. If the card is not shared, this is all its energy. On a shared card it is an estimate: the energy multiplied by the utilization of the session's processes.",
         kind: MetricType::COUNTER,
         labels: &["gpu"],
         series: |snapshot| series::per_account(snapshot, |account| account.attributed),
     },
     Row {
         name: "vdi_session_gpu_energy_idle_joules_total",
-        help: "Part of the card's energy in joules that belongs to the time in which the card was idle: an estimate, the energy multiplied by the idle part of the time. On a shared card no session has caused it.",
+        help: "Energy of the card in joules while the card was idle. This is an estimate: the energy multiplied by the idle part of the time. On a shared card no session has caused it.",
         kind: MetricType::COUNTER,
         labels: &["gpu", "scope"],
         series: |snapshot| {

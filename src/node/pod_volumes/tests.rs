@@ -33,7 +33,7 @@ fn only<'p>(pods: &'p PodVolumes) -> SessionVolume<'p> {
 }
 
 /// UIDs of the sessions and of the pods that are left out.
-fn uids(found: &FoundSessions<'_>) -> (Vec<String>, Vec<String>) {
+fn uids(found: &SessionVolumes<'_>) -> (Vec<String>, Vec<String>) {
     let mut sessions: Vec<_> = found.volumes.iter().map(|volume| volume.uid().to_owned()).collect();
     let mut errors: Vec<_> =
         found.errors.iter().map(|error| error.uid().unwrap_or_default().to_owned()).collect();
