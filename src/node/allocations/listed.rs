@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     gpu::id::Id,
-    node::pod_resources::allocation::{ClaimDevice, ContainerAllocation, PodAllocation, PodName},
+    node::pod_resources::allocation::{ClaimDevice, PodAllocation, PodName},
 };
 
 /// The GPUs of the pods that the kubelet lists.
@@ -38,8 +38,7 @@ impl ListedGpus {
     pub(in crate::node) fn of(pods: &[PodAllocation]) -> Self {
         let mut listed = Self::default();
         for pod in pods {
-            let gpus = listed.0.entry(pod.name.clone()).or_default();
-            pod.containers.iter().for_each(|container| gpus.add(container));
+            listed.0.entry(pod.name.clone()).or_default().add(pod);
         }
         listed
     }
@@ -80,15 +79,15 @@ impl PodGpus {
         (!self.has_unknown).then_some(&self.ids)
     }
 
-    fn add(&mut self, container: &ContainerAllocation) {
-        for name in container.devices.values().flatten() {
+    fn add(&mut self, pod: &PodAllocation) {
+        for name in &pod.devices {
             match Id::of_plugin(name) {
                 Some(id) => self.ids.push(id),
                 // HAMi and Volcano write `GPU-<uuid>-<n>`, and allocate another card than this one (HAMi#1741).
                 None => self.has_unknown |= name.starts_with("GPU-") || name.starts_with("MIG-"),
             }
         }
-        for device in container.claims.iter().flat_map(|claim| &claim.devices) {
+        for device in &pod.claimed {
             let ids = claimed(device);
             self.has_unknown |= ids.is_empty() && device.driver == NVIDIA_DRA;
             self.ids.extend(ids);

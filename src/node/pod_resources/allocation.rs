@@ -1,6 +1,6 @@
-//! What the kubelet lists: the devices that it allocated to the containers of a node. Plain data.
+//! What the kubelet lists: the devices that it allocated to the pods of a node. Plain data.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Namespace and name of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -9,39 +9,23 @@ pub(in crate::node) struct PodName {
     pub(in crate::node) name: String,
 }
 
-/// The devices of one pod. The kubelet gives no UID of the pod.
+/// The devices of one pod: of its containers and native sidecars. The kubelet gives no UID of the pod, and does not list other init
+/// containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::node) struct PodAllocation {
     pub(in crate::node) name: PodName,
-    /// Containers and native sidecars. The kubelet does not list other init containers.
-    pub(in crate::node) containers: Vec<ContainerAllocation>,
+    /// IDs of the devices of device plugins.
+    pub(in crate::node) devices: BTreeSet<String>,
+    /// The devices of resource claims, also of the implicit claim of an extended resource (KEP-5004). Has all devices of a claim, even if
+    /// the containers use only one request of the claim.
+    pub(in crate::node) claimed: BTreeSet<ClaimDevice>,
 }
 
-/// The devices of one container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::node) struct ContainerAllocation {
-    pub(in crate::node) name: String,
-    /// IDs of the devices of device plugins, by the name of the extended resource.
-    pub(in crate::node) devices: BTreeMap<String, BTreeSet<String>>,
-    /// The resource claims that the container uses, also the implicit claim of an extended resource (KEP-5004).
-    pub(in crate::node) claims: Vec<ClaimAllocation>,
-}
-
-/// The devices of one resource claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::node) struct ClaimAllocation {
-    pub(in crate::node) namespace: String,
-    pub(in crate::node) name: String,
-    /// All devices of the claim, even if the container uses only one request of the claim. Sorted, because the kubelet's order
-    /// changes from call to call.
-    pub(in crate::node) devices: Vec<ClaimDevice>,
-}
-
-/// One device of a claim. Driver, pool and device together identify the device.
+/// One device of a claim.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::node) struct ClaimDevice {
     pub(in crate::node) driver: String,
-    pub(in crate::node) pool: String,
+    /// Name of the device, unique within the driver and the node.
     pub(in crate::node) device: String,
     /// The claim's part of a device that several claims share (KEP-5075).
     pub(in crate::node) share_id: Option<String>,

@@ -1,6 +1,6 @@
 mod kubelet;
 
-use std::{collections::BTreeMap, fs, io, sync::Arc};
+use std::{fs, io, sync::Arc};
 
 use kit::kubelet::{Answer, serve};
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use self::kubelet::KubeletRoot;
 use super::{
-    allocation::{ClaimAllocation, ClaimDevice, ContainerAllocation, PodName},
+    allocation::{ClaimDevice, PodName},
     error::ListFailure,
     wire::{WireContainer, WireDevices, WirePod},
     *,
@@ -30,34 +30,23 @@ async fn the_list_has_the_devices_of_plugins_and_claims() {
 }
 
 fn recorded() -> Vec<PodAllocation> {
-    let ids = ["GPU-a", "GPU-b::1"].map(str::to_owned).into();
-    let desktop =
-        ContainerAllocation { devices: [("nvidia.com/gpu".to_owned(), ids)].into(), ..container("desktop") };
-    let claim = ClaimAllocation {
-        namespace: "desktops".to_owned(),
-        name: "bob-1-gpu".to_owned(),
-        devices: vec![
-            claim_device("gpu-0", None, &["gpu-1", "gpu-0"]),
-            claim_device("gpu-1", Some("b7e5"), &["gpu-1"]),
-        ],
-    };
-    let claiming = ContainerAllocation { claims: vec![claim], ..container("desktop") };
-    vec![pod("alice-1", vec![container("vdi-metrics"), desktop]), pod("bob-1", vec![claiming])]
+    let devices =
+        [claim_device("gpu-0", None, &["gpu-1", "gpu-0"]), claim_device("gpu-1", Some("b7e5"), &["gpu-1"])];
+    let ids = ["GPU-a", "GPU-b::1"].map(str::to_owned);
+    vec![
+        PodAllocation { devices: ids.into(), ..pod("alice-1") },
+        PodAllocation { claimed: devices.into(), ..pod("bob-1") },
+    ]
 }
 
-fn pod(name: &str, containers: Vec<ContainerAllocation>) -> PodAllocation {
+fn pod(name: &str) -> PodAllocation {
     let name = PodName { namespace: "desktops".to_owned(), name: name.to_owned() };
-    PodAllocation { name, containers }
-}
-
-fn container(name: &str) -> ContainerAllocation {
-    ContainerAllocation { name: name.to_owned(), devices: BTreeMap::new(), claims: vec![] }
+    PodAllocation { name, devices: [].into(), claimed: [].into() }
 }
 
 fn claim_device(device: &str, share_id: Option<&str>, cdi_ids: &[&str]) -> ClaimDevice {
     ClaimDevice {
         driver: "gpu.nvidia.com".to_owned(),
-        pool: "node-1".to_owned(),
         device: device.to_owned(),
         share_id: share_id.map(str::to_owned),
         cdi_ids: cdi_ids.iter().map(|id| format!("k8s.gpu.nvidia.com/device={id}")).collect(),
@@ -78,25 +67,18 @@ async fn a_list_of_200_pods_with_8_devices_has_a_hundredth_of_the_maximum() {
     let root = KubeletRoot::new();
     let _kubelet = root.start(Answer::Message(list));
     let pods = root.client().list().await.unwrap();
-    assert!(
-        pods.len() == 200 && pods.iter().all(|pod| pod.containers[0].devices["nvidia.com/gpu"].len() == 8)
-    );
+    assert!(pods.len() == 200 && pods.iter().all(|pod| pod.devices.len() == 8));
 }
 
 /// A list in which each pod has as many devices as `devices`, with one entry for each device.
 fn list_of(pods: usize, devices: usize) -> Vec<u8> {
     let devices = |pod| {
         (0..devices).map(move |device| WireDevices {
-            resource: "nvidia.com/gpu".to_owned(),
             ids: vec![format!("GPU-5fd8e2b1-0c3a-4f6e-9b7d-21a4c8e6f035::{pod}-{device}")],
         })
     };
     let pods = (0..pods).map(|number| {
-        let containers = vec![WireContainer {
-            name: "desktop".to_owned(),
-            devices: devices(number).collect(),
-            claims: vec![],
-        }];
+        let containers = vec![WireContainer { devices: devices(number).collect(), claims: vec![] }];
         WirePod { name: format!("desktop-{number}"), namespace: "desktops".to_owned(), containers }
     });
     ListResponse { pods: pods.collect() }.encode_to_vec()

@@ -1,6 +1,6 @@
 //! Messages of `k8s.io/kubelet/pkg/apis/podresources/v1/api.proto`, with the fields that the agent uses. Protobuf skips others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use prost::Message;
 use tonic::{
@@ -8,7 +8,7 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-use super::allocation::{ClaimAllocation, ClaimDevice, ContainerAllocation, PodAllocation, PodName};
+use super::allocation::{ClaimDevice, PodAllocation, PodName};
 
 /// `ListPodResourcesResponse`.
 #[derive(Clone, PartialEq, Message)]
@@ -31,8 +31,6 @@ pub(super) struct WirePod {
 /// `ContainerResources`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct WireContainer {
-    #[prost(string, tag = "1")]
-    pub(super) name: String,
     #[prost(message, repeated, tag = "2")]
     pub(super) devices: Vec<WireDevices>,
     #[prost(message, repeated, tag = "5")]
@@ -42,8 +40,6 @@ pub(super) struct WireContainer {
 /// `ContainerDevices`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct WireDevices {
-    #[prost(string, tag = "1")]
-    pub(super) resource: String,
     #[prost(string, repeated, tag = "2")]
     pub(super) ids: Vec<String>,
 }
@@ -51,10 +47,6 @@ pub(super) struct WireDevices {
 /// `DynamicResource`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct WireClaim {
-    #[prost(string, tag = "2")]
-    pub(super) name: String,
-    #[prost(string, tag = "3")]
-    pub(super) namespace: String,
     #[prost(message, repeated, tag = "4")]
     pub(super) devices: Vec<WireClaimDevice>,
 }
@@ -66,8 +58,6 @@ pub(super) struct WireClaimDevice {
     pub(super) cdi_devices: Vec<WireCdiDevice>,
     #[prost(string, tag = "2")]
     pub(super) driver: String,
-    #[prost(string, tag = "3")]
-    pub(super) pool: String,
     #[prost(string, tag = "4")]
     pub(super) device: String,
     #[prost(string, optional, tag = "5")]
@@ -123,29 +113,19 @@ impl Decoder for ListCodec {
 // === impl PodAllocation ===
 
 impl From<WirePod> for PodAllocation {
+    /// Sets, because the kubelet writes one entry for each NUMA node of a device, and its order changes from call to call.
     fn from(pod: WirePod) -> Self {
-        let containers = pod.containers.into_iter().map(Into::into).collect();
-        Self { name: PodName { namespace: pod.namespace, name: pod.name }, containers }
-    }
-}
-
-impl From<WireContainer> for ContainerAllocation {
-    fn from(container: WireContainer) -> Self {
-        // The kubelet writes one entry for each device, and for each NUMA node of the device, in random order.
-        let mut devices = BTreeMap::<_, BTreeSet<_>>::new();
-        for entry in container.devices {
-            devices.entry(entry.resource).or_default().extend(entry.ids);
+        let mut allocation = Self {
+            name: PodName { namespace: pod.namespace, name: pod.name },
+            devices: BTreeSet::new(),
+            claimed: BTreeSet::new(),
+        };
+        for container in pod.containers {
+            allocation.devices.extend(container.devices.into_iter().flat_map(|entry| entry.ids));
+            let claimed = container.claims.into_iter().flat_map(|claim| claim.devices);
+            allocation.claimed.extend(claimed.map(ClaimDevice::from));
         }
-        let claims = container.claims.into_iter().map(Into::into).collect();
-        Self { name: container.name, devices, claims }
-    }
-}
-
-impl From<WireClaim> for ClaimAllocation {
-    fn from(claim: WireClaim) -> Self {
-        let mut devices: Vec<ClaimDevice> = claim.devices.into_iter().map(Into::into).collect();
-        devices.sort();
-        Self { namespace: claim.namespace, name: claim.name, devices }
+        allocation
     }
 }
 
@@ -153,7 +133,6 @@ impl From<WireClaimDevice> for ClaimDevice {
     fn from(device: WireClaimDevice) -> Self {
         Self {
             driver: device.driver,
-            pool: device.pool,
             device: device.device,
             share_id: device.share_id,
             cdi_ids: device.cdi_devices.into_iter().map(|cdi| cdi.name).collect(),

@@ -1,5 +1,4 @@
 use super::*;
-use crate::node::pod_resources::allocation::ClaimAllocation;
 
 const CARD: &str = "GPU-5fd8e2b1-0c3a-4f6e-9b7d-21a4c8e6f035";
 const OTHER: &str = "GPU-00000000-0c3a-4f6e-9b7d-21a4c8e6f035";
@@ -12,19 +11,13 @@ fn desktop() -> PodName {
     name("desktops", "alice")
 }
 
-fn container(name: &str, resource: &str, ids: &[&str], claims: Vec<ClaimAllocation>) -> ContainerAllocation {
-    let ids = ids.iter().map(|id| (*id).to_owned()).collect();
-    ContainerAllocation { name: name.to_owned(), devices: [(resource.to_owned(), ids)].into(), claims }
-}
-
 fn of_plugin(pod: PodName, ids: &[&str]) -> PodAllocation {
-    PodAllocation { name: pod, containers: vec![container("desktop", "nvidia.com/gpu", ids, vec![])] }
+    PodAllocation { name: pod, devices: ids.iter().map(|id| (*id).to_owned()).collect(), claimed: [].into() }
 }
 
 fn device(driver: &str, device: &str, share_id: Option<&str>, cdi_ids: &[&str]) -> ClaimDevice {
     ClaimDevice {
         driver: driver.to_owned(),
-        pool: "node-1".to_owned(),
         device: device.to_owned(),
         share_id: share_id.map(str::to_owned),
         cdi_ids: cdi_ids.iter().map(|id| (*id).to_owned()).collect(),
@@ -32,11 +25,7 @@ fn device(driver: &str, device: &str, share_id: Option<&str>, cdi_ids: &[&str]) 
 }
 
 fn of_claim(devices: Vec<ClaimDevice>) -> PodAllocation {
-    let claim = ClaimAllocation { namespace: "desktops".to_owned(), name: "gpu".to_owned(), devices };
-    PodAllocation {
-        name: desktop(),
-        containers: vec![container("desktop", "example.com/fuse", &["0"], vec![claim])],
-    }
+    PodAllocation { claimed: devices.into_iter().collect(), ..of_plugin(desktop(), &["0"]) }
 }
 
 /// The GPUs of the desktop in the list.
@@ -49,17 +38,9 @@ fn ids(names: &[&str]) -> Vec<Id> {
 }
 
 #[test]
-fn the_devices_of_all_containers_are_the_pods() {
-    let sidecar = container("vdi-metrics", "nvidia.com/gpu", &[], vec![]);
-    let first = container("desktop", "nvidia.com/gpu", &[CARD], vec![]);
-    let second = container(
-        "encoder",
-        "nvidia.com/gpu.shared",
-        &["GPU-00000000-0c3a-4f6e-9b7d-21a4c8e6f035::1"],
-        vec![],
-    );
-    let pod = PodAllocation { name: desktop(), containers: vec![sidecar, first, second] };
-    assert_eq!(known(&[pod]), Some(ids(&[CARD, &format!("{OTHER}::1")])));
+fn all_devices_of_the_entry_are_the_pods() {
+    let replica = format!("{OTHER}::1");
+    assert_eq!(known(&[of_plugin(desktop(), &[CARD, &replica])]), Some(ids(&[&replica, CARD])));
     assert_eq!(known(&[]), None, "the kubelet does not list the pod");
     assert_eq!(known(&[of_plugin(desktop(), &[])]), Some(vec![]));
 }
