@@ -6,7 +6,11 @@ use super::{device_totals::DeviceCounters, pod_resources::ListFailure};
 use crate::{
     gpu::Versions,
     runtime::vocabulary::vocabulary,
-    sampling::{bounds::Clamp, counters::CallTotals, poll::FinishedPoll},
+    sampling::{
+        bounds::Clamp,
+        counters::{CallTotals, count},
+        poll::FinishedPoll,
+    },
 };
 
 vocabulary! {
@@ -102,12 +106,7 @@ impl NodeSnapshot {
         let mut next = self.clone();
         next.calls.add_calls(poll.calls.calls, &poll.calls.faults);
         next.calls.add_clamps(&summary.clamps);
-        for failure in &summary.failures {
-            match next.failures.iter_mut().find(|(counted, _)| counted == failure) {
-                Some((_, count)) => *count += 1,
-                None => next.failures.push((*failure, 1)),
-            }
-        }
+        summary.failures.iter().for_each(|failure| count(&mut next.failures, *failure));
         next.reports += summary.reports as u64;
         (next.devices, next.sessions, next.kubelet) = (summary.devices, summary.reports, kubelet);
         next.totals = totals;

@@ -12,6 +12,7 @@ mod values;
 pub use self::{
     account::Account,
     reading::DeviceReading,
+    tally::count,
     totals::CallTotals,
     values::{DeviceScopes, ScopedValues},
 };

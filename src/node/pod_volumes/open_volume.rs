@@ -21,7 +21,7 @@ use super::{
     error::{VolumeError, invalid},
     replace,
 };
-use crate::contract::CONTAINER;
+use crate::{contract::CONTAINER, sampling::report::MAX_BYTES};
 
 /// An open volume. While a process has a volume open, the kubelet cannot unmount it (`EBUSY`, also through the mount of the
 /// agent's container), and the deletion of the pod waits. So no value lives longer than one read or write.
@@ -31,9 +31,6 @@ pub(super) struct OpenVolume<'u> {
     path: PathBuf,
     folder: OwnedFd,
 }
-
-/// Maximum bytes of a file that the agent writes. The file occupies memory of the node until the pod ends.
-pub(super) const MAX_OUTPUT_BYTES: usize = 1 << 20;
 
 /// Maximum number of attempts to read between two updates. The kubelet updates a volume at most once in a sync of the pod, so the
 /// second attempt succeeds.
@@ -80,10 +77,10 @@ impl<'u> OpenVolume<'u> {
         Err(self.error(DATA_LINK, invalid(format!("changed during each of {MAX_ATTEMPTS} reads"))))
     }
 
-    /// Replaces a file of the volume.
+    /// Replaces a file of the volume. The limit is that of the reader; the file occupies memory of the node until the pod ends.
     pub(super) fn replace(&self, name: &'static str, contents: &[u8]) -> Result<(), VolumeError> {
-        if contents.len() > MAX_OUTPUT_BYTES {
-            return Err(self.error(name, invalid(format!("more than {MAX_OUTPUT_BYTES} bytes to write"))));
+        if contents.len() > MAX_BYTES {
+            return Err(self.error(name, invalid(format!("more than {MAX_BYTES} bytes to write"))));
         }
         // Without the link, the folder is the place where the kubelet mounts the volume, on the disk of the node.
         if self.data_link()?.is_none() {

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use self::kubelet::Kubelet;
 use super::*;
+use crate::sampling::report::MAX_BYTES;
 
 /// Name of the file that the tests write.
 const OUTPUT: &str = "samples";
@@ -108,11 +109,11 @@ fn a_failed_write_keeps_the_previous_file_and_concerns_one_pod() {
     assert_eq!(error.uid(), Some(uid(1).as_str()));
 
     let bob = &found.volumes[1];
-    bob.write(OUTPUT, &vec![b'a'; open_volume::MAX_OUTPUT_BYTES]).unwrap();
-    assert!(bob.write(OUTPUT, &vec![b'b'; open_volume::MAX_OUTPUT_BYTES + 1]).is_err());
+    bob.write(OUTPUT, &vec![b'a'; MAX_BYTES]).unwrap();
+    assert!(bob.write(OUTPUT, &vec![b'b'; MAX_BYTES + 1]).is_err());
     assert!(bob.write("folder", b"1").is_err(), "the kubelet creates folders for nested mounts");
     let output = fs::read(kubelet.volume(&uid(2)).join(OUTPUT)).unwrap();
-    assert!(output.len() == open_volume::MAX_OUTPUT_BYTES && output.iter().all(|byte| *byte == b'a'));
+    assert!(output.len() == MAX_BYTES && output.iter().all(|byte| *byte == b'a'));
     assert!(!kubelet.volume(&uid(2)).join(replace::TEMPORARY).exists());
 }
 
