@@ -189,24 +189,27 @@ impl CountedDevice {
         clamps
     }
 
+    /// Adds a reading to the account, and returns what this has added.
     fn account_reading(&mut self, reading: &Reading, now: Instant, max_gap: Duration) -> (Added, Vec<Clamp>) {
-        let account = &mut self.account;
-        let sums = |account: &Account| {
-            let [busy, energy] = [account.busy.get(SCOPES.device), account.energy.get(SCOPES.card)];
-            [busy, energy, account.allocated].map(Option::unwrap_or_default)
-        };
-        let ([busy, energy, allocated], unsampled) = (sums(account), account.unsampled);
-        account.allocate(now);
+        let before = sums(&self.account);
+        self.account.allocate(now);
         let reading = DeviceReading { scopes: SCOPES, reading, own: None, at: now };
-        let (values, clamps) = account.add(reading, max_gap);
-        let after = sums(account);
-        let gap = after[2] - allocated;
-        let sampled = (gap - (account.unsampled - unsampled)).max(0.0);
+        let (values, clamps) = self.account.add(reading, max_gap);
+        let after = sums(&self.account);
+        let [busy, energy, gap, unsampled] = std::array::from_fn(|index| after[index] - before[index]);
+        let sampled = (gap - unsampled).max(0.0);
         let is_timely = gap <= max_gap.as_secs_f64();
         let ratio = values.utilization.get(SCOPES.device).filter(|_| is_timely || sampled > 0.0);
         let observed = if is_timely { gap } else { sampled };
-        (Added { busy: after[0] - busy, energy: after[1] - energy, ratio, is_timely, observed }, clamps)
+        (Added { busy, energy, ratio, is_timely, observed }, clamps)
     }
+}
+
+/// Busy seconds, joules, allocated seconds and unsampled seconds of an account.
+fn sums(account: &Account) -> [f64; 4] {
+    let busy = account.busy.get(SCOPES.device).unwrap_or_default();
+    let energy = account.energy.get(SCOPES.card).unwrap_or_default();
+    [busy, energy, account.allocated.unwrap_or_default(), account.unsampled]
 }
 
 /// The parts of the device's utilisation `ratio`, 0 to 1.
