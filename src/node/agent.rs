@@ -30,7 +30,7 @@ pub(super) struct AgentPoller {
     reports: SessionReports,
     totals: DeviceTotals,
     versions: Versions,
-    /// Whether the processes of the node can be found.
+    /// Whether `/proc` has the processes of the node.
     sees_node_processes: bool,
     allocations: watch::Receiver<Arc<Allocations>>,
     snapshots: watch::Sender<Arc<NodeSnapshot>>,

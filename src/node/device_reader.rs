@@ -112,7 +112,7 @@ impl DeviceReader {
         self.without_device = absent.len();
     }
 
-    /// Whether the processes of the node can be found.
+    /// Whether `proc` has the processes of the node.
     ///
     /// # Errors
     /// Fails if `proc` cannot be read.

@@ -225,7 +225,7 @@ fn ratios(ratio: f64, used: &DeviceUse<'_>) -> ByOwner {
     ratios
 }
 
-/// The parts of the busy seconds. A reading that does not represent the time since the last one tells nothing about the processes
+/// The parts of the busy seconds. A reading that does not represent the time since the last one shows nothing about the processes
 /// in this time.
 fn busy_by_owner(added: &Added, used: &DeviceUse<'_>) -> ByOwner {
     let ratio = added.ratio.filter(|ratio| *ratio > 0.0 && (added.is_timely || used.is_exclusive()));

@@ -1,7 +1,7 @@
-//! Which name the pod with a UID has. The kubelet's pod-resources API has names only, and the other sources have UIDs only.
+//! The names of pods by UID. The kubelet's pod-resources API has names only, and the other sources have UIDs only.
 //!
 //! The kubelet creates a folder `NAMESPACE_NAME_UID` for the logs of each pod (`BuildPodLogsDirectory` in
-//! `pkg/kubelet/kuberuntime/helpers.go`), before the first container starts. No container can write there, so the name is a fact.
+//! `pkg/kubelet/kuberuntime/helpers.go`), before the first container starts. No container can write there, so the name is reliable.
 
 use std::{collections::HashMap, fs, io, path::Path};
 

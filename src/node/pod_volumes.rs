@@ -138,7 +138,7 @@ impl SessionVolumes<'_> {
 // === impl SessionVolume ===
 
 impl SessionVolume<'_> {
-    /// UID of the pod. The name of the pod's folder has it, so it is a fact.
+    /// UID of the pod. It is the name of the pod's folder, so it is reliable.
     pub(super) fn uid(&self) -> &str {
         &self.uid
     }

@@ -54,7 +54,7 @@ impl ListedGpus {
     }
 
     /// The cards that reservation pods hold, if there are `number` of them: then a pod with parts of `number` cards has parts of
-    /// these cards. None if there are more, because only labels of the pods show which card is whose.
+    /// these cards. None if there are more, because only labels of the pods show which pod has which card.
     ///
     /// A reservation pod is ready before KAI binds the first pod with a part of its card (`ReserveGpuDevice`).
     pub(in crate::node) fn reserved(&self, number: usize) -> Option<Vec<Id>> {

@@ -3,7 +3,7 @@
 use crate::runtime::vocabulary::vocabulary;
 
 vocabulary! {
-    /// Who caused a part of the work of a device; values of the label `owner`.
+    /// Kind of the owner of a part of the work of a device; values of the label `owner`.
     pub enum OwnerKind {
         /// The pods with a sidecar.
         Session = "session",

@@ -89,7 +89,7 @@ fn a_node_without_a_driver_is_ready_and_a_first_poll_that_hangs_is_not() {
 }
 
 #[test]
-fn an_agent_without_the_processes_of_the_node_says_so() {
+fn an_agent_without_the_processes_of_the_node_counts_and_logs_this() {
     let node = Node::new(&scenario());
     node.add_process(1, "/");
     node.set_agent(1);

@@ -100,7 +100,7 @@ fn an_annotation_precedes_what_the_agent_concludes_about_sharing() {
     assert_eq!(cards(&node, &[desktop(ALICE).with_devices(&[CARDS[0]])]), card(0, "mps"));
 }
 
-/// Of two reserved cards Alice has a part of one. Nothing shows of which. NVML does not list Bob's device.
+/// The node has two reserved cards, and Alice has a part of one: nothing shows of which one. NVML does not list the device of Bob.
 #[test]
 fn a_session_whose_card_is_not_known_gets_no_report() {
     let node = node("gpu-memory=\"2000\"\n");
@@ -115,7 +115,7 @@ fn a_session_whose_card_is_not_known_gets_no_report() {
 
 /// Alice's pod was deleted by force and still has its volume. The pod with the same name that replaces it has the card.
 #[test]
-fn two_sessions_with_one_name_are_not_told_apart() {
+fn two_sessions_with_one_name_have_unknown_devices() {
     let node = node("");
     node.add_session(BOB, 405);
     node.rename(BOB, &pod_name(ALICE));

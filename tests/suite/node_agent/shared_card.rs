@@ -60,7 +60,7 @@ fn strategy(seen: &Exposition) -> Option<&str> {
 
 /// The sidecars have no driver. Each shows the part of its own desktop.
 #[test]
-fn desktops_on_one_card_are_told_apart() {
+fn desktops_on_one_card_are_distinguished() {
     let node = node();
     let agent = node.start_agent();
     for (uid, ratio, gibibytes) in [(ALICE, 0.3, 1_u64), (BOB, 0.2, 2)] {

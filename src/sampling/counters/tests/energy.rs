@@ -59,7 +59,7 @@ fn idle_part_and_all_sessions_are_the_energy_of_a_shared_card() {
 }
 
 #[test]
-fn on_a_card_of_its_own_the_session_has_all_energy_and_the_idle_part_is_told_apart() {
+fn on_a_card_of_its_own_the_session_has_all_energy_and_the_idle_part_is_separate() {
     assert_eq!(parts(&thirty_joules(SESSION, Some(0.25), None), Scope::Session), (Some(30.0), Some(22.5)));
     assert_eq!(parts(&thirty_joules(SESSION, Some(1.0), None), Scope::Session), (Some(30.0), Some(0.0)));
 }
