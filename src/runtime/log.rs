@@ -13,7 +13,7 @@ const PROTOCOLS: [&str; 4] = ["h2", "hyper_util", "tonic", "tower::buffer"];
 
 /// Writes log events of `level` and above to standard error. Events of libraries are written from `warn` upwards; if `level` is
 /// `debug` or `trace`, from `level` upwards. The reason: a client library that retries logs the same event every second. Events of
-/// [`PROTOCOLS`] are always written from `warn` upwards.
+/// the libraries for HTTP/2 and gRPC are always written from `warn` upwards.
 pub fn init(level: Level) {
     use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
