@@ -29,7 +29,7 @@ use std::{
 };
 
 use axum::{Router, http::HeaderMap, routing::get};
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 
 use self::{
     agent::{AgentPoller, Channels},
@@ -66,7 +66,7 @@ async fn serve(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     let (snapshots, latest) = watch::channel(Arc::new(NodeSnapshot::default()));
     let readiness = Readiness::default();
     let channels = Channels {
-        allocations: allocated,
+        allocations: allocated.clone(),
         snapshots,
         first_poll: readiness.latch("the end of the first poll"),
     };
@@ -75,7 +75,10 @@ async fn serve(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     let library = options.nvml_library.clone().map(|library| vec![library]);
     let library = library.unwrap_or_else(|| gpu::library_locations(Path::new("/")));
     let mut polls = PollLoop::new(library, interval, stop_requests);
+    let (mut first_list, runtime) = (allocated, Handle::current());
     thread::Builder::new().name("nvml-poller".to_owned()).spawn(move || {
+        // Without the kubelet's list the first reports would say that every device is possibly shared. An error is an answer too.
+        let _: Result<(), _> = runtime.block_on(first_list.changed());
         polls.run_until_over(&mut agent, AgentPoller::after_panic);
     })?;
     let kubelet = PodResources::new(&options.kubelet_root);

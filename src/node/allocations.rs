@@ -6,16 +6,16 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time};
 
-use super::pod_resources::{ListFailure, PodResources};
+use super::pod_resources::{ListError, ListFailure, PodResources};
 
 pub(super) use self::listed::ListedGpus;
 
 /// The kubelet's last answer.
 #[derive(Debug, Default)]
 pub(super) struct Allocations {
-    /// The last list. Empty if the kubelet has not answered yet. While the kubelet does not answer, the list stays right: no pod starts
-    /// without the kubelet, and a running pod keeps its devices.
-    pub(super) gpus: ListedGpus,
+    /// The GPUs of the last list; empty before the first one, and if the kubelet runs and gives no list twice in a row. While the
+    /// kubelet does not run, no pod starts and no device is allocated, so the last list stays right.
+    pub(super) gpus: Arc<ListedGpus>,
     /// Why the kubelet does not answer; none if it does.
     pub(super) failure: Option<ListFailure>,
 }
@@ -33,16 +33,27 @@ pub(super) async fn follow(
                 if std::mem::take(&mut failing) {
                     tracing::info!("The kubelet's list of devices can be read again");
                 }
-                Allocations { gpus: ListedGpus::of(&pods), failure: None }
+                Allocations { gpus: Arc::new(ListedGpus::of(&pods)), failure: None }
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "Cannot read the kubelet's list of devices; the last list is used, if there is one");
+                    tracing::warn!(%error, "Cannot read the kubelet's list of devices; new sessions have only the devices with their processes");
                 }
-                Allocations { gpus: allocations.borrow().gpus.clone(), failure: Some(error.failure) }
+                Allocations {
+                    gpus: after_failure(&error, &allocations.borrow()),
+                    failure: Some(error.failure),
+                }
             }
         };
         allocations.send_replace(Arc::new(answer));
         time::sleep(interval).await;
     }
+}
+
+/// The GPUs that are known although the kubelet gave no list.
+fn after_failure(error: &ListError, last: &Allocations) -> Arc<ListedGpus> {
+    let is_stopped = matches!(error.failure, ListFailure::NoSocket | ListFailure::NotListening);
+    // The kubelet can stop during a call.
+    let is_first = last.failure.is_none();
+    if is_stopped || is_first { Arc::clone(&last.gpus) } else { Arc::default() }
 }

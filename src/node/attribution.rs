@@ -35,6 +35,8 @@ pub(super) struct Attributed {
     pub(super) sharing: Sharing,
     /// Whether a process of the pod is on the device although other devices, or none, are assigned to the pod.
     pub(super) is_unassigned: bool,
+    /// Whether the kubelet has allocated the device to another pod too, or a process of another owner is on it.
+    pub(super) has_others: bool,
 }
 
 // === impl NodeView ===
@@ -57,24 +59,31 @@ impl NodeView<'_> {
         let own: Vec<&Id> = own.collect();
         let is_used = self.owners(index).any(|owner| owner == Some(pod));
         (is_used || !own.is_empty()).then(|| {
-            let sharing = self.annotated.get(pod).copied().unwrap_or_else(|| self.sharing(pod, &own, index));
-            Attributed { index, sharing, is_unassigned: own.is_empty() && self.is_assignment_known(pod) }
+            let of_others = self.ids_of_others(pod, index);
+            let has_others = !of_others.is_empty() || self.owners(index).any(|owner| owner != Some(pod));
+            let annotated = self.annotated.get(pod).copied();
+            let sharing = annotated.unwrap_or_else(|| self.sharing(index, &own, &of_others, has_others));
+            let is_unassigned = own.is_empty() && self.is_assignment_known(pod);
+            Attributed { index, sharing, is_unassigned, has_others }
         })
+    }
+
+    /// The IDs of the device that the kubelet has allocated to other pods.
+    fn ids_of_others(&self, pod: &str, index: usize) -> Vec<&Id> {
+        let ids = self.listed.iter().filter(|(owner, _)| *owner != Some(pod)).flat_map(|(_, ids)| *ids);
+        ids.filter(|id| id.names(self.devices, index)).collect()
     }
 
     /// How the device is shared. `own` are the pod's IDs of the device. A replica shows it. Without one, the device is possibly shared
     /// if another pod has it or uses it, or if it is not assigned to the pod.
-    fn sharing(&self, pod: &str, own: &[&Id], index: usize) -> Sharing {
+    fn sharing(&self, index: usize, own: &[&Id], of_others: &[&Id], has_others: bool) -> Sharing {
         let device = &self.devices[index];
-        let of_others = self.listed.iter().filter(|(owner, _)| *owner != Some(pod)).flat_map(|(_, ids)| *ids);
-        let of_others: Vec<&Id> = of_others.filter(|id| id.names(self.devices, index)).collect();
-        let is_replica = own.iter().chain(&of_others).any(|id| id.is_replica);
-        let is_used_by_others = self.owners(index).any(|owner| owner != Some(pod));
+        let is_replica = own.iter().chain(of_others).any(|id| id.is_replica);
         if device.exclusive_process {
             Sharing::Mps
         } else if is_replica {
             Sharing::TimeSlicing
-        } else if own.is_empty() || !of_others.is_empty() || is_used_by_others {
+        } else if own.is_empty() || has_others {
             Sharing::Unknown
         } else if device.slice.is_some() {
             Sharing::Mig
@@ -154,7 +163,7 @@ mod tests {
             annotated: &annotated,
             owners: &by_device,
         };
-        let plain = |Attributed { index, sharing, is_unassigned }| (index, sharing, is_unassigned);
+        let plain = |Attributed { index, sharing, is_unassigned, .. }| (index, sharing, is_unassigned);
         view.devices_of(pod).into_iter().map(plain).collect()
     }
 
@@ -212,6 +221,20 @@ mod tests {
         assert_eq!(sharing("a", None), Sharing::TimeSlicing);
         assert_eq!(sharing("b", Some(Sharing::Mps)), Sharing::Mps);
         assert_eq!(sharing("b", None), Sharing::Unknown);
+    }
+
+    #[test]
+    fn other_pods_and_processes_are_seen_beside_the_pod() {
+        let (devices, ids) = (devices(), id::list(UUIDS[0]).unwrap());
+        let has_others = |listed: &[(Owner<'_>, &[Id])], owners: &[Vec<Owner<'_>>]| {
+            let (assigned, annotated) = (&[("a".to_owned(), ids.clone())].into(), &HashMap::new());
+            let view = NodeView { devices: &devices, assigned, listed, annotated, owners };
+            view.devices_of("a")[0].has_others
+        };
+        let own: (Owner<'_>, &[Id]) = (Some("a"), &ids);
+        assert!(!has_others(&[own], &[vec![Some("a")]]));
+        assert!(has_others(&[own, (None, &ids)], &[]));
+        assert!(has_others(&[own], &[vec![Some("a"), None]]) && has_others(&[own], &[vec![Some("b")]]));
     }
 
     /// A user can write the annotation of a scheduler.

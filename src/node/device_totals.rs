@@ -87,8 +87,11 @@ struct Added {
 }
 
 /// Maximum number of devices, so that a driver with other UUIDs at each opening cannot fill the memory. A node has at most 16
-/// cards with 7 slices each.
+/// cards with 7 slices each. With more, the devices that the driver does not list any more are removed: each new slice has a new UUID.
 const MAX_DEVICES: usize = 128;
+
+/// Minimum of sampled seconds: the difference of two sums is seldom exactly 0.
+const MIN_SAMPLED: f64 = 1e-6;
 
 /// Scopes of a card as the node sees it.
 const SCOPES: DeviceScopes = DeviceScopes { device: Scope::Device, card: Scope::Device };
@@ -105,6 +108,7 @@ impl DeviceTotals {
     /// keeps its totals.
     pub(super) fn add(&mut self, devices: &[DeviceUse<'_>], now: Instant) -> Vec<Clamp> {
         self.end_current();
+        self.make_space(devices);
         let mut clamps = vec![];
         for used in devices {
             let max_gap = self.max_gap;
@@ -143,6 +147,16 @@ impl DeviceTotals {
     pub(super) fn keep_samples(&mut self, uuid: &str, samples: &[Sample]) {
         if let Some(counted) = self.devices.iter_mut().find(|counted| counted.account.gpu == uuid) {
             counted.account.keep_samples(samples);
+        }
+    }
+
+    /// Removes the devices that are not among these, if there is no space for a new one of these.
+    fn make_space(&mut self, devices: &[DeviceUse<'_>]) {
+        let is_among =
+            |counted: &CountedDevice| devices.iter().any(|used| used.device.uuid == counted.account.gpu);
+        let old = self.devices.iter().filter(|counted| !is_among(counted)).count();
+        if old + devices.len() > MAX_DEVICES {
+            self.devices.retain(is_among);
         }
     }
 
@@ -199,7 +213,7 @@ impl CountedDevice {
         let [busy, energy, gap, unsampled] = std::array::from_fn(|index| after[index] - before[index]);
         let sampled = (gap - unsampled).max(0.0);
         let is_timely = gap <= max_gap.as_secs_f64();
-        let ratio = values.utilization.get(SCOPES.device).filter(|_| is_timely || sampled > 0.0);
+        let ratio = values.utilization.get(SCOPES.device).filter(|_| is_timely || sampled > MIN_SAMPLED);
         let observed = if is_timely { gap } else { sampled };
         (Added { busy, energy, ratio, is_timely, observed }, clamps)
     }

@@ -290,7 +290,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_metrics_collect_success",
-        help: "1 if the last poll read all GPUs of the session, every value that these GPUs support, and all evidence of the attribution, else 0. Also 1 with the reason `not_requested`, because nothing failed.",
+        help: "1 if the last poll read all GPUs of the session, every value that these GPUs support, and all evidence of the attribution, else 0. Also 1 with the reasons `not_requested` and `not_allocated`, because nothing failed.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |snapshot| series::last_poll(snapshot, |collection| f64::from(collection.success)),

@@ -13,14 +13,14 @@ use crate::{
 pub(super) struct Observation<'o> {
     /// Time at which the devices were attributed, before they were read. Allocated time is counted up to this time.
     pub(super) at: Instant,
+    /// Time between two observations of the source; none if it is the interval of the sidecar.
+    pub(super) interval: Option<Duration>,
     /// The devices that the driver shows and the devices that it should show.
     pub(super) view: DeviceView<'o>,
     /// The visible devices that belong to the session, or why none does.
     pub(super) attribution: AttributionResult,
     /// Values of the session's devices, in the order of the attribution.
     pub(super) readings: Vec<DeviceObservation>,
-    /// Time between two readings of the node agent; none if the sidecar has read the devices.
-    pub(super) interval: Option<Duration>,
 }
 
 /// The devices that the driver shows and the devices that it should show.
@@ -56,7 +56,7 @@ impl Observation<'_> {
     /// The observation of a poll that does not need the driver. `reason` says why the session has no device.
     pub(super) fn without_driver(reason: UnavailableReason, at: Instant) -> Self {
         let attribution = AttributionResult { outcome: Err(reason), not_applicable: vec![] };
-        Self { at, view: DeviceView::default(), attribution, readings: vec![], interval: None }
+        Self { at, interval: None, view: DeviceView::default(), attribution, readings: vec![] }
     }
 }
 

@@ -248,6 +248,9 @@ fn log_change(earlier: &Snapshot, snapshot: &Snapshot) {
                 "No GPU is attributed: neither a request nor an annotation shows that the pod has one"
             );
         }
+        Err(UnavailableReason::NotAllocated) => {
+            tracing::info!("No GPU is attributed: the node agent sees no device of the pod");
+        }
         Err(reason) => tracing::warn!(reason = reason.as_str(), "No GPU of the session can be read"),
     }
 }

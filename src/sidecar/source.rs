@@ -109,6 +109,7 @@ impl ObservationSource {
         let readings = devices.iter().map(|device| self.read(driver, device, &process_sample)).collect();
         Observation {
             at,
+            interval: None,
             view: DeviceView {
                 visible: driver.devices(),
                 without_uuid: driver.without_uuid(),
@@ -117,7 +118,6 @@ impl ObservationSource {
             },
             attribution,
             readings,
-            interval: None,
         }
     }
 

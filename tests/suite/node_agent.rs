@@ -3,8 +3,10 @@
 mod agent_metrics;
 mod assignments;
 mod fake_kubelet;
+mod intervals;
 mod many_pods;
 mod node_fixture;
+mod restarts;
 mod shared_card;
 mod streams;
 mod totals;

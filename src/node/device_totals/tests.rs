@@ -4,6 +4,8 @@ use crate::{
     sampling::{counters::ScopedValues, scope::Scope},
 };
 
+mod random;
+
 const INTERVAL: u64 = 15;
 
 /// A poll of one device: seconds since the start, utilisation, energy in joules.
@@ -165,4 +167,22 @@ fn a_lost_device_keeps_its_totals_and_loses_its_current_values() {
     let back = totals.published().remove(0);
     assert!(back.current.is_some());
     assert_eq!((parts(back.busy), parts(back.energy)), (parts(before.busy), parts(before.energy)));
+}
+
+#[test]
+fn a_new_slice_has_totals_however_many_were_destroyed() {
+    let mut totals = DeviceTotals::new(Duration::from_secs(INTERVAL));
+    let (start, reading) = (Instant::now(), reading(0.6, 7000));
+    for number in 0..3 * MAX_DEVICES {
+        let uuids = ["GPU-1".to_owned(), format!("MIG-{number}")];
+        let devices = uuids.map(|uuid| Device { uuid, ..Device::default() });
+        let used = |device| DeviceUse { device, reading: Some(&reading), owners: vec![], sessions: None };
+        totals.add(&devices.each_ref().map(used), start + Duration::from_secs(number as u64 * INTERVAL));
+        let published = totals.published();
+        let is_read = |device: &Device| {
+            published.iter().any(|total| total.device == *device && total.current.is_some())
+        };
+        assert!(devices.iter().all(is_read) && published.len() <= MAX_DEVICES, "{number}");
+        assert_eq!(published[0].observed, number as f64 * INTERVAL as f64);
+    }
 }

@@ -43,14 +43,15 @@ impl NodeSessions {
 
     /// Adds the devices of one session.
     pub(in crate::node) fn add(&mut self, attributed: &[Attributed]) {
-        for Attributed { index, sharing, is_unassigned } in attributed {
+        for Attributed { index, sharing, is_unassigned, has_others } in attributed {
             if self.devices.len() <= *index {
                 self.devices.resize(index + 1, DeviceSessions::default());
             }
             let device = &mut self.devices[*index];
             device.count += 1;
             device.mismatched += usize::from(*is_unassigned);
-            device.is_exclusive |= matches!(sharing, Sharing::Exclusive | Sharing::Mig);
+            // A user can write the annotation that sets `sharing`. It must not take the parts of other owners.
+            device.is_exclusive |= !has_others && matches!(sharing, Sharing::Exclusive | Sharing::Mig);
         }
     }
 
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     fn attributed(index: usize, is_unassigned: bool) -> Attributed {
-        Attributed { index, sharing: Sharing::Unknown, is_unassigned }
+        Attributed { index, sharing: Sharing::Unknown, is_unassigned, has_others: false }
     }
 
     /// MPS can run all processes of a pod on the first card (`dcgm-exporter#568`).
@@ -85,6 +86,16 @@ mod tests {
         sessions.add(&[attributed(1, false)]);
         let counts = |index| sessions.of_device(index).map(|device| (device.count, device.mismatched));
         assert_eq!((counts(0), counts(1), counts(2)), (Some((2, 0)), Some((2, 1)), Some((0, 0))));
+    }
+
+    #[test]
+    fn a_device_with_other_owners_is_not_exclusive_whatever_an_annotation_says() {
+        let is_exclusive = |has_others| {
+            let mut sessions = NodeSessions::new(["a"]);
+            sessions.add(&[Attributed { sharing: Sharing::Exclusive, has_others, ..attributed(0, false) }]);
+            sessions.of_device(0).unwrap().is_exclusive
+        };
+        assert_eq!((is_exclusive(false), is_exclusive(true)), (true, false));
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Account {
     }
 
     /// Allocates the device. The first call starts to count at `now` and discards the last reading, because that reading was not
-    /// for this session. Each later call adds the time since the call before.
+    /// for this session. Each later call adds the time since the call before. A time before the last one adds nothing.
     pub fn allocate(&mut self, now: Instant) {
         if !self.is_allocated() {
             self.release();
@@ -121,7 +121,7 @@ impl Account {
         let seconds = now.saturating_duration_since(start).as_secs_f64();
         *self.allocated.get_or_insert_default() += seconds;
         self.since_reading += seconds;
-        self.counted_until = Some(now);
+        self.counted_until = Some(now.max(start));
     }
 
     /// Counts the time up to `now` as allocated and unsampled, for a poll in which the driver did not answer. Counts nothing if

@@ -139,16 +139,17 @@ impl Account {
         }
     }
 
-    /// Adds the busy seconds of the session's own processes on a shared device. These are at most the busy seconds of the device.
-    /// Returns the utilisation of the processes, 0 to 1; none if it was not measured or if the device is not shared.
+    /// Adds the busy seconds of the session's own processes on a shared device: their part of the busy seconds of the device, so that
+    /// the sessions of a device have together at most these. Returns the utilisation of the processes, 0 to 1; none if it was not measured or if the device is not shared.
     fn add_own_work(&mut self, activity: Activity, pending: &mut PendingReading<'_>) -> Option<f64> {
         let own = pending.own_on_shared()?;
         let device = activity.ratio.or_else(|| pending.values.utilization.get(pending.reading.scopes.device));
         let ratio = own.part_of(device.unwrap_or(1.0))?;
         pending.values.utilization.set(Scope::Session, ratio);
-        if activity.ratio.is_some() {
-            let seconds = if pending.is_timely() { ratio * pending.gap } else { 0.0 };
-            self.busy.add(Scope::Session, seconds.min(activity.busy));
+        if let Some(device) = activity.ratio {
+            let is_counted = pending.is_timely() && device > 0.0;
+            let part = if is_counted { (ratio / device).min(1.0) } else { 0.0 };
+            self.busy.add(Scope::Session, activity.busy * part);
         }
         Some(ratio)
     }

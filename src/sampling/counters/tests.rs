@@ -351,6 +351,19 @@ fn the_sessions_seconds_are_at_most_the_recorded_seconds() {
     assert_eq!((busy.get(Scope::Session), busy.get(Scope::Device)), (Some(2.0), Some(2.0)));
 }
 
+/// The driver has recorded two of fifteen seconds. Two sessions worked for the same part of them.
+#[test]
+fn the_sessions_of_a_card_have_together_its_recorded_seconds() {
+    let mut fixture = Fixture::new();
+    let own = OwnUsage { sm: Some(0.5), all_sm: 1.0, ..OwnUsage::default() };
+    for (seconds, reading) in [(0.0, buffer(100..110, 1.0)), (15.0, buffer(100..112, 1.0))] {
+        let scopes = DeviceScopes { device: Scope::Device, card: Scope::Device };
+        fixture.poll(seconds, scopes, &reading, Some(&own));
+    }
+    let busy = &fixture.account.busy;
+    assert_eq!((busy.get(Scope::Session), busy.get(Scope::Device)), (Some(1.0), Some(2.0)));
+}
+
 #[test]
 fn a_device_counts_only_while_it_is_allocated() {
     let mut fixture = Fixture::new();

@@ -23,6 +23,8 @@ pub(in crate::sidecar) struct NodeAgent {
     report: Result<SessionReport, NotApplicable>,
     /// The devices of the report.
     devices: Vec<Device>,
+    /// Time of the report: in microseconds since the start of the node, and in this process; none before the first report.
+    time: Option<(u64, Instant)>,
     /// Inode of the file at the last poll.
     inode: Option<u64>,
     /// Time up to which Xid faults are counted, in microseconds since the start of the node; none before the first report.
@@ -33,7 +35,8 @@ pub(in crate::sidecar) struct NodeAgent {
 
 impl Default for NodeAgent {
     fn default() -> Self {
-        Self { report: Err(NotApplicable::NotGiven), devices: vec![], inode: None, xids_until: None }
+        let report = Err(NotApplicable::NotGiven);
+        Self { report, devices: vec![], time: None, inode: None, xids_until: None }
     }
 }
 
@@ -46,6 +49,11 @@ impl NodeAgent {
     ) {
         let devices = report.iter().flat_map(|report| &report.devices);
         self.devices = devices.map(|reported| reported.device.clone()).collect();
+        if let Ok(SessionReport { at_us, .. }) = report
+            && self.time.is_none_or(|(last, _)| last != at_us)
+        {
+            self.time = Some((at_us, instant(at_us)));
+        }
         (self.report, self.inode) = (report, inode);
     }
 
@@ -76,7 +84,8 @@ impl NodeAgent {
     /// The Xid faults in the report that were not returned before. Faults from before the first report are not the session's.
     pub(in crate::sidecar) fn take_xids(&mut self) -> Vec<XidEvent> {
         let Ok(report) = &self.report else { return vec![] };
-        let until = self.xids_until.replace(report.at_us).unwrap_or(report.at_us);
+        let until = self.xids_until.unwrap_or(report.at_us);
+        self.xids_until = Some(until.max(report.at_us));
         let xids = report.devices.iter().flat_map(|device| device.xids.iter().map(move |xid| (device, xid)));
         let new = xids.filter(|(_, xid)| (until..report.at_us).contains(&xid.at_us));
         new.map(|(reported, xid)| XidEvent { devices: vec![reported.device.uuid.clone()], code: xid.code })
@@ -85,7 +94,8 @@ impl NodeAgent {
 
     /// The observation in the report; none if there is no report that can be used.
     pub(super) fn observation(&self) -> Option<Observation<'_>> {
-        self.observation_at(instant(self.report.as_ref().ok()?.at_us))
+        let (_, at) = self.time?;
+        self.observation_at(at)
     }
 
     /// The observation in the report. `at` is the time of the report for this process.
@@ -99,10 +109,10 @@ impl NodeAgent {
         };
         Some(Observation {
             at,
+            interval: Some(Duration::from_micros(report.interval_us)),
             view: DeviceView { visible: &self.devices, ..DeviceView::default() },
             attribution: attribution::by_node_agent(&sharing),
             readings: report.devices.iter().map(reading).collect(),
-            interval: Some(Duration::from_micros(report.interval_us)),
         })
     }
 }

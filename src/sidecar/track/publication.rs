@@ -35,14 +35,14 @@ pub(in crate::sidecar) struct Publication {
 // === impl Publication ===
 
 impl Publication {
-    /// A publication without devices. It is complete if the pod requests no device.
+    /// A publication without devices. It is complete if the pod has no device.
     pub(in crate::sidecar) fn unavailable(reason: UnavailableReason) -> Self {
         Self {
             attribution: Err(reason),
             not_applicable: vec![],
             gpus: vec![],
             lost: vec![],
-            is_complete: reason == UnavailableReason::NotRequested,
+            is_complete: matches!(reason, UnavailableReason::NotRequested | UnavailableReason::NotAllocated),
             reopen: None,
         }
     }

@@ -59,6 +59,8 @@ struct Poll {
 struct Session {
     track: Track,
     now: Instant,
+    /// Time between two observations of the source; none if it is [`INTERVAL`].
+    poll_interval: Option<Duration>,
 }
 
 /// A poll that attributes these visible devices to the session.
@@ -122,7 +124,7 @@ impl Poll {
 
 impl Session {
     fn new() -> Self {
-        Self { track: Track::new(INTERVAL), now: Instant::now() }
+        Self { track: Track::new(INTERVAL), now: Instant::now(), poll_interval: None }
     }
 
     /// A session after these polls.
@@ -137,6 +139,7 @@ impl Session {
         let uuids = poll.outcome.as_ref().map_or(vec![], |(_, _, uuids)| uuids.clone());
         self.track.observe(Observation {
             at: self.now,
+            interval: self.poll_interval,
             view: DeviceView {
                 visible: &poll.visible,
                 without_uuid: &poll.without_uuid,
@@ -153,7 +156,6 @@ impl Session {
                 not_applicable: vec![(Strategy::Claim, NotApplicable::NotGiven)],
             },
             readings: uuids.into_iter().map(|uuid| poll.reading(uuid, self.now)).collect(),
-            interval: None,
         })
     }
 

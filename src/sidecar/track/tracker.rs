@@ -27,11 +27,13 @@ use crate::{
 #[derive(Debug)]
 pub(in crate::sidecar) struct Track {
     interval: Duration,
-    /// Maximum gap between two readings for which the later one represents the entire gap.
+    /// Maximum time between two readings for which the later one represents the time.
     max_gap: Duration,
     states: DeviceStates,
     accounts: Vec<Account>,
     totals: CallTotals,
+    /// Time and publication of the last observation.
+    last: Option<(Instant, Publication)>,
 }
 
 /// Maximum number of accounts and of missing devices, so that the driver cannot fill the memory. It is twice the maximum number
@@ -41,16 +43,11 @@ pub(super) const MAX_ACCOUNTS: usize = 128;
 // === impl Track ===
 
 impl Track {
-    /// A track without devices. After a gap of more than two intervals between readings, time without samples counts as idle. The
-    /// node agent can have a longer interval than the sidecar.
+    /// A track without devices. `interval` is the time between two polls of the sidecar. After a gap of more than two intervals
+    /// between readings, time without samples counts as idle.
     pub(in crate::sidecar) fn new(interval: Duration) -> Self {
-        Self {
-            interval,
-            max_gap: interval * 2,
-            states: vec![],
-            accounts: vec![],
-            totals: CallTotals::default(),
-        }
+        let (states, accounts, totals) = (vec![], vec![], CallTotals::default());
+        Self { interval, max_gap: 2 * interval, states, accounts, totals, last: None }
     }
 
     /// One account for each device that was allocated or exposed since the sidecar started.
@@ -83,10 +80,23 @@ impl Track {
         self.accounts.iter_mut().find(|account| account.gpu == uuid && account.buffered_time().is_some())
     }
 
-    /// Processes a poll in which the driver answered: moves all devices to their next states and adds the readings.
+    /// Processes a poll in which the driver answered: moves all devices to their next states and adds the readings. An observation
+    /// that is not later than the last one is a report of the node agent that was read before, or an older one. It changes nothing.
     pub(in crate::sidecar) fn observe(&mut self, observation: Observation<'_>) -> Publication {
-        let Observation { at, view, attribution, readings, interval } = observation;
-        self.max_gap = self.interval.max(interval.unwrap_or_default()) * 2;
+        let at = observation.at;
+        match &self.last {
+            Some((last, publication)) if at <= *last => publication.clone(),
+            _ => {
+                let publication = self.add_observation(observation);
+                self.last = Some((at, publication.clone()));
+                publication
+            }
+        }
+    }
+
+    fn add_observation(&mut self, observation: Observation<'_>) -> Publication {
+        let Observation { at, interval, view, attribution, readings } = observation;
+        self.max_gap = 2 * self.interval.max(interval.unwrap_or_default());
         let AttributionResult { outcome, not_applicable } = attribution;
         let outcome = outcome.and_then(|attribution| self.without_replacements(attribution, view));
         let mut states = absence::missing(&self.states, view);

@@ -100,6 +100,19 @@ fn an_annotation_precedes_what_the_agent_concludes_about_sharing() {
     assert_eq!(cards(&node, &[desktop(ALICE).with_devices(&[CARDS[0]])]), card(0, "mps"));
 }
 
+/// The desktop needs no GPU.
+#[test]
+fn a_session_without_a_card_is_no_failure() {
+    let node = node("");
+    let _kubelet = FakeKubelet::start(&node.kubelet_root(), &[desktop(ALICE)]);
+    let _agent = node.start_agent();
+    let reason = [("reason", "not_allocated")];
+    let seen = node.start_sidecar(ALICE).scrape_until("the reason", |seen| {
+        seen.value("vdi_session_gpu_unavailable_info", &reason) == Some(1.0)
+    });
+    assert_eq!(seen.value("vdi_metrics_collect_success", &[]), Some(1.0));
+}
+
 /// The node has two reserved cards, and Alice has a part of one: nothing shows of which one. NVML does not list the device of Bob.
 #[test]
 fn a_session_whose_card_is_not_known_gets_no_report() {

@@ -61,7 +61,7 @@ impl Session {
                 let attribution = attribute(memory, &poll.processes, visible);
                 let view = DeviceView { visible, expected: memory.expected(), ..DeviceView::default() };
                 let readings = uuids_of(&attribution.outcome, visible).map(|uuid| read(uuid, at)).collect();
-                Observation { at, view, attribution, readings, interval: None }
+                Observation { at, interval: None, view, attribution, readings }
             }
         };
         let outcome = observation.attribution.outcome.clone();

@@ -168,3 +168,44 @@ fn the_number_of_accounts_and_states_is_limited() {
     assert_eq!(session.track.accounts().len(), MAX_ACCOUNTS);
     assert!(session.track.states().len() <= MAX_ACCOUNTS + 1, "{}", session.track.states().len());
 }
+
+/// The sidecar reads a report of the node agent again, because there is no later one.
+#[test]
+fn an_observation_that_is_not_later_than_the_last_one_changes_nothing() {
+    let poll = attributed(Strategy::NodeAgent, &[A]);
+    let mut session = Session::after(&[poll.clone(), poll.clone()]);
+    let earlier = (session.seconds(A), session.account(A).clone());
+    for back in [INTERVAL, 2 * INTERVAL] {
+        session.now -= back;
+        let publication = session.poll(&poll);
+        assert_eq!(publication.gpus[0].values.utilization.get(Scope::Session), Some(1.0));
+        assert_eq!((session.seconds(A), session.account(A)), (earlier.0, &earlier.1));
+        session.now += back - INTERVAL;
+    }
+    session.poll(&poll);
+    assert_eq!(session.seconds(A).0, Some(2.0 * INTERVAL.as_secs_f64()));
+}
+
+/// The report of a poll that began before the sidecar saw that the node agent was lost.
+#[test]
+fn no_time_is_allocated_twice_when_the_node_agent_returns() {
+    let poll = attributed(Strategy::NodeAgent, &[A]);
+    let mut session = Session::after(&[poll.clone()]);
+    session.driver_unavailable();
+    session.now -= INTERVAL + Duration::from_secs(1);
+    session.poll(&poll);
+    session.poll(&poll);
+    assert_eq!(session.seconds(A).0, Some(2.0 * INTERVAL.as_secs_f64() - 1.0));
+}
+
+#[test]
+fn a_reading_represents_two_intervals_of_its_source() {
+    let mut session = Session::after(&[]);
+    session.poll_interval = Some(4 * INTERVAL);
+    let poll = attributed(Strategy::NodeAgent, &[A]);
+    for _ in 0..2 {
+        session.now += 3 * INTERVAL;
+        session.poll(&poll);
+    }
+    assert_eq!(session.account(A).busy.get(Scope::Session), Some(4.0 * INTERVAL.as_secs_f64()));
+}
