@@ -202,6 +202,9 @@ impl PollTask for SessionPoller {
 
     fn publish(&mut self, publication: Publication, poll: &FinishedPoll) {
         self.track.add_calls(poll.calls.calls, &poll.calls.faults);
+        if poll.is_last {
+            self.track.end(Instant::now());
+        }
         let now = SystemTime::now();
         let snapshot = self.snapshot(publication, poll, now);
         log_change(&self.snapshots.borrow(), &snapshot);

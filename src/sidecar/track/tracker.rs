@@ -141,6 +141,12 @@ impl Track {
         Publication::unavailable(reason)
     }
 
+    /// Ends the session. The devices stay allocated up to `now`, and the time since the last reading is unsampled. The last report of
+    /// the node agent can be older than its interval.
+    pub(in crate::sidecar) fn end(&mut self, now: Instant) {
+        self.accounts.iter_mut().for_each(|account| account.carry_over(now));
+    }
+
     /// Counts a fault of a card, for each allocated device of the card.
     pub(in crate::sidecar) fn add_xid(&mut self, event: &XidEvent) {
         let accounts = self.accounts.iter_mut().filter(|account| account.is_allocated());

@@ -1,7 +1,9 @@
 //! The interval of the agent is longer than that of the sidecar, which reads most reports several times.
 
+use std::time::Instant;
+
 use fake_nvml::{Device, ProcessUtilization, Samples, Scenario, Utilization};
-use kit::exposition::Exposition;
+use kit::{exposition::Exposition, process::eventually};
 
 use super::node_fixture::*;
 
@@ -47,4 +49,19 @@ fn a_longer_interval_of_the_agent_changes_no_value() {
     let busy = |seen: &Exposition| of_session(seen, "busy_seconds_total").unwrap_or_default();
     let ratio = (busy(&end) - busy(&start)) / (allocated(&end) - allocated(&start));
     assert!((ratio - 0.3).abs() < 0.01, "busy {ratio} of the time");
+}
+
+/// The last report of the agent is older than the end of the session.
+#[test]
+fn the_last_words_have_the_time_since_the_last_report() {
+    let node = Node::new(&scenario());
+    node.add_session(ALICE, 101);
+    let agent = node.start_agent_at("60");
+    let sidecar = node.start_sidecar(ALICE);
+    let reported = Instant::now();
+    sidecar.scrape_until("the card", |seen| seen.series("vdi_session_gpu_info").next().is_some());
+    drop(agent);
+    eventually("a second", || (reported.elapsed().as_secs_f64() > 1.0).then_some(()));
+    let allocated = sidecar.end()["gpus"][0]["allocated"].as_f64().unwrap();
+    assert!(allocated >= 1.0, "{allocated} s");
 }
