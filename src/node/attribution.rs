@@ -61,7 +61,11 @@ impl NodeView<'_> {
         (is_used || !own.is_empty()).then(|| {
             let of_others = self.ids_of_others(pod, index);
             let has_others = !of_others.is_empty() || self.owners(index).any(|owner| owner != Some(pod));
-            let annotated = self.annotated.get(pod).copied();
+            let has_other_pods =
+                !of_others.is_empty() || self.owners(index).flatten().any(|owner| owner != pod);
+            // A user can write the annotation. The work of other pods must not become the session's.
+            let is_possible = |sharing: &Sharing| !has_other_pods || !sharing.is_exclusive();
+            let annotated = self.annotated.get(pod).copied().filter(is_possible);
             let sharing = annotated.unwrap_or_else(|| self.sharing(index, &own, &of_others, has_others));
             let is_unassigned = own.is_empty() && self.is_assignment_known(pod);
             Attributed { index, sharing, is_unassigned, has_others }
@@ -235,6 +239,21 @@ mod tests {
         assert!(!has_others(&[own], &[vec![Some("a")]]));
         assert!(has_others(&[own, (None, &ids)], &[]));
         assert!(has_others(&[own], &[vec![Some("a"), None]]) && has_others(&[own], &[vec![Some("b")]]));
+    }
+
+    #[test]
+    fn an_annotation_makes_no_device_of_another_pod_exclusive() {
+        let [card, ..] = UUIDS;
+        let sharing = |owners: &[(usize, Owner<'_>)], others: &[&str]| {
+            devices_beside("a", &[("a", card)], owners, others, Some(Sharing::Exclusive))[0].1
+        };
+        assert_eq!(
+            sharing(&[(0, Some("a")), (0, None)], &[]),
+            Sharing::Exclusive,
+            "the node's display server"
+        );
+        assert_eq!(sharing(&[(0, Some("b"))], &[]), Sharing::Unknown);
+        assert_eq!(sharing(&[], &[card]), Sharing::Unknown);
     }
 
     /// A user can write the annotation of a scheduler.

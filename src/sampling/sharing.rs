@@ -21,6 +21,12 @@ vocabulary! {
 // === impl Sharing ===
 
 impl Sharing {
+    /// Whether no other pod has the device.
+    #[must_use]
+    pub fn is_exclusive(self) -> bool {
+        matches!(self, Self::Exclusive | Self::Mig)
+    }
+
     /// The value of the annotation `vdi-metrics.io/gpu-sharing`. With an invalid value the devices may be shared.
     #[must_use]
     pub fn of_annotation(value: &str) -> Self {

@@ -51,7 +51,7 @@ impl NodeSessions {
             device.count += 1;
             device.mismatched += usize::from(*is_unassigned);
             // A user can write the annotation that sets `sharing`. It must not take the parts of other owners.
-            device.is_exclusive |= !has_others && matches!(sharing, Sharing::Exclusive | Sharing::Mig);
+            device.is_exclusive |= !has_others && sharing.is_exclusive();
         }
     }
 
