@@ -127,7 +127,7 @@ impl PollTask for AgentPoller {
         let sessions = self.reports.write(&polled, &allocations, &mut summary);
         summary.clamps = self.totals.add(&uses(&polled, &sessions), now);
         summary.read_at = Some(polled.at);
-        (summary.devices, summary.sessions) = (polled.devices.len(), sessions.count());
+        summary.sessions = sessions.count();
         (summary, driver.reopen_reason())
     }
 

@@ -37,15 +37,22 @@ pub(super) struct DeviceReader {
     /// Time of the newest process sample of each device, by UUID, in microseconds of the driver's clock.
     newest_samples: HashMap<String, u64>,
     kept_samples: KeptSamples,
+    /// The devices of the last poll.
+    known: Vec<Device>,
 }
+
+/// Maximum number of devices with those that the driver cannot identify any more, so that a driver with other UUIDs at each opening
+/// cannot fill the memory.
+const MAX_DEVICES: usize = 128;
 
 /// What one poll has read from the driver.
 pub(super) struct PolledDevices {
     /// Time of the readings since the start of the node.
     pub(super) at: Duration,
-    /// The selected devices, in the driver's order.
+    /// The selected devices, in the driver's order. After them the devices that the driver does not identify any more: a session can
+    /// still have them.
     pub(super) devices: Vec<Device>,
-    /// The readings, in the order of `devices`.
+    /// The readings, in the order of `devices`. The reading of a device that is not identified is a fault.
     pub(super) readings: Vec<NodeReading>,
 }
 
@@ -85,6 +92,7 @@ impl DeviceReader {
             processes: ProcessTable::new(&options.proc)?,
             newest_samples: HashMap::new(),
             kept_samples: KeptSamples::default(),
+            known: vec![],
         })
     }
 
@@ -93,12 +101,26 @@ impl DeviceReader {
         let at = libc::since_boot();
         self.warn_of_absent_devices(driver.devices());
         let indices = self.selection.indices(driver.devices());
-        let readings = indices.iter().map(|index| self.read(driver, *index, summary)).collect();
+        let mut readings: Vec<_> = indices.iter().map(|index| self.read(driver, *index, summary)).collect();
         self.processes.end_poll();
         self.newest_samples.retain(|uuid, _| driver.devices().iter().any(|device| device.uuid == *uuid));
         self.kept_samples.clear();
-        let devices = indices.into_iter().map(|index| driver.devices()[index].clone()).collect();
+        let mut devices: Vec<_> = indices.into_iter().map(|index| driver.devices()[index].clone()).collect();
+        summary.devices = devices.len();
+        for (device, fault) in self.lost(driver) {
+            devices.push(device);
+            readings.push(NodeReading::of_lost(fault));
+        }
+        self.known.clone_from(&devices);
+        self.known.truncate(MAX_DEVICES);
         PolledDevices { at, devices, readings }
+    }
+
+    /// The known devices that the driver does not list, if it has a device without a UUID.
+    fn lost(&self, driver: &Driver<'_>) -> Vec<(Device, Fault)> {
+        let Some(fault) = driver.without_uuid().first() else { return vec![] };
+        let is_listed = |device: &Device| driver.devices().iter().any(|listed| listed.uuid == device.uuid);
+        self.known.iter().filter(|device| !is_listed(device)).map(|device| (device.clone(), *fault)).collect()
     }
 
     fn warn_of_absent_devices(&mut self, devices: &[Device]) {
@@ -215,6 +237,19 @@ fn entries_of<T: Copy>(entries: &[Owned<T>], owner: Owner<'_>) -> Vec<T> {
 // === impl NodeReading ===
 
 impl NodeReading {
+    /// A device that cannot be read because of this fault.
+    fn of_lost(fault: Fault) -> Self {
+        Self {
+            values: Err(fault),
+            kept_samples: vec![],
+            processes: None,
+            encoding: None,
+            capturing: None,
+            utilization: None,
+            window: SampleWindow::new(0, [0; 2], Duration::ZERO),
+        }
+    }
+
     /// The owners of all processes that use the device.
     pub(super) fn owners(&self) -> Vec<Owner<'_>> {
         let processes = self.processes.iter().flatten().map(|(_, owner)| owner);

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use super::by_owner::OwnerKind;
 use crate::{
     node::attribution::{Attributed, Owner},
-    sampling::sharing::Sharing,
 };
 
 /// The sessions of the node at one poll, and their devices.
