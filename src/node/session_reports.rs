@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    allocations::Allocations,
+    allocations::{Allocations, ListedGpus},
     attribution::{self, Attributed, NodeView, Owner},
     config::NodeOptions,
     device_reader::{NodeReading, PolledDevices},
@@ -156,7 +156,7 @@ impl SessionReports {
                 (Assignment::Unknown, None)
             });
             let name = unique_name(volume.uid(), volumes, &names);
-            let ids = assigned(assignment, name, allocations);
+            let ids = assigned(assignment, name, &allocations.gpus, devices);
             let ids = ids.filter(|ids| attribution::are_identified(ids, devices));
             assignments.annotated.extend(sharing.map(|sharing| (volume.uid().to_owned(), sharing)));
             assignments.uids.extend(name.map(|name| (name.clone(), volume.uid().to_owned())));
@@ -214,18 +214,24 @@ impl SessionAssignments {
 }
 
 /// The devices that are assigned to the pod with this name; none if they are not known.
-fn assigned(assignment: Assignment, name: Option<&PodName>, allocations: &Allocations) -> Option<Vec<Id>> {
-    let listed = || Some(allocations.gpus.of_pod(name?)?.to_vec());
-    match assignment {
-        Assignment::Kubelet => listed(),
-        Assignment::Scheduler(ids) => Some(ids),
-        Assignment::HandedOver(ids) => listed().filter(|own| !own.is_empty()).or(ids),
+fn assigned(
+    assignment: Assignment,
+    name: Option<&PodName>,
+    gpus: &ListedGpus,
+    devices: &[Device],
+) -> Option<Vec<Id>> {
+    let listed = || Some(gpus.of_pod(name?)?.to_vec());
+    match (assignment, listed()) {
+        (Assignment::Kubelet, own) => own,
+        // HAMi's device plugin makes the kubelet allocate a device too, so the annotation of a pod without one is not HAMi's.
+        (Assignment::Scheduler(_), Some(own)) if own.is_empty() => Some(own),
+        (Assignment::Scheduler(ids), _) => Some(ids),
         // A pod with devices of its own is not one of KAI's: KAI refuses a pod that requests a part and an entire card.
-        Assignment::Reserved(cards) => match listed()? {
-            own if own.is_empty() => allocations.gpus.reserved(cards),
-            own => Some(own),
-        },
-        Assignment::Unknown => None,
+        (Assignment::HandedOver(_) | Assignment::Reserved(_), Some(own)) if !own.is_empty() => Some(own),
+        // A user can write the annotation. The kubelet's list is the better source.
+        (Assignment::HandedOver(ids), _) => ids.filter(|ids| !gpus.are_of_other_pods(ids, name, devices)),
+        (Assignment::Reserved(cards), own) => own.and_then(|_| gpus.reserved(cards)),
+        (Assignment::Unknown, _) => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    gpu::id::Id,
+    gpu::{Device, id::Id},
     node::pod_resources::allocation::{ClaimDevice, PodAllocation, PodName},
 };
 
@@ -51,6 +51,21 @@ impl ListedGpus {
     /// The GPUs of each pod, without those whose names do not show which GPU it is.
     pub(in crate::node) fn all(&self) -> impl Iterator<Item = (&PodName, &[Id])> {
         self.0.iter().map(|(name, gpus)| (name, &*gpus.ids))
+    }
+
+    /// Whether one of these devices is allocated to a pod with another name.
+    pub(in crate::node) fn are_of_other_pods(
+        &self,
+        ids: &[Id],
+        name: Option<&PodName>,
+        devices: &[Device],
+    ) -> bool {
+        let others = self.all().filter(|(other, _)| Some(*other) != name).flat_map(|(_, ids)| ids);
+        let others: Vec<&Id> = others.collect();
+        let names = |id: &Id, index| id.names(devices, index);
+        (0..devices.len()).any(|index| {
+            ids.iter().any(|id| names(id, index)) && others.iter().any(|other| names(other, index))
+        })
     }
 
     /// The cards that reservation pods hold, if there are `number` of them: then a pod with parts of `number` cards has parts of

@@ -3,9 +3,7 @@
 use std::collections::HashSet;
 
 use super::by_owner::OwnerKind;
-use crate::{
-    node::attribution::{Attributed, Owner},
-};
+use crate::node::attribution::{Attributed, Owner};
 
 /// The sessions of the node at one poll, and their devices.
 #[derive(Debug, Default)]
@@ -71,6 +69,7 @@ impl NodeSessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sampling::sharing::Sharing;
 
     fn attributed(index: usize, is_unassigned: bool) -> Attributed {
         Attributed { index, sharing: Sharing::Unknown, is_unassigned, has_others: false }

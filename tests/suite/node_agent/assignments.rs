@@ -2,6 +2,7 @@
 
 use fake_nvml::{Device, Memory, Scenario};
 use kit::exposition::Exposition;
+use vdi_metrics::contract::REPORT;
 
 use super::{
     fake_kubelet::{FakeKubelet, ListedPod},
@@ -92,6 +93,38 @@ fn a_part_of_the_only_reserved_card_is_of_this_card() {
 fn a_broker_hands_over_a_card_that_the_kubelet_did_not_allocate() {
     let node = node(&format!("vdi-metrics.io/gpu=\"{}\"\n", CARDS[1]));
     assert_eq!(cards(&node, &[desktop(ALICE)]), card(1, "exclusive"));
+}
+
+/// A user can write the annotation. The kubelet has allocated the card to another pod.
+#[test]
+fn an_annotation_hands_over_no_card_of_another_pod() {
+    for forged in [CARDS[1], "1", &format!("{}::0", CARDS[1])] {
+        let node = node(&format!("vdi-metrics.io/gpu=\"{forged}\"\n"));
+        node.add_session(BOB, 405);
+        let listed = [desktop(ALICE), desktop(BOB).with_devices(&[CARDS[1]])];
+        let _kubelet = FakeKubelet::start(&node.kubelet_root(), &listed);
+        let agent = node.start_agent();
+        let unknown = [("reason", "pod_unknown")];
+        agent.scrape_until("a poll", |seen| {
+            seen.value("vdi_metrics_node_failures_total", &unknown) > Some(0.0)
+        });
+        assert!(
+            node.volume(BOB).join(REPORT).exists() && !node.volume(ALICE).join(REPORT).exists(),
+            "{forged}"
+        );
+    }
+}
+
+/// HAMi's device plugin makes the kubelet allocate a device too.
+#[test]
+fn an_annotation_of_hami_gives_no_card_to_a_pod_without_a_device() {
+    let node = node(&format!("hami.io/vgpu-devices-allocated=\"{},NVIDIA,3000,30:;\"\n", CARDS[1]));
+    let _kubelet = FakeKubelet::start(&node.kubelet_root(), &[desktop(ALICE)]);
+    let _agent = node.start_agent();
+    let reason = [("reason", "not_allocated")];
+    node.start_sidecar(ALICE).scrape_until("the reason", |seen| {
+        seen.value("vdi_session_gpu_unavailable_info", &reason) == Some(1.0)
+    });
 }
 
 #[test]

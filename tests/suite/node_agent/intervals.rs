@@ -56,7 +56,7 @@ fn a_longer_interval_of_the_agent_changes_no_value() {
 fn the_last_words_have_the_time_since_the_last_report() {
     let node = Node::new(&scenario());
     node.add_session(ALICE, 101);
-    let agent = node.start_agent_with(60, &[]);
+    let agent = node.start_agent_with(60.0, &[]);
     let sidecar = node.start_sidecar(ALICE);
     let reported = Instant::now();
     sidecar.scrape_until("the card", |seen| seen.series("vdi_session_gpu_info").next().is_some());

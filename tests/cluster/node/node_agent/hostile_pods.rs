@@ -68,20 +68,17 @@ impl HostilePods {
         [&self.forger].len()
     }
 
-    /// Checks that the agent has given `forger` only its own work, and has followed no link.
+    /// Checks that the agent has given `forger` only its own card and work, and has followed no link. The annotation names the card of
+    /// another pod.
     pub(super) fn check(&self, forgers: &Work) -> Result<()> {
         let report = fs::read(volume(&self.forger)?.join(REPORT))?;
         let report: Value =
             serde_json::from_slice(&report).context("the agent has not replaced the forged report")?;
         let devices = report["devices"].as_array().context("no devices")?;
-        ensure!(devices.iter().any(|device| device["device"]["uuid"] == forgers.gpu), "{report}");
-        for device in devices {
-            // The annotation hands over the card of another pod, but no process on it.
-            let is_own = device["device"]["uuid"] == forgers.gpu;
-            let expected = if is_own { json!([[forgers.pid, "graphics"]]) } else { json!([]) };
-            let processes = &device["values"]["Ok"]["own"]["processes"];
-            ensure!(*processes == expected, "{processes} are not the forger's: {device}");
-        }
+        let uuids: Vec<_> = devices.iter().map(|device| &device["device"]["uuid"]).collect();
+        ensure!(uuids == [&forgers.gpu], "the forger has other cards than its own: {report}");
+        let processes = &devices[0]["values"]["Ok"]["own"]["processes"];
+        ensure!(*processes == json!([[forgers.pid, "graphics"]]), "{processes} are not the forger's");
         ensure!(fs::read_to_string(&self.target)? == TEXT, "the agent has written through a link");
         let traps = traps(&self.trapper)?;
         ensure!(fs::symlink_metadata(traps.join(REPORT))?.is_symlink(), "the agent has replaced a link");
