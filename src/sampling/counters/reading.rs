@@ -140,7 +140,8 @@ impl Account {
     }
 
     /// Adds the busy seconds of the session's own processes on a shared device: their part of the busy seconds of the device, so that
-    /// the sessions of a device have together at most these. Returns the utilisation of the processes, 0 to 1; none if it was not measured or if the device is not shared.
+    /// all sessions of a device have together at most these. Returns the utilisation of the processes, 0 to 1; none if it was not
+    /// measured or if the device is not shared.
     fn add_own_work(&mut self, activity: Activity, pending: &mut PendingReading<'_>) -> Option<f64> {
         let own = pending.own_on_shared()?;
         let device = activity.ratio.or_else(|| pending.values.utilization.get(pending.reading.scopes.device));

@@ -26,8 +26,9 @@ use crate::{
 /// The session's devices and their counters.
 #[derive(Debug)]
 pub(in crate::sidecar) struct Track {
+    /// Time between two polls of the sidecar.
     interval: Duration,
-    /// Maximum time between two readings for which the later one represents the time.
+    /// Maximum time between two readings for which the later one represents this time.
     max_gap: Duration,
     states: DeviceStates,
     accounts: Vec<Account>,

@@ -190,7 +190,7 @@ fn an_observation_that_is_not_later_than_the_last_one_changes_nothing() {
 #[test]
 fn no_time_is_allocated_twice_when_the_node_agent_returns() {
     let poll = attributed(Strategy::NodeAgent, &[A]);
-    let mut session = Session::after(&[poll.clone()]);
+    let mut session = Session::after(std::slice::from_ref(&poll));
     session.driver_unavailable();
     session.now -= INTERVAL + Duration::from_secs(1);
     session.poll(&poll);
