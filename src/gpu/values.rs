@@ -1,6 +1,6 @@
 //! Plain values that are read from the driver.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::runtime::vocabulary::vocabulary;
 
@@ -106,7 +106,13 @@ pub struct Sample {
     /// Time of the sample in microseconds of the driver's clock. This is usually the node's wall clock.
     pub at: u64,
     /// Utilisation, 0 to 1. The driver's value is not clamped here and can be higher.
+    #[serde(deserialize_with = "number_or_impossible")]
     pub ratio: f64,
+}
+
+/// A number, or -1 for null: JSON has no NaN, and one sample that is not a number must not make a report malformed.
+fn number_or_impossible<'d, D: Deserializer<'d>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(-1.0))
 }
 
 /// Frame buffer of one device in bytes.

@@ -196,7 +196,7 @@ mod tests {
     use super::*;
     use crate::{
         gpu::{Call, Code, Reading, Sample, StreamStats},
-        sampling::streams::OwnStreams,
+        sampling::{bounds, streams::OwnStreams},
     };
 
     const NOW: u64 = 1_000_000_000;
@@ -248,6 +248,19 @@ mod tests {
         let read = SessionReport::read(written.to_string().as_bytes(), NOW).unwrap();
         let values = read.devices[0].values.as_ref().unwrap();
         assert_eq!(values.own, Some(OwnUsage { streams: OwnStreams::default(), ..own() }));
+    }
+
+    /// JSON has no NaN.
+    #[test]
+    fn a_sample_that_is_not_a_number_makes_no_report_malformed() {
+        let mut report = report();
+        let values = |report: &SessionReport| report.devices[0].values.clone().unwrap();
+        let samples = Some(vec![Sample { at: 7, ratio: f64::NAN }]);
+        let reading = Reading { samples, ..Reading::default() };
+        report.devices[0].values = Ok(DeviceValues { reading, ..values(&report) });
+        let read = SessionReport::read(&report.to_bytes(), NOW).unwrap();
+        let samples = values(&read).reading.samples.unwrap();
+        assert_eq!((samples[0].at, bounds::ratio(samples[0].ratio)), (7, None));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::support::{
     common::TWO_MINUTES,
     installation::installed_alone,
     node_pods::{all_ready, create, desktop_with, pods},
-    processes::{DESKTOP, process},
+    processes::{DESKTOP, SIDECAR, process},
     prometheus::single_sample,
 };
 
@@ -68,6 +68,7 @@ async fn check_devices(cluster: &TestCluster) -> Result<()> {
     let after = all_seconds(cluster, &expected).await?;
     for ((expected, before), after) in expected.iter().zip(before).zip(after) {
         check_busy(expected, before, after)?;
+        check_message(expected, after)?;
     }
     check_owners(&card_before, &card_seconds(cluster, SHARED_GPU).await?)?;
 
@@ -78,7 +79,7 @@ async fn check_devices(cluster: &TestCluster) -> Result<()> {
     cluster.kubectl.run(&["delete", "namespace", RESERVATIONS, "--wait=false"]).map(drop)
 }
 
-/// Waits until each sidecar shows the card of its session and the memory of its processes.
+/// Waits until each sidecar shows the card of its session, and the memory and the encoder session of its process.
 async fn check_shown(cluster: &TestCluster, expected: &[Expected<'_>]) -> Result<()> {
     for Expected { pod, sharing, work } in expected {
         uses_agent(cluster, pod).await.with_context(|| pod.name_any())?;
@@ -87,6 +88,9 @@ async fn check_shown(cluster: &TestCluster, expected: &[Expected<'_>]) -> Result
         let labels = [("gpu", &*work.gpu), ("scope", "session")];
         let bytes = (work.gibibytes << 30) as f64;
         shows(cluster, pod, "vdi_session_gpu_memory_used_bytes", &labels, bytes).await?;
+        shows(cluster, pod, "vdi_session_gpu_encoder_sessions", &labels, 1.0).await?;
+        let labels = [("gpu", &*work.gpu), ("scope", "session"), ("codec", work.kind.codec().0)];
+        shows(cluster, pod, "vdi_session_gpu_encoder_codec_sessions", &labels, 1.0).await?;
     }
     Ok(())
 }
@@ -255,6 +259,19 @@ fn check_busy(expected: &Expected<'_>, before: Seconds, after: Seconds) -> Resul
     let expected = allocated * f64::from(expected.work.percent) / 100.0;
     ensure!((busy - expected).abs() < 0.01 * expected, "{name}: {busy} s busy, expected {expected} s");
     ensure!(unsampled < 0.01 * allocated, "{name}: {unsampled} s of {allocated} s are unsampled");
+    Ok(())
+}
+
+/// The termination message goes on from the metrics at the same rate.
+fn check_message(expected: &Expected<'_>, scraped: Seconds) -> Result<()> {
+    let text = fs::read_to_string(process(expected.pod, SIDECAR)?.file("/dev/termination-log"))?;
+    let message: Value = serde_json::from_str(&text)?;
+    let gpus = message["gpus"].as_array().context("no gpus")?;
+    let gpu = gpus.iter().find(|gpu| gpu["gpu"] == expected.work.gpu).with_context(|| text.clone())?;
+    let [allocated, busy] = ["allocated", "busy"].map(|field| gpu[field].as_f64().unwrap_or_default());
+    let later = (allocated - scraped.allocated) * f64::from(expected.work.percent) / 100.0;
+    let difference = busy - scraped.busy - later;
+    ensure!(difference.abs() < 0.5 && gpu["scope"] == "session", "{scraped:?}, and then {text}");
     Ok(())
 }
 

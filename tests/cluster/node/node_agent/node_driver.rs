@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use fake_nvml::{Device, Memory, Process, ProcessUtilization, Samples, Scenario, Utilization};
+use fake_nvml::{Device, Memory, Process, ProcessUtilization, Samples, Scenario, Stream, Utilization};
 use kit::cluster::{CLAIMABLE_GPUS, PLUGIN_GPUS, SHARED_GPU};
 
 /// The scenario of the agent's driver. The shipped manifests mount this folder of the node into the agent.
@@ -12,7 +12,7 @@ pub(super) const SCENARIO: &str = "/var/lib/kubelet/pod-resources/fake-nvml.json
 /// Number of cards in the scenario.
 pub(super) const CARDS: usize = CLAIMABLE_GPUS.len() + PLUGIN_GPUS.len() + 1;
 
-/// A process on a card.
+/// A process on a card. It has one encoder session.
 #[derive(Clone, Debug)]
 pub(super) struct Work {
     pub(super) gpu: String,
@@ -28,6 +28,16 @@ pub(super) struct Work {
 pub(super) enum Kind {
     Graphics,
     Compute,
+}
+
+impl Kind {
+    /// The codec of the encoder session of a process of this kind: the label, and `nvmlEncoderType_t`.
+    pub(super) fn codec(self) -> (&'static str, u32) {
+        match self {
+            Self::Graphics => ("h264", 0),
+            Self::Compute => ("hevc", 1),
+        }
+    }
 }
 
 /// Sets what the agent's driver shows. A card is as busy as all of its processes together. The cards for claims come first, so that
@@ -53,6 +63,13 @@ fn card(uuid: &str, minor: u32, work: &[Work]) -> Device {
         sm: work.percent,
         ..ProcessUtilization::default()
     };
+    let encoder_session = |work: &&Work| Stream {
+        pid: work.pid,
+        codec: work.kind.codec().1,
+        frames: 60,
+        latency: 4000,
+        ..Stream::default()
+    };
     Device {
         uuid: Some(uuid.to_owned()),
         name: Some("NVIDIA L40S".to_owned()),
@@ -68,6 +85,8 @@ fn card(uuid: &str, minor: u32, work: &[Work]) -> Device {
         compute: Some(processes(Kind::Compute)),
         graphics: Some(processes(Kind::Graphics)),
         process_utilization: Some(work.iter().map(utilization).collect()),
+        encoding: Some([work.len() as u32, 60, 4000]),
+        encoder_sessions: Some(work.iter().map(encoder_session).collect()),
         ..Device::default()
     }
 }
