@@ -61,7 +61,9 @@ pub fn run(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
 async fn serve(options: &NodeOptions) -> Result<(), Box<dyn Error>> {
     let shutdown = shutdown::on_signal(|| ())?;
     let interval = options.interval()?;
-    let listener = listen::bind(options.listen)?;
+    let listener = listen::bind(options.listen).map_err(|error| {
+        format!("--listen: {}; end the other program, or use another address", log::Chain(&error))
+    })?;
     let (allocations, allocated) = watch::channel(Arc::new(Allocations::default()));
     let (snapshots, latest) = watch::channel(Arc::new(NodeSnapshot::default()));
     let readiness = Readiness::default();

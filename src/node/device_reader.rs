@@ -89,7 +89,7 @@ impl DeviceReader {
             interval,
             selection: options.devices()?,
             without_device: 0,
-            processes: ProcessTable::new(&options.proc)?,
+            processes: ProcessTable::new(&options.proc).map_err(|error| format!("{error}; check --proc"))?,
             newest_samples: HashMap::new(),
             kept_samples: KeptSamples::default(),
             known: vec![],

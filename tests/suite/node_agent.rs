@@ -8,5 +8,6 @@ mod many_pods;
 mod node_fixture;
 mod restarts;
 mod shared_card;
+mod start_errors;
 mod streams;
 mod totals;

@@ -49,6 +49,9 @@ impl fmt::Display for VolumeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path.display(), self.cause)?;
         let code = Errno::from_io_error(&self.cause);
+        if self.uid.is_none() && matches!(code, Some(Errno::NOENT | Errno::NOTDIR)) {
+            return write!(f, "; check --kubelet-root, and that its folder pods is mounted");
+        }
         match REMEDIES.iter().find(|(errno, _)| Some(*errno) == code) {
             Some((_, remedy)) => write!(f, "; {remedy}"),
             None => Ok(()),

@@ -166,7 +166,10 @@ fn a_missing_folder_is_an_error_and_not_an_empty_node() {
     let error = PodVolumes::open(empty.path()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("{}/pods: No such file or directory (os error 2)", empty.path().display())
+        format!(
+            "{}/pods: No such file or directory (os error 2); check --kubelet-root, and that its folder pods is mounted",
+            empty.path().display()
+        )
     );
 }
 
