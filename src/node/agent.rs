@@ -18,7 +18,7 @@ use super::{
     snapshot::{MappingFailure, NodeSnapshot, PollSummary},
 };
 use crate::{
-    gpu::{Device, Driver, Fault, ReopenReason, Versions, XidEvent},
+    gpu::{Code, Device, Driver, Fault, ReopenReason, Versions, XidEvent},
     runtime::{libc, readiness::Latch},
     sampling::poll::{FinishedPoll, PollTask},
 };
@@ -30,6 +30,8 @@ pub(super) struct AgentPoller {
     reports: SessionReports,
     totals: DeviceTotals,
     versions: Versions,
+    /// Number of devices at the last poll, or why the driver did not answer; none before the first poll.
+    driver: Option<Result<usize, Fault>>,
     /// Whether `/proc` has the processes of the node.
     sees_node_processes: bool,
     allocations: watch::Receiver<Arc<Allocations>>,
@@ -73,6 +75,7 @@ impl AgentPoller {
             reports: SessionReports::new(interval, options)?,
             totals: DeviceTotals::new(interval),
             versions: Versions::default(),
+            driver: None,
             sees_node_processes,
             allocations: channels.allocations,
             snapshots: channels.snapshots,
@@ -84,6 +87,34 @@ impl AgentPoller {
     pub(super) fn after_panic(&mut self) -> PollSummary {
         self.totals.end_current();
         PollSummary { has_panicked: true, ..PollSummary::default() }
+    }
+
+    /// Logs the result of the driver if it has changed.
+    fn log_driver(&mut self, driver: Result<usize, Fault>) {
+        if self.driver.replace(driver) == Some(driver) {
+            return;
+        }
+        match driver {
+            Ok(devices) => {
+                let driver_version = self.versions.driver.as_deref();
+                tracing::info!(devices, driver_version, "The driver answers");
+            }
+            Err(fault) => {
+                let remedy = remedy(fault);
+                tracing::warn!(%fault, remedy, "The driver does not answer; no session gets a report");
+            }
+        }
+    }
+}
+
+fn remedy(fault: Fault) -> &'static str {
+    match fault.code {
+        Code::LibraryMissing => {
+            "the container has no libnvidia-ml.so.1: install the driver on the node, or set runtimeClassName in the DaemonSet"
+        }
+        Code::DriverNotLoaded => "load the driver on the node",
+        Code::VersionMismatch => "the driver was updated: restart the node",
+        _ => "check the driver on the node with nvidia-smi",
     }
 }
 
@@ -123,6 +154,7 @@ impl PollTask for AgentPoller {
             summary.fail(MappingFailure::NoHostPid);
         }
         let polled = self.reader.read_all(driver, &mut summary);
+        self.log_driver(Ok(summary.devices));
         let allocations = Arc::clone(&self.allocations.borrow());
         let sessions = self.reports.write(&polled, &allocations, &mut summary);
         summary.clamps = self.totals.add(&uses(&polled, &sessions), now);
@@ -133,7 +165,7 @@ impl PollTask for AgentPoller {
 
     /// Writes nothing: the reports become stale, and the sidecars count the time as unsampled.
     fn unavailable(&mut self, fault: Fault) -> PollSummary {
-        tracing::debug!(%fault, "The driver does not answer");
+        self.log_driver(Err(fault));
         self.totals.end_current();
         PollSummary::default()
     }

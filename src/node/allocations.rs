@@ -9,6 +9,7 @@ use tokio::{sync::watch, time};
 use super::pod_resources::{ListError, ListFailure, PodResources};
 
 pub(super) use self::listed::ListedGpus;
+use crate::runtime::log::OngoingError;
 
 /// The kubelet's last answer.
 #[derive(Debug, Default)]
@@ -20,30 +21,26 @@ pub(super) struct Allocations {
     pub(super) failure: Option<ListFailure>,
 }
 
+/// What is logged if the kubelet gives no list.
+const UNLISTED: &str =
+    "Cannot read the kubelet's list of devices; new sessions have only the devices with their processes";
+
 /// Requests the kubelet's list at each interval, and publishes it. Does not return while the receiver exists.
 pub(super) async fn follow(
     kubelet: PodResources,
     interval: Duration,
     allocations: watch::Sender<Arc<Allocations>>,
 ) {
-    let mut failing = false;
+    let ongoing = OngoingError::new(UNLISTED);
     while !allocations.is_closed() {
-        let answer = match kubelet.list().await {
-            Ok(pods) => {
-                if std::mem::take(&mut failing) {
-                    tracing::info!("The kubelet's list of devices can be read again");
-                }
-                Allocations { gpus: Arc::new(ListedGpus::of(&pods)), failure: None }
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "Cannot read the kubelet's list of devices; new sessions have only the devices with their processes");
-                }
-                Allocations {
-                    gpus: after_failure(&error, &allocations.borrow()),
-                    failure: Some(error.failure),
-                }
-            }
+        let list = kubelet.list().await;
+        ongoing.log(list.as_ref().err().map(|error| error as _));
+        let answer = match list {
+            Ok(pods) => Allocations { gpus: Arc::new(ListedGpus::of(&pods)), failure: None },
+            Err(error) => Allocations {
+                gpus: after_failure(&error, &allocations.borrow()),
+                failure: Some(error.failure),
+            },
         };
         allocations.send_replace(Arc::new(answer));
         time::sleep(interval).await;

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     contract::{REPORT, annotation_file, key},
     gpu::{Device, Versions, XidEvent, id::Id},
+    runtime::log::OngoingError,
     sampling::{
         report::{DeviceReport, SessionReport, VERSION, XidReport},
         sharing::Sharing,
@@ -34,11 +35,20 @@ pub(super) struct SessionReports {
     interval: Duration,
     /// The kubelet's folder of logs.
     pod_logs: PathBuf,
+    pod_logs_error: OngoingError,
     volumes: PodVolumes,
+    volumes_error: OngoingError,
     versions: Versions,
     /// The latest Xid faults of each device, by UUID.
     xids: HashMap<String, VecDeque<XidReport>>,
 }
+
+/// What is logged if the kubelet's folder `pods` cannot be read.
+const NO_SESSIONS: &str = "Cannot find the sessions of this node; no session gets a report";
+
+/// What is logged if the kubelet's folder of logs cannot be read.
+const NO_POD_NAMES: &str =
+    "Cannot read the names of pods; sessions have only the devices with their processes";
 
 /// Number of Xid faults of a device that stay in its reports. A sidecar reads each report or the one after it. A failing card can
 /// report a hundred faults a second; most of them have the same number.
@@ -66,7 +76,9 @@ impl SessionReports {
         Ok(Self {
             interval,
             pod_logs: options.pod_logs.clone(),
+            pod_logs_error: OngoingError::new(NO_POD_NAMES),
             volumes: PodVolumes::open(&options.kubelet_root)?,
+            volumes_error: OngoingError::new(NO_SESSIONS),
             versions: Versions::default(),
             xids: HashMap::new(),
         })
@@ -109,6 +121,10 @@ impl SessionReports {
             sessions.add(&attributed);
             if attributed.is_empty() && !view.is_assignment_known(volume.uid()) {
                 // The pod may have a device that the agent does not know of.
+                tracing::debug!(
+                    pod = volume.uid(),
+                    "The devices of the pod are not known, and it has no process on a device"
+                );
                 summary.fail(MappingFailure::PodUnknown);
             } else {
                 self.write_report(volume, &attributed, polled, summary);
@@ -121,6 +137,7 @@ impl SessionReports {
     fn find_sessions(&self, summary: &mut PollSummary) -> Option<SessionVolumes<'_>> {
         match self.volumes.sessions() {
             Ok(found) => {
+                self.volumes_error.log(None);
                 for error in &found.errors {
                     tracing::debug!(pod = error.uid(), %error, "Cannot read the volume of a pod");
                     summary.fail(MappingFailure::VolumeUnreadable);
@@ -128,9 +145,25 @@ impl SessionReports {
                 Some(found)
             }
             Err(error) => {
-                tracing::warn!(%error, "Cannot find the sessions of this node");
+                self.volumes_error.log(Some(&error));
                 summary.fail(MappingFailure::PodsUnreadable);
                 None
+            }
+        }
+    }
+
+    /// The names of the pods by UID; empty if the kubelet's folder of logs cannot be read.
+    fn pod_names(&self, summary: &mut PollSummary) -> HashMap<String, PodName> {
+        match pod_names::pod_names(&self.pod_logs) {
+            Ok(names) => {
+                self.pod_logs_error.log(None);
+                names
+            }
+            Err(error) => {
+                let folder = self.pod_logs.display();
+                self.pod_logs_error.log(Some(&format_args!("{folder}: {error}; check --pod-logs")));
+                summary.fail(MappingFailure::PodLogsUnreadable);
+                HashMap::new()
             }
         }
     }
@@ -143,11 +176,7 @@ impl SessionReports {
         allocations: &Allocations,
         summary: &mut PollSummary,
     ) -> SessionAssignments {
-        let names = pod_names::pod_names(&self.pod_logs).unwrap_or_else(|error| {
-            tracing::debug!(folder = %self.pod_logs.display(), %error, "Cannot read the kubelet's folder of logs; check --pod-logs");
-            summary.fail(MappingFailure::PodLogsUnreadable);
-            HashMap::new()
-        });
+        let names = self.pod_names(summary);
         let mut assignments = SessionAssignments::default();
         for volume in volumes {
             let (assignment, sharing) = of_annotations(volume).unwrap_or_else(|error| {

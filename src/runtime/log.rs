@@ -1,12 +1,20 @@
 //! Logs: one line per event on standard error, with fields instead of interpolated values.
 
-use std::{error::Error, fmt, io::IsTerminal};
+use std::{cell::Cell, error::Error, fmt, io::IsTerminal};
 
 pub use tracing::Level;
 
 /// Formats an error together with its sources: `cannot listen on [::]:80: Permission denied`.
 #[derive(Debug)]
 pub struct Chain<'e>(pub &'e (dyn Error + 'static));
+
+/// An error that can occur at every poll. The log shows its begin and its end, and not each time.
+#[derive(Debug)]
+pub struct OngoingError {
+    /// What fails, and its effect.
+    message: &'static str,
+    is_failing: Cell<bool>,
+}
 
 /// Libraries that log each connection, frame and request: 13 lines for each list of the kubelet at the level `debug`.
 const PROTOCOLS: [&str; 4] = ["h2", "hyper_util", "tonic", "tower::buffer"];
@@ -26,6 +34,24 @@ pub fn init(level: Level) {
     let filter =
         Targets::new().with_default(libraries).with_targets(protocols).with_target("vdi_metrics", level);
     tracing_subscriber::registry().with(format).with(filter).init();
+}
+
+// === impl OngoingError ===
+
+impl OngoingError {
+    /// An error that has not occurred yet. `message` is what fails, and its effect.
+    pub const fn new(message: &'static str) -> Self {
+        Self { message, is_failing: Cell::new(false) }
+    }
+
+    /// Logs the error if it has begun or ended. `error` is none if the work succeeded.
+    pub fn log(&self, error: Option<&dyn fmt::Display>) {
+        match (error, self.is_failing.replace(error.is_some())) {
+            (Some(error), false) => tracing::warn!(%error, "{}", self.message),
+            (None, true) => tracing::info!("Resolved: {}", self.message),
+            _ => {}
+        }
+    }
 }
 
 // === impl Chain ===

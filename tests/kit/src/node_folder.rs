@@ -147,7 +147,9 @@ impl NodeFolder {
         self.path("scenario.json")
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// The path of a file or folder of the node.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }

@@ -166,3 +166,34 @@ fn only_the_selected_devices_are_read() {
     assert_eq!(cards, [CARDS[1]]);
     assert!(node.volume(ALICE).join(REPORT).exists() && !node.volume(BOB).join(REPORT).exists());
 }
+
+#[test]
+fn a_lasting_failure_is_logged_once_and_its_end_too() {
+    let without =
+        Scenario { calls: [(Symbol::nvmlInit_v2, Behaviour::failing(9))].into(), ..Scenario::default() };
+    let node = Node::new(&without);
+    let agent = node.start_agent();
+    let line = agent.logged("The driver does not answer");
+    assert!(line.contains("WARN") && line.contains("init: driver_not_loaded"), "{line}");
+    assert!(line.contains("load the driver on the node"), "{line}");
+    agent.scrape_until("three attempts", |seen| {
+        seen.value("vdi_metrics_node_nvml_errors_total", &[("call", "init"), ("code", "driver_not_loaded")])
+            > Some(2.0)
+    });
+    let logs = node.path("logs");
+    std::fs::rename(&logs, node.path("moved")).unwrap();
+    node.play(&scenario());
+    assert!(agent.logged("The driver answers").contains("devices=2 driver_version=\"580.95.05\""));
+    let line = agent.logged("WARN Cannot read the names of pods");
+    assert!(line.contains("logs: No such file or directory (os error 2); check --pod-logs"), "{line}");
+    let reason = [("reason", "pod_logs_unreadable")];
+    agent.scrape_until("three polls", |seen| {
+        seen.value("vdi_metrics_node_failures_total", &reason) > Some(2.0)
+    });
+    std::fs::rename(node.path("moved"), &logs).unwrap();
+    agent.logged("INFO Resolved: Cannot read the names of pods");
+    let log = agent.log();
+    for event in ["The driver does not answer", "The driver answers", "WARN Cannot read the names of pods"] {
+        assert_eq!(log.matches(event).count(), 1, "{event}: {log}");
+    }
+}

@@ -110,6 +110,11 @@ impl Agent {
         self.process.logged(text)
     }
 
+    /// The log so far.
+    pub(super) fn log(&self) -> String {
+        self.process.log()
+    }
+
     pub(super) fn scrape_until(&self, what: &str, probe: impl Fn(&Exposition) -> bool) -> Exposition {
         eventually(what, || Some(scrape(self.address)).filter(&probe))
     }
