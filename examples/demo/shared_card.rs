@@ -60,7 +60,8 @@ const TOLERANCE: f64 = 0.1;
 /// Runs the agent and two sidecars, and compares the sidecars with the work of their desktops.
 pub(crate) fn show() -> Result<()> {
     println!(
-        "\n4. Two desktops share a card. The node agent tells them apart; their sidecars see no driver.\n"
+        "\n4. Two desktops share a card, and a process of the node uses 5 % of it. The node agent tells them apart. Their sidecars\n   \
+         see no driver.\n"
     );
     let node = NodeFolder::new(&scenario());
     for work in &WORK {
