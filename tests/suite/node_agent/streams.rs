@@ -206,7 +206,9 @@ fn a_session_of_the_node_agent_has_at_most_51_series() {
     // All processes use one codec.
     card.encoder_sessions.as_mut().unwrap().iter_mut().for_each(|session| session.codec = AV1);
     let node = node(&scenario);
-    let _agent = node.start_agent();
+    let agent = node.start_agent();
+    // A sidecar that starts before the first report has one more series: it counts that its container has no library.
+    agent.scrape_until("the reports", |seen| seen.value("vdi_metrics_node_reports_total", &[]) > Some(0.0));
     let sidecar = node.start_sidecar(BOB);
     let seen = sidecar.scrape_until("the energy", |seen| {
         seen.series("vdi_session_gpu_energy_attributed_joules_total").next().is_some()
