@@ -22,12 +22,12 @@ fn scenario() -> Scenario {
         process_utilization: Some(vec![]),
         ..Device::default()
     };
-    Scenario {
-        driver_version: Some("580.95.05".into()),
-        nvml_version: Some("13.580.95.05".into()),
-        devices: CARDS.map(card).to_vec(),
-        ..Scenario::default()
-    }
+    driver_with(CARDS.map(card).to_vec())
+}
+
+/// A node whose kernel driver is not loaded (`NVML_ERROR_DRIVER_NOT_LOADED`).
+fn without_driver() -> Scenario {
+    Scenario { calls: [(Symbol::nvmlInit_v2, Behaviour::failing(9))].into(), ..Scenario::default() }
 }
 
 /// The scenario with one process on the second card.
@@ -76,9 +76,7 @@ fn the_age_of_the_reports_is_that_of_their_values() {
 
 #[test]
 fn a_node_without_a_driver_is_ready_and_a_first_poll_that_hangs_is_not() {
-    let without =
-        Scenario { calls: [(Symbol::nvmlInit_v2, Behaviour::failing(9))].into(), ..Scenario::default() };
-    let node = Node::new(&without);
+    let node = Node::new(&without_driver());
     let agent = node.start_agent();
     eventually("readiness", || (agent.readiness() == (200, "ok\n".to_owned())).then_some(()));
     let hung = Behaviour { delay_ms: 60_000, ..Behaviour::default() };
@@ -169,9 +167,7 @@ fn only_the_selected_devices_are_read() {
 
 #[test]
 fn a_lasting_failure_is_logged_once_and_its_end_too() {
-    let without =
-        Scenario { calls: [(Symbol::nvmlInit_v2, Behaviour::failing(9))].into(), ..Scenario::default() };
-    let node = Node::new(&without);
+    let node = Node::new(&without_driver());
     let agent = node.start_agent();
     let line = agent.logged("The driver does not answer");
     assert!(line.contains("WARN") && line.contains("init: driver_not_loaded"), "{line}");

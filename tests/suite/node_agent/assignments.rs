@@ -1,6 +1,6 @@
 //! Which devices the kubelet's list and the annotations of the pods give to a session. No session has a process on a device.
 
-use fake_nvml::{Device, Memory, Scenario};
+use fake_nvml::{Device, Memory};
 use kit::exposition::Exposition;
 use vdi_metrics::contract::REPORT;
 
@@ -24,12 +24,7 @@ fn node(annotations: &str) -> Node {
         compute: Some(vec![]),
         ..Device::default()
     };
-    let node = Node::new(&Scenario {
-        driver_version: Some("580.95.05".into()),
-        nvml_version: Some("13.580.95.05".into()),
-        devices: vec![card(CARDS[0], 1), card(CARDS[1], 0)],
-        ..Scenario::default()
-    });
+    let node = Node::new(&driver_with(vec![card(CARDS[0], 1), card(CARDS[1], 0)]));
     node.add_session(ALICE, 404);
     node.annotate(ALICE, annotations);
     node

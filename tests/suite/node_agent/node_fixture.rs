@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fake_nvml::Scenario;
+use fake_nvml::{Device, Scenario};
 use kit::{
     exposition::Exposition,
     http,
@@ -39,6 +39,16 @@ const INTERVAL: f64 = 0.3;
 
 /// Seconds between two polls of a sidecar. A new report wakes it before.
 const SIDECAR_INTERVAL: f64 = 2.0 * INTERVAL;
+
+/// A driver that shows these cards.
+pub(super) fn driver_with(devices: Vec<Device>) -> Scenario {
+    Scenario {
+        driver_version: Some("580.95.05".into()),
+        nvml_version: Some("13.580.95.05".into()),
+        devices,
+        ..Scenario::default()
+    }
+}
 
 impl Deref for Node {
     type Target = NodeFolder;

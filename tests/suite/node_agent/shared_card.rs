@@ -30,12 +30,7 @@ fn scenario() -> Scenario {
         process_utilization: Some(vec![sample(101, 30), sample(202, 20), sample(303, 10)]),
         ..Device::default()
     };
-    Scenario {
-        driver_version: Some("580.95.05".into()),
-        nvml_version: Some("13.580.95.05".into()),
-        devices: vec![card],
-        ..Scenario::default()
-    }
+    driver_with(vec![card])
 }
 
 fn node() -> Node {

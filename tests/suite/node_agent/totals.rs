@@ -64,12 +64,7 @@ fn scenario(phase: Phase, joules: u64) -> Scenario {
         energy_millijoules: Some(joules * 1000),
         ..Device::default()
     };
-    Scenario {
-        driver_version: Some("580.95.05".into()),
-        nvml_version: Some("13.580.95.05".into()),
-        devices: vec![card],
-        ..Scenario::default()
-    }
+    driver_with(vec![card])
 }
 
 fn node() -> Node {
