@@ -1,5 +1,5 @@
 //! The cost of admission compared with other webhooks, and the cost of the sidecar and of the node agent. `benches/README.md`
-//! describes what is measured and how.
+//! describes each measurement and its results.
 //!
 //! `cargo bench --bench cost -- [sidecar] [node] [start] [in-process] [over-tls] [load]` runs the given parts, or all.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "this program prints tables")]

@@ -21,7 +21,7 @@ pub(super) struct Allocations {
     pub(super) failure: Option<ListFailure>,
 }
 
-/// What is logged if the kubelet gives no list.
+/// Log message: the kubelet gives no list.
 const UNLISTED: &str =
     "Cannot read the kubelet's list of devices; new sessions have only the devices with their processes";
 

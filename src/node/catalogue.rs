@@ -2,12 +2,15 @@
 
 mod series;
 
-use self::series::{USERS, clamps, failures, faults, flag, gpu_info, per_gpu, per_gpu_and_owner, report_age};
+use self::series::{USERS, failures, flag, gpu_info, per_gpu, per_gpu_and_owner, report_age};
 use super::{device_totals::OwnerKind, snapshot::NodeSnapshot};
-use crate::runtime::{
-    self,
-    catalogue::{MetricType, Row, Series},
-    clock,
+use crate::{
+    runtime::{
+        self,
+        catalogue::{MetricType, Row, Series},
+        clock,
+    },
+    sampling::series::{clamps, faults},
 };
 
 /// Every metric of the agent.
@@ -157,14 +160,14 @@ pub const CATALOGUE: &[Row<NodeSnapshot>] = &[
         help: "Number of failed NVML calls by call and error code.",
         kind: MetricType::COUNTER,
         labels: &["call", "code"],
-        series: faults,
+        series: |snapshot| faults(&snapshot.calls.faults),
     },
     Row {
         name: "vdi_metrics_node_clamped_values_total",
         help: "Number of values from the driver that were out of range, by kind. Such a value is clamped or absent.",
         kind: MetricType::COUNTER,
         labels: &["value"],
-        series: clamps,
+        series: |snapshot| clamps(&snapshot.calls.clamped),
     },
     Row {
         name: "vdi_metrics_node_build_info",

@@ -43,10 +43,10 @@ pub(super) struct SessionReports {
     xids: HashMap<String, VecDeque<XidReport>>,
 }
 
-/// What is logged if the kubelet's folder `pods` cannot be read.
+/// Log message: the kubelet's folder `pods` cannot be read.
 const NO_SESSIONS: &str = "Cannot find the sessions of this node; no session gets a report";
 
-/// What is logged if the kubelet's folder of logs cannot be read.
+/// Log message: the kubelet's folder of logs cannot be read.
 const NO_POD_NAMES: &str =
     "Cannot read the names of pods; sessions have only the devices with their processes";
 
@@ -177,6 +177,7 @@ impl SessionReports {
         summary: &mut PollSummary,
     ) -> SessionAssignments {
         let names = self.pod_names(summary);
+        let names = unique_names(volumes, &names);
         let mut assignments = SessionAssignments::default();
         for volume in volumes {
             let (assignment, sharing) = of_annotations(volume).unwrap_or_else(|error| {
@@ -184,7 +185,7 @@ impl SessionReports {
                 summary.fail(MappingFailure::AnnotationsUnreadable);
                 (Assignment::Unknown, None)
             });
-            let name = unique_name(volume.uid(), volumes, &names);
+            let name = names.get(volume.uid()).copied();
             let ids = assigned(assignment, name, &allocations.gpus, devices);
             let ids = ids.filter(|ids| attribution::are_identified(ids, devices));
             assignments.annotated.extend(sharing.map(|sharing| (volume.uid().to_owned(), sharing)));
@@ -264,16 +265,16 @@ fn assigned(
     }
 }
 
-/// The name of the pod with this UID; none if two session pods have it. The volumes of a pod that was deleted by force can still exist
-/// when the pod that replaces it starts, and the kubelet's list has no UID.
-fn unique_name<'n>(
-    uid: &str,
+/// The names of these session pods, by UID. A name that two of them have is left out: the volumes of a pod that was deleted by force can
+/// still exist when the pod that replaces it starts, and the kubelet's list has no UID.
+fn unique_names<'n>(
     volumes: &[SessionVolume<'_>],
     names: &'n HashMap<String, PodName>,
-) -> Option<&'n PodName> {
-    let name = names.get(uid)?;
-    let with_name = volumes.iter().filter(|volume| names.get(volume.uid()) == Some(name));
-    (with_name.count() == 1).then_some(name)
+) -> HashMap<&'n str, &'n PodName> {
+    let known: Vec<_> = volumes.iter().filter_map(|volume| names.get_key_value(volume.uid())).collect();
+    let mut counts = HashMap::<&PodName, usize>::new();
+    known.iter().for_each(|(_, name)| *counts.entry(name).or_default() += 1);
+    known.into_iter().filter(|(_, name)| counts[name] == 1).map(|(uid, name)| (uid.as_str(), name)).collect()
 }
 
 /// The source of the pod's devices, and how its annotation says that they are shared.

@@ -9,6 +9,7 @@ use crate::{
         self,
         catalogue::{MetricType, Row, Series},
     },
+    sampling::series::{clamps, faults},
 };
 
 /// Every metric of the sidecar, in the order of the exposition.
@@ -314,10 +315,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
         help: "Number of values from the driver that were out of range, by kind. Such a value is clamped or absent.",
         kind: MetricType::COUNTER,
         labels: &["value"],
-        series: |snapshot| {
-            let clamped = snapshot.clamped.iter();
-            clamped.map(|(clamp, count)| Series::number([clamp.as_str()], *count as f64)).collect()
-        },
+        series: |snapshot| clamps(&snapshot.clamped),
     },
     Row {
         name: "vdi_metrics_unreadable_evidence_total",
@@ -341,7 +339,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
         help: "Number of failed NVML calls by call and error code. A call that a device does not support is made once, and again after a device or the driver was lost.",
         kind: MetricType::COUNTER,
         labels: &["call", "code"],
-        series: series::faults,
+        series: |snapshot| faults(&snapshot.faults),
     },
     Row {
         name: "vdi_metrics_build_info",

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use crate::{
-    gpu::Fault,
     node::{
         device_totals::{ByOwner, DeviceCounters, OwnerKind},
         snapshot::{MappingFailure, NodeSnapshot},
     },
     runtime::{catalogue::Series, libc},
-    sampling::bounds::Clamp,
 };
 
 /// The owners of a value of which no part is idle.
@@ -26,18 +24,6 @@ pub(super) fn failures(snapshot: &NodeSnapshot) -> Vec<Series<'_>> {
         Series::number([reason.as_str()], count(reason).map_or(0.0, |(_, count)| *count as f64))
     };
     MappingFailure::ALL.into_iter().map(series).collect()
-}
-
-pub(super) fn faults(snapshot: &NodeSnapshot) -> Vec<Series<'_>> {
-    let series = |(fault, count): &(Fault, u64)| {
-        Series::number([fault.call.as_str(), fault.code.as_str()], *count as f64)
-    };
-    snapshot.calls.faults.iter().map(series).collect()
-}
-
-pub(super) fn clamps(snapshot: &NodeSnapshot) -> Vec<Series<'_>> {
-    let series = |(clamp, count): &(Clamp, u64)| Series::number([clamp.as_str()], *count as f64);
-    snapshot.calls.clamped.iter().map(series).collect()
 }
 
 /// The age at the time of the scrape, so it grows while the agent hangs in the driver.

@@ -81,13 +81,6 @@ fn per_card_and_session<'s>(
     snapshot.gpus.iter().flat_map(series).collect()
 }
 
-pub(super) fn faults(snapshot: &Snapshot) -> Vec<Series<'_>> {
-    let faults = snapshot.faults.iter();
-    faults
-        .map(|(fault, count)| Series::number([fault.call.as_str(), fault.code.as_str()], *count as f64))
-        .collect()
-}
-
 /// A series for each device that was read.
 pub(super) fn per_gpu<'s>(
     snapshot: &'s Snapshot,

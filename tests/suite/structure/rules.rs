@@ -75,6 +75,7 @@ pub(super) const PURE: &[&str] = &[
     "sampling::observation",
     "sampling::processes",
     "sampling::scope",
+    "sampling::series",
     "sidecar::attribution",
     "sidecar::evidence::memory",
     "sidecar::observation",
