@@ -34,7 +34,7 @@ pub(super) struct DeviceReader {
     /// Number of selected IDs without a device at the last poll.
     without_device: usize,
     processes: ProcessTable,
-    /// Time of the newest process sample of each device, by UUID, in microseconds of the driver's clock.
+    /// Time of the newest sample of each device or of its processes, by UUID, in microseconds of the driver's clock.
     newest_samples: HashMap<String, u64>,
     kept_samples: KeptSamples,
     /// The devices of the last poll.
@@ -160,6 +160,8 @@ impl DeviceReader {
         let owners = self.owners(listed.as_deref().unwrap_or_default(), &streams, summary);
         let times = utilization.iter().flatten().map(|sample| sample.at);
         let newest = times.filter(|at| window.contains(*at)).max();
+        // Processes that do not work have no samples, and the driver returns the mean of the time since the given one.
+        let newest = newest.max(reading.and_then(Reading::newest_sample));
         let kept_samples = self.kept_samples.take(&uuid);
         self.newest_samples.extend(newest.map(|at| (uuid, at)));
         NodeReading {

@@ -2,6 +2,7 @@
 
 mod agent_metrics;
 mod assignments;
+mod bursts;
 mod fake_kubelet;
 mod intervals;
 mod many_pods;

@@ -53,7 +53,7 @@ pub struct Account {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct LastReading {
     pub(super) at: Instant,
-    /// Time of the newest counted sample of the session's own processes, in microseconds of the driver's clock. 0 without a
+    /// Time after which samples of processes are not counted yet, in microseconds of the driver's clock. 0 if the driver has no
     /// sample.
     pub(super) process_sample: u64,
     /// Energy counter of the card in millijoules, and the time at which it was read; none if it was never read.
@@ -78,8 +78,9 @@ impl Account {
         self.counted_until.is_some()
     }
 
-    /// Time of the newest sample of the session's own processes that is already counted, in microseconds of the driver's clock; 0
-    /// if no sample is counted.
+    /// Time of the newest sample at the last reading, of the device or of the session's own processes, in microseconds of the
+    /// driver's clock; 0 without one. The driver returns the mean of the time since then (`nvtop#91`). Processes that do not work have no
+    /// samples: after the time of their last one alone, the mean would include the time in which they did not work.
     #[must_use]
     pub fn newest_process_sample(&self) -> u64 {
         self.last.map_or(0, |last| last.process_sample)

@@ -94,7 +94,8 @@ impl Account {
             self.scope = Some(if is_own { Scope::Session } else { scopes.device });
             self.device_scope = Some(scopes.device);
         }
-        let process_sample = own.map_or_else(|| self.newest_process_sample(), |own| own.newest_sample);
+        let own_sample = own.map_or_else(|| self.newest_process_sample(), |own| own.newest_sample);
+        let process_sample = own_sample.max(pending.reading.reading.newest_sample().unwrap_or_default());
         (self.since_reading, self.marked_unsampled) = (0.0, 0.0);
         self.last = Some(LastReading { at, process_sample, energy });
     }

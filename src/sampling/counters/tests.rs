@@ -105,6 +105,19 @@ fn samples_take_precedence_over_the_window() {
     assert_eq!((busy(&account), account.unsampled), (15.0, 0.0));
 }
 
+/// The driver returns no sample of a process that does not work, and the mean since the requested time.
+#[test]
+fn samples_of_processes_are_requested_since_the_last_reading() {
+    let newest = |readings: &[(u64, Reading)]| account(readings).newest_process_sample();
+    assert_eq!(newest(&[samples(0, 0.0)]), 1_000_000_000);
+    assert_eq!(newest(&[samples(0, 0.0), samples(15, 0.0)]), 1_015_000_000);
+    assert_eq!(
+        newest(&[samples(0, 0.0), (15, window(0.5))]),
+        1_000_000_000,
+        "the driver has no samples any more"
+    );
+}
+
 #[test]
 fn a_hole_in_a_timely_reading_is_extrapolated_and_counted_as_unsampled() {
     let account = account(&[samples(0, 1.0), samples(28, 0.5)]);

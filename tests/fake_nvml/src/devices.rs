@@ -13,7 +13,7 @@ use nvml_wrapper_sys::bindings::{self as nvml, nvmlDevice_t, nvmlReturn_t};
 
 use crate::{
     playback,
-    scenario::{Device, ProcessUtilization, Scenario},
+    scenario::{Device, ProcessCourse, ProcessUtilization, Scenario},
 };
 
 /// The device of a call.
@@ -113,7 +113,12 @@ pub(crate) fn process_utilization_since(
         sample.at_us.unwrap_or_else(|| now.saturating_sub(sample.age_seconds * 1_000_000))
     };
     let samples = device.process_utilization.as_ref()?.iter().map(|sample| (at(sample), *sample));
-    Some(samples.filter(|(at, _)| is_requested(*at, since)).collect())
+    let course = |process: &ProcessCourse| {
+        let (at, sm) = process.sample(since, now)?;
+        Some((at, ProcessUtilization { pid: process.pid, sm, ..ProcessUtilization::default() }))
+    };
+    let samples = samples.filter(|(at, _)| is_requested(*at, since));
+    Some(samples.chain(device.process_courses.iter().filter_map(course)).collect())
 }
 
 fn is_requested(at: u64, since: u64) -> bool {

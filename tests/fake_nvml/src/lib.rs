@@ -20,7 +20,8 @@ use std::{
 pub use call_log::CALL_LOG;
 pub use playback::SCENARIO;
 pub use scenario::{
-    Behaviour, Device, Memory, Process, ProcessUtilization, Samples, Scenario, Stream, Utilization,
+    Behaviour, Device, Memory, Process, ProcessCourse, ProcessUtilization, Samples, Scenario, Stream,
+    Utilization,
 };
 pub use symbol::Symbol;
 

@@ -68,6 +68,8 @@ pub struct Device {
     pub mps: Option<Vec<Process>>,
     /// Utilization by process. Processes of other containers have their IDs on the host.
     pub process_utilization: Option<Vec<ProcessUtilization>>,
+    /// Further processes of `process_utilization`, whose work changes.
+    pub process_courses: Vec<ProcessCourse>,
     /// Utilization of the encoder in its last window, in percent.
     pub encoder_percent: Option<u32>,
     /// Utilization of the decoder in its last window, in percent.
@@ -144,6 +146,19 @@ pub struct ProcessUtilization {
     pub age_seconds: u64,
     /// Unix time of the sample in microseconds. If it is set, `age_seconds` is ignored.
     pub at_us: Option<u64>,
+}
+
+/// The work of a process on a device. As with a real driver (`nvtop#91`), a call returns the mean since the given time, and leaves out
+/// a process that has not worked since.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessCourse {
+    /// Process ID.
+    pub pid: u32,
+    /// As in [`Samples`].
+    pub begins_us: u64,
+    /// As in [`Samples`]: microseconds and percent of the multiprocessors' time.
+    pub course: Vec<(u64, u32)>,
 }
 
 /// An encoder session or a frame-buffer capture.
@@ -293,15 +308,42 @@ impl Samples {
     }
 
     fn mean(&self, from: u64, to: u64) -> u32 {
-        let (mut begins, mut sum) = (self.begins_us, 0);
-        for (time, percent) in &self.course {
-            let ends = begins + time;
-            sum += to.min(ends).saturating_sub(from.max(begins)) * u64::from(*percent);
-            begins = ends;
-        }
-        (sum / (to - from).max(1)) as u32
+        mean(self.begins_us, &self.course, from, to) as u32
     }
 }
+
+// === impl ProcessCourse ===
+
+impl ProcessCourse {
+    /// The mean of the time after `since`, as far as the driver keeps it, and the time of the last work; none without work.
+    pub(crate) fn sample(&self, since: u64, now: u64) -> Option<(u64, u32)> {
+        let since = since.max(now.saturating_sub(KEPT_US));
+        let mut ends = self.begins_us;
+        let mut worked_at = None;
+        for (time, percent) in &self.course {
+            let begins = ends;
+            ends += time;
+            if *percent > 0 && begins < now && ends > since {
+                worked_at = Some(ends.min(now));
+            }
+        }
+        Some((worked_at?, mean(self.begins_us, &self.course, since, now).round() as u32))
+    }
+}
+
+/// The mean percent of a course between two times.
+fn mean(begins_us: u64, course: &[(u64, u32)], from: u64, to: u64) -> f64 {
+    let (mut begins, mut sum) = (begins_us, 0);
+    for (time, percent) in course {
+        let ends = begins + time;
+        sum += to.min(ends).saturating_sub(from.max(begins)) * u64::from(*percent);
+        begins = ends;
+    }
+    sum as f64 / to.saturating_sub(from).max(1) as f64
+}
+
+/// Microseconds for which the driver keeps the work of processes. Real drivers keep up to 4096 samples (`ksysguard6#18`).
+const KEPT_US: u64 = 60_000_000;
 
 #[cfg(test)]
 mod tests {
