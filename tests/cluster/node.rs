@@ -18,6 +18,7 @@ pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     injection::TESTS,
     monitoring::TESTS,
     node_agent::devices::TESTS,
+    node_agent::many_pods::TESTS,
     node_agent::restarts::TESTS,
     node_agent::volume::TESTS,
     session_metrics::TESTS,

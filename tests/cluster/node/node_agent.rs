@@ -4,6 +4,8 @@
 mod agent;
 pub(super) mod devices;
 mod hostile_pods;
+mod hour;
+pub(super) mod many_pods;
 mod node_driver;
 pub(super) mod restarts;
 mod shown;

@@ -1,5 +1,7 @@
 //! Pods on the node: how tests create them, wait for them and check the sidecar in them.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kit::cluster::{TestCluster, eventually};
@@ -38,9 +40,19 @@ pub(crate) async fn create(cluster: &TestCluster, namespace: &str, pod: Value) -
     Ok(pods(cluster, namespace).create(&PostParams::default(), &serde_json::from_value(pod)?).await?)
 }
 
-/// Waits until the namespace has `count` pods and all of them are Ready.
+/// Waits at most a minute until the namespace has `count` pods and all of them are Ready.
 pub(crate) async fn all_ready(cluster: &TestCluster, namespace: &str, count: usize) -> Result<Vec<Pod>> {
-    eventually(format!("{count} Ready pods in {namespace}"), MINUTE, || async {
+    all_ready_within(MINUTE, cluster, namespace, count).await
+}
+
+/// As [`all_ready`], with this time limit.
+pub(crate) async fn all_ready_within(
+    limit: Duration,
+    cluster: &TestCluster,
+    namespace: &str,
+    count: usize,
+) -> Result<Vec<Pod>> {
+    eventually(format!("{count} Ready pods in {namespace}"), limit, || async {
         let pods = pods(cluster, namespace).list(&ListParams::default()).await?.items;
         ensure!(
             pods.len() == count && pods.iter().all(is_ready),

@@ -1,18 +1,18 @@
 //! The agent on the node: its installation with a fake driver, its removal, and its process.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use kit::{cluster::TestCluster, product_images};
 
-use super::node_driver::{SCENARIO, play};
+use super::node_driver::{SCENARIO, show};
 use crate::support::{
     common::root,
     processes::{NodeProcess, processes},
 };
 
 /// The shortest interval that is allowed, so that the tests need not wait for minutes.
-const INTERVAL: &str = "VDI_METRICS_NODE_INTERVAL=5";
+pub(super) const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The agent's program, DaemonSet and namespace.
 pub(super) const AGENT: &str = "vdi-metrics-node";
@@ -40,6 +40,11 @@ pub(super) fn agent() -> Result<NodeProcess> {
     processes(AGENT)?.pop().context("no agent runs")
 }
 
+/// Sets [`INTERVAL`].
+pub(super) fn set_interval(cluster: &TestCluster) -> Result<()> {
+    set_variables(cluster, &[&format!("VDI_METRICS_NODE_INTERVAL={}", INTERVAL.as_secs())])
+}
+
 /// Sets environment variables of the agent, and waits until the kubelet has replaced its pod.
 pub(super) fn set_variables(cluster: &TestCluster, variables: &[&str]) -> Result<()> {
     let set = ["set", "env", "daemonset/vdi-metrics-node", "--namespace", AGENT];
@@ -52,9 +57,9 @@ fn install(cluster: &TestCluster) -> Result<()> {
     let image = product_images::node(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
     cluster.load_image(&product_images::with_driver(image, SCENARIO)?)?;
     cluster.kubectl.run(&["apply", "--kustomize", &manifests()])?;
-    play(&[])?;
+    show(&[])?;
     // The node has no label yet, so this starts no pod that the next line would replace.
-    set_variables(cluster, &[INTERVAL])?;
+    set_interval(cluster)?;
     cluster.kubectl.run(&["label", "nodes", "--all", "nvidia.com/gpu.present=true"])?;
     wait_for_rollout(cluster)
 }

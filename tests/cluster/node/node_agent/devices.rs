@@ -5,33 +5,33 @@ use std::{fs, io::ErrorKind};
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use kit::cluster::{CLAIMABLE_GPUS, SHARED_GPU, TestCluster, eventually};
+use kit::cluster::{CLAIMABLE_GPUS, SHARED_GPU, TestCluster};
 use kube::{ResourceExt, api::DeleteParams};
 use serde_json::{Value, json};
 
 use super::{
     agent::{agent, with_agent},
     hostile_pods::HostilePods,
-    node_driver::{CARDS, Kind, Work, play},
-    shown::{CardSeconds, Seconds, card_seconds, seconds, shows, uses_agent},
+    hour::check_hour,
+    node_driver::{CARDS, Kind, Work, show},
+    shown::{shows, uses_agent},
     volume::is_removed,
 };
 use crate::support::{
     claims::{allocated_gpu, claims_namespace, desktop_with_claim},
-    common::TWO_MINUTES,
     installation::installed_alone,
     node_pods::{all_ready, create, desktop_with, pods},
-    processes::{DESKTOP, SIDECAR, process},
+    processes::{DESKTOP, process},
     prometheus::single_sample,
 };
 
 tests![each_sidecar_shows_the_devices_and_the_use_of_its_own_session];
 
 /// What a sidecar must show.
-struct Expected<'p> {
-    pod: &'p Pod,
+pub(super) struct Expected<'p> {
+    pub(super) pod: &'p Pod,
     sharing: &'static str,
-    work: Work,
+    pub(super) work: Work,
 }
 
 async fn each_sidecar_shows_the_devices_and_the_use_of_its_own_session(cluster: &TestCluster) -> Result<()> {
@@ -48,29 +48,15 @@ async fn check_devices(cluster: &TestCluster) -> Result<()> {
     let others = other_work(&desktops, &hostile)?;
     let work: Vec<Work> =
         expected.iter().map(|expected| expected.work.clone()).chain(others.clone()).collect();
-    play(&work)?;
-
+    show(&work)?;
     check_shown(cluster, &expected).await?;
-    let before = all_seconds(cluster, &expected).await?;
-    let card_before = card_seconds(cluster, SHARED_GPU).await?;
     let dave = &desktops.dave;
     shows(cluster, dave, "vdi_session_gpu_available", &[], 0.0).await?;
     shows(cluster, dave, "vdi_session_gpu_unavailable_info", &[("reason", "not_allocated")], 1.0).await?;
     hostile.check(&others[0])?;
     check_agent(cluster, expected.len() + 1 + hostile.with_report()).await?;
-    eventually("a minute of the cards", TWO_MINUTES, || async {
-        let now = all_seconds(cluster, &expected).await?;
-        ensure!(now[0].allocated - before[0].allocated > MEASURED_SECONDS, "{now:?}");
-        Ok(())
-    })
-    .await?;
+    check_hour(cluster, &expected, &work).await?;
     check_shown(cluster, &expected).await?;
-    let after = all_seconds(cluster, &expected).await?;
-    for ((expected, before), after) in expected.iter().zip(before).zip(after) {
-        check_busy(expected, before, after)?;
-        check_message(expected, after)?;
-    }
-    check_owners(&card_before, &card_seconds(cluster, SHARED_GPU).await?)?;
 
     pods(cluster, &namespace).delete("alice", &DeleteParams::default()).await?;
     is_removed(&desktops.alice).await?;
@@ -86,7 +72,7 @@ async fn check_shown(cluster: &TestCluster, expected: &[Expected<'_>]) -> Result
         let labels = [("gpu", &*work.gpu), ("sharing", sharing)];
         shows(cluster, pod, "vdi_session_gpu_info", &labels, 1.0).await?;
         let labels = [("gpu", &*work.gpu), ("scope", "session")];
-        let bytes = (work.gibibytes << 30) as f64;
+        let bytes = work.memory as f64;
         shows(cluster, pod, "vdi_session_gpu_memory_used_bytes", &labels, bytes).await?;
         shows(cluster, pod, "vdi_session_gpu_encoder_sessions", &labels, 1.0).await?;
         let labels = [("gpu", &*work.gpu), ("scope", "session"), ("codec", work.kind.codec().0)];
@@ -153,17 +139,18 @@ impl Desktops {
         }
         ensure!(plugins_gpu(&self.grace)? != self.cards.grace, "the annotation names the kubelet's card");
         let rows = [
-            (&self.alice, SHARED_GPU, "time-slicing", Kind::Graphics, 1, 30),
-            (&self.bob, SHARED_GPU, "time-slicing", Kind::Compute, 2, 20),
-            (&self.carol, &*carols, "exclusive", Kind::Graphics, 3, 40),
-            (&self.erin, &*self.cards.erin, "exclusive", Kind::Compute, 5, 15),
-            (&self.frank, self.cards.frank, "unknown", Kind::Compute, 6, 45),
-            (&self.grace, self.cards.grace, "time-slicing", Kind::Graphics, 7, 25),
-            (&self.heidi, &*heidis, "time-slicing", Kind::Compute, 8, 35),
+            (&self.alice, SHARED_GPU, "time-slicing", Kind::Graphics, 1, [30, 0, 60, 0, 10, 45]),
+            (&self.bob, SHARED_GPU, "time-slicing", Kind::Compute, 2, [20, 40, 0, 0, 50, 5]),
+            (&self.carol, &*carols, "exclusive", Kind::Graphics, 3, [0, 80, 0, 100, 5, 0]),
+            (&self.erin, &*self.cards.erin, "exclusive", Kind::Compute, 5, [15, 15, 90, 0, 0, 40]),
+            (&self.frank, self.cards.frank, "unknown", Kind::Compute, 6, [45, 0, 0, 70, 0, 20]),
+            (&self.grace, self.cards.grace, "time-slicing", Kind::Graphics, 7, [0, 0, 25, 0, 100, 0]),
+            (&self.heidi, &*heidis, "time-slicing", Kind::Compute, 8, [35, 5, 35, 5, 35, 5]),
         ];
-        let expected = |(pod, gpu, sharing, kind, gibibytes, percent): (_, &str, _, _, _, _)| {
+        let expected = |(pod, gpu, sharing, kind, gibibytes, phases): (_, &str, _, _, u64, _)| {
             let pid = process(pod, DESKTOP)?.id()?;
-            Ok(Expected { pod, sharing, work: Work { gpu: gpu.to_owned(), pid, kind, gibibytes, percent } })
+            let work = Work { gpu: gpu.to_owned(), pid, kind, memory: gibibytes << 30, phases };
+            Ok(Expected { pod, sharing, work })
         };
         rows.into_iter().map(expected).collect()
     }
@@ -214,65 +201,21 @@ fn plugins_gpu(pod: &Pod) -> Result<String> {
     process(pod, DESKTOP)?.variable("NVIDIA_VISIBLE_DEVICES")?.context("no device")
 }
 
-async fn all_seconds(cluster: &TestCluster, expected: &[Expected<'_>]) -> Result<Vec<Seconds>> {
-    let mut all = vec![];
-    for Expected { pod, work, .. } in expected {
-        all.push(seconds(cluster, pod, &work.gpu).await?);
-    }
-    Ok(all)
-}
-
 /// Work of pods that are no desktops, the forger's first, and of a process outside of all pods.
 fn other_work(desktops: &Desktops, hostile: &HostilePods) -> Result<[Work; 3]> {
     let [forger, trapper] = [&hostile.forger, &hostile.trapper].map(|pod| process(pod, DESKTOP)?.id());
     let rows = [
-        (desktops.cards.frank, forger?, Kind::Graphics, 9, 5),
-        (SHARED_GPU, trapper?, Kind::Compute, 10, 15),
-        (SHARED_GPU, std::process::id(), Kind::Compute, 4, 10),
+        (desktops.cards.frank, forger?, Kind::Graphics, 9, [5, 0, 10, 0, 0, 60]),
+        (SHARED_GPU, trapper?, Kind::Compute, 10, [15, 0, 10, 0, 20, 0]),
+        (SHARED_GPU, std::process::id(), Kind::Compute, 4, [10, 30, 0, 0, 0, 25]),
     ];
-    Ok(rows.map(|(gpu, pid, kind, gibibytes, percent)| Work {
+    Ok(rows.map(|(gpu, pid, kind, gibibytes, phases)| Work {
         gpu: gpu.to_owned(),
         pid,
         kind,
-        gibibytes,
-        percent,
+        memory: gibibytes << 30,
+        phases,
     }))
-}
-
-/// The work of all processes on the shared card adds up to the card's.
-fn check_owners(before: &CardSeconds, after: &CardSeconds) -> Result<()> {
-    let observed = after.observed - before.observed;
-    let tolerance = 0.01 * 0.75 * observed;
-    for (owner, percent) in [("session", 50.0), ("other_pod", 15.0), ("no_pod", 10.0), ("unsampled", 0.0)] {
-        let busy = after.busy(owner)? - before.busy(owner)?;
-        let expected = observed * percent / 100.0;
-        ensure!((busy - expected).abs() < tolerance, "{owner}: {busy} s, expected {expected} s");
-    }
-    Ok(())
-}
-
-/// Each process has worked at a constant rate.
-fn check_busy(expected: &Expected<'_>, before: Seconds, after: Seconds) -> Result<()> {
-    let name = expected.pod.name_any();
-    let allocated = after.allocated - before.allocated;
-    let (busy, unsampled) = (after.busy - before.busy, after.unsampled - before.unsampled);
-    let expected = allocated * f64::from(expected.work.percent) / 100.0;
-    ensure!((busy - expected).abs() < 0.01 * expected, "{name}: {busy} s busy, expected {expected} s");
-    ensure!(unsampled < 0.01 * allocated, "{name}: {unsampled} s of {allocated} s are unsampled");
-    Ok(())
-}
-
-/// The termination message goes on from the metrics at the same rate.
-fn check_message(expected: &Expected<'_>, scraped: Seconds) -> Result<()> {
-    let text = fs::read_to_string(process(expected.pod, SIDECAR)?.file("/dev/termination-log"))?;
-    let message: Value = serde_json::from_str(&text)?;
-    let gpus = message["gpus"].as_array().context("no gpus")?;
-    let gpu = gpus.iter().find(|gpu| gpu["gpu"] == expected.work.gpu).with_context(|| text.clone())?;
-    let [allocated, busy] = ["allocated", "busy"].map(|field| gpu[field].as_f64().unwrap_or_default());
-    let later = (allocated - scraped.allocated) * f64::from(expected.work.percent) / 100.0;
-    let difference = busy - scraped.busy - later;
-    ensure!(difference.abs() < 0.5 && gpu["scope"] == "session", "{scraped:?}, and then {text}");
-    Ok(())
 }
 
 async fn check_agent(cluster: &TestCluster, sessions: usize) -> Result<()> {
@@ -311,8 +254,6 @@ pub(super) fn check_resident() -> Result<()> {
 
 /// MiB.
 const MAX_RESIDENT: f64 = 10.0;
-/// The busy seconds are measured over this time.
-const MEASURED_SECONDS: f64 = 60.0;
 const SHARED: &str = "nvidia.com/gpu.shared";
 const WHOLE: &str = "nvidia.com/gpu";
 const HAMI: &str = "hami.io/vgpu-devices-allocated";

@@ -17,9 +17,9 @@ use serde_json::json;
 use vdi_metrics::contract::{REPORT, key};
 
 use super::{
-    agent::{agent, set_variables, with_agent},
+    agent::{agent, set_interval, set_variables, with_agent},
     devices::check_resident,
-    node_driver::{Kind, Work, play},
+    node_driver::{Kind, PHASES, Work, play},
     shown::{never_shows_reason, passes_over_agent, seconds, shows, sidecars_are_undisturbed, uses_agent},
     volume::{is_removed, volume, write_by_rename},
 };
@@ -60,7 +60,7 @@ async fn check_faults(cluster: &TestCluster) -> Result<()> {
     // Polls that follow each other at once are often at work while the kubelet changes a volume. The old agent is replaced.
     set_variables(cluster, &["VDI_METRICS_NODE_INTERVAL=0.1", LIBRARY])?;
     pods_that_come_and_go(cluster).await?;
-    set_variables(cluster, &["VDI_METRICS_NODE_INTERVAL=5"])?;
+    set_interval(cluster)?;
 
     for pod in &all {
         uses_agent(cluster, pod).await?;
@@ -155,7 +155,7 @@ async fn pods_that_come_and_go(cluster: &TestCluster) -> Result<()> {
 /// A process on the shared card.
 fn work(pod: &Pod, kind: Kind) -> Result<Work> {
     let pid = process(pod, DESKTOP)?.id()?;
-    Ok(Work { gpu: SHARED_GPU.to_owned(), pid, kind, gibibytes: 1, percent: 30 })
+    Ok(Work { gpu: SHARED_GPU.to_owned(), pid, kind, memory: 1 << 30, phases: [30; PHASES] })
 }
 
 const SHARED: &str = "nvidia.com/gpu.shared";

@@ -1,8 +1,8 @@
 //! What the sidecars show, as Prometheus has it.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use kit::cluster::{Labels, TestCluster, eventually};
+use kit::cluster::{TestCluster, eventually};
 use kube::ResourceExt;
 use vdi_metrics::{contract::CONTAINER, sidecar::catalogue::CATALOGUE};
 
@@ -20,31 +20,12 @@ pub(super) struct Seconds {
     pub(super) unsampled: f64,
 }
 
-/// Seconds of a card as the agent shows them, all from the same scrape.
-#[derive(Clone, Debug)]
-pub(super) struct CardSeconds {
-    pub(super) observed: f64,
-    samples: Vec<(Labels, f64)>,
-}
-
-// === impl CardSeconds ===
-
-impl CardSeconds {
-    /// Busy seconds of the processes of this kind of owner.
-    pub(super) fn busy(&self, owner: &str) -> Result<f64> {
-        let is_wanted = |labels: &Labels| labels.get("owner").is_some_and(|label| label == owner);
-        let busy = self.samples.iter().find(|(labels, _)| is_wanted(labels));
-        busy.map(|(_, value)| *value).with_context(|| format!("no {owner} in {:?}", self.samples))
-    }
-}
-
-/// The agent's totals of a card.
-pub(super) async fn card_seconds(cluster: &TestCluster, gpu: &str) -> Result<CardSeconds> {
-    let query = format!(r#"{{__name__=~"vdi_gpu_(observed|busy)_seconds_total", gpu="{gpu}"}}"#);
+/// The agent's busy seconds of a card by the processes of this kind of owner.
+pub(super) async fn busy_by(cluster: &TestCluster, gpu: &str, owner: &str) -> Result<f64> {
+    let query = format!(r#"vdi_gpu_busy_seconds_total{{gpu="{gpu}", owner="{owner}"}}"#);
     let samples = cluster.prometheus()?.query(&query).await?;
-    let observed = samples.iter().find(|(labels, _)| !labels.contains_key("owner"));
-    let observed = observed.map(|(_, value)| *value).with_context(|| format!("{samples:?}"))?;
-    Ok(CardSeconds { observed, samples })
+    let [(_, busy)] = &samples[..] else { bail!("{query}: {samples:?}") };
+    Ok(*busy)
 }
 
 /// Waits until a pod's sidecar shows this value. The labels change until agent and sidecar have polled.
