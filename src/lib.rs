@@ -30,6 +30,8 @@ pub mod webhook;
 pub mod gpu;
 #[cfg(feature = "node")]
 pub mod node;
+#[cfg(feature = "sidecar")]
+pub mod presence;
 #[cfg(any(feature = "node", feature = "sidecar"))]
 pub mod sampling;
 #[cfg(feature = "sidecar")]

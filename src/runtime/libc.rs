@@ -3,6 +3,9 @@
 
 use std::{
     ffi::{c_int, c_long},
+    fs::File,
+    io,
+    os::fd::FromRawFd,
     time::Duration,
 };
 
@@ -10,6 +13,7 @@ unsafe extern "C" {
     fn mallopt(parameter: c_int, value: c_int) -> c_int;
     fn signal(signal: c_int, handler: usize) -> usize;
     fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
+    fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     fn _exit(code: c_int) -> !;
 }
 
@@ -67,6 +71,27 @@ pub fn since_boot() -> Duration {
     // SAFETY: the reference outlives the call.
     unsafe { clock_gettime(CLOCK_BOOTTIME, &mut time) };
     Duration::new(time.seconds as u64, time.nanoseconds as u32)
+}
+
+/// Values from `linux/socket.h` and `linux/net.h`. `SOCK_NONBLOCK` and `SOCK_CLOEXEC` are the same on amd64 and arm64.
+const AF_NETLINK: c_int = 16;
+const SOCK_RAW: c_int = 3;
+const SOCK_NONBLOCK: c_int = 0o4000;
+const SOCK_CLOEXEC: c_int = 0o2_000_000;
+
+/// Opens a netlink socket for `protocol`. A read never blocks: the kernel has put its answer into the queue when the write of a request
+/// returns.
+///
+/// # Errors
+/// Fails if the kernel does not have the protocol, if a security policy forbids the socket, or if there are too many open files.
+pub fn netlink_socket(protocol: i32) -> io::Result<File> {
+    // SAFETY: the call has no pointer.
+    let descriptor = unsafe { socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is open, and nothing else owns it. `File` reads, writes and closes it; it is not used as a file otherwise.
+    Ok(unsafe { File::from_raw_fd(descriptor) })
 }
 
 /// Makes glibc return freed memory to the system. By default glibc keeps the memory that the largest response needed: a tenth of

@@ -1,0 +1,93 @@
+//! Polls the sockets and publishes the results. A poll takes a few milliseconds at most and calls no driver, so the thread of the HTTP
+//! server can poll.
+
+use std::{
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::sync::watch;
+
+use super::{
+    socket_reader::SocketReader,
+    track::{
+        PresenceTrack,
+        snapshot::{Method, PresenceSnapshot},
+    },
+    viewers::Ports,
+    vocabulary::PresenceSource,
+};
+
+/// Polls for one session.
+#[derive(Debug)]
+pub struct Poller {
+    /// None if presence is switched off.
+    session: Option<(SocketReader, PresenceTrack)>,
+    snapshots: watch::Sender<Arc<PresenceSnapshot>>,
+}
+
+// === impl Poller ===
+
+impl Poller {
+    /// Makes the first poll. `root` is the root folder of the files; `ports` says which connections count, none switches presence off.
+    ///
+    /// Call this before another thread loads a library. Otherwise this thread may wait for that thread when it uses a thread-local value
+    /// for the first time (glibc's `dl_load_lock`).
+    #[must_use]
+    pub fn start(root: &Path, ports: Option<Ports>) -> Self {
+        let session =
+            ports.map(|ports| (SocketReader::new(root.join("proc/net")), PresenceTrack::new(ports)));
+        let first = if session.is_some() { PresenceSnapshot::default() } else { PresenceSnapshot::off() };
+        let mut poller = Self { session, snapshots: watch::channel(Arc::new(first)).0 };
+        poller.poll();
+        poller
+    }
+
+    /// Receives the latest snapshot.
+    #[must_use]
+    pub fn snapshots(&self) -> watch::Receiver<Arc<PresenceSnapshot>> {
+        self.snapshots.subscribe()
+    }
+
+    /// Polls at every interval. Does not return.
+    pub async fn run(mut self, interval: Duration) -> Infallible {
+        loop {
+            tokio::time::sleep(interval).await;
+            self.poll();
+        }
+    }
+
+    fn poll(&mut self) {
+        let Some((reader, track)) = &mut self.session else { return };
+        let poll = || {
+            let read = reader.read(Instant::now());
+            read.map(|read| track.observe(read, Instant::now(), SystemTime::now()))
+        };
+        match catch_unwind(AssertUnwindSafe(poll)) {
+            Ok(Some(())) => {
+                log_change(self.snapshots.borrow().method.as_ref(), track.snapshot());
+                self.snapshots.send_replace(Arc::new(track.snapshot().clone()));
+            }
+            Ok(None) => tracing::debug!("The connections cannot be read now; the next poll tries again"),
+            Err(_) => tracing::error!("A poll of the connections panicked; polling continues"),
+        }
+    }
+}
+
+/// Logs if the source has changed.
+fn log_change(earlier: Option<&Method>, snapshot: &PresenceSnapshot) {
+    let Some(method) = snapshot.method.as_ref() else { return };
+    if earlier.is_some_and(|earlier| earlier.source == method.source) {
+        return;
+    }
+    let passed: Vec<&str> = method.passed.iter().map(|(_, reason)| reason.as_str()).collect();
+    let (source, passed) = (method.source.as_str(), passed.join(","));
+    if method.source == PresenceSource::SockDiag {
+        tracing::info!(source, "The connections of the desktop can be read");
+    } else {
+        tracing::warn!(source, passed, "The best source of the desktop's connections cannot be used");
+    }
+}

@@ -1,0 +1,148 @@
+//! Reads the sockets from the best source that works.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use super::{
+    diag_message::DiagError,
+    proc_net, sock_diag,
+    sockets::Sockets,
+    track::{SocketRead, UdpRead},
+    vocabulary::{PassedReason, PresenceSource},
+};
+
+/// The sources, and what they gave at the last read.
+#[derive(Debug)]
+pub(super) struct SocketReader {
+    /// The folder `/proc/net`.
+    folder: PathBuf,
+    /// Why `sock_diag` is not used, and when it was tried.
+    sock_diag_failure: Option<(PassedReason, Instant)>,
+    /// The source of the last read that has read sockets.
+    source: Option<PresenceSource>,
+}
+
+/// Time until a source is tried again that a policy forbids or the kernel does not have. An operator can change the policy.
+const RETRY: Duration = Duration::from_secs(600);
+
+/// Maximum bytes of a file: about 7000 sockets.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Error numbers that pass: `EINTR`, `EAGAIN`, `ENOMEM`, `ENFILE`, `EMFILE`, `ENOBUFS`. The next read tries again.
+const TRANSIENT: [i32; 6] = [4, 11, 12, 23, 24, 105];
+
+/// `EPERM`, `EACCES`: SELinux and seccomp.
+const NOT_PERMITTED: [i32; 2] = [1, 13];
+
+/// `ENOENT`, `EINVAL`, `ENOSYS`, `EPROTONOSUPPORT`, `ESOCKTNOSUPPORT`, `EOPNOTSUPP`, `EAFNOSUPPORT`: gVisor, or a kernel without
+/// `inet_diag`.
+const NOT_SUPPORTED: [i32; 7] = [2, 22, 38, 93, 94, 95, 97];
+
+// === impl SocketReader ===
+
+impl SocketReader {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder, sock_diag_failure: None, source: None }
+    }
+
+    /// Reads the sockets. None if a failure passes: then this read has no result.
+    pub(super) fn read(&mut self, at: Instant) -> Option<SocketRead> {
+        let snmp = self.text("snmp").map(|file| file.text).unwrap_or_default();
+        let udp = self.udp(&snmp);
+        let has_connection = proc_net::snmp_value(&snmp, "Tcp", "CurrEstab") != Some(0);
+        let (sockets, passed) = match self.source {
+            // Without an established socket in this network namespace there is no viewer.
+            Some(_) if !has_connection => (Some(Sockets::default()), self.sock_diag_reason()),
+            _ => self.sockets(at)?,
+        };
+        let source = self.source.filter(|_| sockets.is_some()).unwrap_or(PresenceSource::None);
+        Some(SocketRead { source, passed, sockets, udp })
+    }
+
+    #[expect(clippy::type_complexity, reason = "the two parts of a `SocketRead`")]
+    fn sockets(&mut self, at: Instant) -> Option<(Option<Sockets>, Vec<(PresenceSource, PassedReason)>)> {
+        let is_due =
+            self.sock_diag_failure.is_none_or(|(_, tried)| at.saturating_duration_since(tried) >= RETRY);
+        if is_due {
+            match sock_diag::dump().map_err(passed_reason) {
+                Ok(sockets) => {
+                    (self.sock_diag_failure, self.source) = (None, Some(PresenceSource::SockDiag));
+                    return Some((Some(sockets), vec![]));
+                }
+                Err(None) => return None,
+                Err(Some(reason)) => self.sock_diag_failure = Some((reason, at)),
+            }
+        }
+        let mut passed = self.sock_diag_reason();
+        let sockets = self.proc_sockets().map_err(|reason| passed.push((PresenceSource::Proc, reason))).ok();
+        self.source = sockets.as_ref().map(|_| PresenceSource::Proc);
+        Some((sockets, passed))
+    }
+
+    fn sock_diag_reason(&self) -> Vec<(PresenceSource, PassedReason)> {
+        self.sock_diag_failure.iter().map(|(reason, _)| (PresenceSource::SockDiag, *reason)).collect()
+    }
+
+    fn proc_sockets(&self) -> Result<Sockets, PassedReason> {
+        let mut sockets = Sockets::default();
+        for name in ["tcp6", "tcp"] {
+            let file = match self.text(name) {
+                // A node can have IPv6 switched off.
+                Err(error) if name == "tcp6" && error.kind() == io::ErrorKind::NotFound => continue,
+                file => file.map_err(|_| PassedReason::Unreadable)?,
+            };
+            proc_net::add_tcp(&file.text, &mut sockets).map_err(|_| PassedReason::Malformed)?;
+            sockets.is_truncated |= file.is_truncated;
+        }
+        Ok(sockets)
+    }
+
+    /// The UDP traffic; none if a file cannot be read. The kernel counts the datagrams of IPv4 and IPv6 separately.
+    fn udp(&self, snmp: &str) -> Option<UdpRead> {
+        let v6 =
+            self.text("snmp6").ok().and_then(|file| proc_net::snmp6_value(&file.text, "Udp6OutDatagrams"));
+        let v4 = proc_net::snmp_value(snmp, "Udp", "OutDatagrams")?;
+        let has_server = |name| proc_net::has_udp_server(&self.text(name).ok()?.text).ok();
+        let servers = [has_server("udp"), has_server("udp6")];
+        if servers == [None, None] {
+            return None;
+        }
+        let has_server = servers.into_iter().flatten().any(|it| it);
+        Some(UdpRead { has_server, sent: v4.saturating_add(v6.unwrap_or(0)) })
+    }
+
+    fn text(&self, name: &str) -> io::Result<ProcFile> {
+        let mut text = String::new();
+        File::open(self.folder.join(name))?.take(MAX_BYTES).read_to_string(&mut text)?;
+        let is_truncated = text.len() as u64 == MAX_BYTES;
+        if is_truncated {
+            text.truncate(text.rfind('\n').unwrap_or(0));
+        }
+        Ok(ProcFile { text, is_truncated })
+    }
+}
+
+/// Complete lines of a file.
+struct ProcFile {
+    text: String,
+    is_truncated: bool,
+}
+
+/// Why `sock_diag` is not used; none if the failure passes.
+fn passed_reason(error: DiagError) -> Option<PassedReason> {
+    match error {
+        DiagError::Interrupted => None,
+        DiagError::Errno(number) if TRANSIENT.contains(&number) => None,
+        DiagError::Errno(number) if NOT_PERMITTED.contains(&number) => Some(PassedReason::NotPermitted),
+        DiagError::Errno(number) if NOT_SUPPORTED.contains(&number) => Some(PassedReason::NotSupported),
+        DiagError::Errno(_) => Some(PassedReason::Unreadable),
+        DiagError::Malformed => Some(PassedReason::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Integrates the reads of a session: connected time, bytes and the quality of the connection. Pure; time is an argument.
+
+mod connected_time;
+mod monitors;
+pub mod snapshot;
+mod streams;
+mod udp;
+
+use std::time::{Instant, SystemTime};
+
+pub use self::udp::UdpRead;
+use self::{
+    connected_time::ConnectedTime,
+    monitors::Monitors,
+    snapshot::{Method, PresenceSnapshot},
+    streams::StreamTotals,
+    udp::UdpRate,
+};
+use super::{
+    sockets::Sockets,
+    viewers::{self, Ports, Viewers},
+    vocabulary::{PassedReason, PresenceConfidence, PresenceSource, Transport},
+};
+
+/// What one read has given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketRead {
+    /// The source of the sockets.
+    pub source: PresenceSource,
+    /// The better sources, each with the reason why it is not used.
+    pub passed: Vec<(PresenceSource, PassedReason)>,
+    /// The sockets; none if no source can be read.
+    pub sockets: Option<Sockets>,
+    /// The UDP traffic of the namespace; none if it cannot be read.
+    pub udp: Option<UdpRead>,
+}
+
+/// The state between two reads.
+#[derive(Debug)]
+pub struct PresenceTrack {
+    ports: Ports,
+    monitors: Monitors,
+    streams: StreamTotals,
+    time: ConnectedTime,
+    udp: UdpRate,
+    /// The source of the last read. Identities of different sources have nothing in common.
+    source: Option<PresenceSource>,
+    snapshot: PresenceSnapshot,
+}
+
+// === impl PresenceTrack ===
+
+impl PresenceTrack {
+    /// A session of which nothing has been read.
+    #[must_use]
+    pub fn new(ports: Ports) -> Self {
+        Self {
+            ports,
+            monitors: Monitors::default(),
+            streams: StreamTotals::default(),
+            time: ConnectedTime::default(),
+            udp: UdpRate::default(),
+            source: None,
+            snapshot: PresenceSnapshot::default(),
+        }
+    }
+
+    /// Adds a read at the time `at`; `now` is the same time on the system's clock. A read without a result is not added: the next read
+    /// then covers a longer time.
+    pub fn observe(&mut self, read: SocketRead, at: Instant, now: SystemTime) {
+        let SocketRead { source, passed, sockets, udp } = read;
+        let sending_udp = self.udp.observe(udp, at);
+        let first_of_source = self.source.replace(source) != Some(source);
+        let method = match sockets {
+            Some(sockets) => self.add(&sockets, first_of_source, sending_udp, (at, now)),
+            None => {
+                self.time.interrupt();
+                self.snapshot.connections = None;
+                self.snapshot.quality = None;
+                (None, None)
+            }
+        };
+        self.snapshot.method = Some(Method { source, transport: method.0, confidence: method.1, passed });
+    }
+
+    /// The results so far.
+    #[must_use]
+    pub fn snapshot(&self) -> &PresenceSnapshot {
+        &self.snapshot
+    }
+
+    fn add(
+        &mut self,
+        sockets: &Sockets,
+        first_of_source: bool,
+        sending_udp: bool,
+        (at, now): (Instant, SystemTime),
+    ) -> (Option<Transport>, Option<PresenceConfidence>) {
+        let monitors = self.monitors.observe(viewers::scrapers(sockets, &self.ports), at);
+        let Viewers { is_viewer, confidence } = viewers::find(sockets, &self.ports, &monitors);
+        let counted = self.streams.observe(sockets, &is_viewer, first_of_source);
+        let snapshot = &mut self.snapshot;
+        if self.source == Some(PresenceSource::SockDiag) {
+            snapshot.bytes = Some(self.streams.bytes());
+        }
+        snapshot.quality = self.streams.quality();
+        let is_unknown = counted == 0 && sending_udp;
+        snapshot.connections = (!is_unknown).then_some(counted);
+        if is_unknown {
+            self.time.interrupt();
+        } else {
+            self.time.observe(counted > 0, at, now);
+        }
+        (snapshot.connected, snapshot.first_connected, snapshot.last_connected) = self.time.totals();
+        let (transport, confidence) = if is_unknown {
+            (Transport::Udp, PresenceConfidence::Low)
+        } else if self.source == Some(PresenceSource::Proc) {
+            (Transport::Tcp, PresenceConfidence::Low)
+        } else {
+            (Transport::Tcp, confidence)
+        };
+        (Some(transport), Some(confidence))
+    }
+}
+
+#[cfg(test)]
+mod tests;
