@@ -1,5 +1,5 @@
-//! The sidecar of a desktop: one thread polls the GPU and publishes immutable snapshots; a scrape encodes the latest
-//! snapshot. Only `config` reads the environment, only `pod_files` reads files; `attribution`, `track`, `snapshot` and
+//! The sidecar of a desktop: one thread polls the GPU, another polls the connections and serves HTTP. Each poll publishes an immutable
+//! snapshot; a scrape encodes the latest snapshots. Only `config` reads the environment, only `pod_files` reads files; `attribution`, `track`, `snapshot` and
 //! `catalogue` are pure.
 
 pub mod attribution;
@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use self::{catalogue::CATALOGUE, config::Config, snapshot::Snapshot};
 use crate::{
     contract,
+    presence::{self, Poller, PresenceSnapshot},
     runtime::{
         self, admin,
         catalogue::families,
@@ -55,26 +56,33 @@ pub fn run() -> Result<(), Box<dyn Error>> {
 async fn serve(config: &Config) -> io::Result<()> {
     // The kubelet and the container runtime can send SIGTERM twice. The termination message is written even then.
     let shutdown = shutdown::on_signal(|| ())?;
+    let presence = Poller::start(&config.root, config.presence.clone());
     let (start, poller) = poller::spawn(config)?;
-    let serving = serve_metrics(config.listen, poller.snapshots.clone(), start);
+    let snapshots = Snapshots { gpu: poller.snapshots.clone(), presence: presence.snapshots() };
+    let serving = serve_metrics(config.listen, snapshots, start);
     tokio::select! {
         () = shutdown.requested() => {
             poller.end().await;
             runtime::libc::exit_immediately(0)
         }
         ended = serving => ended,
+        never = presence.run(config.interval) => match never {},
     }
 }
 
+/// The latest snapshot of each poller.
+struct Snapshots {
+    gpu: watch::Receiver<Arc<Snapshot>>,
+    presence: watch::Receiver<Arc<PresenceSnapshot>>,
+}
+
 /// Serves the metrics and the health endpoints. Returns only if serving fails.
-async fn serve_metrics(
-    listen: SocketAddr,
-    snapshots: watch::Receiver<Arc<Snapshot>>,
-    start: poller::StartGate,
-) -> io::Result<()> {
+async fn serve_metrics(listen: SocketAddr, snapshots: Snapshots, start: poller::StartGate) -> io::Result<()> {
     let metrics = get(async move |headers: HeaderMap| {
-        let snapshot = Arc::clone(&snapshots.borrow());
-        admin::exposition(&headers, &families(CATALOGUE, &snapshot))
+        let (gpu, presence) = (Arc::clone(&snapshots.gpu.borrow()), Arc::clone(&snapshots.presence.borrow()));
+        let mut metrics = families(CATALOGUE, &gpu);
+        metrics.extend(families(presence::catalogue::ROWS, &presence));
+        admin::exposition(&headers, &metrics)
     });
     let app = Router::new().route(contract::METRICS_PATH, metrics).merge(admin::health(Readiness::default()));
     http::warm_up(app.clone(), contract::METRICS_PATH).await;

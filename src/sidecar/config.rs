@@ -13,6 +13,7 @@ use std::{
 use super::attribution::ClaimKind;
 use crate::{
     contract::{self, ALLOWED_INTERVAL_SECONDS, GpuRequest, env},
+    presence::Ports,
     runtime::log::Level,
 };
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub node_totals: bool,
     /// Number of the pod's containers, including init and sidecar containers.
     pub containers: usize,
+    /// Which connections to the desktop are viewers; none if the sidecar must not read the connections.
+    pub presence: Option<Ports>,
     /// Root folder of the container's files.
     pub root: PathBuf,
     /// Path of the NVML library; none if the sidecar searches for the library.
@@ -65,6 +68,9 @@ pub struct InvalidVariable {
 /// Values of [`env::GPU_ACCESS`].
 const CLAIM_KINDS: [(&str, ClaimKind); 2] = [("claims", ClaimKind::Own), ("named-claims", ClaimKind::Named)];
 
+/// Values of [`env::PRESENCE`], each with whether the sidecar reads the connections.
+const PRESENCE_VALUES: [(&str, bool); 2] = [("auto", true), ("off", false)];
+
 /// Minimum interval in seconds if [`env::NVML_LIBRARY`] is set. Such a library is not the driver of a shared card. It is the
 /// fake driver of a test, and a test must not wait 5 s for a poll.
 const MIN_INTERVAL_OF_NAMED_LIBRARY: f64 = 0.01;
@@ -92,12 +98,11 @@ impl Config {
         } else {
             *ALLOWED_INTERVAL_SECONDS.start() as f64
         };
+        let listen = reader
+            .value(env::LISTEN, "use an address and a port, such as `[::]:9478`", |text| text.parse().ok())
+            .unwrap_or_else(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, contract::PORT)));
         let config = Self {
-            listen: reader
-                .value(env::LISTEN, "use an address and a port, such as `[::]:9478`", |text| {
-                    text.parse().ok()
-                })
-                .unwrap_or_else(|| (Ipv6Addr::UNSPECIFIED, contract::PORT).into()),
+            listen,
             interval: reader
                 .value(env::INTERVAL, "use a number of seconds from 5 to 300", |text| {
                     interval(text, shortest)
@@ -123,6 +128,7 @@ impl Config {
             containers: reader
                 .value(env::CONTAINERS, "use the number of the pod's containers", |text| text.parse().ok())
                 .unwrap_or(2),
+            presence: reader.presence(listen.port()),
             root: reader.text(env::ROOT).map_or_else(|| PathBuf::from("/"), PathBuf::from),
             nvml_library,
             log: reader
@@ -158,6 +164,18 @@ impl<L: Fn(&str) -> Option<String>> EnvironmentReader<L> {
     fn flag(&mut self, variable: &'static str) -> bool {
         self.value(variable, "use `all`, or remove the variable", |text| (text == "all").then_some(()))
             .is_some()
+    }
+
+    /// Which connections are viewers; none if presence is switched off.
+    fn presence(&mut self, own: u16) -> Option<Ports> {
+        let remedy = "use `auto` or `off`, or remove the variable";
+        let is_on = |text: &str| PRESENCE_VALUES.into_iter().find(|(value, _)| *value == text);
+        let is_on = self.value(env::PRESENCE, remedy, is_on).is_none_or(|(_, is_on)| is_on);
+        let remedy = "use port numbers from 1 to 65535, separated by commas, or remove the variable";
+        let ports =
+            |text: &str| text.split(',').map(|port| port.parse().ok().filter(|port| *port > 0)).collect();
+        let declared = self.value(env::PORTS, remedy, ports).unwrap_or_default();
+        is_on.then_some(Ports { own, declared })
     }
 
     /// The parsed value of a variable; none if it is absent, empty or invalid. An invalid value is recorded.
@@ -230,6 +248,21 @@ mod tests {
             }
         );
         assert_eq!((config.request, config.log), (Some(GpuRequest::Part), Level::DEBUG));
+    }
+
+    #[test]
+    fn presence_is_on_unless_it_is_switched_off() {
+        let ports = |environment: &[(&str, &str)]| read(environment).0.presence;
+        let all = Some(Ports { own: 9478, declared: vec![] });
+        assert_eq!((ports(&[]), ports(&[(env::PRESENCE, "auto")])), (all.clone(), all));
+        assert_eq!(ports(&[(env::PRESENCE, "off"), (env::PORTS, "6901")]), None);
+        let declared = ports(&[(env::PORTS, "3000,6901"), (env::LISTEN, "[::]:9500")]);
+        assert_eq!(declared, Some(Ports { own: 9500, declared: vec![3000, 6901] }));
+        for (variable, value) in
+            [(env::PRESENCE, "on"), (env::PORTS, "0"), (env::PORTS, "80,,"), (env::PORTS, "70000")]
+        {
+            assert_eq!(read(&[(variable, value)]).1.len(), 1, "{variable}={value}");
+        }
     }
 
     #[test]

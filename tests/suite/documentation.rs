@@ -38,6 +38,25 @@ fn the_gpu_page_explains_every_label_value() {
 }
 
 #[test]
+fn the_presence_page_explains_every_metric_and_label_value() {
+    use vdi_metrics::presence::{
+        catalogue::ROWS,
+        vocabulary::{PassedReason, PresenceConfidence, PresenceSource, Transport},
+    };
+
+    let page = read("docs/presence.md");
+    let sources = PresenceSource::ALL.iter().map(|value| value.as_str());
+    for value in sources.chain(PassedReason::ALL.iter().map(|value| value.as_str())) {
+        assert!(page.contains(&format!("\n| `{value}` |")), "{value} has no row");
+    }
+    let confidences = PresenceConfidence::ALL.iter().map(|value| value.as_str());
+    let transports = Transport::ALL.iter().map(|value| value.as_str());
+    for name in confidences.chain(transports).chain(ROWS.iter().map(|row| row.name)) {
+        assert!(page.contains(&format!("`{name}`")) || page.contains(&format!("=\"{name}\"`")), "{name}");
+    }
+}
+
+#[test]
 fn the_gpu_page_lists_the_locations_of_the_library() {
     use std::path::PathBuf;
 

@@ -4,7 +4,7 @@ use std::{fmt::Write, fs, path::Path};
 
 use prometheus::proto::MetricType;
 use vdi_metrics::{
-    node,
+    node, presence,
     runtime::{admin, catalogue},
     sessions,
     sidecar::catalogue::CATALOGUE,
@@ -21,7 +21,8 @@ fn metrics_page_lists_every_metric_of_the_catalogues() {
         "# Metrics\n\nDo not edit this page: `BLESS=1 make suite` writes it from the catalogues in the code. Prometheus adds the labels `namespace`,\n\
          `pod`, `container`, `job`, `instance`, `service` and `endpoint`. A metric without a known value has no series, and a label without a value is left out.\n",
     );
-    table(&mut page, "Metrics of the sidecar, one set per session", rows(CATALOGUE));
+    let sidecar = [rows(CATALOGUE), rows(presence::catalogue::ROWS)].concat();
+    table(&mut page, "Metrics of the sidecar, one set per session", sidecar);
     table(&mut page, "Metrics of the node agent, one set per GPU node", rows(node::catalogue::CATALOGUE));
     table(&mut page, "Metrics of the server about sessions", rows(sessions::metrics::ROWS));
     table(&mut page, "Metrics of the server about itself", own);

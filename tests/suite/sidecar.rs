@@ -11,6 +11,7 @@ mod identity;
 mod library;
 mod lost_devices;
 mod pod_fixture;
+mod presence;
 mod random_answers;
 mod running_sidecar;
 mod scenarios;

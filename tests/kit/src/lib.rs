@@ -7,6 +7,7 @@ pub mod desktop;
 pub mod exposition;
 pub mod http;
 pub mod kubelet;
+pub mod network;
 pub mod node_folder;
 pub mod nulls;
 pub mod pod_defaults;

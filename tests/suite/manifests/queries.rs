@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use vdi_metrics::{
-    node,
+    node, presence,
     runtime::catalogue::{MetricType, Row},
     sessions::metrics::ROWS,
     sidecar::catalogue::CATALOGUE,
@@ -70,6 +70,9 @@ fn metrics() -> BTreeMap<String, BTreeSet<String>> {
         metrics.insert(name.to_owned(), labels.into_iter().map(str::to_owned).collect())
     };
     for Row { name, labels, .. } in CATALOGUE {
+        add(name, [*labels, &["cluster", "namespace", "pod"]].concat());
+    }
+    for Row { name, labels, .. } in presence::catalogue::ROWS {
         add(name, [*labels, &["cluster", "namespace", "pod"]].concat());
     }
     // The labels `namespace` and `pod` name the agent, not a session. The monitor adds `node`.

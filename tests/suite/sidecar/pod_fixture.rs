@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
@@ -27,6 +28,9 @@ pub(super) struct PodFixture {
     pub(super) unreadable: Vec<PathBuf>,
     /// Where the driver's library is in the container.
     pub(super) library: Option<PathBuf>,
+    /// Program and arguments that start the sidecar; empty if it is started directly.
+    #[serde(skip)]
+    pub(super) wrapper: Vec<OsString>,
     /// Environment variables of the sidecar.
     pub(super) variables: BTreeMap<String, String>,
 }
@@ -42,6 +46,7 @@ impl Default for PodFixture {
             has_full_disk: false,
             unreadable: vec![],
             library: None,
+            wrapper: vec![],
             variables: BTreeMap::new(),
         }
     }
@@ -57,6 +62,11 @@ impl PodFixture {
     pub(super) fn annotated(gpu: &str) -> Self {
         let annotations = [("vdi-metrics.io/gpu".to_owned(), gpu.to_owned())].into();
         Self { annotations, ..Self::default() }
+    }
+
+    /// A pod whose sidecar is started by this program with these arguments.
+    pub(super) fn wrapped(wrapper: Vec<OsString>) -> Self {
+        Self { wrapper, ..Self::default() }
     }
 
     /// A pod whose termination message cannot be written.
@@ -82,6 +92,8 @@ impl PodFixture {
         }
         fs::create_dir_all(root.join("proc")).unwrap();
         std::os::unix::fs::symlink(self.own_pid.to_string(), root.join("proc/self")).unwrap();
+        // The files of the network namespace in which the sidecar runs.
+        std::os::unix::fs::symlink("/proc/self/net", root.join("proc/net")).unwrap();
         let annotations: String =
             self.annotations.iter().map(|(key, value)| format!("{key}={value:?}\n")).collect();
         write(&Path::new(VOLUME_PATH.trim_start_matches('/')).join(ANNOTATIONS), &annotations);

@@ -1,6 +1,7 @@
 //! The real sidecar with a fake driver, as Prometheus sees it.
 
 use std::{
+    ffi::OsString,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -48,8 +49,11 @@ impl RunningSidecar {
         let root = folder.path().join("root");
         scenario.write(&path).unwrap();
         pod.create(&root);
+        let program = OsString::from(env!("CARGO_BIN_EXE_vdi-metrics-sidecar"));
+        let command = [&pod.wrapper[..], &[program]].concat();
         let process = Process::spawn(
-            Command::new(env!("CARGO_BIN_EXE_vdi-metrics-sidecar"))
+            Command::new(&command[0])
+                .args(&command[1..])
                 .env_clear()
                 .env(env::LISTEN, "127.0.0.1:0")
                 .env(env::NVML_LIBRARY, fake_nvml::library().unwrap())
@@ -57,6 +61,8 @@ impl RunningSidecar {
                 .env(env::ROOT, &root)
                 // A desktop that requests a GPU.
                 .env(env::GPU_REQUEST, GpuRequest::Device.as_str())
+                // The connections of this machine are not those of a desktop. The tests of presence have a network namespace.
+                .env(env::PRESENCE, "off")
                 .envs(&pod.variables)
                 .envs(settings.iter().copied()),
         );

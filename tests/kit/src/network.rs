@@ -1,0 +1,136 @@
+//! Network namespaces: a pod with its own network, and a machine outside of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "only tests use this module, and they fail by panicking"
+)]
+
+use std::{
+    fs::{self, File},
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+};
+
+use rustix::{
+    process::geteuid,
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
+
+/// A network namespace. It exists as long as this value. If the test is killed, it ends too, because its process reads from a pipe.
+#[derive(Debug)]
+pub struct NetworkNamespace {
+    holder: Child,
+}
+
+/// Two namespaces with a cable between them.
+#[derive(Debug)]
+pub struct PodNetwork {
+    /// The network of the pod.
+    pub pod: NetworkNamespace,
+    /// A machine outside of the pod.
+    pub outside: NetworkNamespace,
+}
+
+/// A program that starts another program without netlink sockets.
+const DENY_NETLINK: &str = include_str!("deny_netlink.c");
+
+/// Compiles the program `deny_netlink` in this folder. Its arguments are an error number, a program, and the arguments of that program.
+///
+/// # Panics
+/// If there is no C compiler.
+pub fn deny_netlink(folder: &Path) -> PathBuf {
+    let (source, program) = (folder.join("deny_netlink.c"), folder.join("deny_netlink"));
+    fs::write(&source, DENY_NETLINK).unwrap();
+    let output = Command::new("cc").arg("-o").arg(&program).arg(&source).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    program
+}
+
+/// The addresses of the pod.
+pub const POD: [&str; 2] = ["10.77.0.1", "fd77::1"];
+/// The addresses of the machine outside of the pod.
+pub const OUTSIDE: [&str; 2] = ["10.77.0.2", "fd77::2"];
+
+// === impl PodNetwork ===
+
+impl PodNetwork {
+    /// Creates both namespaces. Returns none, with a line on standard error, if this process is not root.
+    ///
+    /// # Panics
+    /// If this process is not root and `REQUIRE_CLUSTER` is 1, as in CI, or if the namespaces cannot be created.
+    pub fn create() -> Option<Self> {
+        if !geteuid().is_root() {
+            let message = "tests with a network namespace not run: they need root";
+            assert!(std::env::var_os("REQUIRE_CLUSTER").is_none_or(|value| value != "1"), "{message}");
+            eprintln!("{message}");
+            return None;
+        }
+        let (pod, outside) = (NetworkNamespace::create(), NetworkNamespace::create());
+        let peer = outside.holder.id().to_string();
+        pod.run(&[
+            "ip", "link", "add", "name", "eth0", "type", "veth", "peer", "name", "eth0", "netns", &peer,
+        ]);
+        pod.configure(POD);
+        outside.configure(OUTSIDE);
+        Some(Self { pod, outside })
+    }
+}
+
+// === impl NetworkNamespace ===
+
+impl NetworkNamespace {
+    fn create() -> Self {
+        let mut command = Command::new("unshare");
+        // The program prints a line after it has entered the namespace.
+        command
+            .args(["--net", "sh", "-c", "echo ready; exec cat"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut holder = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let mut ready = [0; 6];
+        let stdout = holder.stdout.as_mut().unwrap();
+        std::io::Read::read_exact(stdout, &mut ready).unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self { holder }
+    }
+
+    fn configure(&self, addresses: [&str; 2]) {
+        self.run(&["ip", "link", "set", "lo", "up"]);
+        self.run(&["ip", "address", "add", &format!("{}/24", addresses[0]), "dev", "eth0"]);
+        // Without `nodad` the address cannot be used for a second.
+        self.run(&["ip", "address", "add", &format!("{}/64", addresses[1]), "dev", "eth0", "nodad"]);
+        self.run(&["ip", "link", "set", "eth0", "up"]);
+    }
+
+    /// Runs a command in the namespace.
+    ///
+    /// # Panics
+    /// When the command fails.
+    pub fn run(&self, command: &[&str]) {
+        let output = self.inside(|| Command::new(command[0]).args(&command[1..]).output().unwrap());
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Calls `f` in a thread that is in the namespace. Sockets that it creates, and processes that it starts, stay there.
+    ///
+    /// # Panics
+    /// When `f` panics.
+    pub fn inside<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(format!("/proc/{}/ns/net", self.holder.id())).unwrap();
+        let enter = || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            f()
+        };
+        thread::scope(|scope| scope.spawn(enter).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Drop for NetworkNamespace {
+    fn drop(&mut self) {
+        // Both fail only if the process has already ended.
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
