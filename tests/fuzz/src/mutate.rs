@@ -1,9 +1,11 @@
 //! Random numbers, and mutation of inputs.
 
+mod binary;
 mod cgroup;
 mod json;
 
 pub(crate) use self::{
+    binary::binary,
     cgroup::cgroup,
     json::{json, typed_json},
 };

@@ -1,0 +1,81 @@
+//! The sidecar with mutated dumps of sockets. The sums of the viewers must not fall, and a dump has no more sockets than bytes.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use vdi_metrics::presence::{
+    Ports, PresenceSnapshot,
+    diag_message::{self, DumpProgress, Family},
+    sockets::{MAX_SOCKETS, Sockets},
+    track::{PresenceTrack, SocketRead},
+    vocabulary::PresenceSource,
+};
+
+use crate::{
+    mutate::{self, Change},
+    target::{CheckResult, Target},
+};
+
+/// Dumps of the kernel.
+#[derive(Debug)]
+pub(crate) struct Dumps;
+
+/// Minimum bytes of a socket: the header of its message and `struct inet_diag_msg`.
+const SOCKET_BYTES: usize = 16 + 72;
+
+/// The dumps with which the unit tests of `diag_message` work.
+const RECORDED: [&[u8]; 3] = [
+    include_bytes!("../../sockets/inet6.dump"),
+    include_bytes!("../../sockets/inet.dump"),
+    include_bytes!("../../sockets/error.dump"),
+];
+
+impl Target for Dumps {
+    const NAME: &str = "dumps";
+    const RESULTS: [&str; 2] = ["complete", "without an end"];
+    const CHANGE: Change = mutate::binary;
+
+    fn seeds(&self) -> Vec<Vec<u8>> {
+        RECORDED.map(<[u8]>::to_vec).into()
+    }
+
+    fn check(&self, input: &[u8]) -> CheckResult {
+        let reads = [Family::V6, Family::V4].map(|family| {
+            let mut sockets = Sockets::default();
+            let progress = diag_message::parse(input, family, &mut sockets);
+            let count = sockets.listeners.len() + sockets.connections.len();
+            assert!(count <= MAX_SOCKETS.min(input.len() / SOCKET_BYTES), "{count} sockets");
+            (progress, sockets)
+        });
+        let [(Ok(progress), sockets), (again, other)] = reads else { return CheckResult::Rejected };
+        assert_eq!(again, Ok(progress), "the family changes only the addresses");
+        check_sums([&sockets, &other, &sockets, &sockets, &other]);
+        if progress == DumpProgress::Done { CheckResult::First } else { CheckResult::Second }
+    }
+
+    fn check_further(&self, _input: &[u8], _number: usize, _is_new: bool) {}
+}
+
+/// Checks that no sum falls over these reads.
+fn check_sums(reads: [&Sockets; 5]) {
+    let mut track = PresenceTrack::new(Ports { own: 9478, declared: vec![] });
+    let (mut at, mut earlier) = (Instant::now(), PresenceSnapshot::default());
+    for sockets in reads {
+        at += Duration::from_secs(15);
+        let read = SocketRead {
+            source: PresenceSource::SockDiag,
+            passed: vec![],
+            sockets: Some(sockets.clone()),
+            udp: None,
+        };
+        track.observe(read, at, SystemTime::UNIX_EPOCH);
+        let seen = track.snapshot();
+        assert!(seen.connected >= earlier.connected);
+        let bytes = |snapshot: &PresenceSnapshot| {
+            snapshot.bytes.map(|bytes| [bytes.transmitted, bytes.received, bytes.retransmitted])
+        };
+        let (old, new) = (bytes(&earlier).unwrap_or_default(), bytes(seen).unwrap_or_default());
+        assert!(old.iter().zip(new).all(|(old, new)| *old <= new), "{old:?} falls to {new:?}");
+        assert!(seen.connections.is_none_or(|count| count as usize <= sockets.connections.len()));
+        earlier = seen.clone();
+    }
+}
