@@ -20,6 +20,7 @@ pub mod selection;
 pub mod settings;
 
 pub use decide::Notice;
+pub(crate) use decide::ports::{MAX_PORTS, PORTS_WITHOUT_VIEWERS};
 pub use injector::{Admission, Injector, PodDecision};
 pub use namespaces::Namespaces;
 pub use outcome::{Outcome, SkipReason};

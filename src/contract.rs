@@ -87,6 +87,8 @@ pub mod key {
     pub const MODE: &str = "vdi-metrics.io/mode";
     /// Annotation: `auto`, `claims`, `runtime` or `none` for this pod.
     pub const GPU_ACCESS: &str = "vdi-metrics.io/gpu-access";
+    /// Annotation: `auto` or `off` for this pod. With `off` the sidecar reads no connections.
+    pub const PRESENCE: &str = "vdi-metrics.io/presence";
     /// Annotation with the IDs of the desktop's devices. The broker or another controller may write it at any time. The sidecar
     /// reads it at every poll.
     pub const GPU: &str = "vdi-metrics.io/gpu";
@@ -117,6 +119,11 @@ pub mod env {
     pub const GPU_REQUEST: &str = "VDI_METRICS_GPU_REQUEST";
     /// `all` if the sidecar may expose devices that may belong to other pods. Otherwise absent.
     pub const NODE_TOTALS: &str = "VDI_METRICS_NODE_TOTALS";
+    /// `off` if the sidecar must not read the connections of the session. Otherwise absent.
+    pub const PRESENCE: &str = "VDI_METRICS_PRESENCE";
+    /// The TCP ports that the containers beside the sidecar declare, except ports for metrics and probes: decimal numbers,
+    /// ascending, each once, separated by commas. Absent if there are none or too many: then every listening port counts.
+    pub const PORTS: &str = "VDI_METRICS_PORTS";
     /// Number of the pod's containers, including init and sidecar containers. They share the maximum length of termination
     /// messages.
     pub const CONTAINERS: &str = "VDI_METRICS_CONTAINERS";

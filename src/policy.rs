@@ -22,6 +22,7 @@ mod additions;
 mod cel;
 mod gpu;
 mod nodes;
+mod ports;
 mod size;
 mod variables;
 

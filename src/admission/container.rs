@@ -12,7 +12,7 @@ use super::{
     namespaces::Resource,
     pod::ClaimReference,
     quantity::Quantity,
-    settings::{Mode, PullPolicy},
+    settings::{Mode, PresenceSetting, PullPolicy},
 };
 use crate::contract::{CONTAINER, env};
 
@@ -42,7 +42,7 @@ pub(super) struct SidecarContainer<'p> {
 struct EnvVar<'p> {
     name: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<EnvValue>,
+    value: Option<EnvValue<'p>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     value_from: Option<ValueFrom<'p>>,
 }
@@ -62,10 +62,11 @@ struct FieldRef<'p> {
 
 /// The value of an environment variable, formatted during serialisation.
 #[derive(Debug)]
-enum EnvValue {
+enum EnvValue<'p> {
     Listen(u16),
     Number(u64),
     Text(&'static str),
+    Ports(&'p [u16]),
 }
 
 #[derive(Debug, Serialize)]
@@ -159,6 +160,12 @@ impl<'p> EnvVar<'p> {
             variables.push(with_value("NVIDIA_VISIBLE_DEVICES", EnvValue::Text("all")));
             variables.push(with_value("NVIDIA_DRIVER_CAPABILITIES", EnvValue::Text("utility")));
         }
+        if plan.presence == PresenceSetting::Off {
+            variables.push(with_value(env::PRESENCE, EnvValue::Text(plan.presence.as_str())));
+        }
+        if !plan.desktop_ports.is_empty() {
+            variables.push(with_value(env::PORTS, EnvValue::Ports(&plan.desktop_ports)));
+        }
         variables.extend(plan.identity.iter().map(|field| {
             let field_ref = FieldRef { api_version: "v1", field_path: *field };
             Self { name: field.variable, value: None, value_from: Some(ValueFrom { field_ref }) }
@@ -169,17 +176,21 @@ impl<'p> EnvVar<'p> {
 
 // === impl EnvValue ===
 
-impl fmt::Display for EnvValue {
+impl fmt::Display for EnvValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen(port) => write!(f, "[::]:{port}"),
             Self::Number(number) => write!(f, "{number}"),
             Self::Text(text) => f.write_str(text),
+            Self::Ports(ports) => ports.iter().enumerate().try_for_each(|(index, port)| {
+                let separator = if index == 0 { "" } else { "," };
+                write!(f, "{separator}{port}")
+            }),
         }
     }
 }
 
-impl Serialize for EnvValue {
+impl Serialize for EnvValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }

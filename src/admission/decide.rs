@@ -6,7 +6,9 @@ mod identity;
 mod nodes;
 mod notice;
 mod overrides;
+mod patterns;
 pub(super) mod plan;
+pub(super) mod ports;
 mod resources;
 
 use super::{

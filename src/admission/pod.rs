@@ -13,4 +13,4 @@ pub(super) use nodes::NodeKind;
 pub(super) use object::StrictObject;
 pub(super) use text::StringMap;
 pub use unreadable::{UnreadableField, field_path};
-pub(super) use view::{ClaimReference, ContainerView, DeclaredResources, PodClaim, PodView};
+pub(super) use view::{ClaimReference, ContainerView, DeclaredResources, PodClaim, PodView, PortView};

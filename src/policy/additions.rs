@@ -57,7 +57,7 @@ const SCRAPING: &str = "/metadata/annotations/prometheus.io";
 /// that the injector adds this part.
 type OptionalPart = (&'static str, fn(&mut Value));
 
-const OPTIONAL_PARTS: [OptionalPart; 9] = [
+const OPTIONAL_PARTS: [OptionalPart; 11] = [
     ("variables.native", |pod| pod["metadata"]["annotations"][key::MODE] = json!("native")),
     ("variables.fixedUser", |pod| pod["spec"]["securityContext"] = json!({"runAsUser": 0})),
     // In the policy, unlike in the webhook, the sidecar gets requests and limits only in a pod without pod-level resources.
@@ -71,6 +71,10 @@ const OPTIONAL_PARTS: [OptionalPart; 9] = [
         pod["metadata"]["annotations"][key::GPU_ACCESS] = json!("runtime");
         pod["metadata"]["annotations"][key::GPU] = json!("any");
     }),
+    ("variables.presence == \"off\"", |pod| pod["metadata"]["annotations"][key::PRESENCE] = json!("off")),
+    ("variables.desktopPorts != \"\"", |pod| {
+        pod["spec"]["containers"][0]["ports"] = json!([{"containerPort": DESKTOP_PORT}]);
+    }),
     ("variables.session != \"\"", |pod| pod["metadata"]["labels"][key::SESSION] = json!("any")),
     ("variables.template != \"\"", |pod| pod["metadata"]["labels"][key::TEMPLATE] = json!("any")),
     ("variables.pool != \"\"", |pod| pod["metadata"]["labels"][key::POOL] = json!("any")),
@@ -82,7 +86,12 @@ fn plain() -> Value {
     json!({
         "metadata": {
             "labels": {},
-            "annotations": {"openshift.io/scc": "any", (key::MODE): "container", (key::GPU_ACCESS): "none"},
+            "annotations": {
+                "openshift.io/scc": "any",
+                (key::MODE): "container",
+                (key::GPU_ACCESS): "none",
+                (key::PRESENCE): "auto",
+            },
         },
         "spec": {
             "containers": [{"name": "desktop"}],
@@ -164,6 +173,8 @@ const IMAGE: &str = "placeholder.example/image";
 const CLAIM: &str = "placeholder-for-claims";
 const PORT: u16 = 65_533;
 const INTERVAL: u64 = 299;
+/// A port of the desktop, before the port of the sidecar.
+const DESKTOP_PORT: u16 = 65_532;
 
 fn placeholders(injector: &Injector, example: &Injector) -> Vec<Placeholder> {
     let field = |key: &str| json!(format!("metadata.labels['{key}']"));
@@ -192,6 +203,7 @@ fn placeholders(injector: &Injector, example: &Injector) -> Vec<Placeholder> {
             json!({"name": env::GPU_ACCESS, "value": "claims"}),
             &format!("{{\"name\": {}, \"value\": variables.claimAccess}}", text(env::GPU_ACCESS)),
         ),
+        placeholder(json!(DESKTOP_PORT.to_string()), "variables.desktopPorts"),
         // The plain pod requests no GPU.
         placeholder(
             json!({"name": env::GPU_REQUEST, "value": GpuRequest::None.as_str()}),

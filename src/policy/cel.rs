@@ -36,6 +36,12 @@ pub(super) fn text(text: &str) -> String {
     Value::from(text).to_string()
 }
 
+/// A regular expression for any of the patterns, as a literal. A `*` in a pattern matches any characters.
+pub(super) fn any_of<'p>(patterns: impl Iterator<Item = &'p str>) -> String {
+    let patterns: Vec<_> = patterns.map(|pattern| pattern.replace('.', "\\.").replace('*', ".*")).collect();
+    text(&format!("^({})$", patterns.join("|")))
+}
+
 /// A literal of any value, with placeholders replaced by their expressions.
 pub(super) fn literal(value: &Value, placeholders: &[Placeholder]) -> String {
     if let Some(placeholder) = placeholders.iter().find(|placeholder| placeholder.value == *value) {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::cel::{literal, text};
+use super::cel::{any_of, literal, text};
 use crate::{
     admission::{
         gpu_names::{GPU_ANNOTATIONS, PART_ANNOTATIONS, RESOURCES, SCHEDULERS_WITHOUT_RUNTIME_ACCESS},
@@ -11,10 +11,9 @@ use crate::{
     contract::GpuRequest,
 };
 
-/// Names and expressions. They use the variables `gpuAccess`, `annotations`, `containers` and `initContainers`.
+/// Names and expressions. They use the variables `gpuAccess`, `annotations` and `running`.
 pub(super) fn of(settings: &Settings) -> Vec<(&'static str, String)> {
     vec![
-        ("running", RUNNING.into()),
         ("references", REFERENCES.into()),
         ("claims", CLAIMS.into()),
         ("claimAccess", CLAIM_ACCESS.into()),
@@ -23,10 +22,6 @@ pub(super) fn of(settings: &Settings) -> Vec<(&'static str, String)> {
         ("runtimeAccess", runtime_access()),
     ]
 }
-
-/// The containers that run beside the sidecar.
-const RUNNING: &str = "\
-variables.containers + variables.initContainers.filter(c, c.?restartPolicy.orValue(\"\") == \"Always\")";
 
 /// The references to claims, copied into maps, because the value of a patch cannot be a list of objects of the API's types.
 const REFERENCES: &str = "\
@@ -71,12 +66,6 @@ fn gpu_request(settings: &Settings) -> String {
     let choices =
         conditions.map(|(condition, request)| format!("{condition} ? {} :\n", text(request.as_str())));
     choices.concat() + &text(GpuRequest::None.as_str())
-}
-
-/// A regular expression for any of the patterns, as a literal.
-fn any_of<'p>(patterns: impl Iterator<Item = &'p str>) -> String {
-    let patterns: Vec<_> = patterns.map(|pattern| pattern.replace('.', "\\.").replace('*', ".*")).collect();
-    text(&format!("^({})$", patterns.join("|")))
 }
 
 /// Whether the vendor's container runtime makes the node's GPUs visible to the sidecar.

@@ -7,13 +7,13 @@ use serde_json::json;
 
 use super::{
     cel::{literal, text},
-    gpu, nodes, size,
+    gpu, nodes, ports, size,
 };
 use crate::{
     admission::{
         Injector, SkipReason,
         quantity::Quantity,
-        settings::{GpuAccess, MIN_MEMORY, Mode, Profile, ScrapeAnnotations, Settings},
+        settings::{GpuAccess, MIN_MEMORY, Mode, PresenceSetting, Profile, ScrapeAnnotations, Settings},
     },
     contract::{ALLOWED_INTERVAL_SECONDS, CONTAINER, MAX_NAME_BYTES, key},
 };
@@ -21,7 +21,7 @@ use crate::{
 /// Names and expressions. An expression may use the variables before it.
 pub(super) fn of(injector: &Injector) -> Vec<(&'static str, String)> {
     let (settings, profiles) = (injector.settings(), injector.profiles());
-    let Settings { sidecar, gpu_access, .. } = settings;
+    let Settings { sidecar, gpu_access, presence, .. } = settings;
     let (requests, limits) = (&sidecar.resources.requests, &sidecar.resources.limits);
     let reserved = sidecar.resources.reserved_cpu();
     let (seconds, longest) = ALLOWED_INTERVAL_SECONDS.into_inner();
@@ -31,6 +31,7 @@ pub(super) fn of(injector: &Injector) -> Vec<(&'static str, String)> {
         ("initContainers", "object.spec.?initContainers.orValue([])".into()),
         ("containers", "object.spec.?containers.orValue([])".into()),
         ("all", "variables.containers + variables.initContainers".into()),
+        ("running", RUNNING.into()),
         ("volumes", "object.spec.?volumes.orValue([])".into()),
         ("pullSecrets", "object.spec.?imagePullSecrets.orValue([])".into()),
         ("native", native(sidecar.mode)),
@@ -65,6 +66,10 @@ pub(super) fn of(injector: &Injector) -> Vec<(&'static str, String)> {
         ("memoryRequest", request("memory", &amount(requests.memory))),
         ("gpuAccess", choice(key::GPU_ACCESS, &GpuAccess::ALL.map(GpuAccess::as_str), gpu_access.as_str())),
         (
+            "presence",
+            choice(key::PRESENCE, &PresenceSetting::ALL.map(PresenceSetting::as_str), presence.as_str()),
+        ),
+        (
             "fixedUser",
             format!(
                 "{IS_ROOT} || {} && !(\"openshift.io/scc\" in variables.annotations)",
@@ -86,7 +91,15 @@ pub(super) fn of(injector: &Injector) -> Vec<(&'static str, String)> {
         ("reason", reason(&size::annotations_are_full(injector))),
         ("marked", size::is_marked()),
     ];
-    fixed.into_iter().chain(nodes).chain(gpu).chain(scraping).chain(names).chain(decided).collect()
+    fixed
+        .into_iter()
+        .chain(nodes)
+        .chain(gpu)
+        .chain(ports::of())
+        .chain(scraping)
+        .chain(names)
+        .chain(decided)
+        .collect()
 }
 
 // === overrides ===
@@ -140,6 +153,10 @@ fn native(default: Mode) -> String {
         "{mode} == \"native\"\n|| object.spec.?restartPolicy.orValue(\"Always\") != \"Always\" || size(variables.containers) == 0"
     )
 }
+
+/// The containers that run beside the sidecar.
+const RUNNING: &str = "\
+variables.containers + variables.initContainers.filter(c, c.?restartPolicy.orValue(\"\") == \"Always\")";
 
 /// The JSON pointer of the injected sidecar.
 const AT: &str = "\

@@ -62,9 +62,10 @@ fn the_policy_selects_the_same_pods_as_the_webhook() {
 
 #[test]
 fn the_policy_never_blocks_a_pod() {
-    for config in
-        ["", "{sidecar: {mode: container}, scrapeAnnotations: auto, gpuAccess: runtime, showUser: true}"]
-    {
+    for config in [
+        "",
+        "{sidecar: {mode: container}, scrapeAnnotations: auto, gpuAccess: runtime, presence: off, showUser: true}",
+    ] {
         let policy = &documents(config)[0]["spec"];
         assert_eq!(
             (&policy["failurePolicy"], &policy["reinvocationPolicy"]),

@@ -1,6 +1,7 @@
 //! Decides which GPU request a pod has, from its extended resources, its resource claims, and the annotations of schedulers
 //! that share cards.
 
+use super::patterns::matches;
 use crate::{
     admission::{
         gpu_names::{GPU_ANNOTATIONS, PART_ANNOTATIONS, RESOURCES, SCHEDULERS_WITHOUT_RUNTIME_ACCESS},
@@ -44,17 +45,6 @@ pub(crate) fn has_gpu_annotation(pod: &PodView<'_>) -> bool {
 pub(crate) fn scheduler_without_runtime_access(pod: &PodView<'_>) -> Option<&'static str> {
     let name = pod.spec.scheduler_name.as_deref()?;
     SCHEDULERS_WITHOUT_RUNTIME_ACCESS.into_iter().find(|scheduler| *scheduler == name)
-}
-
-/// Whether the name matches a pattern with at most one `*`.
-fn matches(pattern: &str, name: &str) -> bool {
-    // Most patterns differ from the name within a few bytes, so the `*` is not searched first.
-    let pairs = pattern.bytes().zip(name.bytes());
-    let common = pairs.take_while(|(one, other)| one == other && *one != b'*').count();
-    match (&pattern.as_bytes()[common..], &name.as_bytes()[common..]) {
-        ([b'*', end @ ..], rest) => rest.ends_with(end),
-        (rest_of_pattern, rest) => rest_of_pattern.is_empty() && rest.is_empty(),
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::{
     admission::{
         pod::{PodView, StringMap},
         quantity::Quantity,
-        settings::{self, GpuAccess, MIN_MEMORY, Mode},
+        settings::{self, GpuAccess, MIN_MEMORY, Mode, PresenceSetting},
     },
     contract::{ALLOWED_INTERVAL_SECONDS, key},
 };
@@ -21,6 +21,7 @@ pub(crate) struct Overrides<'p> {
     pub(crate) image: Option<&'p str>,
     pub(crate) mode: Option<Mode>,
     pub(crate) gpu_access: Option<GpuAccess>,
+    pub(crate) presence: Option<PresenceSetting>,
 }
 
 /// Keys that override nothing.
@@ -90,6 +91,10 @@ impl<'p> Overrides<'p> {
                 self.gpu_access = GpuAccess::parse(value);
                 (self.gpu_access.is_some(), "use auto, claims, runtime or none")
             }
+            key::PRESENCE => {
+                self.presence = PresenceSetting::parse(value);
+                (self.presence.is_some(), "use auto or off")
+            }
             key::INJECT => return check_inject(key, value),
             _ if OTHER_KEYS.contains(&key) => return None,
             _ => return Some(Notice::unknown_key("annotation", key)),
@@ -116,7 +121,8 @@ fn check_label(key: &str, value: &str) -> Option<Notice> {
         | key::MEMORY
         | key::IMAGE
         | key::MODE
-        | key::GPU_ACCESS => {
+        | key::GPU_ACCESS
+        | key::PRESENCE => {
             Some(Notice::new(format_args!("label {key} has no effect: make it an annotation")))
         }
         _ if OTHER_KEYS.contains(&key) => None,

@@ -6,6 +6,7 @@ use super::{
     nodes,
     notice::Notice,
     overrides::Overrides,
+    ports,
     resources::{self, SidecarResources},
 };
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
         outcome::SkipReason,
         pod::{ClaimReference, PodView},
         ruleset::Ruleset,
-        settings::{ConfiguredResources, GpuAccess, Mode, ScrapeAnnotations, Settings},
+        settings::{ConfiguredResources, GpuAccess, Mode, PresenceSetting, ScrapeAnnotations, Settings},
     },
     contract::{GpuRequest, key},
 };
@@ -42,6 +43,10 @@ pub(crate) struct Plan<'p> {
     /// Whether the vendor's container runtime makes every GPU of the node visible to the sidecar
     /// (`NVIDIA_VISIBLE_DEVICES=all`). Never in a pod of KAI or Run:ai.
     pub(crate) runtime_access: bool,
+    pub(crate) presence: PresenceSetting,
+    /// The declared ports of the desktop, ascending. Empty if every listening port can be the desktop's, or if the sidecar
+    /// reads no connections.
+    pub(crate) desktop_ports: Vec<u16>,
     /// Whether the sidecar gets `runAsUser` and `runAsGroup`.
     pub(crate) sets_user: bool,
     pub(crate) identity: Vec<IdentityField<'p>>,
@@ -66,6 +71,7 @@ impl<'p> Plan<'p> {
             gpu_access,
             gpu_resources,
             node_totals,
+            presence,
             scrape_annotations,
             show_user,
             profiles: _,
@@ -80,6 +86,7 @@ impl<'p> Plan<'p> {
         let access = overrides.gpu_access.unwrap_or(*gpu_access);
         let claims = claims::claims(pod, access);
         let gpu_request = gpu_request::gpu_request(pod, gpu_resources);
+        let presence = overrides.presence.unwrap_or(*presence);
         Ok(Self {
             image: overrides.image.unwrap_or(&sidecar.image),
             mode: mode(pod, overrides.mode, sidecar.mode, notices),
@@ -94,6 +101,8 @@ impl<'p> Plan<'p> {
             runtime_access: access == GpuAccess::Runtime
                 && may_have_gpu(pod, gpu_request, &overrides, notices)
                 && may_see_gpus(pod, notices),
+            presence,
+            desktop_ports: if presence == PresenceSetting::Auto { ports::desktop_ports(pod) } else { vec![] },
             sets_user: sets_user(pod, sidecar.fixed_user),
             identity: identity::fields(pod, &ruleset.profiles, *show_user),
             pull_secrets: missing_secrets(pod, &sidecar.image_pull_secrets),

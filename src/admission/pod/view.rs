@@ -129,6 +129,8 @@ pub(crate) struct PortView<'a> {
     pub(crate) container_port: u16,
     #[serde(borrow)]
     pub(crate) name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    protocol: Option<Cow<'a, str>>,
 }
 
 /// An object of which only the name is read. A pull secret may have no name.
@@ -199,6 +201,15 @@ impl ClaimReference<'_> {
     /// The referenced request of the claim; empty if the reference is to the entire claim.
     pub(crate) fn request(&self) -> &str {
         self.request.as_deref().unwrap_or_default()
+    }
+}
+
+// === impl PortView ===
+
+impl PortView<'_> {
+    /// Whether the protocol is TCP, which is also the default.
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.protocol.as_deref().is_none_or(|protocol| ["", "TCP"].contains(&protocol))
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Settings {
     /// If a sidecar sees several GPUs of the node and cannot attribute one to its session, `true` makes it expose all of
     /// them, with the scope `node`. Every session then also shows the GPU use of other sessions.
     pub node_totals: bool,
+    /// Whether the sidecar reads the connections of the session.
+    pub presence: PresenceSetting,
     /// Whether pods get `prometheus.io/*` annotations, for Prometheus setups without a ServiceMonitor.
     pub scrape_annotations: ScrapeAnnotations,
     /// Whether the name of the user becomes a label of the session's series.
@@ -94,6 +96,18 @@ vocabulary! {
         Runtime = "runtime",
         /// No access.
         None = "none",
+    }
+}
+
+vocabulary! {
+    /// Whether the sidecar reads the TCP connections of the session, and so shows whether a viewer is connected.
+    #[derive(Default)]
+    pub enum PresenceSetting {
+        /// The sidecar reads the connections as well as the node allows.
+        #[default]
+        Auto = "auto",
+        /// The sidecar reads no connections.
+        Off = "off",
     }
 }
 

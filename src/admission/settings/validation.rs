@@ -32,6 +32,7 @@ impl Settings {
             gpu_access: _,
             gpu_resources,
             node_totals: _,
+            presence: _,
             scrape_annotations: _,
             show_user: _,
             profiles,
@@ -192,6 +193,7 @@ const fn is_alphanumeric(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::settings::PresenceSetting;
 
     fn parse(text: &str) -> Result<Settings, String> {
         Settings::parse(text, Path::new("config.yaml")).map_err(|error| error.to_string())
@@ -201,6 +203,14 @@ mod tests {
     fn an_empty_section_means_the_defaults() {
         assert_eq!(parse("sidecar: {}").unwrap(), Settings::default());
         assert_eq!(parse("sidecar: {port: 9999}").unwrap().sidecar.port, 9999);
+    }
+
+    /// In YAML 1.1 a plain `off` is a bool.
+    #[test]
+    fn presence_is_switched_off_with_and_without_quotes() {
+        for text in ["presence: off", "presence: \"off\""] {
+            assert_eq!(parse(text).unwrap().presence, PresenceSetting::Off, "{text}");
+        }
     }
 
     #[test]
@@ -227,6 +237,8 @@ mod tests {
                 ["config.yaml", "requests.cpu", "more than 0"],
             ),
             ("gpuAccess: all", ["config.yaml", "all", "runtime"]),
+            ("presence: on", ["config.yaml", "on", "off"]),
+            ("presence: false", ["config.yaml", "false", "off"]),
             ("gpuResources: [example.com/gpu]", ["config.yaml", "line 1", "mapping"]),
             ("gpuResources: {device: [gpu]}", ["config.yaml", "gpuResources.device", "example.com/gpu"]),
             (

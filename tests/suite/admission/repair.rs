@@ -2,7 +2,7 @@
 
 use kit::security_contexts::CHANGED_CONTEXTS;
 use serde_json::json;
-use vdi_metrics::contract::{CONTAINER, key};
+use vdi_metrics::contract::{CONTAINER, env, key};
 
 use super::case::{Case, patched, respond_with_defaults, review};
 
@@ -114,6 +114,29 @@ fn a_mounted_api_token_is_replaced_by_the_volume() {
         let response = case.response(&pod);
         assert_eq!(response["auditAnnotations"]["decision"], decision);
         assert_eq!(decision == "repaired", case.inject(&pod) == intact);
+    }
+}
+
+/// A changed variable can be an intention of another webhook.
+#[test]
+fn the_variables_of_the_sidecar_stay_as_they_are() {
+    let case = Case::named("declared-ports");
+    let intact = case.inject(&case.pod);
+    let variables = intact["spec"]["initContainers"][1]["env"].as_array().unwrap();
+    let index = variables.iter().position(|variable| variable["name"] == env::PORTS).unwrap();
+    let mut changed = intact.clone();
+    changed["spec"]["initContainers"][1]["env"][index]["value"] = json!("1");
+    let mut removed = intact.clone();
+    removed["spec"]["initContainers"][1]["env"].as_array_mut().unwrap().remove(index);
+    let mut switched_off = intact.clone();
+    switched_off["spec"]["initContainers"][1]["env"][index] = json!({"name": env::PRESENCE, "value": "off"});
+    let mut with_another_port = intact;
+    let proxy = json!({"name": "proxy", "ports": [{"containerPort": 4143}]});
+    with_another_port["spec"]["containers"].as_array_mut().unwrap().push(proxy);
+    for pod in [changed, removed, switched_off, with_another_port] {
+        let response = case.response(&pod);
+        assert_eq!(response["auditAnnotations"]["decision"], "skipped: already_injected", "{pod}");
+        assert!(response["patch"].is_null(), "{pod}");
     }
 }
 

@@ -16,7 +16,7 @@ const LIST: &str = "a list";
 const MAP: &str = "a map";
 
 /// The fields of a pod that the decision reads, with their types.
-const FIELDS: [(&str, &str); 66] = [
+const FIELDS: [(&str, &str); 67] = [
     ("metadata", MAP),
     ("metadata.labels", STRINGS),
     ("metadata.labels.app", STRING),
@@ -32,6 +32,7 @@ const FIELDS: [(&str, &str); 66] = [
     ("spec.containers[0].ports[0]", MAP),
     ("spec.containers[0].ports[0].containerPort", PORT),
     ("spec.containers[0].ports[0].name", STRING),
+    ("spec.containers[0].ports[0].protocol", STRING),
     ("spec.containers[0].resources", MAP),
     ("spec.containers[0].resources.requests", QUANTITIES),
     ("spec.containers[0].resources.requests.cpu", QUANTITY),
