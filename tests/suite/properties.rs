@@ -37,7 +37,7 @@ const CONFIGURATIONS: [&str; 6] = [
     "sidecar: {}",
     "sidecar: {mode: container, fixedUser: false}",
     "gpuAccess: runtime\nshowUser: true\ngpuResources: {part: [example.com/slot]}",
-    "scrapeAnnotations: auto\ngpuAccess: none",
+    "scrapeAnnotations: auto\ngpuAccess: none\npresence: off",
     "sidecar: {imagePullSecrets: [pull-one, registry], imagePullPolicy: Always, port: 9500}",
     "sidecar: {resources: {requests: {cpu: 0.5, memory: 1000Mi}, limits: {cpu: 1000m, memory: 1024Mi}}}
 profiles:

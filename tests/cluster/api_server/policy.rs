@@ -37,6 +37,7 @@ sidecar:
   fixedUser: false
   resources: {requests: {cpu: 20m, memory: 30Mi}, limits: {cpu: 200m, memory: 40Mi}}
 gpuAccess: runtime
+presence: off
 gpuResources: {device: [example.com/card], part: [example.com/slot-*]}
 scrapeAnnotations: auto
 showUser: true

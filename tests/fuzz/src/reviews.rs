@@ -38,7 +38,7 @@ const FULL_CHECK_INTERVAL: usize = 256;
 pub(crate) const LIMITED: &str = "limited";
 
 /// A configuration in which most settings differ from their defaults.
-const NOT_DEFAULT: &str = "{sidecar: {mode: container, imagePullSecrets: [pull]}, gpuAccess: runtime, gpuResources: {part: ['example.com/*']}, scrapeAnnotations: auto, showUser: true}";
+const NOT_DEFAULT: &str = "{sidecar: {mode: container, imagePullSecrets: [pull]}, gpuAccess: runtime, gpuResources: {part: ['example.com/*']}, presence: off, scrapeAnnotations: auto, showUser: true}";
 
 const OWNED: OwnedFields<'_> = OwnedFields {
     keys: &[

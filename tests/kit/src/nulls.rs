@@ -13,7 +13,7 @@ pub fn complete_pod() -> Value {
     let container = json!({
         "name": "desktop",
         "image": "desktop:1",
-        "ports": [{"name": "vnc", "containerPort": 5900}],
+        "ports": [{"name": "vnc", "containerPort": 5900, "protocol": "TCP"}],
         "resources": resources,
         "securityContext": {"runAsUser": 1000},
     });

@@ -1,7 +1,9 @@
 //! The sidecar in a pod, and what must hold for it in every pod.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
-use vdi_metrics::contract::CONTAINER;
+use vdi_metrics::contract::{CONTAINER, env, key};
 
 /// Checks what must hold for the sidecar in every pod.
 pub(super) fn check_sidecar(sidecar: &Value, pod: &Value, list: &str) {
@@ -36,6 +38,7 @@ pub(super) fn check_sidecar(sidecar: &Value, pod: &Value, list: &str) {
     assert!(items(sidecar, "volumeMounts").all(|mount| mount["name"] == CONTAINER), "{sidecar}");
     assert_eq!(items(&pod["spec"], "volumes").filter(|volume| volume["name"] == CONTAINER).count(), 1);
     check_environment(sidecar, pod);
+    check_desktop_ports(sidecar, pod);
     let port = &sidecar["ports"][0]["containerPort"];
     let mut other_ports = others(pod).flat_map(|other| items(other, "ports"));
     assert!(!other_ports.any(|other| other["containerPort"] == *port), "port {port} is used twice");
@@ -71,6 +74,30 @@ fn check_environment(sidecar: &Value, pod: &Value) {
         sizes.iter().all(|size| *size < 300) && sizes.iter().sum::<usize>() < 2048,
         "{sizes:?}: {sidecar}"
     );
+}
+
+/// The sidecar gets exactly the declared ports at which viewers can connect, except if presence is off.
+fn check_desktop_ports(sidecar: &Value, pod: &Value) {
+    let value = |name: &str| items(sidecar, "env").find(|variable| variable["name"] == name);
+    let off = value(env::PRESENCE).map(|variable| &variable["value"]);
+    assert!(off.is_none_or(|off| off == "off"), "{sidecar}");
+    let annotation = pod["metadata"]["annotations"][key::PRESENCE].as_str().unwrap_or_default();
+    assert!(!["auto", "off"].contains(&annotation) || (annotation == "off") == off.is_some(), "{pod}");
+    let runs = |container: &&Value| {
+        let is_init = items(&pod["spec"], "initContainers").any(|init| init["name"] == container["name"]);
+        !is_init || container["restartPolicy"] == "Always"
+    };
+    let has_viewers = |port: &&Value| {
+        let name = port["name"].as_str().unwrap_or_default();
+        let is_watched =
+            ["metrics", "prom"].iter().any(|end| name.ends_with(end)) || name.starts_with("health");
+        !["UDP", "SCTP"].map(Value::from).contains(&port["protocol"]) && !is_watched
+    };
+    let ports = others(pod).filter(runs).flat_map(|container| items(container, "ports")).filter(has_viewers);
+    let ports: BTreeSet<_> = ports.map(|port| port["containerPort"].as_u64().unwrap()).collect();
+    let ports: Vec<_> = ports.iter().filter(|_| off.is_none()).map(ToString::to_string).collect();
+    let listed = value(env::PORTS).map_or("", |variable| variable["value"].as_str().unwrap());
+    assert_eq!(listed, ports.join(","), "{pod}");
 }
 
 /// The list that has the sidecar, and the sidecar's index in it.

@@ -63,6 +63,12 @@ pub(super) fn shapes() -> Vec<NamespaceCases> {
             Injected,
         ),
         pod(
+            "with ports of every protocol",
+            json!({"containers": [{"name": "desktop", "image": "x", "ports": [{"containerPort": 8443, "name": "web"},
+            {"containerPort": 47998, "protocol": "UDP"}, {"containerPort": 443, "protocol": null}]}]}),
+            Injected,
+        ),
+        pod(
             "with a port of the sidecar's name",
             json!({"containers": [{"name": "desktop", "image": "x",
             "ports": [{"containerPort": 80, "name": "vdi-metrics"}]}]}),

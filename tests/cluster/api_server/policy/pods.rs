@@ -28,7 +28,7 @@ pub(super) fn files() -> Result<Vec<(String, PathBuf)>> {
 }
 
 /// Values at and beyond the limits of each annotation.
-const ANNOTATIONS: [(&str, &[&str]); 9] = [
+const ANNOTATIONS: [(&str, &[&str]); 10] = [
     (key::GPU, &["", "GPU-1"]),
     ("gpu-memory", &["2000"]),
     (key::PORT, &["1023", "1024", "65535", "65536", "09000", "+9000", "-1", "9000 ", "x", ""]),
@@ -52,6 +52,7 @@ const ANNOTATIONS: [(&str, &[&str]); 9] = [
     (key::IMAGE, &["r.example.com:5000/a/b:1", "a@sha256:00", "a b", "/a", "\u{e4}", ""]),
     (key::MODE, &["native", "container", "Native", ""]),
     (key::GPU_ACCESS, &["auto", "claims", "runtime", "none", "all", ""]),
+    (key::PRESENCE, &["auto", "off", "Off", "on", "false", ""]),
 ];
 
 type Change = fn(&mut Value);
@@ -66,7 +67,7 @@ const NAMES: [&str; 6] =
     ["", "\u{fc}", "tab\there", "del\u{7f}", "next line\u{85}", "it's \"quoted\" \\ \u{1f5a5}"];
 
 /// Changes to a minimal pod, each in one respect.
-const CHANGES: [(&str, Change); 62] = [
+const CHANGES: [(&str, Change); 70] = [
     ("limits-only", |pod| {
         pod["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "1", "memory": "1Gi"}})
     }),
@@ -261,9 +262,52 @@ const CHANGES: [(&str, Change); 62] = [
         pod["spec"]["os"] = json!({"name": "windows"});
         pod["spec"]["containers"][0]["env"] = json!([{"name": "LARGE", "value": "x".repeat(1_100_000)}]);
     }),
+    ("ports-of-every-protocol-and-name", |pod| {
+        pod["spec"]["containers"][0]["ports"] = json!([
+            {"containerPort": 8443, "protocol": "TCP", "name": "web"}, {"containerPort": 443},
+            {"containerPort": 47998, "protocol": "UDP"}, {"containerPort": 47999, "protocol": "SCTP"},
+            {"containerPort": 1, "name": "metrics"}, {"containerPort": 2, "name": "http-metrics"},
+            {"containerPort": 3, "name": "http-envoy-prom"}, {"containerPort": 4, "name": "health"},
+            {"containerPort": 5, "name": "healthz"}, {"containerPort": 6, "name": "metrics-ui"},
+            {"containerPort": 7, "name": "web-health"}, {"containerPort": 8, "name": ""},
+            {"containerPort": 9, "protocol": ""}, {"containerPort": 10, "name": null, "protocol": null},
+        ]);
+    }),
+    ("ports-of-several-containers", |pod| {
+        let container = |name: &str, ports: &[u16]| {
+            let ports: Vec<_> = ports.iter().map(|port| json!({"containerPort": port})).collect();
+            json!({"name": name, "image": "c:1", "ports": ports})
+        };
+        let mut native = container("streamer", &[5901, 80]);
+        native["restartPolicy"] = json!("Always");
+        pod["spec"]["initContainers"] = json!([container("home", &[22]), native]);
+        pod["spec"]["containers"] = json!([container("desktop", &[5900, 80]), container("files", &[10000])]);
+    }),
+    ("ports-without-viewers", |pod| {
+        pod["spec"]["containers"][0]["ports"] =
+            json!([{"containerPort": 9090, "name": "metrics"}, {"containerPort": 5900, "protocol": "UDP"}]);
+    }),
+    ("most-ports", |pod| pod["spec"]["containers"][0]["ports"] = declared_ports(40)),
+    ("too-many-ports", |pod| pod["spec"]["containers"][0]["ports"] = declared_ports(41)),
+    // The webhook must decide the same for a pod whose ports cost the policy much.
+    ("very-many-ports", |pod| pod["spec"]["containers"][0]["ports"] = declared_ports(400)),
+    ("ports-with-presence-off", |pod| {
+        pod["metadata"]["annotations"] = json!({key::PRESENCE: "off"});
+        pod["spec"]["containers"][0]["ports"] = declared_ports(2);
+    }),
+    ("ports-and-presence-on-the-host-network", |pod| {
+        pod["metadata"]["annotations"] = json!({key::PRESENCE: "auto"});
+        pod["spec"]["hostNetwork"] = json!(true);
+        pod["spec"]["containers"][0]["ports"] = declared_ports(2);
+    }),
     ("invalid-port", |pod| pod["spec"]["containers"][0]["ports"] = json!([{"containerPort": 0}])),
     ("invalid-container-name", |pod| pod["spec"]["containers"][0]["name"] = json!("Not A Name")),
 ];
+
+/// This many ports, in descending order.
+fn declared_ports(count: u16) -> Value {
+    (0..count).map(|n| json!({"containerPort": 8000 - n})).collect()
+}
 
 /// Adds an annotation, so that `free` of the bytes for annotations are left.
 fn fill_annotations(pod: &mut Value, free: usize) {

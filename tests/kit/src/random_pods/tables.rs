@@ -64,6 +64,9 @@ pub(super) const ANNOTATIONS: &[Row] = &[
     ("vdi-metrics.io/gpu-access", "none"),
     ("vdi-metrics.io/gpu-access", "all of them"),
     ("vdi-metrics.io/gpu-access", "whatever the node has to offer"),
+    ("vdi-metrics.io/presence", "auto"),
+    ("vdi-metrics.io/presence", "off"),
+    ("vdi-metrics.io/presence", "sometimes"),
     ("vdi-metrics.io/gpu", ""),
     ("vdi-metrics.io/gpu-sharing", "mps"),
     ("gpu-fraction", "0.5"),
@@ -193,6 +196,14 @@ pub(super) const PORTS: &[Row] = &[
     ("", r#"{"containerPort": 9479, "name": "vdi-metrics", "protocol": "TCP"}"#),
     ("", r#"{"containerPort": 9500, "hostPort": 9500}"#),
     ("", r#"{"containerPort": 65535}"#),
+    ("", r#"{"containerPort": 5900, "name": "vnc", "protocol": "TCP"}"#),
+    ("", r#"{"containerPort": 443, "protocol": null}"#),
+    ("", r#"{"containerPort": 4443, "name": null, "protocol": ""}"#),
+    ("", r#"{"containerPort": 47998, "name": "video", "protocol": "UDP"}"#),
+    ("", r#"{"containerPort": 47999, "protocol": "SCTP"}"#),
+    ("", r#"{"containerPort": 9090, "name": "http-metrics"}"#),
+    ("", r#"{"containerPort": 15090, "name": "http-envoy-prom", "protocol": "TCP"}"#),
+    ("", r#"{"containerPort": 8081, "name": "healthz"}"#),
 ];
 
 pub(super) const ENVIRONMENT: &[Row] = &[
