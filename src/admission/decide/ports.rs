@@ -1,7 +1,7 @@
 //! The ports at which viewers reach the desktop, as far as the pod declares them.
 
 use super::patterns::matches;
-use crate::admission::pod::{PodView, PortView};
+use crate::admission::pod::{ContainerView, PodView, PortView};
 
 /// Names of ports for metrics and probes, as Kubernetes projects use them: `metrics`, `http-metrics`, `health`, `healthz`, and
 /// `http-envoy-prom` of Istio's proxy. The clients of these ports are not viewers. A `*` matches any characters.
@@ -11,19 +11,23 @@ pub(crate) const PORTS_WITHOUT_VIEWERS: [&str; 3] = ["*metrics", "*prom", "healt
 pub(crate) const MAX_PORTS: usize = 40;
 
 /// The TCP ports that the containers beside the sidecar declare, without those for metrics and probes. The ports are ascending
-/// and unique. Empty if the containers declare more than [`MAX_PORTS`].
+/// and unique. Empty if the containers declare more than [`MAX_PORTS`], or if a regular container declares none: it may be the
+/// desktop, and its viewers must not be missed.
 ///
 /// A plain init container ends before the desktop starts, so its ports do not count.
 pub(crate) fn desktop_ports(pod: &PodView<'_>) -> Vec<u16> {
-    let declared = pod.running().flat_map(|container| container.ports.iter().flatten());
-    let mut ports: Vec<u16> =
-        declared.filter(|port| may_have_viewers(port)).map(|port| port.container_port).collect();
-    if ports.len() > MAX_PORTS {
+    let mut ports: Vec<u16> = pod.running().flat_map(viewer_ports).collect();
+    if ports.len() > MAX_PORTS || pod.regular().any(|container| viewer_ports(container).next().is_none()) {
         return vec![];
     }
     ports.sort_unstable();
     ports.dedup();
     ports
+}
+
+fn viewer_ports(container: &ContainerView<'_>) -> impl Iterator<Item = u16> {
+    let declared = container.ports.iter().flatten();
+    declared.filter(|port| may_have_viewers(port)).map(|port| port.container_port)
 }
 
 fn may_have_viewers(port: &PortView<'_>) -> bool {
@@ -93,6 +97,21 @@ mod tests {
         let pod =
             json!({"spec": {"initContainers": [native, container("home", 5)], "containers": containers}});
         assert_eq!(desktop_ports(&serde_json::from_str(&pod.to_string()).unwrap()), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_regular_container_without_a_port_makes_the_ports_unknown() {
+        let ports = |containers: Value| {
+            let pod = json!({"spec": {"containers": containers}});
+            desktop_ports(&serde_json::from_str(&pod.to_string()).unwrap())
+        };
+        let files = json!({"name": "files", "ports": [{"containerPort": 3}]});
+        assert!(ports(json!([files, {"name": "desktop"}])).is_empty());
+        assert!(
+            ports(json!([files, {"name": "proxy", "ports": [{"containerPort": 4, "name": "metrics"}]}]))
+                .is_empty()
+        );
+        assert_eq!(ports(json!([files, {"name": "vdi-metrics"}])), [3], "the sidecar of `mode: container`");
     }
 
     #[test]

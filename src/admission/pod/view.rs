@@ -171,11 +171,16 @@ impl<'a> PodView<'a> {
         self.containers().filter(|container| container.name != CONTAINER)
     }
 
+    /// Regular containers without the sidecar.
+    pub(crate) fn regular(&self) -> impl Iterator<Item = &ContainerView<'a>> {
+        let all = self.spec.containers.iter().flatten();
+        all.filter(|container| container.name != CONTAINER).map(Deref::deref)
+    }
+
     /// The containers that run beside the sidecar: regular containers and native sidecars.
     pub(crate) fn running(&self) -> impl Iterator<Item = &ContainerView<'a>> {
         let native = self.spec.init_containers.iter().flatten().filter(|init| init.is_native_sidecar());
-        let all = self.spec.containers.iter().flatten().chain(native);
-        all.filter(|container| container.name != CONTAINER).map(Deref::deref)
+        self.regular().chain(native.filter(|container| container.name != CONTAINER).map(Deref::deref))
     }
 
     /// The pod-level resources. An empty object counts as absent in Kubernetes.
