@@ -122,16 +122,11 @@ pub mod env {
     /// `off` if the sidecar must not read the connections of the session. Otherwise absent.
     pub const PRESENCE: &str = "VDI_METRICS_PRESENCE";
     /// The TCP ports that the containers beside the sidecar declare, except ports for metrics and probes: decimal numbers,
-    /// ascending, each once, separated by commas. Absent if there are none or too many: then every listening port counts.
+    /// ascending, each once, separated by commas. Absent if a regular container declares none, or if there are too many: then every listening port counts.
     pub const PORTS: &str = "VDI_METRICS_PORTS";
     /// Number of the pod's containers, including init and sidecar containers. They share the maximum length of termination
     /// messages.
     pub const CONTAINERS: &str = "VDI_METRICS_CONTAINERS";
-    /// `off` if the sidecar must not read the connections of the desktop. `auto` or absent: it reads them.
-    pub const PRESENCE: &str = "VDI_METRICS_PRESENCE";
-    /// TCP ports that the desktop's containers declare: decimal numbers, separated by commas. Absent if they declare none: then a
-    /// connection to each listening port counts.
-    pub const PORTS: &str = "VDI_METRICS_PORTS";
     /// Folder that the sidecar reads instead of `/`; for tests.
     pub const ROOT: &str = "VDI_METRICS_ROOT";
     /// Path of the NVML library. Without it, the loader finds `libnvidia-ml.so.1`. For tests and for nodes with another path.
