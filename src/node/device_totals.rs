@@ -207,7 +207,7 @@ impl CountedDevice {
     fn account_reading(&mut self, reading: &Reading, now: Instant, max_gap: Duration) -> (Added, Vec<Clamp>) {
         let before = sums(&self.account);
         self.account.allocate(now);
-        let reading = DeviceReading { scopes: SCOPES, reading, own: None, at: now };
+        let reading = DeviceReading { scopes: SCOPES, reading, own: None, at: now, has_viewer: None };
         let (values, clamps) = self.account.add(reading, max_gap);
         let after = sums(&self.account);
         let [busy, energy, gap, unsampled] = std::array::from_fn(|index| after[index] - before[index]);

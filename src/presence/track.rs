@@ -70,6 +70,7 @@ impl PresenceTrack {
     pub fn observe(&mut self, read: SocketRead, at: Instant, now: SystemTime) {
         let SocketRead { source, passed, sockets, udp } = read;
         let sending_udp = self.udp.observe(udp, at);
+        self.snapshot.read_at = Some(at);
         let first_of_source = self.source.replace(source) != Some(source);
         let method = match sockets {
             Some(sockets) => self.add(&sockets, first_of_source, sending_udp, (at, now)),
@@ -77,6 +78,7 @@ impl PresenceTrack {
                 self.time.interrupt();
                 self.snapshot.connections = None;
                 self.snapshot.quality = None;
+                self.snapshot.connected_since = None;
                 (None, None)
             }
         };
@@ -104,6 +106,7 @@ impl PresenceTrack {
             snapshot.bytes = Some(self.streams.bytes());
         }
         snapshot.quality = self.streams.quality();
+        snapshot.has_candidate = self.streams.has_candidate();
         let is_unknown = counted == 0 && sending_udp;
         snapshot.connections = (!is_unknown).then_some(counted);
         if is_unknown {
@@ -112,6 +115,7 @@ impl PresenceTrack {
             self.time.observe(counted > 0, at, now);
         }
         (snapshot.connected, snapshot.first_connected, snapshot.last_connected) = self.time.totals();
+        snapshot.connected_since = self.time.since();
         let (transport, confidence) = if is_unknown {
             (Transport::Udp, PresenceConfidence::Low)
         } else if self.source == Some(PresenceSource::Proc) {

@@ -2,6 +2,7 @@
 //! counter falls or jumps, even if the driver returns wrong values.
 
 mod account;
+mod idle;
 mod integral;
 mod reading;
 mod sample_log;
@@ -11,6 +12,7 @@ mod values;
 
 pub use self::{
     account::Account,
+    idle::{IdleReason, IdleSeconds},
     reading::DeviceReading,
     tally::count,
     totals::CallTotals,

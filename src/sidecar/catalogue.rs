@@ -107,6 +107,13 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
         series: |snapshot| series::per_account(snapshot, |account| account.allocated),
     },
     Row {
+        name: "vdi_session_gpu_idle_allocated_seconds_total",
+        help: "Seconds since the sidecar started for which the GPU was allocated to the session and nobody used it, by reason. `nobody_connected`: no viewer was connected, whether the GPU worked or not. `connected_unused`: a viewer was connected, the utilization since the last poll was below 1 %, and the session had no process on the GPU; if its processes are not known, the utilization alone decides. Only time between two polls counts in which the viewers, the same at both polls, and the utilization are known. Absent if they were never known together.",
+        kind: MetricType::COUNTER,
+        labels: &["gpu", "reason"],
+        series: series::idle,
+    },
+    Row {
         name: "vdi_session_gpu_unsampled_seconds_total",
         help: "Allocated seconds that no driver sample covers. If the poll was on time, the busy time in these seconds is estimated; otherwise they count as idle.",
         kind: MetricType::COUNTER,

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     gpu::{self, Driver, Fault, ReopenReason, Versions, XidEvent},
+    presence::PresenceSnapshot,
     sampling::{
         counters::Account,
         poll::{FinishedPoll, PollLoop, PollTask},
@@ -52,6 +53,9 @@ struct SessionPoller {
     versions: Versions,
     termination_log: Arc<Mutex<TerminationLog>>,
     snapshots: watch::Sender<Arc<Snapshot>>,
+    presence: watch::Receiver<Arc<PresenceSnapshot>>,
+    /// Maximum age of what is known about viewers.
+    max_presence_age: Duration,
 }
 
 /// Timeout of the last poll. A poll usually takes milliseconds. If the driver hangs, the termination message is written from
@@ -59,11 +63,14 @@ struct SessionPoller {
 const LAST_POLL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Starts the poller's thread. The first poll begins when the gate is dropped. Then a poll follows at every interval until
-/// [`Handle::end`].
+/// [`Handle::end`]. `presence` has the viewers of the desktop.
 ///
 /// # Errors
 /// Fails if the thread cannot be started.
-pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
+pub(super) fn spawn(
+    config: &Config,
+    presence: watch::Receiver<Arc<PresenceSnapshot>>,
+) -> io::Result<(StartGate, Handle)> {
     let files = PodFiles::new(config.root.clone());
     let now = SystemTime::now();
     let created = files.sandbox_created().unwrap_or_else(|unreadable| {
@@ -86,6 +93,8 @@ pub(super) fn spawn(config: &Config) -> io::Result<(StartGate, Handle)> {
         versions: Versions::default(),
         termination_log: Arc::clone(&termination_log),
         snapshots: sender,
+        presence,
+        max_presence_age: 2 * config.interval,
     };
     thread::Builder::new().name("nvml-poller".to_owned()).spawn(move || {
         // The gate sends no message. It is dropped when the rest of the program has started, and `recv` returns an error.
@@ -124,6 +133,11 @@ fn end_without_poll(latest: &Snapshot) -> Snapshot {
 // === impl SessionPoller ===
 
 impl SessionPoller {
+    /// Whether a viewer is connected to the desktop now; none if it is not known.
+    fn has_viewer(&self) -> Option<bool> {
+        self.presence.borrow().has_viewer(Instant::now(), self.max_presence_age)
+    }
+
     /// Publishes that no device can be read. The devices of the session stay allocated, and their time is unsampled.
     fn driver_unavailable(&mut self, reason: UnavailableReason) -> Publication {
         let lost = self.source.has_lost_node_agent().then_some(UnavailableReason::NodeAgentLost);
@@ -166,7 +180,9 @@ impl PollTask for SessionPoller {
     type Output = Publication;
 
     fn begin(&mut self) -> Option<Publication> {
-        let publication = self.source.begin_poll().map(|observation| self.track.observe(observation));
+        let has_viewer = self.has_viewer();
+        let observation = self.source.begin_poll();
+        let publication = observation.map(|observation| self.track.observe(observation, has_viewer));
         for event in self.source.take_xids_of_node_agent() {
             self.track.add_xid(&event);
         }
@@ -185,13 +201,14 @@ impl PollTask for SessionPoller {
             return (self.unavailable(fault), None);
         }
         let has_lost_node_agent = self.source.has_lost_node_agent();
+        let has_viewer = self.has_viewer();
         let Self { source, track, .. } = self;
         let observation = source.observe(driver, |uuid, scope| track.newest_process_sample(uuid, scope));
         if let (Err(reason), true) = (&observation.attribution.outcome, has_lost_node_agent) {
             let reason = *reason;
             return (self.driver_unavailable(reason), None);
         }
-        let publication = track.observe(observation);
+        let publication = track.observe(observation, has_viewer);
         let reopen = publication.reopen;
         (publication, reopen)
     }

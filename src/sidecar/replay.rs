@@ -30,7 +30,7 @@ impl ReportReplay {
     pub fn poll(&mut self, report: SessionReport, at: Instant) -> Snapshot {
         self.node_agent.record(Ok(report), None);
         let observation = self.node_agent.observation_at(at);
-        let publication = observation.map(|observation| self.track.observe(observation));
+        let publication = observation.map(|observation| self.track.observe(observation, None));
         for event in self.node_agent.take_xids() {
             self.track.add_xid(&event);
         }

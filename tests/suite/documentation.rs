@@ -14,6 +14,7 @@ fn the_readme_explains_every_reason() {
 fn the_gpu_page_explains_every_label_value() {
     use vdi_metrics::{
         node::{OwnerKind, snapshot::MappingFailure},
+        sampling::counters::IdleReason,
         sidecar::attribution::{Confidence, NotApplicable, Scope, Sharing, Strategy, UnavailableReason},
     };
 
@@ -28,6 +29,7 @@ fn the_gpu_page_explains_every_label_value() {
         Strategy::ALL.iter().map(|value| value.as_str()).collect(),
         OwnerKind::ALL.iter().map(|value| value.as_str()).collect(),
         MappingFailure::ALL.iter().map(|value| value.as_str()).collect(),
+        IdleReason::ALL.iter().map(|value| value.as_str()).collect(),
     ];
     for value in values.concat() {
         assert!(page.contains(&format!("\n| `{value}` |")), "{value} has no row");

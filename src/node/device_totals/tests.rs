@@ -99,8 +99,13 @@ fn a_session_has_the_same_part_as_its_sidecar_shows() {
             for Poll { at, busy, joules } in polls {
                 let at = start + Duration::from_secs(at);
                 account.allocate(at);
-                let reading =
-                    DeviceReading { scopes: SCOPES, reading: &reading(busy, joules), own: Some(own), at };
+                let reading = DeviceReading {
+                    scopes: SCOPES,
+                    reading: &reading(busy, joules),
+                    own: Some(own),
+                    at,
+                    has_viewer: None,
+                };
                 let _: (ScopedValues, _) = account.add(reading, Duration::from_secs(2 * INTERVAL));
             }
             sidecars[0] += account.busy.get(Scope::Session).unwrap();

@@ -10,6 +10,8 @@ pub(super) struct ConnectedTime {
     connected: Duration,
     first_connected: Option<SystemTime>,
     last_connected: Option<SystemTime>,
+    /// Time since which every read has seen a viewer.
+    since: Option<SystemTime>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -39,13 +41,21 @@ impl ConnectedTime {
         }
         if is_connected {
             self.last_connected = Some(now);
+            self.since.get_or_insert(self.last.map_or(now, |last| last.now));
+        } else {
+            self.since = None;
         }
         self.last = Some(LastRead { at, now, is_connected, before });
     }
 
     /// The next read is not compared with the last one, because it is unknown whether a viewer is connected now.
     pub(super) fn interrupt(&mut self) {
-        self.last = None;
+        (self.last, self.since) = (None, None);
+    }
+
+    /// Time since which a viewer has been connected at every read; none if no viewer is connected.
+    pub(super) fn since(&self) -> Option<SystemTime> {
+        self.since
     }
 
     /// Connected time, and the first and the last time at which a viewer was seen. The time is known after the first read.

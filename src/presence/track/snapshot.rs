@@ -1,6 +1,6 @@
 //! The published results. A value that is not known is none.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::presence::vocabulary::{PassedReason, PresenceConfidence, PresenceSource, Transport};
 
@@ -9,14 +9,20 @@ use crate::presence::vocabulary::{PassedReason, PresenceConfidence, PresenceSour
 pub struct PresenceSnapshot {
     /// How the last read was made; none before the first read.
     pub method: Option<Method>,
+    /// Time of the last read; none before the first read.
+    pub read_at: Option<Instant>,
     /// Number of viewers at the last read.
     pub connections: Option<u32>,
+    /// Whether the last read saw a connection that will count as a viewer if the next read sees it too.
+    pub has_candidate: bool,
     /// Time for which at least one viewer was connected.
     pub connected: Option<Duration>,
     /// Time of the first read that saw a viewer.
     pub first_connected: Option<SystemTime>,
     /// Time of the last read that saw a viewer.
     pub last_connected: Option<SystemTime>,
+    /// Time since which at least one viewer has been connected at every read; none without a viewer.
+    pub connected_since: Option<SystemTime>,
     /// Totals of the bytes of all viewers; none if no source has given bytes.
     pub bytes: Option<StreamBytes>,
     /// Quality of the connection of the viewer that got most bytes since the read before; none without a viewer.
@@ -74,5 +80,17 @@ impl PresenceSnapshot {
         let method =
             Method { source: PresenceSource::Off, transport: None, confidence: None, passed: vec![] };
         Self { method: Some(method), ..Self::default() }
+    }
+
+    /// Whether a viewer is connected at `now`. None if it is not known: the last read is older than `max_age`, its result is unknown, or
+    /// it saw a connection that may be a viewer.
+    #[must_use]
+    pub fn has_viewer(&self, now: Instant, max_age: Duration) -> Option<bool> {
+        let age = now.saturating_duration_since(self.read_at?);
+        match self.connections? {
+            _ if age > max_age => None,
+            0 if self.has_candidate => None,
+            viewers => Some(viewers > 0),
+        }
     }
 }

@@ -75,6 +75,11 @@ impl StreamTotals {
         self.quality
     }
 
+    /// Whether the last read saw a viewer that the read before has not seen.
+    pub(super) fn has_candidate(&self) -> bool {
+        self.known.iter().any(|known| known.role == Role::New)
+    }
+
     fn earlier(&self, identity: u64) -> Option<KnownConnection> {
         let position = self.known.binary_search_by_key(&identity, |known| known.identity).ok()?;
         Some(self.known[position])

@@ -85,6 +85,35 @@ fn nothing_is_known_before_the_first_read_and_zero_is_known_after_it() {
     assert_eq!((seen.first_connected, seen.last_connected), (None, None));
 }
 
+#[test]
+fn a_viewer_is_unknown_while_a_connection_was_seen_only_once() {
+    let mut session = Session::new();
+    let has_viewer = |session: &Session, seen: &PresenceSnapshot| seen.has_viewer(session.at, INTERVAL);
+    let nobody = session.poll(&[]);
+    assert_eq!(has_viewer(&session, &nobody), Some(false));
+    assert_eq!(nobody.has_viewer(session.at + INTERVAL + Duration::from_secs(1), INTERVAL), None, "too old");
+    let once = session.poll(&[viewer(1, 0)]);
+    assert_eq!((once.connections, has_viewer(&session, &once)), (Some(0), None));
+    let twice = session.poll(&[viewer(1, 0), viewer(2, 0)]);
+    assert_eq!(has_viewer(&session, &twice), Some(true));
+    let gone = session.poll(&[]);
+    assert_eq!(has_viewer(&session, &gone), Some(false));
+    let off = PresenceSnapshot::off();
+    assert_eq!((has_viewer(&session, &off), PresenceSnapshot::default().read_at), (None, None));
+}
+
+#[test]
+fn a_viewer_is_connected_since_the_read_that_saw_it_first() {
+    let mut session = Session::new();
+    session.poll(&[viewer(1, 0)]);
+    let first = session.unix();
+    let seen = [session.poll(&[viewer(1, 0)]), session.poll(&[viewer(1, 0), viewer(2, 0)])];
+    assert_eq!(seen.map(|seen| seen.connected_since), [first; 2]);
+    let second = session.poll(&[viewer(2, 0)]);
+    assert_eq!((second.connected_since, second.first_connected), (first, first));
+    assert_eq!(session.poll(&[]).connected_since, None);
+}
+
 /// Half of the interval in which the viewer connects counts, and half of the one in which it leaves.
 #[test]
 fn a_viewer_counts_when_two_reads_have_seen_it() {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{sample_log::SampleLog, tally::count};
+use super::{idle::IdleSeconds, sample_log::SampleLog, tally::count};
 use crate::{
     gpu::Sample,
     sampling::scope::{ByScope, Scope},
@@ -17,6 +17,9 @@ pub struct Account {
     pub allocated: Option<f64>,
     /// Seconds of `allocated` that no sample of the driver covers.
     pub unsampled: f64,
+    /// Seconds of `allocated` in which nobody used the device. None if it was never known at the same time whether a viewer was
+    /// connected and how much the device was used.
+    pub idle: Option<IdleSeconds>,
     /// Seconds in which the device was busy.
     pub busy: ByScope<f64>,
     /// Energy of the card in joules.
@@ -58,6 +61,8 @@ pub(super) struct LastReading {
     pub(super) process_sample: u64,
     /// Energy counter of the card in millijoules, and the time at which it was read; none if it was never read.
     pub(super) energy: Option<(u64, Instant)>,
+    /// Whether a viewer was connected; none if it was not known.
+    pub(super) has_viewer: Option<bool>,
 }
 
 /// Maximum number of different Xid numbers of one card, so that the driver cannot fill the memory.

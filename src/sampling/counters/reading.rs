@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     account::{Account, LastReading},
+    idle::UNUSED_BELOW,
     integral::SampledWork,
     sample_log::Recorded,
     values::{DeviceScopes, ScopedValues},
@@ -28,6 +29,8 @@ pub struct DeviceReading<'r> {
     pub own: Option<&'r OwnUsage>,
     /// Time at which the device was read.
     pub at: Instant,
+    /// Whether a viewer is connected to the desktop at this time; none if it is not known.
+    pub has_viewer: Option<bool>,
 }
 
 /// A reading while it is added: its input, and the values calculated from it.
@@ -73,7 +76,7 @@ impl Account {
 
     /// Adds all values of a reading and stores what the next reading needs.
     fn add_pending(&mut self, pending: &mut PendingReading<'_>) {
-        let DeviceReading { scopes, own, at, .. } = pending.reading;
+        let DeviceReading { scopes, own, at, has_viewer, .. } = pending.reading;
         // Also true at the first reading.
         let scope_changed = self.device_scope != Some(scopes.device);
         if let Some(earlier) = self.device_scope.filter(|_| scope_changed && self.is_allocated()) {
@@ -84,6 +87,7 @@ impl Account {
         self.add_activity(activity, pending);
         let own_ratio = self.add_own_work(activity, pending);
         let energy = self.add_energy(own_ratio, activity.ratio, pending);
+        self.add_idle(own_ratio.or(activity.ratio), pending);
         pending.set_engines();
         self.add_memory(pending);
         if self.is_allocated() {
@@ -97,7 +101,7 @@ impl Account {
         let own_sample = own.map_or_else(|| self.newest_process_sample(), |own| own.newest_sample);
         let process_sample = own_sample.max(pending.reading.reading.newest_sample().unwrap_or_default());
         (self.since_reading, self.marked_unsampled) = (0.0, 0.0);
-        self.last = Some(LastReading { at, process_sample, energy });
+        self.last = Some(LastReading { at, process_sample, energy, has_viewer });
     }
 
     /// Activity since the last reading. It is calculated from the driver's samples or, if they show nothing about this time, from
@@ -183,6 +187,17 @@ impl Account {
         Some((counter, at))
     }
 
+    /// Adds the time since the last reading if nobody used the device. The time counts only if both readings have the same viewers and
+    /// if the use of the device is known. `utilization` is that by the session, or that of the device if only this is known.
+    fn add_idle(&mut self, utilization: Option<f64>, pending: &PendingReading<'_>) {
+        let known = pending.is_used(utilization).zip(pending.reading.has_viewer);
+        let Some((is_used, has_viewer)) = known.filter(|_| self.is_allocated()) else { return };
+        let idle = self.idle.get_or_insert_default();
+        if self.last.and_then(|last| last.has_viewer) == Some(has_viewer) {
+            idle.add(pending.gap, has_viewer, is_used);
+        }
+    }
+
     /// Sets the used bytes of the frame buffer and raises the peaks.
     fn add_memory(&mut self, pending: &mut PendingReading<'_>) {
         let DeviceReading { scopes, reading, .. } = pending.reading;
@@ -215,6 +230,16 @@ impl<'r> PendingReading<'r> {
     /// Whether the gap is so short that this reading represents the entire gap.
     fn is_timely(&self) -> bool {
         self.gap <= self.max_gap
+    }
+
+    /// Whether the session used the device since the last reading; a process on the device is a use. None if it is not known, or if the
+    /// gap is too long for this reading.
+    fn is_used(&self, utilization: Option<f64>) -> Option<bool> {
+        let has_process = self.reading.own.is_some_and(|own| !own.processes.is_empty());
+        // Without a process of the session, the work on a shared device is that of others.
+        let without_process = self.own_on_shared().filter(|_| !has_process).map(|_| 0.0);
+        let utilization = without_process.or(utilization).filter(|_| self.is_timely())?;
+        Some(has_process || utilization >= UNUSED_BELOW)
     }
 
     /// Whether the device was busy in the driver's last measuring window.

@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod energy;
+mod idle;
 mod limits;
 
 const SESSION: DeviceScopes = DeviceScopes { device: Scope::Session, card: Scope::Session };
@@ -21,6 +22,8 @@ struct Fixture {
     totals: CallTotals,
     values: ScopedValues,
     interval: Duration,
+    /// Whether a viewer is connected at the next reading.
+    has_viewer: Option<bool>,
     start: Instant,
 }
 
@@ -31,6 +34,7 @@ impl Fixture {
             totals: CallTotals::default(),
             values: ScopedValues::default(),
             interval: Duration::from_secs(15),
+            has_viewer: None,
             start: Instant::now(),
         }
     }
@@ -55,7 +59,13 @@ impl Fixture {
     fn add(&mut self, seconds: f64, scopes: DeviceScopes, reading: &Reading, own: Option<&OwnUsage>) {
         let mut reading = reading.clone();
         self.totals.add_clamps(&remove_impossible(&mut reading));
-        let reading = DeviceReading { scopes, reading: &reading, own, at: self.at(seconds) };
+        let reading = DeviceReading {
+            scopes,
+            reading: &reading,
+            own,
+            at: self.at(seconds),
+            has_viewer: self.has_viewer,
+        };
         let (values, clamps) = self.account.add(reading, self.interval * 2);
         self.totals.add_clamps(&clamps);
         self.values = values;

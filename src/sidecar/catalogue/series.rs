@@ -9,7 +9,7 @@ use crate::{
         clock,
     },
     sampling::{
-        counters::Account,
+        counters::{Account, IdleReason},
         scope::{ByScope, Scope},
     },
     sidecar::snapshot::{Collection, Gpu, Snapshot},
@@ -131,6 +131,16 @@ pub(super) fn per_account<'s>(
 ) -> Vec<Series<'s>> {
     let accounts = snapshot.accounts.iter();
     accounts.filter_map(|account| Some(Series::number([&account.gpu], total(account)?))).collect()
+}
+
+/// The seconds in which nobody used the device, by reason.
+pub(super) fn idle(snapshot: &Snapshot) -> Vec<Series<'_>> {
+    let accounts = snapshot.accounts.iter().filter_map(|account| Some((account, account.idle?)));
+    let series = accounts.flat_map(|(account, idle)| {
+        let reasons = IdleReason::ALL.iter();
+        reasons.map(move |reason| Series::number([&account.gpu, reason.as_str()], idle.get(*reason)))
+    });
+    series.collect()
 }
 
 /// A series for each device that was allocated or exposed since the sidecar started, and for each scope of a total.

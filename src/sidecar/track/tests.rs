@@ -27,6 +27,7 @@ use crate::{
 
 mod absence;
 mod allocation;
+mod idle;
 mod node_totals;
 
 const A: &str = "GPU-aaaaaaaa-0000-0000-0000-000000000000";
@@ -61,6 +62,8 @@ struct Session {
     now: Instant,
     /// Time between two observations of the source; none if it is [`INTERVAL`].
     poll_interval: Option<Duration>,
+    /// Whether a viewer is connected.
+    has_viewer: Option<bool>,
 }
 
 /// A poll that attributes these visible devices to the session.
@@ -124,7 +127,7 @@ impl Poll {
 
 impl Session {
     fn new() -> Self {
-        Self { track: Track::new(INTERVAL), now: Instant::now(), poll_interval: None }
+        Self { track: Track::new(INTERVAL), now: Instant::now(), poll_interval: None, has_viewer: None }
     }
 
     /// A session after these polls.
@@ -137,7 +140,7 @@ impl Session {
     fn poll(&mut self, poll: &Poll) -> Publication {
         self.now += INTERVAL;
         let uuids = poll.outcome.as_ref().map_or(vec![], |(_, _, uuids)| uuids.clone());
-        self.track.observe(Observation {
+        let observation = Observation {
             at: self.now,
             interval: self.poll_interval,
             view: DeviceView {
@@ -156,7 +159,8 @@ impl Session {
                 not_applicable: vec![(Strategy::Claim, NotApplicable::NotGiven)],
             },
             readings: uuids.into_iter().map(|uuid| poll.reading(uuid, self.now)).collect(),
-        })
+        };
+        self.track.observe(observation, self.has_viewer)
     }
 
     fn driver_unavailable(&mut self) -> Publication {

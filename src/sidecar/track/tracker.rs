@@ -30,6 +30,8 @@ pub(in crate::sidecar) struct Track {
     interval: Duration,
     /// Maximum time between two readings for which the later one represents this time.
     max_gap: Duration,
+    /// Whether a viewer is connected at the observation that is being added; none if it is not known.
+    has_viewer: Option<bool>,
     states: DeviceStates,
     accounts: Vec<Account>,
     totals: CallTotals,
@@ -48,7 +50,7 @@ impl Track {
     /// between readings, time without samples counts as idle.
     pub(in crate::sidecar) fn new(interval: Duration) -> Self {
         let (states, accounts, totals) = (vec![], vec![], CallTotals::default());
-        Self { interval, max_gap: 2 * interval, states, accounts, totals, last: None }
+        Self { interval, max_gap: 2 * interval, has_viewer: None, states, accounts, totals, last: None }
     }
 
     /// One account for each device that was allocated or exposed since the sidecar started.
@@ -83,7 +85,13 @@ impl Track {
 
     /// Processes a poll in which the driver answered: moves all devices to their next states and adds the readings. An observation
     /// that is not later than the last one is a report of the node agent that was read before, or an older one. It changes nothing.
-    pub(in crate::sidecar) fn observe(&mut self, observation: Observation<'_>) -> Publication {
+    /// `has_viewer`: whether a viewer is connected to the desktop; none if it is not known.
+    pub(in crate::sidecar) fn observe(
+        &mut self,
+        observation: Observation<'_>,
+        has_viewer: Option<bool>,
+    ) -> Publication {
+        self.has_viewer = has_viewer;
         let at = observation.at;
         match &self.last {
             Some((last, publication)) if at <= *last => publication.clone(),
@@ -258,11 +266,9 @@ impl Track {
         self.totals.add_clamps(&bounds::remove_impossible(&mut reading));
         let scopes = DeviceScopes { device: session.scope, card: session.card_scope(&device) };
         let account = self.accounts.iter_mut().find(|account| account.gpu == device.uuid);
-        let (values, clamps) = account
-            .map(|account| {
-                account.add(DeviceReading { scopes, reading: &reading, own: own.as_ref(), at }, self.max_gap)
-            })
-            .unwrap_or_default();
+        let has_viewer = self.has_viewer;
+        let pending = DeviceReading { scopes, reading: &reading, own: own.as_ref(), at, has_viewer };
+        let (values, clamps) = account.map(|account| account.add(pending, self.max_gap)).unwrap_or_default();
         self.totals.add_clamps(&clamps);
         // The account has added the samples, and no series needs them any more.
         reading.samples = None;

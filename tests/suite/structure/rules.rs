@@ -51,7 +51,10 @@ pub(super) const IMPORTS: &[ImportRow] = &[
     ("bin", &["cli", "node", "runtime", "server", "sidecar"]),
     // Below a top-level module.
     ("sessions::ledger", &["contract", "runtime::vocabulary"]),
-    ("sampling::counters", &["gpu", "sampling::bounds", "sampling::processes", "sampling::scope"]),
+    (
+        "sampling::counters",
+        &["gpu", "runtime::vocabulary", "sampling::bounds", "sampling::processes", "sampling::scope"],
+    ),
     (
         "sidecar::attribution",
         &["contract", "gpu", "runtime::vocabulary", "sampling::scope", "sampling::sharing"],

@@ -92,7 +92,8 @@ fn play(polls: &[RandomPoll]) -> (DeviceCounters, [Account; 2]) {
         totals.add(&[DeviceUse { device: &card, reading: Some(&reading), owners, sessions }], at);
         for (account, own) in sidecars.iter_mut().zip(&usages) {
             account.allocate(at);
-            let reading = DeviceReading { scopes: SCOPES, reading: &reading, own: Some(own), at };
+            let reading =
+                DeviceReading { scopes: SCOPES, reading: &reading, own: Some(own), at, has_viewer: None };
             let _: (ScopedValues, _) = account.add(reading, max_gap);
         }
     }

@@ -204,6 +204,15 @@ fn check_counters(earlier: &Account, account: &Account) {
     }
     let allocated = account.allocated.unwrap_or_default() + 1e-6;
     assert!(account.unsampled <= allocated, "{account:?}");
+    let idle = |account: &Account| {
+        IdleReason::ALL
+            .iter()
+            .map(|reason| account.idle.map_or(0.0, |idle| idle.get(*reason)))
+            .collect::<Vec<_>>()
+    };
+    let (before, after) = (idle(earlier), idle(account));
+    assert!(before[0] <= after[0] && before[1] <= after[1], "{before:?} {after:?}");
+    assert!(after.iter().sum::<f64>() <= allocated, "more idle than allocated: {account:?}");
     let energy: f64 = SCOPES.iter().map(|scope| of(&account.energy, *scope)).sum();
     assert!(account.attributed.unwrap_or_default() <= energy + 1e-6, "{account:?}");
 }
@@ -255,11 +264,13 @@ proptest! {
     #[test]
     fn no_counter_falls_and_no_figure_exceeds_what_it_is_a_part_of(
         mut polls in vec((prop_oneof![4 => 14.0..17.0, 1 => 0.0..2.0, 1 => 30.0..900.0], poll()), 1..30),
+        viewers in vec(option::weighted(0.8, any::<bool>()), 30),
     ) {
         continue_times(&mut polls);
         let (mut fixture, mut sums, mut seconds) = (Fixture::new(), Sums::default(), 0.0);
-        for (gap, poll) in &polls {
+        for ((gap, poll), has_viewer) in polls.iter().zip(viewers) {
             seconds += gap;
+            fixture.has_viewer = has_viewer;
             let earlier = fixture.account.clone();
             fixture.play(seconds, poll);
             check_counters(&earlier, &fixture.account);

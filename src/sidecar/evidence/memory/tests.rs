@@ -66,7 +66,7 @@ impl Session {
         };
         let outcome = observation.attribution.outcome.clone();
         let uuids = uuids_of(&outcome, observation.view.visible).collect();
-        self.track.observe(observation);
+        self.track.observe(observation, None);
         (outcome.map(|attribution| (attribution.strategy, uuids)), UUIDS.map(|uuid| self.allocated(uuid)))
     }
 
