@@ -56,12 +56,13 @@ pub fn run() -> Result<(), Box<dyn Error>> {
 async fn serve(config: &Config) -> io::Result<()> {
     // The kubelet and the container runtime can send SIGTERM twice. The termination message is written even then.
     let shutdown = shutdown::on_signal(|| ())?;
-    let presence = Poller::start(&config.root, config.presence.clone());
+    let mut presence = Poller::start(&config.root, config.presence.clone());
     let (start, poller) = poller::spawn(config, presence.snapshots())?;
     let snapshots = Snapshots { gpu: poller.snapshots.clone(), presence: presence.snapshots() };
     let serving = serve_metrics(config.listen, snapshots, start);
     tokio::select! {
         () = shutdown.requested() => {
+            presence.poll();
             poller.end().await;
             runtime::libc::exit_immediately(0)
         }

@@ -1,14 +1,17 @@
 //! The termination message: the totals of one run of the sidecar as one line of JSON. The sidecar writes it, and the kubelet
 //! copies it into the pod's status. The server will read it there; this version does not.
 //!
-//! A new field does not change [`VERSION`], because a reader ignores unknown fields.
+//! A reader ignores unknown fields, and reads every version of [`READABLE`].
 
-use std::borrow::Cow;
+use std::{borrow::Cow, error::Error, fmt, ops::RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
 /// Version of the format. If the meaning of a field changes or a field is removed, the version must change.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
+
+/// Versions that [`TerminationMessage::parse`] reads. Version 1 has no presence.
+pub const READABLE: RangeInclusive<u8> = 1..=VERSION;
 
 /// The message. All times are Unix times in seconds. The most important fields come first.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -26,12 +29,34 @@ pub struct TerminationMessage<'m> {
     /// Strategy and confidence of the last attribution, or `none` and the reason why no device could be read.
     #[serde(borrow)]
     pub by: [Cow<'m, str>; 2],
+    /// Totals of the viewers' connections; none if they were never known, or if the message has no space for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence: Option<PresenceTotals>,
     /// Totals of the devices. The device that was allocated for the longest time comes first.
     #[serde(borrow)]
     pub gpus: Vec<DeviceTotal<'m>>,
     /// Number of devices that are missing in [`Self::gpus`], because the message has a maximum length.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more: usize,
+}
+
+/// Totals of the viewers' connections in this run of the sidecar.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct PresenceTotals {
+    /// Seconds in which at least one viewer was connected.
+    pub connected: u64,
+    /// Time at which a viewer was seen first; none if no viewer was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
+    /// Time at which a viewer was seen last; none if no viewer was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<u64>,
+    /// Bytes to the viewers that they acknowledged; none if they are not known, or if the message has no space for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transmitted: Option<u64>,
+    /// Bytes from the viewers; none as for [`Self::transmitted`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<u64>,
 }
 
 /// Totals of one device in this run of the sidecar. A total that the driver did not give is absent.
@@ -54,6 +79,53 @@ pub struct DeviceTotal<'m> {
     /// Maximum number of bytes of the frame buffer in use at a poll.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak: Option<u64>,
+}
+
+/// Why a termination message cannot be read.
+#[derive(Debug)]
+pub enum UnreadableMessage {
+    /// The text is no message, for example because it was truncated.
+    Malformed(serde_json::Error),
+    /// A newer version of the sidecar wrote the message.
+    Version(u8),
+}
+
+// === impl TerminationMessage ===
+
+impl<'m> TerminationMessage<'m> {
+    /// Reads the text of a message, with the spaces at its end.
+    ///
+    /// # Errors
+    /// Fails if the text is not valid JSON, if a field is missing, or if the version is not in [`READABLE`].
+    pub fn parse(text: &'m str) -> Result<Self, UnreadableMessage> {
+        let message: Self = serde_json::from_str(text).map_err(UnreadableMessage::Malformed)?;
+        if READABLE.contains(&message.v) { Ok(message) } else { Err(UnreadableMessage::Version(message.v)) }
+    }
+}
+
+// === impl UnreadableMessage ===
+
+impl fmt::Display for UnreadableMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(_) => write!(f, "the termination message is not valid; it may be truncated"),
+            Self::Version(version) => write!(
+                f,
+                "the termination message has version {version}, and this program reads {} to {}; update this program",
+                READABLE.start(),
+                READABLE.end()
+            ),
+        }
+    }
+}
+
+impl Error for UnreadableMessage {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Malformed(error) => Some(error),
+            Self::Version(_) => None,
+        }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -83,6 +155,13 @@ mod tests {
             end: 3,
             ended: true,
             by,
+            presence: Some(PresenceTotals {
+                connected: 8,
+                first: Some(4),
+                last: Some(5),
+                transmitted: Some(6),
+                received: Some(7),
+            }),
             gpus: vec![full, bare],
             more: 4,
         }
@@ -90,9 +169,13 @@ mod tests {
 
     #[test]
     fn a_message_is_read_as_it_was_written() {
-        for message in [message(), TerminationMessage { more: 0, ..message() }] {
-            let text = serde_json::to_string(&message).unwrap();
-            assert_eq!(serde_json::from_str::<TerminationMessage<'_>>(&text).unwrap(), message);
+        let nobody = Some(PresenceTotals::default());
+        for presence in [message().presence, nobody, None] {
+            for more in [0, 4] {
+                let message = TerminationMessage { presence, more, ..message() };
+                let text = serde_json::to_string(&message).unwrap();
+                assert_eq!(TerminationMessage::parse(&text).unwrap(), message);
+            }
         }
     }
 
@@ -101,14 +184,35 @@ mod tests {
         let text = serde_json::to_string(&message()).unwrap();
         assert_eq!(
             text,
-            r#"{"v":1,"session":1,"start":2,"end":3,"ended":true,"by":["single_device","good"],"gpus":[{"gpu":"GPU-1","scope":"session","allocated":28800,"busy":0.1,"joules":7,"peak":8589934592},{"gpu":"GPU-2","scope":"session","allocated":28800}],"more":4}"#
+            r#"{"v":2,"session":1,"start":2,"end":3,"ended":true,"by":["single_device","good"],"presence":{"connected":8,"first":4,"last":5,"transmitted":6,"received":7},"gpus":[{"gpu":"GPU-1","scope":"session","allocated":28800,"busy":0.1,"joules":7,"peak":8589934592},{"gpu":"GPU-2","scope":"session","allocated":28800}],"more":4}"#
         );
+    }
+
+    /// The text that version 1 wrote.
+    #[test]
+    fn a_message_of_version_1_is_read_without_presence() {
+        let text = r#"{"v":1,"session":1,"start":2,"end":3,"ended":true,"by":["single_device","good"],"gpus":[{"gpu":"GPU-1","scope":"session","allocated":28800,"busy":0.1,"joules":7,"peak":8589934592},{"gpu":"GPU-2","scope":"session","allocated":28800}],"more":4}"#;
+        let read = TerminationMessage::parse(text).unwrap();
+        assert_eq!(read, TerminationMessage { v: 1, presence: None, ..message() });
+    }
+
+    #[test]
+    fn messages_of_other_versions_and_truncated_messages_are_rejected_with_the_reason() {
+        let text = |v| serde_json::to_string(&TerminationMessage { v, ..message() }).unwrap();
+        let error = |text: &str| TerminationMessage::parse(text).unwrap_err().to_string();
+        for version in [0, 3] {
+            assert!(
+                error(&text(version))
+                    .contains(&format!("has version {version}, and this program reads 1 to 2"))
+            );
+        }
+        assert!(error(&text(2)[..100]).contains("may be truncated"));
     }
 
     #[test]
     fn unknown_fields_and_padding_are_ignored() {
         let text = r#"{"v":1,"new":{},"session":1,"start":2,"end":3,"ended":false,"by":["none","starting"],"gpus":[{"gpu":"GPU-1","scope":"new","allocated":1,"new":[]}]}   "#;
-        let message: TerminationMessage<'_> = serde_json::from_str(text).unwrap();
+        let message = TerminationMessage::parse(text).unwrap();
         assert_eq!((message.more, message.gpus[0].busy), (0, None));
     }
 }

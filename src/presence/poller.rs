@@ -53,14 +53,15 @@ impl Poller {
     }
 
     /// Polls at every interval. Does not return.
-    pub async fn run(mut self, interval: Duration) -> Infallible {
+    pub async fn run(&mut self, interval: Duration) -> Infallible {
         loop {
             tokio::time::sleep(interval).await;
             self.poll();
         }
     }
 
-    fn poll(&mut self) {
+    /// Polls once. At the end of the session this adds the time since the last poll.
+    pub fn poll(&mut self) {
         let Some((reader, track)) = &mut self.session else { return };
         let poll = || {
             let read = reader.read(Instant::now());

@@ -34,6 +34,7 @@ use crate::{
 pub(super) struct Handle {
     /// The latest snapshot.
     pub(super) snapshots: watch::Receiver<Arc<Snapshot>>,
+    presence: watch::Receiver<Arc<PresenceSnapshot>>,
     stop: mpsc::Sender<()>,
     termination_log: Arc<Mutex<TerminationLog>>,
 }
@@ -93,7 +94,7 @@ pub(super) fn spawn(
         versions: Versions::default(),
         termination_log: Arc::clone(&termination_log),
         snapshots: sender,
-        presence,
+        presence: presence.clone(),
         max_presence_age: 2 * config.interval,
     };
     thread::Builder::new().name("nvml-poller".to_owned()).spawn(move || {
@@ -101,7 +102,7 @@ pub(super) fn spawn(
         let _: Result<(), _> = opened.recv();
         polls.run_until_over(&mut poller, |poller| poller.driver_unavailable(UnavailableReason::DriverError));
     })?;
-    Ok((StartGate { _open: gate }, Handle { snapshots, stop, termination_log }))
+    Ok((StartGate { _open: gate }, Handle { snapshots, presence, stop, termination_log }))
 }
 
 // === impl Handle ===
@@ -116,7 +117,7 @@ impl Handle {
         if !matches!(tokio::time::timeout(LAST_POLL_TIMEOUT, last).await, Ok(Ok(_))) {
             let snapshot = end_without_poll(&self.snapshots.borrow());
             let mut termination_log = self.termination_log.lock().unwrap_or_else(PoisonError::into_inner);
-            termination_log.write(&snapshot, SystemTime::now());
+            termination_log.write(&snapshot, &self.presence.borrow(), SystemTime::now());
         }
     }
 }
@@ -225,7 +226,9 @@ impl PollTask for SessionPoller {
         let now = SystemTime::now();
         let snapshot = self.snapshot(publication, poll, now);
         log_change(&self.snapshots.borrow(), &snapshot);
-        self.termination_log.lock().unwrap_or_else(PoisonError::into_inner).write(&snapshot, now);
+        let mut termination_log = self.termination_log.lock().unwrap_or_else(PoisonError::into_inner);
+        termination_log.write(&snapshot, &self.presence.borrow(), now);
+        drop(termination_log);
         self.snapshots.send_replace(Arc::new(snapshot));
     }
 

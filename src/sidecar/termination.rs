@@ -15,7 +15,8 @@ use std::{
 
 use super::snapshot::Snapshot;
 use crate::{
-    contract::termination::{DeviceTotal, TerminationMessage, VERSION},
+    contract::termination::{DeviceTotal, PresenceTotals, TerminationMessage, VERSION},
+    presence::PresenceSnapshot,
     runtime::clock,
     sampling::{counters::Account, scope::Scope},
 };
@@ -55,10 +56,10 @@ impl TerminationLog {
         Self { path, file: None, failure: None, limit: limit(containers), written: 0 }
     }
 
-    /// Writes the message with the totals of the snapshot. `end` is the time at which the totals end. After a failure the next
+    /// Writes the message with the totals of the snapshots. `end` is the time at which the totals end. After a failure the next
     /// call tries again, because a full disk may have space again.
-    pub(super) fn write(&mut self, snapshot: &Snapshot, end: SystemTime) {
-        let mut text = message(snapshot, end, self.limit);
+    pub(super) fn write(&mut self, snapshot: &Snapshot, presence: &PresenceSnapshot, end: SystemTime) {
+        let mut text = message(snapshot, presence, end, self.limit);
         self.written = self.written.max(text.len());
         text.resize(self.written, b' ');
         let result = self.replace(&text);
@@ -99,8 +100,8 @@ fn limit(containers: usize) -> usize {
     (MAX_POD_BYTES / containers.saturating_add(EXTRA_CONTAINERS)).min(MAX_BYTES)
 }
 
-/// The message as JSON of at most `limit` bytes, with as many devices as fit.
-fn message(snapshot: &Snapshot, end: SystemTime, limit: usize) -> Vec<u8> {
+/// The message as JSON of at most `limit` bytes, with everything that fits.
+fn message(snapshot: &Snapshot, presence: &PresenceSnapshot, end: SystemTime, limit: usize) -> Vec<u8> {
     let mut gpus: Vec<DeviceTotal<'_>> = snapshot.accounts.iter().filter_map(total).collect();
     // The devices with the least allocated time come last, because the last ones are left out if not all fit.
     gpus.sort_by_key(|total| std::cmp::Reverse(total.allocated));
@@ -115,17 +116,42 @@ fn message(snapshot: &Snapshot, end: SystemTime, limit: usize) -> Vec<u8> {
         end: unix_seconds(end),
         ended: snapshot.ended,
         by: by.map(Into::into),
+        presence: presence_totals(presence),
         gpus,
         more: 0,
     };
     loop {
         // Plain data can always be serialized.
         let text = serde_json::to_vec(&message).unwrap_or_default();
-        if text.len() <= limit || message.gpus.pop().is_none() {
+        if text.len() <= limit || !leave_out(&mut message) {
             return text;
         }
-        message.more += 1;
     }
+}
+
+/// Leaves the least important part out; false if the message has no such part. The order is: the devices except the first one, the
+/// bytes of the connections, the first device, the times of the connections. The times need less than half of the space of a device.
+fn leave_out(message: &mut TerminationMessage<'_>) -> bool {
+    let bytes = message.presence.as_mut().filter(|totals| totals.transmitted.or(totals.received).is_some());
+    if let Some(totals) = bytes.filter(|_| message.gpus.len() <= 1) {
+        (totals.transmitted, totals.received) = (None, None);
+    } else if message.gpus.pop().is_some() {
+        message.more += 1;
+    } else {
+        return message.presence.take().is_some();
+    }
+    true
+}
+
+/// Totals of the connections; none if they were never known.
+fn presence_totals(presence: &PresenceSnapshot) -> Option<PresenceTotals> {
+    Some(PresenceTotals {
+        connected: presence.connected?.as_secs_f64().round() as u64,
+        first: presence.first_connected.map(unix_seconds),
+        last: presence.last_connected.map(unix_seconds),
+        transmitted: presence.bytes.map(|bytes| bytes.transmitted),
+        received: presence.bytes.map(|bytes| bytes.received),
+    })
 }
 
 /// Totals of a device, in the scope of the last reading. None if the device was never allocated to the session.
@@ -146,83 +172,4 @@ fn unix_seconds(time: SystemTime) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, os::unix::fs::symlink, time::Duration};
-
-    use super::*;
-    use crate::sidecar::{attribution::UnavailableReason, config::SessionNames};
-
-    fn snapshot(gpus: usize) -> Snapshot {
-        let account = |number| {
-            let mut account = Account::default();
-            account.gpu = format!("GPU-{number:08}-0c3a-4f6e-9b7d-21a4c8e6f035");
-            account.allocated = Some(28_800.4 + number as f64);
-            account.attributed = Some(1_234_567.8);
-            account
-        };
-        Snapshot {
-            accounts: (0..gpus).map(account).collect(),
-            ..Snapshot::before_the_first_poll(SessionNames::default(), at(0), at(0))
-        }
-    }
-
-    fn at(seconds: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn a_message_fits_into_the_containers_part_and_counts_left_out_devices() {
-        for (containers, gpus) in [(1, 1), (2, 8), (20, 8), (100, 16), (8, 16)] {
-            let text = message(&snapshot(gpus), at(9), limit(containers));
-            assert!(text.len() <= limit(containers), "{containers}: {}", text.len());
-            assert!(limit(containers) <= 1024 && limit(containers) * (containers + 4) <= 12_288);
-            let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
-            let counted =
-                value["gpus"].as_array().unwrap().len() + value["more"].as_u64().unwrap_or(0) as usize;
-            assert_eq!((counted, &value["v"], &value["end"]), (gpus, &1.into(), &9.into()));
-        }
-    }
-
-    #[test]
-    fn a_truncated_message_is_not_valid_json() {
-        let text = message(&snapshot(1), at(9), 1024);
-        for length in 0..text.len() {
-            assert!(serde_json::from_slice::<serde_json::Value>(&text[..length]).is_err(), "{length}");
-        }
-    }
-
-    /// `/dev/full` is a file on a full disk.
-    #[test]
-    fn a_message_that_cannot_be_written_is_written_again_at_the_next_poll() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("termination-log");
-        symlink("/dev/full", &path).unwrap();
-        let mut log = TerminationLog::new(path.clone(), 2);
-        log.write(&snapshot(3), at(1));
-        assert_eq!(log.failure, Some(io::ErrorKind::StorageFull));
-        fs::remove_file(&path).unwrap();
-        // A part of the failed message, longer than the next message.
-        fs::write(&path, &message(&snapshot(3), at(1), 1024)[..300]).unwrap();
-        log.write(&snapshot(0), at(2));
-        let value: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        assert_eq!((&value["end"], log.failure), (&2.into(), None));
-    }
-
-    #[test]
-    fn a_shorter_message_replaces_a_longer_one_completely() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("termination-log");
-        let mut log = TerminationLog::new(path.clone(), 2);
-        log.write(&snapshot(1), at(1));
-        assert!(!path.exists(), "the kubelet creates the file, the sidecar never does");
-        fs::write(&path, "").unwrap();
-        log.write(&snapshot(3), at(1));
-        log.write(&Snapshot { ended: true, ..snapshot(0) }, at(2));
-        let value: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        assert_eq!(
-            (&value["end"], &value["ended"], value["gpus"].as_array().unwrap().len()),
-            (&2.into(), &true.into(), 0)
-        );
-        assert_eq!(value["by"], serde_json::json!(["none", UnavailableReason::Starting.as_str()]));
-    }
-}
+mod tests;

@@ -153,7 +153,7 @@ async fn message_after(
 
 /// Checks the message of a session that has ended.
 fn check_complete(message: &Value) -> Result<()> {
-    ensure!(message["v"] == 1 && message["ended"] == true, "{message}");
+    ensure!(message["v"] == 2 && message["ended"] == true, "{message}");
     ensure!(message["gpus"][0]["gpu"] == GPU && message["gpus"][0]["scope"] == "session", "{message}");
     ensure!(
         message["session"].as_u64() <= message["start"].as_u64()

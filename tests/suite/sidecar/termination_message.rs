@@ -10,7 +10,7 @@ use super::{driver_scenarios::*, pod_fixture::PodFixture, running_sidecar::*};
 fn the_message_is_written_at_every_poll_and_at_the_end() {
     let sidecar = RunningSidecar::start(&busy_gpu(), &[FAST]);
     let early = sidecar.message_until("busy time", |message| message["gpus"][0]["busy"].as_f64() > Some(0.2));
-    assert_eq!((&early["v"], &early["ended"]), (&1.into(), &false.into()));
+    assert_eq!((&early["v"], &early["ended"]), (&2.into(), &false.into()));
     let (code, last) = sidecar.end();
     assert_eq!(code, Some(0));
     assert_eq!(
