@@ -1,12 +1,13 @@
 //! The sidecar of a desktop: one thread polls the GPU, another polls the connections and serves HTTP. Each poll publishes an immutable
-//! snapshot; a scrape encodes the latest snapshots. Only `config` reads the environment, only `pod_files` reads files; `attribution`, `track`, `snapshot` and
-//! `catalogue` are pure.
+//! snapshot; a scrape encodes the latest snapshots. Only `config` reads the environment, only `pod_files` reads files; `attribution`, `track`, `snapshot`,
+//! `catalogue` and `page` are pure.
 
 pub mod attribution;
 pub mod catalogue;
 pub mod config;
 mod evidence;
 mod observation;
+mod page;
 mod pod_files;
 mod poller;
 pub mod replay;
@@ -15,7 +16,13 @@ mod source;
 mod termination;
 mod track;
 
-use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::{Router, http::HeaderMap, routing::get};
 use tokio::sync::watch;
@@ -72,22 +79,40 @@ async fn serve(config: &Config) -> io::Result<()> {
 }
 
 /// The latest snapshot of each poller.
+#[derive(Clone)]
 struct Snapshots {
     gpu: watch::Receiver<Arc<Snapshot>>,
     presence: watch::Receiver<Arc<PresenceSnapshot>>,
 }
 
-/// Serves the metrics and the health endpoints. Returns only if serving fails.
+/// Serves the page for people, the metrics and the health endpoints. Returns only if serving fails.
 async fn serve_metrics(listen: SocketAddr, snapshots: Snapshots, start: poller::StartGate) -> io::Result<()> {
+    let for_page = snapshots.clone();
+    let page = get(async move || {
+        let (gpu, presence) = for_page.latest();
+        page::text(&gpu, &presence, SystemTime::now())
+    });
     let metrics = get(async move |headers: HeaderMap| {
-        let (gpu, presence) = (Arc::clone(&snapshots.gpu.borrow()), Arc::clone(&snapshots.presence.borrow()));
+        let (gpu, presence) = snapshots.latest();
         let mut metrics = families(CATALOGUE, &gpu);
         metrics.extend(families(presence::catalogue::ROWS, &presence));
         admin::exposition(&headers, &metrics)
     });
-    let app = Router::new().route(contract::METRICS_PATH, metrics).merge(admin::health(Readiness::default()));
+    let app = Router::new()
+        .route("/", page)
+        .route(contract::METRICS_PATH, metrics)
+        .merge(admin::health(Readiness::default()));
     http::warm_up(app.clone(), contract::METRICS_PATH).await;
+    http::warm_up(app.clone(), "/").await;
     match http::serve(bind_when_free(listen, start).await?, app).await? {}
+}
+
+// === impl Snapshots ===
+
+impl Snapshots {
+    fn latest(&self) -> (Arc<Snapshot>, Arc<PresenceSnapshot>) {
+        (Arc::clone(&self.gpu.borrow()), Arc::clone(&self.presence.borrow()))
+    }
 }
 
 /// Listens as soon as the address is free. The first attempt opens the poller's gate, whether it succeeds or fails. The

@@ -32,6 +32,12 @@ impl<T: Copy> ByScope<T> {
         self.0.iter().copied()
     }
 
+    /// These values.
+    #[cfg(test)]
+    pub(crate) fn of(values: &[(Scope, T)]) -> Self {
+        Self(values.to_vec())
+    }
+
     pub(super) fn remove(&mut self, scope: Scope) {
         self.0.retain(|(other, _)| *other != scope);
     }

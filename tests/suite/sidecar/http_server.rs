@@ -29,7 +29,8 @@ fn paths_and_methods_have_their_status_and_headers() {
     let metrics = http::get(sidecar.address, METRICS_PATH).unwrap();
     assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4"));
     assert_eq!(http::get(sidecar.address, "/healthz").unwrap().status, 200);
-    assert_eq!(http::get(sidecar.address, "/").unwrap().status, 404);
+    assert_eq!(http::get(sidecar.address, "/").unwrap().status, 200);
+    assert_eq!(http::get(sidecar.address, "/page").unwrap().status, 404);
     let head = http::request(sidecar.address, "HEAD", METRICS_PATH).unwrap();
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     let gone = http::request(sidecar.address, "HEAD", "/metrics/x").unwrap();

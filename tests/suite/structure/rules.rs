@@ -90,6 +90,7 @@ pub(super) const PURE: &[&str] = &[
     "sidecar::attribution",
     "sidecar::evidence::memory",
     "sidecar::observation",
+    "sidecar::page",
     "sidecar::snapshot",
     "sidecar::track",
     "gpu::id",
