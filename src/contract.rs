@@ -122,7 +122,8 @@ pub mod env {
     /// `off` if the sidecar must not read the connections of the session. Otherwise absent.
     pub const PRESENCE: &str = "VDI_METRICS_PRESENCE";
     /// The TCP ports that the containers beside the sidecar declare, except ports for metrics and probes: decimal numbers,
-    /// ascending, each once, separated by commas. Absent if a regular container declares none, or if there are too many: then every listening port counts.
+    /// ascending, each once, separated by commas. Absent if a regular container declares none, or if there are too many: then
+    /// every listening port counts.
     pub const PORTS: &str = "VDI_METRICS_PORTS";
     /// Number of the pod's containers, including init and sidecar containers. They share the maximum length of termination
     /// messages.
