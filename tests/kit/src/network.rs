@@ -41,11 +41,26 @@ const DENY_NETLINK: &str = include_str!("deny_netlink.c");
 /// # Panics
 /// If there is no C compiler.
 pub fn deny_netlink(folder: &Path) -> PathBuf {
-    let (source, program) = (folder.join("deny_netlink.c"), folder.join("deny_netlink"));
-    fs::write(&source, DENY_NETLINK).unwrap();
-    let output = Command::new("cc").arg("-o").arg(&program).arg(&source).output().unwrap();
+    compile(folder, "deny_netlink", DENY_NETLINK)
+}
+
+/// Compiles a C program in this folder.
+pub(crate) fn compile(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let (source, program) = (folder.join(name).with_extension("c"), folder.join(name));
+    fs::write(&source, text).unwrap();
+    let output = Command::new("cc").arg("-O2").arg("-o").arg(&program).arg(&source).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     program
+}
+
+/// Starts a program that ends with its standard input, and waits until it prints `ready`.
+pub(crate) fn start_until_ready(command: &mut Command) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let mut ready = [0; 6];
+    let stdout = child.stdout.as_mut().unwrap();
+    std::io::Read::read_exact(stdout, &mut ready).unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    child
 }
 
 /// The addresses of the pod.
@@ -81,18 +96,15 @@ impl PodNetwork {
 // === impl NetworkNamespace ===
 
 impl NetworkNamespace {
-    fn create() -> Self {
+    /// Creates a namespace without a connection.
+    ///
+    /// # Panics
+    /// If this process is not root.
+    pub fn create() -> Self {
         let mut command = Command::new("unshare");
         // The program prints a line after it has entered the namespace.
-        command
-            .args(["--net", "sh", "-c", "echo ready; exec cat"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut holder = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
-        let mut ready = [0; 6];
-        let stdout = holder.stdout.as_mut().unwrap();
-        std::io::Read::read_exact(stdout, &mut ready).unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Self { holder }
+        command.args(["--net", "sh", "-c", "echo ready; exec cat"]);
+        Self { holder: start_until_ready(&mut command) }
     }
 
     fn configure(&self, addresses: [&str; 2]) {
@@ -101,6 +113,11 @@ impl NetworkNamespace {
         // Without `nodad` the address cannot be used for a second.
         self.run(&["ip", "address", "add", &format!("{}/64", addresses[1]), "dev", "eth0", "nodad"]);
         self.run(&["ip", "link", "set", "eth0", "up"]);
+    }
+
+    /// ID of a process in the namespace.
+    pub(crate) fn process(&self) -> u32 {
+        self.holder.id()
     }
 
     /// Runs a command in the namespace.

@@ -7,7 +7,8 @@
 )]
 
 use std::{
-    io::{BufRead, BufReader},
+    fs,
+    io::{self, BufRead, BufReader},
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
@@ -100,6 +101,20 @@ impl Process {
     /// The process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// CPU time of all threads that run, in microseconds, as the scheduler counts it.
+    ///
+    /// # Errors
+    /// When the program has ended.
+    pub fn cpu_us(&self) -> io::Result<f64> {
+        let mut sum = 0.0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.id()))? {
+            let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
+            let nanoseconds = schedstat.split(' ').next().and_then(|text| text.parse::<f64>().ok());
+            sum += nanoseconds.ok_or_else(|| io::Error::other(schedstat.clone()))? / 1e3;
+        }
+        Ok(sum)
     }
 
     /// Sends a signal.

@@ -2,7 +2,11 @@
 
 mod desktop_pod;
 mod idle;
+mod long_connections;
+mod many_sockets;
 mod other_connections;
 mod quality;
+mod restricted;
+mod slow_lines;
 mod sources;
 mod viewers;

@@ -17,6 +17,8 @@ pub(super) const CONNECTIONS: &str = "vdi_session_connections";
 pub(super) const CONNECTED: &str = "vdi_session_connected_seconds_total";
 pub(super) const TRANSMITTED: &str = "vdi_session_stream_transmit_bytes_total";
 pub(super) const RECEIVED: &str = "vdi_session_stream_receive_bytes_total";
+pub(super) const RETRANSMITTED: &str = "vdi_session_stream_retransmitted_bytes_total";
+pub(super) const RTT: &str = "vdi_session_stream_rtt_seconds";
 pub(super) const INFO: &str = "vdi_session_presence_info";
 
 /// The sidecar's port, and a port of the desktop.
@@ -24,7 +26,7 @@ pub(super) const OWN: u16 = 9478;
 pub(super) const PORT: u16 = 6901;
 
 /// Seconds between two polls.
-const INTERVAL: &str = "0.1";
+pub(super) const INTERVAL: &str = "0.1";
 
 /// A desktop pod and a machine outside of it.
 pub(super) struct DesktopPod {

@@ -1,9 +1,6 @@
 //! Who counts as a viewer, and which bytes count.
 
-use std::{
-    net::UdpSocket,
-    time::{Duration, Instant},
-};
+use std::{net::UdpSocket, time::Instant};
 
 use kit::network::{OUTSIDE, POD};
 use vdi_metrics::contract::env;
@@ -16,10 +13,7 @@ fn a_viewer_is_counted_with_its_bytes_and_its_time() {
     let Some(pod) = DesktopPod::start(&[]) else { return };
     let before = pod.scrape();
     assert_eq!((before.value(CONNECTIONS, &[]), before.value(CONNECTED, &[])), (Some(0.0), Some(0.0)));
-    assert_eq!(
-        (before.value(TRANSMITTED, &[]), before.value("vdi_session_stream_rtt_seconds", &[])),
-        (Some(0.0), None)
-    );
+    assert_eq!((before.value(TRANSMITTED, &[]), before.value(RTT, &[])), (Some(0.0), None));
     let server = pod.listen("::", PORT);
     let began = Instant::now();
     let mut link = pod.connect(&server, POD[0]);
@@ -28,9 +22,9 @@ fn a_viewer_is_counted_with_its_bytes_and_its_time() {
     let seen = pod.scrape_until("the bytes", |seen| seen.value(TRANSMITTED, &[]) == Some(3e6));
     assert_eq!((seen.value(CONNECTIONS, &[]), seen.value(RECEIVED, &[])), (Some(1.0), Some(7e4)));
     // On a busy machine an acknowledgement can be late.
-    let again = seen.value("vdi_session_stream_retransmitted_bytes_total", &[]);
+    let again = seen.value(RETRANSMITTED, &[]);
     assert!(again.is_some_and(|bytes| bytes < 1e5), "{again:?}");
-    assert!(seen.value("vdi_session_stream_rtt_seconds", &[]).is_some_and(|rtt| (1e-6..0.1).contains(&rtt)));
+    assert!(seen.value(RTT, &[]).is_some_and(|rtt| (1e-6..0.1).contains(&rtt)));
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
     let last = seen.value("vdi_session_last_connected_timestamp_seconds", &[]).unwrap();
     assert!((now - 5.0..=now).contains(&last), "{last} is not {now}");
@@ -101,24 +95,4 @@ fn a_stream_over_udp_is_unknown_and_not_zero() {
     });
     assert_eq!((seen.value(CONNECTIONS, &[]), seen.value(CONNECTED, &[])), (None, Some(0.0)));
     pod.viewers_until(0);
-}
-
-/// The cable is pulled, so the client sends no FIN. The desktop still sends, and gets no acknowledgement.
-#[test]
-#[ignore = "takes more than a minute"]
-fn an_unplugged_viewer_is_gone_after_a_minute() {
-    let Some(pod) = DesktopPod::start(&[]) else { return };
-    let server = pod.listen("::", PORT);
-    let (mut moving, still) = (pod.connect(&server, POD[0]), pod.connect(&server, POD[0]));
-    pod.viewers_until(2);
-    moving.send(1000);
-    pod.network.outside.run(&["ip", "link", "set", "eth0", "down"]);
-    let unplugged = Instant::now();
-    std::io::Write::write_all(&mut moving.server, &[0; 1000]).unwrap();
-    std::thread::sleep(Duration::from_secs(55));
-    assert_eq!(pod.scrape().value(CONNECTIONS, &[]), Some(2.0));
-    // The viewer of the still screen has nothing to acknowledge, so it still counts.
-    pod.viewers_until(1);
-    assert!(unplugged.elapsed() < Duration::from_secs(65));
-    drop(still);
 }
