@@ -7,6 +7,7 @@ mod gpu_devices;
 mod injection;
 mod monitoring;
 mod node_agent;
+mod presence;
 mod session_metrics;
 mod termination_message;
 mod test_cluster;
@@ -21,6 +22,7 @@ pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     node_agent::many_pods::TESTS,
     node_agent::restarts::TESTS,
     node_agent::volume::TESTS,
+    presence::TESTS,
     session_metrics::TESTS,
     termination_message::TESTS,
     test_cluster::TESTS,
