@@ -7,7 +7,6 @@ pub mod desktop;
 pub mod exposition;
 pub mod http;
 pub mod kubelet;
-pub mod many_connections;
 pub mod network;
 pub mod node_folder;
 pub mod nulls;
@@ -16,7 +15,6 @@ pub mod process;
 pub mod product_images;
 pub mod random_pods;
 pub mod security_contexts;
-pub mod slow_line;
 pub mod tls;
 
 pub use tempfile;

@@ -5,6 +5,9 @@
     reason = "only tests use this module, and they fail by panicking"
 )]
 
+pub mod many_connections;
+pub mod slow_line;
+
 use std::{
     fs::{self, File},
     os::fd::AsFd,
@@ -34,9 +37,9 @@ pub struct PodNetwork {
 }
 
 /// A program that starts another program without netlink sockets.
-const DENY_NETLINK: &str = include_str!("deny_netlink.c");
+const DENY_NETLINK: &str = include_str!("network/deny_netlink.c");
 
-/// Compiles the program `deny_netlink` in this folder. Its arguments are an error number, a program, and the arguments of that program.
+/// Compiles the program `deny_netlink` into this folder. Its arguments are an error number, a program, and the arguments of that program.
 ///
 /// # Panics
 /// If there is no C compiler.

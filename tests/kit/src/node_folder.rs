@@ -127,7 +127,8 @@ impl NodeFolder {
         let mut command = Command::new(program);
         command.env_clear().env(fake_nvml::SCENARIO, self.scenario()).env("VDI_METRICS_ROOT", root);
         command.env("VDI_METRICS_LISTEN", "127.0.0.1:0").env("VDI_METRICS_INTERVAL", interval.to_string());
-        command.env("VDI_METRICS_NVML_LIBRARY", library);
+        // The sockets are those of this machine, whatever the root.
+        command.env("VDI_METRICS_NVML_LIBRARY", library).env("VDI_METRICS_PRESENCE", "off");
         command
     }
 

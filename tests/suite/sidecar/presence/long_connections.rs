@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::{
-    network::{OUTSIDE, POD},
+use kit::network::{
+    OUTSIDE, POD,
     slow_line::{POD_AT_LINE, SlowLine},
 };
 use vdi_metrics::contract::env;

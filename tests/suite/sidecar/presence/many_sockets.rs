@@ -6,10 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kit::{
-    many_connections::ManyConnections,
-    network::{NetworkNamespace, POD},
-};
+use kit::network::{NetworkNamespace, POD, many_connections::ManyConnections};
 
 use super::desktop_pod::*;
 

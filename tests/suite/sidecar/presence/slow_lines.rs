@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kit::{
+    network::slow_line::{POD_AT_LINE, SlowLine},
     process::eventually,
-    slow_line::{POD_AT_LINE, SlowLine},
 };
 
 use super::desktop_pod::*;
