@@ -41,7 +41,7 @@ impl ConnectedTime {
         }
         if is_connected {
             self.last_connected = Some(now);
-            self.since.get_or_insert(self.last.map_or(now, |last| last.now));
+            self.since.get_or_insert_with(|| self.last.map_or(now, |last| last.now));
         } else {
             self.since = None;
         }
