@@ -95,9 +95,9 @@ fn check_desktop_ports(sidecar: &Value, pod: &Value) {
     };
     let ports = others(pod).filter(runs).flat_map(|container| items(container, "ports")).filter(has_viewers);
     let ports: BTreeSet<_> = ports.map(|port| port["containerPort"].as_u64().unwrap()).collect();
-    let regular = items(&pod["spec"], "containers").filter(|container| container["name"] != CONTAINER);
-    let all_declare = regular.map(|container| items(container, "ports").any(|port| has_viewers(&port)));
-    let is_listed = off.is_none() && all_declare.fold(true, |all, declares| all && declares);
+    let mut regular = items(&pod["spec"], "containers").filter(|container| container["name"] != CONTAINER);
+    let is_listed =
+        off.is_none() && regular.all(|container| items(container, "ports").any(|port| has_viewers(&port)));
     let ports: Vec<_> = ports.iter().filter(|_| is_listed).map(ToString::to_string).collect();
     let listed = value(env::PORTS).map_or("", |variable| variable["value"].as_str().unwrap());
     assert_eq!(listed, ports.join(","), "{pod}");
