@@ -9,6 +9,7 @@ mod in_process;
 mod load;
 mod node;
 mod over_tls;
+mod presence;
 mod program;
 mod servers;
 mod sidecar;

@@ -36,13 +36,7 @@ impl Program {
 
     /// CPU time of all threads, as the scheduler counts it.
     pub(crate) fn cpu_us(&self) -> Result<f64> {
-        let mut sum = 0.0;
-        for thread in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
-            let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
-            let nanoseconds: f64 = schedstat.split(' ').next().context("an empty schedstat")?.parse()?;
-            sum += nanoseconds / 1e3;
-        }
-        Ok(sum)
+        self.process.cpu_us().context("the program has ended")
     }
 
     /// A size in MiB from a line of the process' status.

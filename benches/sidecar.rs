@@ -14,6 +14,7 @@ use kit::{http, process::eventually, tempfile};
 use vdi_metrics::contract::{METRICS_PATH, env};
 
 use crate::{
+    presence,
     program::Program,
     table::{Table, Target, quantile},
 };
@@ -25,8 +26,8 @@ const INTERVALS: u32 = 8;
 const SCRAPES: u32 = 500;
 const STARTS: usize = 20;
 
-struct Sidecar {
-    program: Program,
+pub(crate) struct Sidecar {
+    pub(crate) program: Program,
     _folder: tempfile::TempDir,
 }
 
@@ -57,13 +58,15 @@ pub(crate) fn measure() -> Result<Vec<Target>> {
     }
     table.print();
     let target = |what: &str, max, measured| Target { what: what.to_owned(), max, measured };
-    Ok(vec![
+    let mut targets = presence::measure()?;
+    targets.extend([
         target("sidecar, binary, MB", 1.5, binary.len() as f64 / 1e6),
         target("sidecar, resident with one GPU, MiB", 4.0, one.resident_mib),
         target("sidecar, resident with eight GPUs, MiB", 6.0, eight.resident_mib),
         target("sidecar, % of a core, polls and scrapes every 15 s", 0.1, one.core_percent),
         target("sidecar, ms from the start to the first response to a scrape, median", 20.0, start_ms()?),
-    ])
+    ]);
+    Ok(targets)
 }
 
 pub(crate) fn program() -> PathBuf {
@@ -83,6 +86,11 @@ pub(crate) fn scenario(gpus: usize) -> Result<Scenario> {
 }
 
 fn start(gpus: usize) -> Result<Sidecar> {
+    start_with(gpus, &[(env::INTERVAL, &INTERVAL.as_secs().to_string())])
+}
+
+/// Starts a sidecar with these settings.
+pub(crate) fn start_with(gpus: usize, settings: &[(&str, &str)]) -> Result<Sidecar> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("scenario.json");
     scenario(gpus)?.write(&path)?;
@@ -90,10 +98,10 @@ fn start(gpus: usize) -> Result<Sidecar> {
     command
         .env_clear()
         .env(env::LISTEN, "127.0.0.1:0")
-        .env(env::INTERVAL, INTERVAL.as_secs().to_string())
         .env(env::GPU_ACCESS, "claims")
         .env(env::NVML_LIBRARY, fake_nvml::library()?)
-        .env(fake_nvml::SCENARIO, &path);
+        .env(fake_nvml::SCENARIO, &path)
+        .envs(settings.iter().copied());
     Ok(Sidecar { program: Program::start(&mut command), _folder: folder })
 }
 
