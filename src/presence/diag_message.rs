@@ -10,15 +10,6 @@ use super::{
     sockets::{Answers, Connection, Listener, MAX_SOCKETS, Sockets, StreamCounters},
 };
 
-/// Address family of a dump.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// `AF_INET6`. The dump also has IPv4 connections to IPv6 sockets, with mapped addresses.
-    V6 = 10,
-    /// `AF_INET`.
-    V4 = 2,
-}
-
 /// Whether more messages follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DumpProgress {
@@ -41,18 +32,25 @@ pub enum DiagError {
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
+
+/// The older type of request and answer. The kernel walks all TCP sockets of the node once for both address families. With
+/// `SOCK_DIAG_BY_FAMILY` it walks them once for each, which is most of the cost.
+const TCPDIAG_GETSOCK: u16 = 18;
 
 /// `NLM_F_REQUEST | NLM_F_DUMP`.
 const REQUEST_FLAGS: u16 = 0x301;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 
 const HEADER_BYTES: usize = 16;
-const REQUEST_BYTES: usize = HEADER_BYTES + 56;
+/// With `struct inet_diag_req`. `struct inet_diag_req_v2` belongs to the newer type.
+const REQUEST_BYTES: usize = HEADER_BYTES + 60;
+const STATES_OFFSET: usize = HEADER_BYTES + 52;
 /// Bytes of `struct inet_diag_msg`. Attributes follow.
 const SOCKET_BYTES: usize = 72;
 
-const IPPROTO_TCP: u8 = 6;
+const AF_INET: u8 = 2;
+/// Also IPv4 connections to IPv6 sockets, with mapped addresses.
+const AF_INET6: u8 = 10;
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_LISTEN: u8 = 10;
 
@@ -65,26 +63,26 @@ const ROOT_CGROUP: u64 = 1;
 
 /// The request for a dump of all TCP sockets in the states LISTEN and ESTABLISHED, with `tcp_info`.
 #[must_use]
-pub fn request(family: Family) -> [u8; REQUEST_BYTES] {
+pub fn request() -> [u8; REQUEST_BYTES] {
     let states = (1_u32 << TCP_ESTABLISHED) | (1 << TCP_LISTEN);
     let mut request = [0; REQUEST_BYTES];
     let mut put = |offset: usize, bytes: &[u8]| request[offset..offset + bytes.len()].copy_from_slice(bytes);
     put(0, &(REQUEST_BYTES as u32).to_ne_bytes());
-    put(4, &SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    put(4, &TCPDIAG_GETSOCK.to_ne_bytes());
     put(6, &REQUEST_FLAGS.to_ne_bytes());
-    put(HEADER_BYTES, &[family as u8, IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1)]);
-    put(HEADER_BYTES + 4, &states.to_ne_bytes());
+    put(HEADER_BYTES + 3, &[1 << (INET_DIAG_INFO - 1)]);
+    put(STATES_OFFSET, &states.to_ne_bytes());
     request
 }
 
-/// Adds the sockets of one datagram of a dump of `family` to `sockets`.
+/// Adds the sockets of one datagram of a dump to `sockets`.
 ///
 /// # Errors
 /// Fails if the kernel reports an error, or if a message does not follow the format.
-pub fn parse(mut datagram: &[u8], family: Family, sockets: &mut Sockets) -> Result<DumpProgress, DiagError> {
+pub fn parse(mut datagram: &[u8], sockets: &mut Sockets) -> Result<DumpProgress, DiagError> {
     while !datagram.is_empty() {
         let (message, rest) = split_message(datagram).ok_or(DiagError::Malformed)?;
-        if read_message(message, family, sockets)? == DumpProgress::Done {
+        if read_message(message, sockets)? == DumpProgress::Done {
             return Ok(DumpProgress::Done);
         }
         datagram = rest;
@@ -104,7 +102,7 @@ fn after_padding(bytes: &[u8], length: usize) -> &[u8] {
     bytes.get(length.next_multiple_of(4)..).unwrap_or_default()
 }
 
-fn read_message(message: &[u8], family: Family, sockets: &mut Sockets) -> Result<DumpProgress, DiagError> {
+fn read_message(message: &[u8], sockets: &mut Sockets) -> Result<DumpProgress, DiagError> {
     let (kind, flags) = u16_at(message, 4).zip(u16_at(message, 6)).ok_or(DiagError::Malformed)?;
     if flags & NLM_F_DUMP_INTR != 0 {
         return Err(DiagError::Interrupted);
@@ -118,16 +116,16 @@ fn read_message(message: &[u8], family: Family, sockets: &mut Sockets) -> Result
         // The error of a dump that failed later is in its last message.
         NLMSG_DONE if errno() > 0 => return Err(DiagError::Errno(errno())),
         NLMSG_DONE => return Ok(DumpProgress::Done),
-        SOCK_DIAG_BY_FAMILY => read_socket(payload, family, sockets).ok_or(DiagError::Malformed)?,
+        TCPDIAG_GETSOCK => read_socket(payload, sockets).ok_or(DiagError::Malformed)?,
         // Messages of other types carry no socket (`NLMSG_NOOP`).
         _ => {}
     }
     Ok(DumpProgress::More)
 }
 
-/// Adds the socket of a message; none if the message is too short.
-fn read_socket(payload: &[u8], family: Family, sockets: &mut Sockets) -> Option<()> {
-    let state = u8_at(payload, 1)?;
+/// Adds the socket of a message; none if the message is too short or has an unknown address family.
+fn read_socket(payload: &[u8], sockets: &mut Sockets) -> Option<()> {
+    let (family, state) = (u8_at(payload, 0)?, u8_at(payload, 1)?);
     let attributes = Attributes::read(payload.get(SOCKET_BYTES..)?)?;
     let cgroup = attributes.cgroup.filter(|id| *id > ROOT_CGROUP);
     let is_full = sockets.listeners.len() + sockets.connections.len() >= MAX_SOCKETS;
@@ -147,12 +145,13 @@ fn read_socket(payload: &[u8], family: Family, sockets: &mut Sockets) -> Option<
     Some(())
 }
 
-fn address(payload: &[u8], offset: usize, family: Family) -> Option<Address> {
+fn address(payload: &[u8], offset: usize, family: u8) -> Option<Address> {
     let bytes = payload.get(offset..)?;
-    Some(match family {
-        Family::V4 => Address::v4(*bytes.first_chunk()?),
-        Family::V6 => Address::v6(*bytes.first_chunk()?),
-    })
+    match family {
+        AF_INET => bytes.first_chunk().copied().map(Address::v4),
+        AF_INET6 => bytes.first_chunk().copied().map(Address::v6),
+        _ => None,
+    }
 }
 
 /// The attributes of a socket that are used.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    diag_message::{self, DiagError, DumpProgress, Family},
+    diag_message::{self, DiagError, DumpProgress},
     sockets::{MAX_SOCKETS, Sockets},
 };
 use crate::runtime::libc;
@@ -24,31 +24,20 @@ const MAX_DATAGRAMS: usize = MAX_SOCKETS + 1;
 /// The kernel must answer, and must end the dump.
 const NO_ANSWER: DiagError = DiagError::Malformed;
 
-/// The sockets of the network namespace: TCP, in the states LISTEN and ESTABLISHED.
+/// The sockets of the network namespace: TCP, in the states LISTEN and ESTABLISHED. The listening sockets come first, so a truncated
+/// dump has all of them.
 ///
 /// # Errors
 /// Fails if the socket cannot be created, or if the dump fails.
 pub(super) fn dump() -> Result<Sockets, DiagError> {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    let mut all = Sockets::default();
-    for family in [Family::V6, Family::V4] {
-        let sockets = dump_family(family, &mut buffer)?;
-        all.listeners.extend(sockets.listeners);
-        all.connections.extend(sockets.connections);
-        all.is_truncated |= sockets.is_truncated;
-    }
-    Ok(all)
-}
-
-/// The listening sockets come first, so a truncated dump has all of them.
-fn dump_family(family: Family, buffer: &mut [u8]) -> Result<Sockets, DiagError> {
     // A new socket for each dump: no answer of an earlier dump that failed can be in its queue.
     let mut socket = libc::netlink_socket(SOCK_DIAG).map_err(|error| errno(&error))?;
-    socket.write_all(&diag_message::request(family)).map_err(|error| errno(&error))?;
+    socket.write_all(&diag_message::request()).map_err(|error| errno(&error))?;
+    let mut buffer = vec![0; BUFFER_BYTES];
     let mut sockets = Sockets::default();
     for _ in 0..MAX_DATAGRAMS {
-        let bytes = read(&mut socket, buffer)?;
-        let progress = diag_message::parse(bytes, family, &mut sockets)?;
+        let bytes = read(&mut socket, &mut buffer)?;
+        let progress = diag_message::parse(bytes, &mut sockets)?;
         if progress == DumpProgress::Done || sockets.is_truncated {
             return Ok(sockets);
         }

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Recorded together with the dumps of `diag_message/tests.rs`.
+/// Recorded with sockets as in the dump of `diag_message/tests.rs`.
 const TCP: &str = include_str!("../../../tests/sockets/tcp");
 const TCP6: &str = include_str!("../../../tests/sockets/tcp6");
 const SNMP: &str = include_str!("../../../tests/sockets/snmp");
