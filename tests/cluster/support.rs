@@ -10,3 +10,4 @@ pub(crate) mod out_of_cluster_server;
 pub(crate) mod own_control_plane;
 pub(crate) mod processes;
 pub(crate) mod prometheus;
+pub(crate) mod termination;

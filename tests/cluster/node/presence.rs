@@ -6,7 +6,10 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kit::cluster::{ExternalProgram, PROBE, TestCluster, eventually};
-use kube::{ResourceExt, api::LogParams};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, LogParams},
+};
 use serde_json::{Value, json};
 use vdi_metrics::contract::key;
 
@@ -15,6 +18,7 @@ use crate::support::desktops::desktop;
 use crate::support::installation::{installed, session_namespace};
 use crate::support::node_pods::{all_ready, create, in_phase, pods};
 use crate::support::prometheus::{series, single_sample};
+use crate::support::termination::message_after;
 
 tests![
     probes_and_scrapes_of_a_desktop_are_no_viewers,
@@ -77,6 +81,17 @@ async fn a_client_in_another_pod_is_counted_for_its_time(cluster: &TestCluster) 
     // The bytes after the last poll with the client are not counted. The client leaves at most one buffer unread.
     let counted = read * (1.0 - (INTERVAL + 1.0) / SECONDS)..=read + 64e3;
     ensure!(counted.contains(&transmitted), "{transmitted} bytes are counted, the client has read {read}");
+    let message = message_after(cluster, &namespace, async {
+        pods(cluster, &namespace).delete("desktop", &DeleteParams::default()).await.map(drop)
+    })
+    .await?;
+    let presence = &message["presence"];
+    let [in_message, first, last] = ["connected", "first", "last"].map(|field| presence[field].as_f64());
+    // Seconds are rounded.
+    ensure!(in_message == Some(connected.round()), "{connected} s are counted: {message}");
+    ensure!(presence["transmitted"].as_f64() == Some(transmitted), "{transmitted} bytes: {message}");
+    let visit = last.zip(first).map(|(last, first)| last - first);
+    ensure!(visit.is_some_and(|visit| (visit - SECONDS).abs() <= 2.0 * INTERVAL), "{message}");
     Ok(())
 }
 

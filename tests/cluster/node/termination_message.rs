@@ -1,23 +1,23 @@
 //! The sidecar's termination message: it must be in the pod's status, however the session ends.
 
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use futures_util::TryStreamExt;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kit::cluster::{TestCluster, eventually};
 use kube::{
     ResourceExt,
-    api::{DeleteParams, EvictParams, WatchEvent, WatchParams},
+    api::{DeleteParams, EvictParams},
 };
 use serde_json::{Value, json};
-use vdi_metrics::contract::{CONTAINER, key};
+use vdi_metrics::contract::key;
 
 use crate::support::common::MINUTE;
 use crate::support::desktops::desktop;
 use crate::support::installation::{GPU, installed, session_namespace};
 use crate::support::node_pods::{create, in_phase, pods};
 use crate::support::processes::processes;
+use crate::support::termination::{message, message_after, parse, sidecar_status};
 
 tests![
     a_session_that_ends_by_itself_has_a_message,
@@ -128,29 +128,6 @@ async fn running(cluster: &TestCluster, namespace: &str) -> Result<Pod> {
     in_phase(cluster, namespace, "desktop", "Running").await
 }
 
-/// The termination message in the events of a watch, while `end` ends the session. A deleted pod's status is only there.
-async fn message_after(
-    cluster: &TestCluster,
-    namespace: &str,
-    end: impl Future<Output = kube::Result<()>>,
-) -> Result<Value> {
-    let pods = pods(cluster, namespace);
-    let events = pods.watch(&WatchParams::default().fields("metadata.name=desktop"), "0").await?;
-    end.await?;
-    let mut events = pin!(events);
-    let first_message = async {
-        while let Some(event) = events.try_next().await? {
-            if let WatchEvent::Modified(pod) | WatchEvent::Deleted(pod) = event
-                && let Some(message) = message(&pod)
-            {
-                return Ok(message);
-            }
-        }
-        anyhow::bail!("the watch ended without a termination message")
-    };
-    tokio::time::timeout(MINUTE, first_message).await.context("no termination message within a minute")?
-}
-
 /// Checks the message of a session that has ended.
 fn check_complete(message: &Value) -> Result<()> {
     ensure!(message["v"] == 2 && message["ended"] == true, "{message}");
@@ -161,17 +138,4 @@ fn check_complete(message: &Value) -> Result<()> {
         "{message}"
     );
     Ok(())
-}
-
-fn message(pod: &Pod) -> Option<Value> {
-    parse(sidecar_status(pod)?.state.as_ref()?.terminated.as_ref()?).ok()
-}
-
-fn sidecar_status(pod: &Pod) -> Option<&ContainerStatus> {
-    let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
-    statuses.iter().find(|status| status.name == CONTAINER)
-}
-
-fn parse(end: &ContainerStateTerminated) -> Result<Value> {
-    Ok(serde_json::from_str(end.message.as_deref().context("no message")?)?)
 }

@@ -17,6 +17,7 @@ use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams},
 };
+use serde_json::json;
 use vdi_metrics::contract::{METRICS_PATH, PORT, REPORT, key};
 
 use super::{
@@ -44,7 +45,10 @@ async fn check_pods(cluster: &TestCluster) -> Result<()> {
     // No monitor selects the pods of this namespace: only the agent works for all of them.
     let namespace = cluster.scratch_namespace(&[(key::INJECT, key::ENABLED), RESTRICTED]).await?;
     for number in 0..PODS {
-        create(cluster, &namespace, desktop_with(&format!("desktop-{number:03}"), None)).await?;
+        let mut pod = desktop_with(&format!("desktop-{number:03}"), None);
+        // With the default of 10m, the sidecars of 200 pods request more than two cores.
+        pod["metadata"]["annotations"][key::CPU] = json!("5m");
+        create(cluster, &namespace, pod).await?;
     }
     let all = all_ready_within(STARTS, cluster, &namespace, PODS).await?;
     let work = work(&all)?;
