@@ -15,7 +15,7 @@ pub struct Sockets {
     pub is_truncated: bool,
 }
 
-/// Maximum number of sockets of one address family that a read keeps: 0.7 MiB. A desktop has less than a hundred. A client that opens
+/// Maximum number of sockets that a read keeps: 0.7 MiB. A desktop has less than a hundred. A client that opens
 /// thousands of connections must not fill the memory of the sidecar (its limit is 32 MiB).
 pub const MAX_SOCKETS: usize = 4096;
 
@@ -48,9 +48,9 @@ pub struct Connection {
 /// Whether the peer acknowledges what it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answers {
-    /// The peer has acknowledged all data, and no probe is unanswered.
-    Complete,
-    /// The peer has sent its last acknowledgement this long ago, and must acknowledge data or a probe.
+    /// The peer has acknowledged all data and probes, or has had no more than a round trip for the last ones.
+    InTime,
+    /// The peer has sent its last acknowledgement this long ago, and has not answered several retransmissions or probes.
     Outstanding(Duration),
     /// The peer has not answered this number of retransmissions or probes. The source does not give the time.
     Unanswered(u32),

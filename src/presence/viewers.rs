@@ -76,7 +76,7 @@ pub fn find(sockets: &Sockets, ports: &Ports, monitors: &[Address]) -> Viewers {
 /// Only a peer that must acknowledge something and does not is gone.
 fn is_alive(answers: Answers) -> bool {
     match answers {
-        Answers::Complete => true,
+        Answers::InTime => true,
         Answers::Outstanding(silence) => silence < MAX_SILENCE,
         Answers::Unanswered(count) => count < MAX_UNANSWERED,
     }

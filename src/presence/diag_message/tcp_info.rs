@@ -9,8 +9,6 @@ use crate::presence::sockets::{Answers, StreamCounters};
 mod offset {
     pub(super) const RETRANSMITS: usize = 2;
     pub(super) const PROBES: usize = 3;
-    /// Segments that are not acknowledged.
-    pub(super) const UNACKED: usize = 24;
     /// Milliseconds since the last acknowledgement.
     pub(super) const LAST_ACK_RECV: usize = 56;
     pub(super) const RTT: usize = 68;
@@ -27,14 +25,15 @@ mod offset {
     pub(super) const BYTES_RETRANS: usize = 208;
 }
 
+/// The first retransmission, or the first probe, can be on the way at the poll. The second one means that no answer came for a round
+/// trip: retransmissions begin after 0.2 s, and their intervals double.
+const MIN_UNANSWERED: u8 = 2;
+
 /// Whether the peer acknowledges; none if the structure is too short.
 pub(super) fn answers(info: &[u8]) -> Option<Answers> {
     let silence = Duration::from_millis(u32_at(info, offset::LAST_ACK_RECV)?.into());
-    let unsent = u32_at(info, offset::NOTSENT_BYTES).unwrap_or(0);
-    let unacknowledged = u32_at(info, offset::UNACKED)?;
-    let unanswered = u8_at(info, offset::RETRANSMITS)? | u8_at(info, offset::PROBES)?;
-    let is_complete = unsent == 0 && unacknowledged == 0 && unanswered == 0;
-    Some(if is_complete { Answers::Complete } else { Answers::Outstanding(silence) })
+    let unanswered = u8_at(info, offset::RETRANSMITS)?.max(u8_at(info, offset::PROBES)?);
+    Some(if unanswered < MIN_UNANSWERED { Answers::InTime } else { Answers::Outstanding(silence) })
 }
 
 /// The counters; none if the kernel does not count bytes.
@@ -50,4 +49,29 @@ pub(super) fn stream(info: &[u8]) -> Option<StreamCounters> {
         buffer_limited_us: newer(offset::SNDBUF_LIMITED),
         unsent: u32_at(info, offset::NOTSENT_BYTES).unwrap_or(0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(retransmits: u8, probes: u8, silence_ms: u32) -> Vec<u8> {
+        let mut info = vec![0; 232];
+        (info[offset::RETRANSMITS], info[offset::PROBES]) = (retransmits, probes);
+        info[offset::LAST_ACK_RECV..][..4].copy_from_slice(&silence_ms.to_ne_bytes());
+        info
+    }
+
+    /// A silent viewer can have fresh data on the way.
+    #[test]
+    fn only_a_repeated_request_without_an_answer_is_outstanding() {
+        for (retransmits, probes) in [(0, 0), (1, 0), (0, 1)] {
+            assert_eq!(answers(&info(retransmits, probes, 70_000)), Some(Answers::InTime));
+        }
+        for (retransmits, probes) in [(2, 0), (0, 2), (9, 1)] {
+            let outstanding = Answers::Outstanding(Duration::from_secs(70));
+            assert_eq!(answers(&info(retransmits, probes, 70_000)), Some(outstanding));
+        }
+        assert_eq!(answers(&[0; 59]), None);
+    }
 }

@@ -27,7 +27,7 @@ fn viewer(identity: u64, transmitted: u64) -> Connection {
         local: end(5, PORT),
         remote: end(9, 40_000),
         cgroup: None,
-        answers: Answers::Complete,
+        answers: Answers::InTime,
         stream: Some(StreamCounters { transmitted, rtt_us: 20_000, ..StreamCounters::default() }),
     }
 }

@@ -24,7 +24,7 @@ fn end(address: [u8; 4], port: u16) -> Endpoint {
 fn from(local: ([u8; 4], u16), remote: ([u8; 4], u16), cgroup: Option<u64>) -> Connection {
     let (local, remote) = (end(local.0, local.1), end(remote.0, remote.1));
     let identity = u64::from(local.port) << 16 | u64::from(remote.port);
-    Connection { identity, local, remote, cgroup, answers: Answers::Complete, stream: None }
+    Connection { identity, local, remote, cgroup, answers: Answers::InTime, stream: None }
 }
 
 /// Both ends of a connection inside the pod: the server's end belongs to the desktop.
@@ -74,7 +74,7 @@ fn every_case_has_its_viewers() {
         good("two viewers", sockets(&[8080, 5900], [viewer(8080), viewer(5900)]), &[8080, 5900]),
         good("an outbound connection", sockets(&[8080], [from((POD, 41_000), (VIEWER, 443), DESKTOP)]), &[]),
         good("a scrape of the sidecar", sockets(&[8080, OWN], [viewer(OWN)]), &[]),
-        good("a still screen", sockets(&[8080], [with(Answers::Complete)]), &[8080]),
+        good("a still screen", sockets(&[8080], [with(Answers::InTime)]), &[8080]),
         good("a moving screen", sockets(&[8080], [outstanding(59)]), &[8080]),
         good("an unplugged viewer", sockets(&[8080], [outstanding(60)]), &[]),
         good("few retransmissions", sockets(&[8080], [with(Answers::Unanswered(7))]), &[8080]),

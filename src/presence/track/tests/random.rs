@@ -66,7 +66,7 @@ impl World {
             (Change::Silences, Some(connection)) => {
                 connection.answers = Answers::Outstanding(Duration::from_secs(61));
             }
-            (Change::Answers, Some(connection)) => connection.answers = Answers::Complete,
+            (Change::Answers, Some(connection)) => connection.answers = Answers::InTime,
             (Change::Scrapes, _) => self.is_scraping[slot] = true,
             _ => {}
         }
@@ -105,7 +105,7 @@ impl Model {
             let recent = |(address, seen): &(Address, Duration)| {
                 *address == connection.remote.address && at - *seen < Duration::from_secs(300)
             };
-            let is_viewer = connection.answers == Answers::Complete && !self.scraped.iter().any(recent);
+            let is_viewer = connection.answers == Answers::InTime && !self.scraped.iter().any(recent);
             let stream = connection.stream.unwrap();
             self.history.entry(connection.identity).or_default().push((stream, is_viewer));
         }
