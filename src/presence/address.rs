@@ -1,4 +1,4 @@
-//! Addresses of sockets. They are personal data, so their `Debug` form is empty. Pure.
+//! Addresses of sockets. They are personal data, so their `Debug` form does not contain the address. Pure.
 
 use std::fmt;
 

@@ -19,7 +19,7 @@ pub const ROWS: &[Row<PresenceSnapshot>] = &[
     },
     Row {
         name: "vdi_session_connected_seconds_total",
-        help: "Seconds since the sidecar started in which at least one viewer was connected. Differs from the truth by less than the interval of the polls for each viewer. Does not grow while the number of viewers is not known. Absent if the connections were never read.",
+        help: "Seconds since the sidecar started in which at least one viewer was connected over TCP. The error is less than one poll interval for each visit. Does not grow while the number of viewers is not known, for example while the desktop streams over UDP. Absent if the sockets were never read.",
         kind: MetricType::COUNTER,
         labels: &[],
         series: |snapshot| one(snapshot.connected.map(|connected| connected.as_secs_f64())),
@@ -54,7 +54,7 @@ pub const ROWS: &[Row<PresenceSnapshot>] = &[
     },
     Row {
         name: "vdi_session_stream_rtt_seconds",
-        help: "Smoothed round-trip time in seconds to the peer of the viewer's connection that sent most since the last poll. The peer is the viewer, or the load balancer or proxy that ends TCP. Absent without a viewer.",
+        help: "Smoothed round-trip time in seconds of the viewer connection to which the desktop sent most since the last poll. It is measured to the peer that ends TCP: the viewer, a load balancer or a proxy. Absent without a viewer, and if the source does not give it.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |snapshot| {
@@ -64,7 +64,7 @@ pub const ROWS: &[Row<PresenceSnapshot>] = &[
     },
     Row {
         name: "vdi_session_stream_limited_ratio",
-        help: "Part of the time with data on the way since the last poll, 0 to 1, in which this connection waited for the network or for the viewer. `network`: data waits at the poll because the congestion window is full, or the send buffer was full of data that was not acknowledged. `viewer`: the receive window was full. The connection is that of `vdi_session_stream_rtt_seconds`. Absent if it sent nothing.",
+        help: "Part of the sending time since the last poll, 0 to 1, in which the connection of `vdi_session_stream_rtt_seconds` waited. `viewer`: the receive window of the peer was full. `network`: if unsent data waits at the poll, the sending time without that of `viewer`; otherwise the time in which the send buffer was full. Absent if nothing was sent, without a viewer, and before Linux 4.10.",
         kind: MetricType::GAUGE,
         labels: &["by"],
         series: |snapshot| {

@@ -1,5 +1,5 @@
-//! Polls the sockets and publishes the results. A poll takes a few milliseconds at most and calls no driver, so the thread of the HTTP
-//! server can poll.
+//! Polls the sockets and publishes the results. A poll usually takes a few milliseconds and calls no driver, so the thread of the
+//! HTTP server can poll.
 
 use std::{
     convert::Infallible,
@@ -84,11 +84,16 @@ fn log_change(earlier: Option<&Method>, snapshot: &PresenceSnapshot) {
     if earlier.is_some_and(|earlier| earlier.source == method.source) {
         return;
     }
-    let passed: Vec<&str> = method.passed.iter().map(|(_, reason)| reason.as_str()).collect();
-    let (source, passed) = (method.source.as_str(), passed.join(","));
+    let failed =
+        method.passed.iter().map(|(source, reason)| format!("{}={}", source.as_str(), reason.as_str()));
+    let (source, failed) = (method.source.as_str(), failed.collect::<Vec<_>>().join(","));
     if method.source == PresenceSource::SockDiag {
         tracing::info!(source, "The connections of the desktop can be read");
     } else {
-        tracing::warn!(source, passed, "The best source of the desktop's connections cannot be used");
+        tracing::warn!(
+            source,
+            failed,
+            "The desktop's connections cannot be read from the best source; docs/presence.md has the remedies"
+        );
     }
 }

@@ -32,7 +32,7 @@ const RETRY: Duration = Duration::from_secs(600);
 /// Maximum bytes of a file: about 7000 sockets.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Error numbers that pass: `EINTR`, `EAGAIN`, `ENOMEM`, `ENFILE`, `EMFILE`, `ENOBUFS`. The next read tries again.
+/// Transient errors: `EINTR`, `EAGAIN`, `ENOMEM`, `ENFILE`, `EMFILE`, `ENOBUFS`. The next read tries again.
 const TRANSIENT: [i32; 6] = [4, 11, 12, 23, 24, 105];
 
 /// `EPERM`, `EACCES`: SELinux and seccomp.
@@ -49,7 +49,7 @@ impl SocketReader {
         Self { folder, sock_diag_failure: None, source: None }
     }
 
-    /// Reads the sockets. None if a failure passes: then this read has no result.
+    /// Reads the sockets. None after a transient failure.
     pub(super) fn read(&mut self, at: Instant) -> Option<SocketRead> {
         let snmp = self.text("snmp").map(|file| file.text).unwrap_or_default();
         let udp = self.udp(&snmp);
@@ -132,7 +132,7 @@ struct ProcFile {
     is_truncated: bool,
 }
 
-/// Why `sock_diag` is not used; none if the failure passes.
+/// Why `sock_diag` is not used; none if the failure is transient.
 fn passed_reason(error: DiagError) -> Option<PassedReason> {
     match error {
         DiagError::Interrupted => None,

@@ -103,7 +103,7 @@ vocabulary! {
     /// Whether the sidecar reads the TCP connections of the session, and so shows whether a viewer is connected.
     #[derive(Default)]
     pub enum PresenceSetting {
-        /// The sidecar reads the connections as well as the node allows.
+        /// The sidecar reads the connections, from the best source that the node allows.
         #[default]
         Auto = "auto",
         /// The sidecar reads no connections.

@@ -85,7 +85,7 @@ impl StreamTotals {
         Some(self.known[position])
     }
 
-    /// Adds the bytes since the last read. Returns them if the connection is a viewer that counts. If a viewer has just stopped to be one,
+    /// Adds the bytes since the last read. Returns them if the connection is a viewer that counts. If a viewer has just stopped being one,
     /// its bytes up to this read count.
     fn count(
         &mut self,

@@ -18,7 +18,7 @@ pub(super) struct UdpRate {
 }
 
 /// Datagrams per second of a stream. A stream has at least one datagram for each frame, and Moonlight's audio alone has 100 to 200 per
-/// second (`AudioPacketDuration` 5 or 10 ms in `moonlight-common-c`). Names that a desktop resolves, and its clock, need less than one.
+/// second (`AudioPacketDuration` 5 or 10 ms in `moonlight-common-c`). DNS and NTP need less than one.
 const MIN_RATE: f64 = 20.0;
 
 // === impl UdpRate ===

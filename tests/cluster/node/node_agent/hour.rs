@@ -1,4 +1,4 @@
-//! An hour of work that changes, passed thirty times as fast: what the sidecars, their termination messages and the agent show of it.
+//! An hour of changing work, simulated in two minutes: what the sidecars, their termination messages and the agent count.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ use crate::support::{
     processes::{SIDECAR, process},
 };
 
-/// Lets an hour pass. What the sidecars and the agent show has grown by the work of the hour, and the termination messages have it too.
+/// Plays the hour, then compares the counters of the sidecars, the termination messages and the agent with its work.
 pub(super) async fn check_hour(
     cluster: &TestCluster,
     expected: &[Expected<'_>],
