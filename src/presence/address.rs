@@ -19,9 +19,9 @@ pub struct Endpoint {
 /// Bytes before an IPv4 address in the mapped form.
 const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
-/// Source address of the connections that Istio's proxy opens to the container (`InboundPassthroughBindIpv4` in
+/// Source address of the connections that Istio's proxy opens to the container (`InboundPassthroughBindIpv4` and `Ipv6` in
 /// `istio/istio: pilot/pkg/networking/core/cluster.go`).
-const ISTIO_INBOUND: Address = Address::v4([127, 0, 0, 6]);
+const ISTIO_INBOUND: [Address; 2] = [Address::v4([127, 0, 0, 6]), Address::v6(6_u128.to_be_bytes())];
 
 // === impl Address ===
 
@@ -62,7 +62,7 @@ impl Address {
     /// Whether Istio's proxy uses the address for connections that come from outside the pod.
     #[must_use]
     pub fn is_istio_inbound(self) -> bool {
-        self == ISTIO_INBOUND
+        ISTIO_INBOUND.contains(&self)
     }
 
     fn as_v4(self) -> Option<[u8; 4]> {
@@ -98,6 +98,7 @@ mod tests {
         assert!(
             Address::v4([127, 0, 0, 6]).is_istio_inbound() && !Address::v4([127, 0, 0, 1]).is_istio_inbound()
         );
+        assert!(v6(6).is_istio_inbound() && !v6(1).is_istio_inbound());
     }
 
     #[test]

@@ -26,8 +26,13 @@ use super::{
 pub struct Poller {
     /// None if presence is switched off.
     session: Option<(SocketReader, PresenceTrack)>,
+    /// Number of polls in a row without a result.
+    failures: u32,
     snapshots: watch::Sender<Arc<PresenceSnapshot>>,
 }
+
+/// Number of polls in a row without a result after which the number of viewers is not known any more.
+const MAX_FAILURES: u32 = 2;
 
 // === impl Poller ===
 
@@ -41,7 +46,7 @@ impl Poller {
         let session =
             ports.map(|ports| (SocketReader::new(root.join("proc/net")), PresenceTrack::new(ports)));
         let first = if session.is_some() { PresenceSnapshot::default() } else { PresenceSnapshot::off() };
-        let mut poller = Self { session, snapshots: watch::channel(Arc::new(first)).0 };
+        let mut poller = Self { session, failures: 0, snapshots: watch::channel(Arc::new(first)).0 };
         poller.poll();
         poller
     }
@@ -69,11 +74,18 @@ impl Poller {
         };
         match catch_unwind(AssertUnwindSafe(poll)) {
             Ok(Some(())) => {
+                self.failures = 0;
                 log_change(self.snapshots.borrow().method.as_ref(), track.snapshot());
                 self.snapshots.send_replace(Arc::new(track.snapshot().clone()));
+                return;
             }
             Ok(None) => tracing::debug!("The connections cannot be read now; the next poll tries again"),
             Err(_) => tracing::error!("A poll of the connections panicked; polling continues"),
+        }
+        self.failures += 1;
+        if self.failures == MAX_FAILURES {
+            track.lose();
+            self.snapshots.send_replace(Arc::new(track.snapshot().clone()));
         }
     }
 }

@@ -21,7 +21,7 @@ const LISTEN: &str = "0A";
 pub fn add_tcp(text: &str, sockets: &mut Sockets) -> Result<(), MalformedLine> {
     for line in text.lines().skip(1) {
         let socket = SocketLine::read(line).ok_or(MalformedLine)?;
-        let is_full = sockets.listeners.len() + sockets.connections.len() >= MAX_SOCKETS;
+        let is_full = sockets.listeners.len() + sockets.connections.len() >= 2 * MAX_SOCKETS;
         match socket.state {
             LISTEN | ESTABLISHED if is_full => sockets.is_truncated = true,
             LISTEN => sockets.listeners.push(Listener { port: socket.local.port, cgroup: None }),

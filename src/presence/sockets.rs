@@ -15,8 +15,8 @@ pub struct Sockets {
     pub is_truncated: bool,
 }
 
-/// Maximum number of sockets that a read keeps: 0.7 MiB. A desktop has less than a hundred. A client that opens
-/// thousands of connections must not fill the memory of the sidecar (its limit is 32 MiB).
+/// Maximum number of sockets that a dump keeps: 0.7 MiB. `/proc/net` keeps twice as many. A desktop has less than a hundred. A client
+/// that opens thousands of connections must not fill the memory of the sidecar (its limit is 32 MiB).
 pub const MAX_SOCKETS: usize = 4096;
 
 /// A socket in the state LISTEN.

@@ -75,14 +75,19 @@ impl PresenceTrack {
         let method = match sockets {
             Some(sockets) => self.add(&sockets, first_of_source, sending_udp, (at, now)),
             None => {
-                self.time.interrupt();
-                self.snapshot.connections = None;
-                self.snapshot.quality = None;
-                self.snapshot.connected_since = None;
+                self.lose();
                 (None, None)
             }
         };
         self.snapshot.method = Some(Method { source, transport: method.0, confidence: method.1, passed });
+    }
+
+    /// The number of viewers is not known any more. Totals stay.
+    pub fn lose(&mut self) {
+        self.time.interrupt();
+        self.snapshot.connections = None;
+        self.snapshot.quality = None;
+        self.snapshot.connected_since = None;
     }
 
     /// The results so far.
@@ -107,7 +112,9 @@ impl PresenceTrack {
         }
         snapshot.quality = self.streams.quality();
         snapshot.has_candidate = self.streams.has_candidate();
-        let is_unknown = counted == 0 && sending_udp;
+        let is_udp = counted == 0 && sending_udp;
+        // The viewer can be among the sockets that were left out.
+        let is_unknown = is_udp || (counted == 0 && sockets.is_truncated);
         snapshot.connections = (!is_unknown).then_some(counted);
         if is_unknown {
             self.time.interrupt();
@@ -116,9 +123,9 @@ impl PresenceTrack {
         }
         (snapshot.connected, snapshot.first_connected, snapshot.last_connected) = self.time.totals();
         snapshot.connected_since = self.time.since();
-        let (transport, confidence) = if is_unknown {
+        let (transport, confidence) = if is_udp {
             (Transport::Udp, PresenceConfidence::Low)
-        } else if self.source == Some(PresenceSource::Proc) {
+        } else if sockets.is_truncated || self.source == Some(PresenceSource::Proc) {
             (Transport::Tcp, PresenceConfidence::Low)
         } else {
             (Transport::Tcp, confidence)

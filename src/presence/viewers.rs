@@ -37,7 +37,7 @@ const MAX_SILENCE: Duration = Duration::from_secs(60);
 const MAX_UNANSWERED: u32 = 8;
 
 /// The port on which Istio's proxy takes connections from outside the pod, and its other ports. The proxy opens a second connection from
-/// `127.0.0.6` to the desktop; that one counts.
+/// `127.0.0.6` or `::6` to the desktop; that one counts.
 const ISTIO_INBOUND_PORT: u16 = 15006;
 const ISTIO_PORTS: [u16; 8] = [15000, 15001, 15004, ISTIO_INBOUND_PORT, 15008, 15020, 15021, 15090];
 

@@ -10,7 +10,7 @@ use crate::{
     contract::METRICS_PATH,
     presence::{
         track::snapshot::{Method, PresenceSnapshot},
-        vocabulary::PresenceSource,
+        vocabulary::{PresenceSource, Transport},
     },
     sampling::scope::{ByScope, Scope},
 };
@@ -125,7 +125,12 @@ fn why_unknown(method: Option<&Method>) -> String {
     let Some(method) = method else { return "nothing was read yet".to_owned() };
     match method.source {
         PresenceSource::Off => "presence is switched off".to_owned(),
-        PresenceSource::SockDiag | PresenceSource::Proc => "the desktop seems to stream over UDP".to_owned(),
+        PresenceSource::SockDiag | PresenceSource::Proc if method.transport == Some(Transport::Udp) => {
+            "the desktop seems to stream over UDP".to_owned()
+        }
+        PresenceSource::SockDiag | PresenceSource::Proc => {
+            "the connections could not be read completely".to_owned()
+        }
         PresenceSource::None => {
             let passed = method.passed.iter();
             let reasons =

@@ -114,6 +114,35 @@ fn a_viewer_is_connected_since_the_read_that_saw_it_first() {
     assert_eq!(session.poll(&[]).connected_since, None);
 }
 
+/// The viewer can be among the sockets that were left out.
+#[test]
+fn without_a_viewer_in_a_truncated_read_the_number_is_unknown() {
+    let mut session = Session::new();
+    let truncated = |connections: &[Connection]| {
+        let mut read = dump(connections);
+        read.sockets.as_mut().unwrap().is_truncated = true;
+        read
+    };
+    let seen = session.read(truncated(&[]));
+    let method = seen.method.unwrap();
+    assert_eq!((seen.connections, method.confidence), (None, Some(PresenceConfidence::Low)));
+    session.read(truncated(&[viewer(1, 0)]));
+    assert_eq!(session.read(truncated(&[viewer(1, 0)])).connections, Some(1));
+}
+
+/// Several reads in a row have failed.
+#[test]
+fn a_lost_number_of_viewers_is_unknown_and_the_totals_stay() {
+    let mut session = Session::new();
+    session.poll(&[viewer(1, 0)]);
+    let before = session.poll(&[viewer(1, 100)]);
+    session.track.lose();
+    let lost = session.track.snapshot().clone();
+    assert_eq!((lost.connections, lost.quality, lost.connected_since), (None, None, None));
+    assert_eq!((connected(&lost), transmitted(&lost)), (connected(&before), 100));
+    assert_eq!(session.poll(&[viewer(1, 300)]).connections, Some(1));
+}
+
 /// Half of the interval in which the viewer connects counts, and half of the one in which it leaves.
 #[test]
 fn a_viewer_counts_when_two_reads_have_seen_it() {

@@ -129,6 +129,8 @@ fn the_viewers_are_a_number_or_unknown_with_the_reason() {
     assert_eq!(unknown(PresenceSnapshot::off().method), "unknown: presence is switched off");
     let udp = method(PresenceSource::SockDiag, Some(Transport::Udp));
     assert_eq!(unknown(udp), "unknown: the desktop seems to stream over UDP");
+    let truncated = method(PresenceSource::SockDiag, Some(Transport::Tcp));
+    assert_eq!(unknown(truncated), "unknown: the connections could not be read completely");
     let none = "unknown: the connections cannot be read (sock_diag not permitted)";
     assert_eq!(unknown(method(PresenceSource::None, None)), none);
 }
