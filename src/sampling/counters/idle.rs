@@ -1,9 +1,9 @@
-//! The time in which a device was allocated to a session and nobody used it, by reason.
+//! The time in which a device was allocated to a session and not used, by reason.
 
 use crate::runtime::vocabulary::vocabulary;
 
 vocabulary! {
-    /// Why nobody used an allocated device; values of the label `reason`.
+    /// Why an allocated device counts as not used; values of the label `reason`.
     pub enum IdleReason {
         /// No viewer was connected to the desktop, whether the device worked or not.
         NobodyConnected = "nobody_connected",
@@ -12,7 +12,7 @@ vocabulary! {
     }
 }
 
-/// Seconds in which a device was allocated and nobody used it, since the program started.
+/// Seconds in which a device was allocated and not used, since the program started.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct IdleSeconds {
     nobody_connected: f64,
@@ -20,7 +20,7 @@ pub struct IdleSeconds {
 }
 
 /// Below this mean utilisation a device was not used. NVML gives integer percents (`nvmlUtilization_t`), so a mean below 1 % is
-/// less than the smallest value of one sample that shows work. The alert `VDISessionGpuIdle` uses the same limit.
+/// less than the smallest value of one sample that shows work.
 pub(super) const UNUSED_BELOW: f64 = 0.01;
 
 // === impl IdleSeconds ===

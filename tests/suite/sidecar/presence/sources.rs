@@ -16,7 +16,7 @@ fn nothing_is_read_if_presence_is_switched_off() {
 }
 
 #[test]
-fn presence_adds_at_most_12_series() {
+fn presence_adds_10_series() {
     let Some(pod) = DesktopPod::start(&[]) else { return };
     let server = pod.listen("::", PORT);
     let mut link = pod.connect(&server, POD[0]);
