@@ -7,6 +7,8 @@
 pub mod address;
 pub mod catalogue;
 pub mod diag_message;
+mod mesh;
+mod monitors;
 mod poller;
 pub mod proc_net;
 mod sock_diag;
@@ -16,4 +18,4 @@ pub mod track;
 pub mod viewers;
 pub mod vocabulary;
 
-pub use self::{poller::Poller, track::snapshot::PresenceSnapshot, viewers::Ports};
+pub use self::{monitors::Monitors, poller::Poller, track::snapshot::PresenceSnapshot, viewers::Ports};

@@ -21,20 +21,21 @@ use std::{
     io,
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
-use axum::{Router, http::HeaderMap, routing::get};
+use axum::{Extension, Router, http::HeaderMap, routing::get};
 use tokio::sync::watch;
 
 use self::{catalogue::CATALOGUE, config::Config, snapshot::Snapshot};
 use crate::{
     contract,
-    presence::{self, Poller, PresenceSnapshot},
+    presence::{self, Monitors, Poller, PresenceSnapshot},
     runtime::{
         self, admin,
         catalogue::families,
-        http, listen,
+        http::{self, Client},
+        listen,
         log::{self, Chain},
         readiness::Readiness,
         shutdown,
@@ -66,7 +67,7 @@ async fn serve(config: &Config) -> io::Result<()> {
     let mut presence = Poller::start(&config.root, config.presence.clone());
     let (start, poller) = poller::spawn(config, presence.snapshots())?;
     let snapshots = Snapshots { gpu: poller.snapshots.clone(), presence: presence.snapshots() };
-    let serving = serve_metrics(config.listen, snapshots, start);
+    let serving = serve_metrics(config.listen, snapshots, presence.monitors(), start);
     tokio::select! {
         () = shutdown.requested() => {
             presence.poll();
@@ -86,13 +87,19 @@ struct Snapshots {
 }
 
 /// Serves the page for people, the metrics and the health endpoints. Returns only if serving fails.
-async fn serve_metrics(listen: SocketAddr, snapshots: Snapshots, start: poller::StartGate) -> io::Result<()> {
+async fn serve_metrics(
+    listen: SocketAddr,
+    snapshots: Snapshots,
+    monitors: Monitors,
+    start: poller::StartGate,
+) -> io::Result<()> {
     let for_page = snapshots.clone();
     let page = get(async move || {
         let (gpu, presence) = for_page.latest();
         page::text(&gpu, &presence, SystemTime::now())
     });
-    let metrics = get(async move |headers: HeaderMap| {
+    let metrics = get(async move |Extension(Client(client)), headers: HeaderMap| {
+        monitors.add(client, Instant::now());
         let (gpu, presence) = snapshots.latest();
         let mut metrics = families(CATALOGUE, &gpu);
         metrics.extend(families(presence::catalogue::ROWS, &presence));

@@ -128,7 +128,7 @@ fn read_socket(payload: &[u8], sockets: &mut Sockets) -> Option<()> {
     let (family, state) = (u8_at(payload, 0)?, u8_at(payload, 1)?);
     let attributes = Attributes::read(payload.get(SOCKET_BYTES..)?)?;
     let cgroup = attributes.cgroup.filter(|id| *id > ROOT_CGROUP);
-    let is_full = sockets.listeners.len() + sockets.connections.len() >= MAX_SOCKETS;
+    let is_full = sockets.count() >= MAX_SOCKETS;
     match state {
         TCP_LISTEN | TCP_ESTABLISHED if is_full => sockets.is_truncated = true,
         TCP_LISTEN => sockets.listeners.push(Listener { port: u16_be_at(payload, 4)?, cgroup }),

@@ -12,6 +12,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
+    monitors::Monitors,
     socket_reader::SocketReader,
     track::{
         PresenceTrack,
@@ -26,6 +27,7 @@ use super::{
 pub struct Poller {
     /// None if presence is switched off.
     session: Option<(SocketReader, PresenceTrack)>,
+    monitors: Monitors,
     /// Number of polls in a row without a result.
     failures: u32,
     snapshots: watch::Sender<Arc<PresenceSnapshot>>,
@@ -46,9 +48,16 @@ impl Poller {
         let session =
             ports.map(|ports| (SocketReader::new(root.join("proc/net")), PresenceTrack::new(ports)));
         let first = if session.is_some() { PresenceSnapshot::default() } else { PresenceSnapshot::off() };
-        let mut poller = Self { session, failures: 0, snapshots: watch::channel(Arc::new(first)).0 };
+        let snapshots = watch::channel(Arc::new(first)).0;
+        let mut poller = Self { session, monitors: Monitors::default(), failures: 0, snapshots };
         poller.poll();
         poller
+    }
+
+    /// Takes the peers that scrape the sidecar.
+    #[must_use]
+    pub fn monitors(&self) -> Monitors {
+        self.monitors.clone()
     }
 
     /// Receives the latest snapshot.
@@ -69,8 +78,10 @@ impl Poller {
     pub fn poll(&mut self) {
         let Some((reader, track)) = &mut self.session else { return };
         let poll = || {
-            let read = reader.read(Instant::now());
-            read.map(|read| track.observe(read, Instant::now(), SystemTime::now()))
+            let read = reader.read(Instant::now())?;
+            let at = Instant::now();
+            track.observe(read, &self.monitors.addresses(at), at, SystemTime::now());
+            Some(())
         };
         match catch_unwind(AssertUnwindSafe(poll)) {
             Ok(Some(())) => {

@@ -21,7 +21,7 @@ const LISTEN: &str = "0A";
 pub fn add_tcp(text: &str, sockets: &mut Sockets) -> Result<(), MalformedLine> {
     for line in text.lines().skip(1) {
         let socket = SocketLine::read(line).ok_or(MalformedLine)?;
-        let is_full = sockets.listeners.len() + sockets.connections.len() >= 2 * MAX_SOCKETS;
+        let is_full = sockets.count() >= 2 * MAX_SOCKETS;
         match socket.state {
             LISTEN | ESTABLISHED if is_full => sockets.is_truncated = true,
             LISTEN => sockets.listeners.push(Listener { port: socket.local.port, cgroup: None }),
@@ -70,7 +70,6 @@ struct SocketLine<'t> {
     local: Endpoint,
     remote: Endpoint,
     state: &'t str,
-    send_queue: u32,
     retransmits: u32,
     probes: u32,
     inode: u64,
@@ -85,13 +84,11 @@ impl<'t> SocketLine<'t> {
         let mut columns = line.split_ascii_whitespace().skip(1);
         let (local, remote) = (endpoint(columns.next()?)?, endpoint(columns.next()?)?);
         let state = columns.next()?;
-        let (send_queue, _) = columns.next()?.split_once(':')?;
-        let retransmits = columns.nth(1)?;
+        let retransmits = columns.nth(2)?;
         Some(Self {
             local,
             remote,
             state,
-            send_queue: u32::from_str_radix(send_queue, 16).ok()?,
             retransmits: u32::from_str_radix(retransmits, 16).ok()?,
             probes: columns.nth(1)?.parse().ok()?,
             inode: columns.next()?.parse().ok()?,
@@ -99,14 +96,12 @@ impl<'t> SocketLine<'t> {
     }
 
     fn connection(&self) -> Connection {
-        let unanswered = self.retransmits.max(self.probes);
-        let is_complete = self.send_queue == 0 && unanswered == 0;
         Connection {
             identity: self.inode,
             local: self.local,
             remote: self.remote,
             cgroup: None,
-            answers: if is_complete { Answers::InTime } else { Answers::Unanswered(unanswered) },
+            answers: Answers::Unanswered(self.retransmits.max(self.probes)),
             stream: None,
         }
     }

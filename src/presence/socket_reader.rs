@@ -78,7 +78,13 @@ impl SocketReader {
             }
         }
         let mut passed = self.sock_diag_reason();
-        let sockets = self.proc_sockets().map_err(|reason| passed.push((PresenceSource::Proc, reason))).ok();
+        let sockets = match self.proc_sockets() {
+            Ok(sockets) => Some(sockets),
+            Err(reason) => {
+                passed.push((PresenceSource::Proc, reason?));
+                None
+            }
+        };
         self.source = sockets.as_ref().map(|_| PresenceSource::Proc);
         Some((sockets, passed))
     }
@@ -87,15 +93,16 @@ impl SocketReader {
         self.sock_diag_failure.iter().map(|(reason, _)| (PresenceSource::SockDiag, *reason)).collect()
     }
 
-    fn proc_sockets(&self) -> Result<Sockets, PassedReason> {
+    /// The sockets of the files, or the reason why they cannot be read; no reason if the failure is transient.
+    fn proc_sockets(&self) -> Result<Sockets, Option<PassedReason>> {
         let mut sockets = Sockets::default();
         for name in ["tcp6", "tcp"] {
             let file = match self.text(name) {
                 // A node can have IPv6 switched off.
                 Err(error) if name == "tcp6" && error.kind() == io::ErrorKind::NotFound => continue,
-                file => file.map_err(|_| PassedReason::Unreadable)?,
+                file => file.map_err(|error| unreadable(&error))?,
             };
-            proc_net::add_tcp(&file.text, &mut sockets).map_err(|_| PassedReason::Malformed)?;
+            proc_net::add_tcp(&file.text, &mut sockets).map_err(|_| Some(PassedReason::Malformed))?;
             sockets.is_truncated |= file.is_truncated;
         }
         Ok(sockets)
@@ -130,6 +137,12 @@ impl SocketReader {
 struct ProcFile {
     text: String,
     is_truncated: bool,
+}
+
+/// Why a file is not used; none if the failure is transient.
+fn unreadable(error: &io::Error) -> Option<PassedReason> {
+    let is_transient = error.raw_os_error().is_some_and(|number| TRANSIENT.contains(&number));
+    (!is_transient).then_some(PassedReason::Unreadable)
 }
 
 /// Why `sock_diag` is not used; none if the failure is transient.

@@ -80,6 +80,20 @@ pub struct StreamCounters {
 // === impl Sockets ===
 
 impl Sockets {
+    /// Number of sockets.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.listeners.len() + self.connections.len()
+    }
+
+    /// The control groups of the sockets that listen on this port.
+    pub fn cgroups_of(&self, port: u16) -> impl Iterator<Item = u64> {
+        self.listeners
+            .iter()
+            .filter(move |listener| listener.port == port)
+            .filter_map(|listener| listener.cgroup)
+    }
+
     /// Whether a socket listens on this port. A socket on `::` also accepts IPv4, so the address does not matter. The kernel never
     /// gives the port of a listening socket to an outbound connection.
     #[must_use]

@@ -1,7 +1,6 @@
 //! Integrates the reads of a session: connected time, bytes and the quality of the connection. Pure; time is an argument.
 
 mod connected_time;
-mod monitors;
 pub mod snapshot;
 mod streams;
 mod udp;
@@ -11,12 +10,12 @@ use std::time::{Instant, SystemTime};
 pub use self::udp::UdpRead;
 use self::{
     connected_time::ConnectedTime,
-    monitors::Monitors,
     snapshot::{Method, PresenceSnapshot},
     streams::StreamTotals,
     udp::UdpRate,
 };
 use super::{
+    address::Address,
     sockets::Sockets,
     viewers::{self, Ports, Viewers},
     vocabulary::{PassedReason, PresenceConfidence, PresenceSource, Transport},
@@ -39,7 +38,6 @@ pub struct SocketRead {
 #[derive(Debug)]
 pub struct PresenceTrack {
     ports: Ports,
-    monitors: Monitors,
     streams: StreamTotals,
     time: ConnectedTime,
     udp: UdpRate,
@@ -56,7 +54,6 @@ impl PresenceTrack {
     pub fn new(ports: Ports) -> Self {
         Self {
             ports,
-            monitors: Monitors::default(),
             streams: StreamTotals::default(),
             time: ConnectedTime::default(),
             udp: UdpRate::default(),
@@ -65,15 +62,18 @@ impl PresenceTrack {
         }
     }
 
-    /// Adds a read at the time `at`; `now` is the same time on the system's clock. A read without a result is not added: the next read
-    /// then covers a longer time.
-    pub fn observe(&mut self, read: SocketRead, at: Instant, now: SystemTime) {
+    /// Adds a read at the time `at`; `now` is the same time on the system's clock. `monitors` are peers that scrape the sidecar. A read
+    /// without a result is not added: the next read then covers a longer time.
+    pub fn observe(&mut self, read: SocketRead, monitors: &[Address], at: Instant, now: SystemTime) {
         let SocketRead { source, passed, sockets, udp } = read;
         let sending_udp = self.udp.observe(udp, at);
         self.snapshot.read_at = Some(at);
         let first_of_source = self.source.replace(source) != Some(source);
         let method = match sockets {
-            Some(sockets) => self.add(&sockets, first_of_source, sending_udp, (at, now)),
+            Some(sockets) => {
+                let viewers = viewers::find(&sockets, &self.ports, monitors);
+                self.add(&sockets, &viewers, first_of_source, sending_udp, (at, now))
+            }
             None => {
                 self.lose();
                 (None, None)
@@ -99,13 +99,12 @@ impl PresenceTrack {
     fn add(
         &mut self,
         sockets: &Sockets,
+        viewers: &Viewers,
         first_of_source: bool,
         sending_udp: bool,
         (at, now): (Instant, SystemTime),
     ) -> (Option<Transport>, Option<PresenceConfidence>) {
-        let monitors = self.monitors.observe(viewers::scrapers(sockets, &self.ports), at);
-        let Viewers { is_viewer, confidence } = viewers::find(sockets, &self.ports, &monitors);
-        let counted = self.streams.observe(sockets, &is_viewer, first_of_source);
+        let counted = self.streams.observe(sockets, &viewers.is_viewer, first_of_source);
         let snapshot = &mut self.snapshot;
         if self.source == Some(PresenceSource::SockDiag) {
             snapshot.bytes = Some(self.streams.bytes());
@@ -115,7 +114,9 @@ impl PresenceTrack {
         let is_udp = counted == 0 && sending_udp;
         // The viewer can be among the sockets that were left out.
         let is_unknown = is_udp || (counted == 0 && sockets.is_truncated);
-        snapshot.connections = (!is_unknown).then_some(counted);
+        // A viewer may be connected since long before the first read.
+        let is_undecided = first_of_source && snapshot.has_candidate;
+        snapshot.connections = (!is_unknown && !is_undecided).then_some(counted);
         if is_unknown {
             self.time.interrupt();
         } else {
@@ -128,7 +129,7 @@ impl PresenceTrack {
         } else if sockets.is_truncated || self.source == Some(PresenceSource::Proc) {
             (Transport::Tcp, PresenceConfidence::Low)
         } else {
-            (Transport::Tcp, confidence)
+            (Transport::Tcp, viewers.confidence)
         };
         (Some(transport), Some(confidence))
     }

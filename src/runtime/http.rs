@@ -1,10 +1,15 @@
 //! Plain HTTP/1 for scrapers and probes: few clients with short requests. Every client that reaches the port can connect. So the
 //! number of connections, their idle time and their total time are limited.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -34,6 +39,10 @@ const BUFFER_BYTES: usize = 8192;
 /// Delay after a failure to accept a connection.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// The address of the client; none for an internal request. Every request has it as an extension.
+#[derive(Clone, Copy, Debug)]
+pub struct Client(pub Option<IpAddr>);
+
 /// Serves requests and does not return.
 ///
 /// # Errors
@@ -43,14 +52,14 @@ pub async fn serve(listener: TcpListener, app: Router) -> io::Result<Infallible>
     loop {
         let permit = Arc::clone(&connections).acquire_owned().await.map_err(io::Error::other)?;
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, client)) => {
                 // Without NoDelay, a scrape on an open connection can wait 40 ms for a delayed acknowledgement. If the call
                 // fails, only this time is lost.
                 let _ = stream.set_nodelay(true);
-                let app = app.clone();
+                let connection = serve_connection(stream, Client(Some(client.ip())), app.clone());
                 tokio::spawn(async move {
                     // An error or a timeout ends the connection; nothing else is necessary.
-                    let _ = timeout(CONNECTION_TIMEOUT, serve_connection(stream, app)).await;
+                    let _ = timeout(CONNECTION_TIMEOUT, connection).await;
                     drop(permit);
                 });
             }
@@ -75,14 +84,23 @@ pub async fn warm_up(app: Router, path: &str) {
         let _ = client.write_all(request.as_bytes()).await;
         let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
     };
-    let _ = tokio::join!(send, serve_connection(server, app));
+    let _ = tokio::join!(send, serve_connection(server, Client(None), app));
 }
 
-async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, app: Router) -> hyper::Result<()> {
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    client: Client,
+    app: Router,
+) -> hyper::Result<()> {
+    let app = TowerToHyperService::new(app);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(client);
+        app.call(request)
+    });
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_TIMEOUT)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+        .serve_connection(TokioIo::new(stream), service)
         .await
 }

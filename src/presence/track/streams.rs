@@ -21,6 +21,8 @@ struct KnownConnection {
     role: Role,
     /// The counters up to which the bytes are counted.
     counted: Option<StreamCounters>,
+    /// Whether the last read did not have the connection.
+    is_absent: bool,
 }
 
 /// What a connection was at a read.
@@ -34,7 +36,7 @@ enum Role {
     Counted,
 }
 
-/// Maximum number of connections that are remembered after a truncated read.
+/// Maximum number of connections that are remembered.
 const MAX_KNOWN: usize = 4 * MAX_SOCKETS;
 
 // === impl StreamTotals ===
@@ -77,7 +79,7 @@ impl StreamTotals {
 
     /// Whether the last read saw a viewer that the read before has not seen.
     pub(super) fn has_candidate(&self) -> bool {
-        self.known.iter().any(|known| known.role == Role::New)
+        self.known.iter().any(|known| known.role == Role::New && !known.is_absent)
     }
 
     fn earlier(&self, identity: u64) -> Option<KnownConnection> {
@@ -102,18 +104,17 @@ impl StreamTotals {
         (role == Role::Counted).then_some(difference)
     }
 
-    /// Keeps the connections of this read. A truncated read may lack connections that still exist. They are kept, because their bytes
-    /// would count again when they return.
+    /// Keeps the connections of this read. The bytes of a connection would count again when it returns. So a connection that one read
+    /// does not have is kept until the next read, because a dump can miss a socket while the table of sockets changes. A truncated
+    /// read may lack connections that still exist, and forgets none.
     fn remember(&mut self, mut known: Vec<KnownConnection>, is_truncated: bool) {
         known.sort_unstable_by_key(|known| known.identity);
-        if is_truncated {
-            let is_absent =
-                |it: &KnownConnection| known.binary_search_by_key(&it.identity, |it| it.identity).is_err();
-            let space = MAX_KNOWN.saturating_sub(known.len());
-            let absent: Vec<_> = self.known.iter().copied().filter(is_absent).take(space).collect();
-            known.extend(absent.into_iter().map(|it| KnownConnection { role: Role::Other, ..it }));
-            known.sort_unstable_by_key(|known| known.identity);
-        }
+        let is_absent =
+            |it: &&KnownConnection| known.binary_search_by_key(&it.identity, |it| it.identity).is_err();
+        let absent = self.known.iter().filter(|it| is_truncated || !it.is_absent).filter(is_absent);
+        let absent: Vec<_> = absent.take(MAX_KNOWN.saturating_sub(known.len())).copied().collect();
+        known.extend(absent.into_iter().map(|it| KnownConnection { is_absent: true, ..it }));
+        known.sort_unstable_by_key(|known| known.identity);
         self.known = known;
     }
 }
@@ -133,7 +134,7 @@ impl KnownConnection {
             (Role::New, Some(earlier)) => earlier.counted,
             _ => connection.stream,
         };
-        Self { identity: connection.identity, role, counted }
+        Self { identity: connection.identity, role, counted, is_absent: false }
     }
 }
 

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::presence::{
     address::{Address, Endpoint},
+    monitors::Monitors,
     sockets::{Answers, Connection, Listener, StreamCounters},
     track::snapshot::StreamBytes,
 };
@@ -16,6 +17,7 @@ const INTERVAL: Duration = Duration::from_secs(15);
 /// A session that is read every 15 seconds.
 struct Session {
     track: PresenceTrack,
+    monitors: Monitors,
     at: Instant,
     now: SystemTime,
 }
@@ -43,7 +45,8 @@ fn dump(connections: &[Connection]) -> SocketRead {
 impl Session {
     fn new() -> Self {
         let track = PresenceTrack::new(Ports { own: OWN, declared: vec![] });
-        let mut session = Self { track, at: Instant::now(), now: SystemTime::UNIX_EPOCH };
+        let (monitors, at) = (Monitors::default(), Instant::now());
+        let mut session = Self { track, monitors, at, now: SystemTime::UNIX_EPOCH };
         session.read(dump(&[]));
         session
     }
@@ -55,7 +58,7 @@ impl Session {
     fn read_after(&mut self, interval: Duration, read: SocketRead) -> PresenceSnapshot {
         self.at += interval;
         self.now += interval;
-        self.track.observe(read, self.at, self.now);
+        self.track.observe(read, &self.monitors.addresses(self.at), self.at, self.now);
         self.track.snapshot().clone()
     }
 
@@ -198,11 +201,11 @@ fn a_viewer_that_stops_to_answer_and_returns_counts_its_bytes_once() {
 #[test]
 fn the_bytes_of_a_monitor_do_not_count() {
     let mut session = Session::new();
-    let mut scrape = viewer(7, 5000);
-    scrape.local.port = OWN;
-    session.poll(&[viewer(1, 100), scrape]);
+    session.monitors.add(Some([10, 0, 0, 9].into()), session.at);
+    session.poll(&[viewer(1, 100)]);
     let monitored = session.poll(&[viewer(1, 200)]);
     assert_eq!((monitored.connections, transmitted(&monitored)), (Some(0), 0));
+    assert_eq!(monitored.method.unwrap().confidence, Some(PresenceConfidence::Low));
     // The scrape was more than 5 minutes ago.
     for _ in 0..20 {
         session.poll(&[viewer(1, 300)]);
@@ -216,7 +219,10 @@ fn bytes_from_before_the_first_read_of_a_source_do_not_count() {
     let mut track = PresenceTrack::new(Ports { own: OWN, declared: vec![] });
     let at = Instant::now();
     for (seconds, bytes) in [(0, 1_000_000), (15, 1_000_500)] {
-        track.observe(dump(&[viewer(1, bytes)]), at + Duration::from_secs(seconds), SystemTime::UNIX_EPOCH);
+        let (read, at) = (dump(&[viewer(1, bytes)]), at + Duration::from_secs(seconds));
+        track.observe(read, &[], at, SystemTime::UNIX_EPOCH);
+        let is_known = track.snapshot().connections.is_some();
+        assert_eq!(is_known, seconds > 0, "a viewer may be connected since long before the first read");
     }
     assert_eq!((transmitted(track.snapshot()), connected(track.snapshot())), (500, 15.0));
 }
@@ -318,6 +324,18 @@ fn udp_traffic_without_a_server_or_beside_a_viewer_is_no_hint() {
     session.read(with_udp(&[viewer(1, 0)], true, 100_010));
     let seen = session.read(with_udp(&[viewer(1, 0)], true, 900_000));
     assert_eq!((seen.connections, seen.method.unwrap().transport), (Some(1), Some(Transport::Tcp)));
+}
+
+/// A dump can miss a socket while the table of sockets changes.
+#[test]
+fn a_connection_that_one_read_does_not_have_counts_its_bytes_once() {
+    let mut session = Session::new();
+    session.poll(&[viewer(1, 100)]);
+    session.poll(&[viewer(1, 200)]);
+    session.poll(&[]);
+    session.poll(&[viewer(1, 300)]);
+    let back = session.poll(&[viewer(1, 400)]);
+    assert_eq!((back.connections, transmitted(&back)), (Some(1), 400));
 }
 
 #[test]

@@ -92,26 +92,12 @@ fn every_case_has_its_viewers() {
             ),
             &[3001],
         ),
-        good("a port-forward", sockets(&[8080], inside(8080, client, [DESKTOP, RUNTIME])), &[8080]),
-        good(
+        low("a port-forward", sockets(&[8080], inside(8080, client, [DESKTOP, RUNTIME])), &[8080]),
+        low(
             "a port-forward beside a viewer",
             sockets(&[8080], inside(8080, client, [DESKTOP, RUNTIME]).into_iter().chain([viewer(8080)])),
             &[8080, 8080],
         ),
-        good(
-            "Istio",
-            sockets(&[8080, 15006], inside(8080, ([127, 0, 0, 6], 40_000), [DESKTOP, DESKTOP])),
-            &[8080],
-        ),
-        good(
-            "Istio, with the connection to its proxy",
-            sockets(
-                &[8080, 15006],
-                inside(8080, ([127, 0, 0, 6], 40_000), [DESKTOP, DESKTOP]).into_iter().chain([viewer(15006)]),
-            ),
-            &[8080],
-        ),
-        good("port 15006 without Istio", sockets(&[15001], [viewer(15001)]), &[15001]),
         low(
             "a loopback client without control groups",
             sockets(&[8080], inside(8080, client, [None, None])),
@@ -136,6 +122,69 @@ fn only_declared_ports_count_if_there_are_any() {
     check(&good("the declared port does not listen", silent, &[]), &ports, &[]);
 }
 
+#[test]
+fn a_port_forward_to_a_declared_port_is_certain() {
+    let ports = Ports { own: OWN, declared: vec![8080] };
+    let forwarded = sockets(&[8080], inside(8080, (LOOPBACK, 40_000), [DESKTOP, RUNTIME]));
+    check(&good("a port-forward", forwarded, &[8080]), &ports, &[]);
+}
+
+/// On a node that has both versions of control groups, all sockets can have the same one.
+#[test]
+fn the_control_group_of_the_sidecar_says_nothing() {
+    let own = Listener { port: OWN, cgroup: DESKTOP };
+    let mut forwarded = sockets(&[8080], inside(8080, (LOOPBACK, 40_000), [DESKTOP, DESKTOP]));
+    forwarded.listeners.push(own);
+    let ports = Ports { own: OWN, declared: vec![8080] };
+    check(&low("a port-forward", forwarded, &[8080]), &ports, &[]);
+    let mut proxied = sockets(
+        &[3001, 8082],
+        inside(8082, (LOOPBACK, 40_000), [DESKTOP, DESKTOP]).into_iter().chain([viewer(3001)]),
+    );
+    proxied.listeners.push(own);
+    check(&low("a proxy of the pod", proxied, &[3001]), &Ports { own: OWN, declared: vec![] }, &[]);
+}
+
+/// Both ends of a connection that the proxy of a mesh opens to port 8080, and the connection from the viewer to the proxy.
+fn through_proxy(inbound: u16, client: [u8; 4], cgroup: Option<u64>) -> Vec<Connection> {
+    let client = (client, 40_000);
+    vec![from((POD, 8080), client, DESKTOP), from(client, (POD, 8080), cgroup), viewer(inbound)]
+}
+
+fn meshed(ports: &[u16], cgroup: Option<u64>, connections: Vec<Connection>) -> Sockets {
+    let mut sockets = sockets(&[8080], connections);
+    sockets.listeners.extend(ports.iter().map(|port| Listener { port: *port, cgroup }));
+    sockets
+}
+
+#[test]
+fn the_connection_from_the_proxy_of_a_mesh_counts_and_that_to_the_proxy_does_not() {
+    const PROXY: Option<u64> = Some(5);
+    const PROMETHEUS: [u8; 4] = [10, 0, 0, 99];
+    let (istio, linkerd) = (&[15001, 15006, 15021][..], &[4140, 4143, 4191][..]);
+    let monitors = [Address::v4(PROMETHEUS), Address::v4(POD)];
+    let cases = [
+        good("Istio", meshed(istio, PROXY, through_proxy(15006, [127, 0, 0, 6], PROXY)), &[8080]),
+        good("Istio's ztunnel", meshed(istio, PROXY, through_proxy(15008, VIEWER, PROXY)), &[8080]),
+        low(
+            "a scrape through Istio's ztunnel",
+            meshed(istio, PROXY, through_proxy(15008, PROMETHEUS, PROXY)),
+            &[],
+        ),
+        good("Linkerd", meshed(linkerd, PROXY, through_proxy(4143, POD, PROXY)), &[8080]),
+        low("Linkerd without control groups", meshed(linkerd, None, through_proxy(4143, POD, None)), &[8080]),
+        good(
+            "a proxy of the pod beside Linkerd",
+            meshed(linkerd, PROXY, through_proxy(4143, POD, DESKTOP)),
+            &[],
+        ),
+        good("a scrape of Linkerd's proxy", meshed(linkerd, PROXY, vec![viewer(4191)]), &[]),
+        good("one port of a mesh", sockets(&[15006], [viewer(15006)]), &[15006]),
+    ];
+    let ports = Ports { own: OWN, declared: vec![] };
+    cases.iter().for_each(|case| check(case, &ports, &monitors));
+}
+
 /// Prometheus scrapes the sidecar and a metrics port of the desktop from the same address.
 #[test]
 fn a_peer_that_scrapes_the_sidecar_is_no_viewer() {
@@ -143,11 +192,10 @@ fn a_peer_that_scrapes_the_sidecar_is_no_viewer() {
     let prometheus = [10, 0, 0, 99];
     let of = |port, address| from((POD, port), (address, 50_000 + port), DESKTOP);
     let scraped = sockets(&[8080, OWN], [of(OWN, prometheus), of(8080, prometheus), of(8080, VIEWER)]);
-    let monitors: Vec<_> = scrapers(&scraped, &ports).collect();
-    assert_eq!(monitors, [Address::v4(prometheus)]);
-    check(&good("Prometheus and a viewer", scraped, &[8080]), &ports, &monitors);
-    let local = sockets(&[8080, OWN], inside(OWN, (LOOPBACK, 40_000), [DESKTOP, DESKTOP]));
-    assert_eq!(scrapers(&local, &ports).count(), 0);
+    let monitors = [Address::v4(prometheus)];
+    check(&low("Prometheus and a viewer", scraped, &[8080]), &ports, &monitors);
+    let only_own = sockets(&[8080, OWN], [of(OWN, prometheus)]);
+    check(&good("Prometheus at the sidecar only", only_own, &[]), &ports, &monitors);
 }
 
 /// The time is bounded although a desktop can open as many connections as it likes.

@@ -38,7 +38,7 @@ impl Target for Dumps {
     fn check(&self, input: &[u8]) -> CheckResult {
         let mut sockets = Sockets::default();
         let parsed = diag_message::parse(input, &mut sockets);
-        let count = sockets.listeners.len() + sockets.connections.len();
+        let count = sockets.count();
         assert!(count <= MAX_SOCKETS.min(input.len() / SOCKET_BYTES), "{count} sockets");
         let Ok(progress) = parsed else { return CheckResult::Rejected };
         let none = Sockets::default();
@@ -61,7 +61,7 @@ fn check_sums(reads: [&Sockets; 5]) {
             sockets: Some(sockets.clone()),
             udp: None,
         };
-        track.observe(read, at, SystemTime::UNIX_EPOCH);
+        track.observe(read, &[], at, SystemTime::UNIX_EPOCH);
         let seen = track.snapshot();
         assert!(seen.connected >= earlier.connected);
         let bytes = |snapshot: &PresenceSnapshot| {

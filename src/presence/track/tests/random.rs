@@ -1,6 +1,6 @@
 //! For random reads, the sums are the bytes of the viewers that two reads in a row have seen, and no sum falls.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use proptest::{collection::vec, prelude::*};
 
@@ -18,6 +18,8 @@ enum Change {
     Answers,
     /// The peer begins to scrape the sidecar.
     Scrapes,
+    /// The next read does not have the socket.
+    Misses,
 }
 
 /// Changes of the slots between two reads, and seconds until the next read.
@@ -33,6 +35,7 @@ fn random_read() -> impl Strategy<Value = RandomRead> {
         1 => Just(Change::Silences),
         1 => Just(Change::Answers),
         1 => Just(Change::Scrapes),
+        1 => Just(Change::Misses),
     ];
     (vec((0..SLOTS, change), 0..6), 1_u64..400)
 }
@@ -42,6 +45,9 @@ fn random_read() -> impl Strategy<Value = RandomRead> {
 struct World {
     slots: [Option<Connection>; SLOTS],
     is_scraping: [bool; SLOTS],
+    is_missed: [bool; SLOTS],
+    /// A dump does not miss a socket twice in a row.
+    was_missed: [bool; SLOTS],
     cookie: u64,
 }
 
@@ -53,7 +59,7 @@ impl World {
             (Change::Opens, empty @ None) => {
                 self.cookie += 1;
                 let mut connection = viewer(self.cookie, 0);
-                connection.remote.address = Address::v4([10, 0, 1, slot as u8]);
+                connection.remote.address = peer(slot).into();
                 *empty = Some(connection);
             }
             (Change::Closes, slot) => *slot = None,
@@ -68,28 +74,34 @@ impl World {
             }
             (Change::Answers, Some(connection)) => connection.answers = Answers::InTime,
             (Change::Scrapes, _) => self.is_scraping[slot] = true,
+            (Change::Misses, _) => self.is_missed[slot] = true,
             _ => {}
         }
     }
 
-    /// The connections of a read. A scrape is seen by one read.
-    fn connections(&mut self) -> Vec<Connection> {
-        let scrapes = std::mem::take(&mut self.is_scraping);
-        let scrapes =
-            scrapes.into_iter().enumerate().filter(|(_, is_scraping)| *is_scraping).map(|(slot, _)| {
-                let mut scrape = viewer(u64::MAX - slot as u64, 9);
-                scrape.remote.address = Address::v4([10, 0, 1, slot as u8]);
-                scrape.local.port = OWN;
-                scrape
-            });
-        self.slots.iter().flatten().copied().chain(scrapes).collect()
+    /// The peers that scrape the sidecar before the next read.
+    fn scrapers(&mut self) -> Vec<IpAddr> {
+        let is_scraping = std::mem::take(&mut self.is_scraping);
+        (0..SLOTS).filter(|slot| is_scraping[*slot]).map(peer).collect()
     }
+
+    /// The connections of a read.
+    fn connections(&mut self) -> Vec<Connection> {
+        let was_missed = std::mem::replace(&mut self.was_missed, self.is_missed);
+        let is_missed = std::mem::take(&mut self.is_missed);
+        let slots = (0..SLOTS).filter(|slot| !is_missed[*slot] || was_missed[*slot]);
+        slots.filter_map(|slot| self.slots[slot]).collect()
+    }
+}
+
+fn peer(slot: usize) -> IpAddr {
+    IpAddr::from([10, 0, 1, slot as u8])
 }
 
 /// What the sums must be: a slower calculation with the history of each cookie.
 #[derive(Default)]
 struct Model {
-    /// For each cookie: the counters at each read in a row, and whether it was a viewer.
+    /// For each cookie: the counters at each read that has it, and whether it was a viewer.
     history: BTreeMap<u64, Vec<(StreamCounters, bool)>>,
     scraped: Vec<(Address, Duration)>,
 }
@@ -97,11 +109,9 @@ struct Model {
 // === impl Model ===
 
 impl Model {
-    fn observe(&mut self, connections: &[Connection], at: Duration) {
-        for scrape in connections.iter().filter(|it| it.local.port == OWN) {
-            self.scraped.push((scrape.remote.address, at));
-        }
-        for connection in connections.iter().filter(|it| it.local.port == PORT) {
+    fn observe(&mut self, connections: &[Connection], scrapers: &[IpAddr], at: Duration) {
+        self.scraped.extend(scrapers.iter().map(|scraper| (Address::from(*scraper), at)));
+        for connection in connections {
             let recent = |(address, seen): &(Address, Duration)| {
                 *address == connection.remote.address && at - *seen < Duration::from_secs(300)
             };
@@ -140,11 +150,13 @@ proptest! {
         let (mut earlier, mut passed) = (session.track.snapshot().clone(), Duration::ZERO);
         for (changes, seconds) in reads {
             changes.into_iter().for_each(|(slot, change)| world.change(slot, change));
-            let connections = world.connections();
+            let (scrapers, connections) = (world.scrapers(), world.connections());
             let interval = Duration::from_secs(seconds);
             passed += interval;
+            let at = session.at + interval;
+            scrapers.iter().for_each(|scraper| session.monitors.add(Some(*scraper), at));
             let seen = session.read_after(interval, dump(&connections));
-            model.observe(&connections, passed);
+            model.observe(&connections, &scrapers, passed);
             prop_assert_eq!(transmitted(&seen), model.transmitted());
             let (old, new) = (earlier.bytes.unwrap(), seen.bytes.unwrap());
             prop_assert!(old.received <= new.received && old.retransmitted <= new.retransmitted);

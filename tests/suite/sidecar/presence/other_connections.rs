@@ -1,13 +1,13 @@
 //! Connections that are no viewers.
 
 use std::{
-    io::{Read, Write},
     net::TcpListener,
     thread,
     time::{Duration, Instant},
 };
 
 use kit::network::{OUTSIDE, POD};
+use vdi_metrics::contract::METRICS_PATH;
 
 use super::desktop_pod::*;
 
@@ -28,18 +28,33 @@ fn probes_are_no_viewers() {
     assert_eq!(seen.value(TRANSMITTED, &[]), Some(0.0));
 }
 
-/// Prometheus keeps its connections open, to the sidecar and to a metrics port of the desktop.
+/// Prometheus can have connections to the sidecar and to a metrics port of the desktop. Here no poll sees the one to the sidecar.
 #[test]
 fn a_monitor_is_no_viewer() {
     let Some(pod) = DesktopPod::start(&[]) else { return };
     let server = pod.listen("::", PORT);
-    let mut scraper = pod.network.outside.inside(|| std::net::TcpStream::connect((POD[0], OWN)).unwrap());
-    scraper.write_all(b"GET /metrics HTTP/1.1\r\nhost: pod\r\n\r\n").unwrap();
-    assert!(scraper.read(&mut [0; 100]).unwrap() > 0);
-    pod.wait_for_polls();
+    request(&pod, METRICS_PATH);
     let _link = pod.connect(&server, POD[0]);
     pod.wait_for_polls();
-    assert_eq!(pod.scrape().value(CONNECTIONS, &[]), Some(0.0));
+    let seen = pod.scrape();
+    let low = [("source", "sock_diag"), ("transport", "tcp"), ("confidence", "low")];
+    assert_eq!((seen.value(CONNECTIONS, &[]), seen.value(INFO, &low)), (Some(0.0), Some(1.0)));
+}
+
+/// The kubelet has the address of the node, and so can have viewers behind a node port. A person can open the page.
+#[test]
+fn a_client_of_the_other_paths_is_no_monitor() {
+    let Some(pod) = DesktopPod::start(&[]) else { return };
+    let server = pod.listen("::", PORT);
+    ["/", "/healthz", "/readyz"].iter().for_each(|path| request(&pod, path));
+    let _link = pod.connect(&server, POD[0]);
+    pod.viewers_until(1);
+}
+
+fn request(pod: &DesktopPod, path: &str) {
+    let address = format!("{}:{OWN}", POD[0]).parse().unwrap();
+    let response = pod.network.outside.inside(|| kit::http::get(address, path).unwrap());
+    assert_eq!(response.status, 200, "{path}");
 }
 
 #[test]
