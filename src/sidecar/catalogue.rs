@@ -108,7 +108,7 @@ pub const CATALOGUE: &[Row<Snapshot>] = &[
     },
     Row {
         name: "vdi_session_gpu_idle_allocated_seconds_total",
-        help: "Seconds since the sidecar started for which the GPU was allocated to the session and nobody used it, by reason. `nobody_connected`: no viewer was connected, whether the GPU worked or not. `connected_unused`: a viewer was connected, the utilization since the last poll was below 1 %, and the session had no process on the GPU; if its processes are not known, the utilization alone decides. The time between two polls counts only if both polls know whether a viewer is connected, with the same answer, and if the utilization in this time is known. Absent if this was never known.",
+        help: "Seconds since the sidecar started for which the GPU was allocated to the session and no viewer used it, by reason. `nobody_connected`: no viewer was connected, whether the GPU worked or not. `connected_unused`: a viewer was connected, the utilization since the last poll was below 1 %, and the session had no process on the GPU; if its processes are not known, the utilization alone decides. The time between two polls counts only if both polls know whether a viewer is connected, with the same answer, and if the utilization in this time is known. Absent if this was never known.",
         kind: MetricType::COUNTER,
         labels: &["gpu", "reason"],
         series: series::idle,

@@ -5,6 +5,7 @@
     reason = "only tests use this module, and they fail by panicking"
 )]
 
+pub mod control_group;
 pub mod many_connections;
 pub mod slow_line;
 

@@ -1,5 +1,6 @@
 //! The connections of a desktop: a real sidecar in a network namespace with real listeners and viewers.
 
+mod control_groups;
 mod desktop_pod;
 mod idle;
 mod long_connections;
