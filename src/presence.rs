@@ -15,6 +15,7 @@ mod sock_diag;
 mod socket_reader;
 pub mod sockets;
 pub mod track;
+mod udp_rate;
 pub mod viewers;
 pub mod vocabulary;
 

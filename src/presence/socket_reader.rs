@@ -11,7 +11,8 @@ use super::{
     diag_message::DiagError,
     proc_net, sock_diag,
     sockets::Sockets,
-    track::{SocketRead, UdpRead},
+    track::SocketRead,
+    udp_rate::UdpRate,
     vocabulary::{PassedReason, PresenceSource},
 };
 
@@ -24,6 +25,7 @@ pub(super) struct SocketReader {
     sock_diag_failure: Option<(PassedReason, Instant)>,
     /// The source of the last read that has read sockets.
     source: Option<PresenceSource>,
+    udp_rate: UdpRate,
 }
 
 /// Time until a source is tried again that a policy forbids or the kernel does not have. An operator can change the policy.
@@ -46,13 +48,12 @@ const NOT_SUPPORTED: [i32; 7] = [2, 22, 38, 93, 94, 95, 97];
 
 impl SocketReader {
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, sock_diag_failure: None, source: None }
+        Self { folder, sock_diag_failure: None, source: None, udp_rate: UdpRate::default() }
     }
 
     /// Reads the sockets. None after a transient failure.
     pub(super) fn read(&mut self, at: Instant) -> Option<SocketRead> {
         let snmp = self.text("snmp").map(|file| file.text).unwrap_or_default();
-        let udp = self.udp(&snmp);
         let has_connection = proc_net::snmp_value(&snmp, "Tcp", "CurrEstab") != Some(0);
         let (sockets, passed) = match self.source {
             // Without an established socket in this network namespace there is no viewer.
@@ -60,7 +61,7 @@ impl SocketReader {
             _ => self.sockets(at)?,
         };
         let source = self.source.filter(|_| sockets.is_some()).unwrap_or(PresenceSource::None);
-        Some(SocketRead { source, passed, sockets, udp })
+        Some(SocketRead { source, passed, sockets, streams_udp: self.streams_udp(&snmp, at) })
     }
 
     #[expect(clippy::type_complexity, reason = "the two parts of a `SocketRead`")]
@@ -108,18 +109,16 @@ impl SocketReader {
         Ok(sockets)
     }
 
-    /// The UDP traffic; none if a file cannot be read. The kernel counts the datagrams of IPv4 and IPv6 separately.
-    fn udp(&self, snmp: &str) -> Option<UdpRead> {
-        let v6 =
-            self.text("snmp6").ok().and_then(|file| proc_net::snmp6_value(&file.text, "Udp6OutDatagrams"));
-        let v4 = proc_net::snmp_value(snmp, "Udp", "OutDatagrams")?;
-        let has_server = |name| proc_net::has_udp_server(&self.text(name).ok()?.text).ok();
-        let servers = [has_server("udp"), has_server("udp6")];
-        if servers == [None, None] {
-            return None;
-        }
-        let has_server = servers.into_iter().flatten().any(|it| it);
-        Some(UdpRead { has_server, sent: v4.saturating_add(v6.unwrap_or(0)) })
+    /// Whether the pod probably streams over UDP. The kernel searches a table of the node for the sockets, so they are read only if the
+    /// rate is that of a stream. It counts the datagrams of IPv4 and IPv6 separately.
+    fn streams_udp(&mut self, snmp: &str, at: Instant) -> bool {
+        let snmp6 = self.text("snmp6").map(|file| file.text).unwrap_or_default();
+        let v6 = proc_net::snmp6_value(&snmp6, "Udp6OutDatagrams").unwrap_or(0);
+        let v4 = proc_net::snmp_value(snmp, "Udp", "OutDatagrams");
+        let has_rate = self.udp_rate.observe(v4.map(|v4| v4.saturating_add(v6)), at);
+        let has_server =
+            |name| self.text(name).is_ok_and(|file| proc_net::has_udp_server(&file.text) == Ok(true));
+        has_rate && (has_server("udp") || has_server("udp6"))
     }
 
     fn text(&self, name: &str) -> io::Result<ProcFile> {

@@ -3,16 +3,13 @@
 mod connected_time;
 pub mod snapshot;
 mod streams;
-mod udp;
 
 use std::time::{Instant, SystemTime};
 
-pub use self::udp::UdpRead;
 use self::{
     connected_time::ConnectedTime,
     snapshot::{Method, PresenceSnapshot},
     streams::StreamTotals,
-    udp::UdpRate,
 };
 use super::{
     address::Address,
@@ -30,8 +27,8 @@ pub struct SocketRead {
     pub passed: Vec<(PresenceSource, PassedReason)>,
     /// The sockets; none if no source can be read.
     pub sockets: Option<Sockets>,
-    /// The UDP traffic of the namespace; none if it cannot be read.
-    pub udp: Option<UdpRead>,
+    /// Whether a UDP socket can serve viewers and the pod sends as many datagrams as a stream has.
+    pub streams_udp: bool,
 }
 
 /// The state between two reads.
@@ -40,7 +37,6 @@ pub struct PresenceTrack {
     ports: Ports,
     streams: StreamTotals,
     time: ConnectedTime,
-    udp: UdpRate,
     /// The source of the last read. Identities of different sources have nothing in common.
     source: Option<PresenceSource>,
     snapshot: PresenceSnapshot,
@@ -56,7 +52,6 @@ impl PresenceTrack {
             ports,
             streams: StreamTotals::default(),
             time: ConnectedTime::default(),
-            udp: UdpRate::default(),
             source: None,
             snapshot: PresenceSnapshot::default(),
         }
@@ -65,14 +60,13 @@ impl PresenceTrack {
     /// Adds a read at the time `at`; `now` is the same time on the system's clock. `monitors` are peers that scrape the sidecar. A read
     /// without a result is not added: the next read then covers a longer time.
     pub fn observe(&mut self, read: SocketRead, monitors: &[Address], at: Instant, now: SystemTime) {
-        let SocketRead { source, passed, sockets, udp } = read;
-        let sending_udp = self.udp.observe(udp, at);
+        let SocketRead { source, passed, sockets, streams_udp } = read;
         self.snapshot.read_at = Some(at);
         let first_of_source = self.source.replace(source) != Some(source);
         let method = match sockets {
             Some(sockets) => {
                 let viewers = viewers::find(&sockets, &self.ports, monitors);
-                self.add(&sockets, &viewers, first_of_source, sending_udp, (at, now))
+                self.add(&sockets, &viewers, first_of_source, streams_udp, (at, now))
             }
             None => {
                 self.lose();
@@ -101,7 +95,7 @@ impl PresenceTrack {
         sockets: &Sockets,
         viewers: &Viewers,
         first_of_source: bool,
-        sending_udp: bool,
+        streams_udp: bool,
         (at, now): (Instant, SystemTime),
     ) -> (Option<Transport>, Option<PresenceConfidence>) {
         let counted = self.streams.observe(sockets, &viewers.is_viewer, first_of_source);
@@ -111,7 +105,7 @@ impl PresenceTrack {
         }
         snapshot.quality = self.streams.quality();
         snapshot.has_candidate = self.streams.has_candidate();
-        let is_udp = counted == 0 && sending_udp;
+        let is_udp = counted == 0 && streams_udp;
         // The viewer can be among the sockets that were left out.
         let is_unknown = is_udp || (counted == 0 && sockets.is_truncated);
         // A viewer may be connected since long before the first read.

@@ -36,7 +36,6 @@ fn each_source_has_the_sockets_of_this_process() {
     let readers = [SocketReader::new("/proc/net".into()), forbidden("/proc/net".as_ref(), at)];
     let ends = readers.map(|mut reader| {
         let read = reader.read(at).unwrap();
-        assert!(read.udp.is_some());
         let sockets = read.sockets.unwrap();
         assert!(sockets.is_listening(port));
         let of_client = |it: &&Connection| it.local.port == port && it.remote.port == local;
@@ -127,4 +126,23 @@ fn only_failures_that_last_have_a_reason() {
     for (error, reason) in cases {
         assert_eq!(passed_reason(error), reason, "{error:?}");
     }
+}
+
+/// The recorded numbers of datagrams grow by 300 in 10 s.
+#[test]
+fn a_stream_over_udp_needs_a_server_and_a_rate() {
+    let (folder, at) = (folder(&["snmp", "snmp6"]), Instant::now());
+    let mut reader = SocketReader::new(folder.path().to_owned());
+    let server = |port: &str| {
+        format!("header\n  7: 00000000:{port} 00000000:0000 07 0:0 00:0 0     0        0 9 2 0 0\n")
+    };
+    let mut after = |datagrams: u64, seconds, port: &str| {
+        fs::write(folder.path().join("udp"), server(port)).unwrap();
+        fs::write(folder.path().join("snmp6"), format!("Udp6OutDatagrams \t{datagrams}\n")).unwrap();
+        reader.read(at + Duration::from_secs(seconds)).unwrap().streams_udp
+    };
+    assert!(!after(0, 0, "BB80"));
+    assert!(after(300, 10, "BB80"));
+    assert!(!after(301, 20, "BB80"), "no rate");
+    assert!(!after(601, 30, "0044"), "no server: DHCP");
 }

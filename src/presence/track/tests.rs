@@ -37,7 +37,12 @@ fn viewer(identity: u64, transmitted: u64) -> Connection {
 fn dump(connections: &[Connection]) -> SocketRead {
     let listeners = [PORT, OWN].map(|port| Listener { port, cgroup: None }).to_vec();
     let sockets = Sockets { listeners, connections: connections.to_vec(), is_truncated: false };
-    SocketRead { source: PresenceSource::SockDiag, passed: vec![], sockets: Some(sockets), udp: None }
+    SocketRead {
+        source: PresenceSource::SockDiag,
+        passed: vec![],
+        sockets: Some(sockets),
+        streams_udp: false,
+    }
 }
 
 // === impl Session ===
@@ -299,30 +304,27 @@ fn the_network_and_a_slow_viewer_are_distinguished() {
     }
 }
 
-fn with_udp(connections: &[Connection], has_server: bool, sent: u64) -> SocketRead {
-    SocketRead { udp: Some(UdpRead { has_server, sent }), ..dump(connections) }
+fn streaming(connections: &[Connection]) -> SocketRead {
+    SocketRead { streams_udp: true, ..dump(connections) }
 }
 
 #[test]
 fn the_number_of_viewers_is_unknown_while_the_desktop_streams_over_udp() {
     let mut session = Session::new();
-    session.read(with_udp(&[], true, 1000));
-    let streaming = session.read(with_udp(&[], true, 1000 + 20 * 15));
-    let method = streaming.method.clone().unwrap();
-    assert_eq!((streaming.connections, method.transport), (None, Some(Transport::Udp)));
+    let seen = session.read(streaming(&[]));
+    let method = seen.method.clone().unwrap();
+    assert_eq!((seen.connections, method.transport), (None, Some(Transport::Udp)));
     assert_eq!(method.confidence, Some(PresenceConfidence::Low));
-    assert_eq!(connected(&streaming), 0.0);
-    let idle = session.read(with_udp(&[], true, 1300 + 19 * 15));
+    assert_eq!(connected(&seen), 0.0);
+    let idle = session.poll(&[]);
     assert_eq!((idle.connections, idle.method.unwrap().transport), (Some(0), Some(Transport::Tcp)));
 }
 
 #[test]
-fn udp_traffic_without_a_server_or_beside_a_viewer_is_no_hint() {
+fn udp_traffic_beside_a_viewer_is_no_hint() {
     let mut session = Session::new();
-    session.read(with_udp(&[], false, 0));
-    assert_eq!(session.read(with_udp(&[], false, 100_000)).connections, Some(0));
-    session.read(with_udp(&[viewer(1, 0)], true, 100_010));
-    let seen = session.read(with_udp(&[viewer(1, 0)], true, 900_000));
+    session.read(streaming(&[viewer(1, 0)]));
+    let seen = session.read(streaming(&[viewer(1, 0)]));
     assert_eq!((seen.connections, seen.method.unwrap().transport), (Some(1), Some(Transport::Tcp)));
 }
 

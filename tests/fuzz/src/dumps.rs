@@ -59,7 +59,7 @@ fn check_sums(reads: [&Sockets; 5]) {
             source: PresenceSource::SockDiag,
             passed: vec![],
             sockets: Some(sockets.clone()),
-            udp: None,
+            streams_udp: false,
         };
         track.observe(read, &[], at, SystemTime::UNIX_EPOCH);
         let seen = track.snapshot();
