@@ -7,6 +7,7 @@ pub mod ledger;
 pub mod metrics;
 mod pod;
 mod shared;
+pub mod usage;
 mod watch;
 
 use kube::Client;

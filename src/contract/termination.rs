@@ -13,6 +13,9 @@ pub const VERSION: u8 = 2;
 /// Versions that [`TerminationMessage::parse`] reads. Version 1 has no presence.
 pub const READABLE: RangeInclusive<u8> = 1..=VERSION;
 
+/// The [`DeviceTotal::scope`] of totals that are those of the session alone.
+pub const SESSION_SCOPE: &str = "session";
+
 /// The message. All times are Unix times in seconds. The most important fields come first.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct TerminationMessage<'m> {
@@ -65,7 +68,7 @@ pub struct DeviceTotal<'m> {
     /// UUID of the device.
     #[serde(borrow)]
     pub gpu: Cow<'m, str>,
-    /// Scope of [`Self::busy`] and [`Self::peak`]: `session`, `device` or `node`.
+    /// Scope of [`Self::busy`] and [`Self::peak`]: [`SESSION_SCOPE`], `device` or `node`.
     #[serde(borrow)]
     pub scope: Cow<'m, str>,
     /// Seconds for which the device was allocated to the session.
@@ -73,6 +76,13 @@ pub struct DeviceTotal<'m> {
     /// Seconds in which the device was busy, rounded to tenths.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub busy: Option<f64>,
+    /// Seconds of [`Self::allocated`] of which it is unknown whether the device was busy.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unsampled: u64,
+    /// Seconds of [`Self::allocated`] in which no viewer was connected, and in which a viewer was connected and did not use the device.
+    /// None if it was never known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<[u64; 2]>,
     /// Energy in joules that is attributed to the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub joules: Option<u64>,
@@ -128,9 +138,8 @@ impl Error for UnreadableMessage {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(number: &usize) -> bool {
-    *number == 0
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 #[cfg(test)]
@@ -143,10 +152,20 @@ mod tests {
             scope: "session".into(),
             allocated: 28_800,
             busy: Some(0.1),
+            unsampled: 3,
+            idle: Some([9, 1]),
             joules: Some(7),
             peak: Some(1 << 33),
         };
-        let bare = DeviceTotal { gpu: "GPU-2".into(), busy: None, joules: None, peak: None, ..full.clone() };
+        let bare = DeviceTotal {
+            gpu: "GPU-2".into(),
+            busy: None,
+            unsampled: 0,
+            idle: None,
+            joules: None,
+            peak: None,
+            ..full.clone()
+        };
         let by = ["single_device".into(), "good".into()];
         TerminationMessage {
             v: VERSION,
@@ -184,7 +203,7 @@ mod tests {
         let text = serde_json::to_string(&message()).unwrap();
         assert_eq!(
             text,
-            r#"{"v":2,"session":1,"start":2,"end":3,"ended":true,"by":["single_device","good"],"presence":{"connected":8,"first":4,"last":5,"transmitted":6,"received":7},"gpus":[{"gpu":"GPU-1","scope":"session","allocated":28800,"busy":0.1,"joules":7,"peak":8589934592},{"gpu":"GPU-2","scope":"session","allocated":28800}],"more":4}"#
+            r#"{"v":2,"session":1,"start":2,"end":3,"ended":true,"by":["single_device","good"],"presence":{"connected":8,"first":4,"last":5,"transmitted":6,"received":7},"gpus":[{"gpu":"GPU-1","scope":"session","allocated":28800,"busy":0.1,"unsampled":3,"idle":[9,1],"joules":7,"peak":8589934592},{"gpu":"GPU-2","scope":"session","allocated":28800}],"more":4}"#
         );
     }
 
@@ -193,7 +212,9 @@ mod tests {
     fn a_message_of_version_1_is_read_without_presence() {
         let text = r#"{"v":1,"session":1,"start":2,"end":3,"ended":true,"by":["single_device","good"],"gpus":[{"gpu":"GPU-1","scope":"session","allocated":28800,"busy":0.1,"joules":7,"peak":8589934592},{"gpu":"GPU-2","scope":"session","allocated":28800}],"more":4}"#;
         let read = TerminationMessage::parse(text).unwrap();
-        assert_eq!(read, TerminationMessage { v: 1, presence: None, ..message() });
+        let mut expected = TerminationMessage { v: 1, presence: None, ..message() };
+        (expected.gpus[0].unsampled, expected.gpus[0].idle) = (0, None);
+        assert_eq!(read, expected);
     }
 
     #[test]

@@ -18,7 +18,10 @@ use crate::{
     contract::termination::{DeviceTotal, PresenceTotals, TerminationMessage, VERSION},
     presence::PresenceSnapshot,
     runtime::clock,
-    sampling::{counters::Account, scope::Scope},
+    sampling::{
+        counters::{Account, IdleReason},
+        scope::Scope,
+    },
 };
 
 /// The file for the termination message, which the kubelet creates and reads.
@@ -162,6 +165,11 @@ fn total(account: &Account) -> Option<DeviceTotal<'_>> {
         scope: scope.as_str().into(),
         allocated: account.allocated?.round() as u64,
         busy: account.busy.get(scope).map(|seconds| (seconds * 10.0).round() / 10.0),
+        unsampled: account.unsampled.round() as u64,
+        idle: account.idle.map(|idle| {
+            [IdleReason::NobodyConnected, IdleReason::ConnectedUnused]
+                .map(|reason| idle.get(reason).round() as u64)
+        }),
         joules: account.attributed.map(|joules| joules.round() as u64),
         peak: account.peak.get(scope),
     })

@@ -2,7 +2,9 @@ use std::{fs, os::unix::fs::symlink, time::Duration};
 
 use super::*;
 use crate::{
+    contract::termination::SESSION_SCOPE,
     presence::track::snapshot::StreamBytes,
+    sampling::scope::ByScope,
     sidecar::{attribution::UnavailableReason, config::SessionNames},
 };
 
@@ -89,6 +91,20 @@ fn the_least_important_parts_are_left_out_first() {
         (0, false, false),
     ];
     assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_message_has_the_totals_of_a_device() {
+    let mut snapshot = snapshot(1);
+    let account = &mut snapshot.accounts[0];
+    account.scope = Some(Scope::Session);
+    account.busy = ByScope::of(&[(Scope::Session, 12.34), (Scope::Device, 99.0)]);
+    account.unsampled = 14.6;
+    let text = message(&snapshot, &PresenceSnapshot::off(), at(9), MAX_BYTES);
+    let message = TerminationMessage::parse(std::str::from_utf8(&text).unwrap()).unwrap();
+    let total = &message.gpus[0];
+    assert_eq!((total.scope.as_ref(), total.busy), (SESSION_SCOPE, Some(12.3)));
+    assert_eq!((total.allocated, total.unsampled, total.idle), (28_800, 15, None));
 }
 
 #[test]
