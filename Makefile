@@ -34,7 +34,7 @@ suite: ## Run the hermetic tests; needs only Rust
 structure: ## Print lines per folder, imports between modules and the length of functions
 	cargo test --quiet --test suite structure::listing -- --ignored --nocapture
 
-fuzz: ## Test what reads reviews, reports, dumps and cgroups with ten million mutated inputs (FUZZ_INPUTS=10000000)
+fuzz: ## Test what reads reviews, reports, dumps, cgroups and messages with ten million mutated inputs (FUZZ_INPUTS=10000000)
 	RUSTC_WRAPPER=$(CURDIR)/tests/fuzz/instrument cargo run --profile fuzz --package fuzz -- $(FUZZ_INPUTS)
 
 cluster: ## Run the tests on a real Kubernetes on this machine; needs Go and root (REQUIRE_CLUSTER=1: fail instead of skip)

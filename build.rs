@@ -1,5 +1,8 @@
 //! Link options of the small programs.
-#![allow(clippy::disallowed_methods, reason = "Cargo passes the options of a build script in the environment")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "Cargo passes the options of a build script in the environment"
+)]
 
 use std::env;
 

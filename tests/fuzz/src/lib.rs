@@ -1,6 +1,6 @@
 //! The readers of what others write, with mutated inputs: admission with reviews of the API server, the sidecar with reports of
-//! the node agent and with the kernel's dumps of sockets, and the node agent with cgroups of processes. No input may cause a panic, and each must give a correct result or
-//! an error, in bounded memory.
+//! the node agent and with the kernel's dumps of sockets, the node agent with cgroups of processes, and the server with termination
+//! messages. No input may cause a panic, and each must give a correct result or an error, in bounded memory.
 //!
 //! If the program is built with the compiler's coverage counters, as by `make fuzz`, an input that reaches new code is kept and
 //! mutated further. Without the counters only the seeds are mutated.
@@ -13,6 +13,7 @@
 mod cgroups;
 mod coverage;
 mod dumps;
+mod messages;
 mod mutate;
 mod reports;
 mod reviews;
@@ -22,20 +23,21 @@ use std::path::PathBuf;
 
 pub use target::Report;
 
-/// Checks `inputs` inputs: five eighths are reviews, and an eighth each reports, cgroups and dumps. The same seed gives the same inputs.
+/// Checks `inputs` inputs: half are reviews, and an eighth each reports, cgroups, dumps and messages. The same seed gives the same inputs.
 ///
 /// # Errors
 /// When a check fails: the file with the input.
 ///
 /// # Panics
 /// When that file cannot be written.
-pub fn run(inputs: usize, seed: u64) -> Result<[Report; 4], PathBuf> {
+pub fn run(inputs: usize, seed: u64) -> Result<[Report; 5], PathBuf> {
     let eighth = inputs / 8;
     Ok([
-        target::run(&reviews::Reviews::new(), inputs - 3 * eighth, seed)?,
+        target::run(&reviews::Reviews::new(), inputs - 4 * eighth, seed)?,
         target::run(&reports::Reports::new(), eighth, seed)?,
         target::run(&cgroups::Cgroups, eighth, seed)?,
         target::run(&dumps::Dumps, eighth, seed)?,
+        target::run(&messages::Messages, eighth, seed)?,
     ])
 }
 
