@@ -3,6 +3,7 @@
 //!
 //! Each replica of the server has its own watch and its own counts.
 
+pub mod checkpoint;
 pub mod ledger;
 pub mod metrics;
 mod pod;

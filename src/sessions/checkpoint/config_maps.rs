@@ -1,0 +1,73 @@
+//! The objects of a checkpoint as ConfigMaps.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, ObjectMeta, PostParams},
+};
+
+use super::{Store, StoreError, StoredObject};
+
+/// ConfigMaps with a label, in the namespace of the server.
+#[derive(Clone, Debug)]
+pub struct ConfigMaps {
+    api: Api<ConfigMap>,
+}
+
+/// The label of the ConfigMaps.
+const LABEL: (&str, &str) = ("app.kubernetes.io/component", "ledger");
+
+/// The key of the text in a ConfigMap.
+const KEY: &str = "state.json";
+
+// === impl ConfigMaps ===
+
+impl ConfigMaps {
+    /// The ConfigMaps of this namespace.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { api: Api::namespaced(client, namespace) }
+    }
+}
+
+impl Store for ConfigMaps {
+    /// A list has the state of one resource version.
+    async fn list(&self) -> Result<Vec<StoredObject>, StoreError> {
+        let selected = ListParams::default().labels(&format!("{}={}", LABEL.0, LABEL.1));
+        let list = self.api.list(&selected).await.map_err(failed)?;
+        let object = |mut map: ConfigMap| {
+            let text = map.data.as_mut().and_then(|data| data.remove(KEY)).unwrap_or_default();
+            let version = map.resource_version().unwrap_or_default();
+            StoredObject { name: map.name_any(), text, version }
+        };
+        Ok(list.items.into_iter().map(object).collect())
+    }
+
+    async fn write(&self, name: &str, text: String, version: Option<&str>) -> Result<String, StoreError> {
+        let map = ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                labels: Some([(LABEL.0.to_owned(), LABEL.1.to_owned())].into()),
+                resource_version: version.map(str::to_owned),
+                ..ObjectMeta::default()
+            },
+            data: Some(BTreeMap::from([(KEY.to_owned(), text)])),
+            ..ConfigMap::default()
+        };
+        let written = match version {
+            Some(_) => self.api.replace(name, &PostParams::default(), &map).await,
+            None => self.api.create(&PostParams::default(), &map).await,
+        };
+        Ok(written.map_err(failed)?.resource_version().unwrap_or_default())
+    }
+}
+
+/// 404: a replaced object was deleted meanwhile. 409: it has another version, or a created object exists.
+fn failed(error: kube::Error) -> StoreError {
+    match error {
+        kube::Error::Api(status) if [404, 409].contains(&status.code) => StoreError::Conflict,
+        error => StoreError::Failed(Box::new(error)),
+    }
+}

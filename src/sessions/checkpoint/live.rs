@@ -1,0 +1,82 @@
+//! The sessions that have not ended, in shards. A shard that has changed since the last save is dirty.
+
+use std::collections::BTreeMap;
+
+use flate2::Crc;
+
+/// Number of shards. With 50,000 sessions a shard has 3,125, so an entry may have 300 bytes.
+pub(super) const SHARDS: usize = 16;
+
+/// Sessions by the UID of their pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveSessions<S> {
+    shards: Vec<Shard<S>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Shard<S> {
+    pub(super) sessions: BTreeMap<String, S>,
+    pub(super) is_dirty: bool,
+}
+
+// === impl LiveSessions ===
+
+impl<S> Default for LiveSessions<S> {
+    /// No session.
+    fn default() -> Self {
+        let shard = |_| Shard { sessions: BTreeMap::new(), is_dirty: false };
+        Self { shards: (0..SHARDS).map(shard).collect() }
+    }
+}
+
+impl<S> LiveSessions<S> {
+    /// The session of the pod with this UID.
+    #[must_use]
+    pub fn get(&self, uid: &str) -> Option<&S> {
+        self.shards[shard_of(uid)].sessions.get(uid)
+    }
+
+    /// Adds or replaces a session.
+    pub fn insert(&mut self, uid: String, session: S) {
+        let shard = &mut self.shards[shard_of(&uid)];
+        shard.sessions.insert(uid, session);
+        shard.is_dirty = true;
+    }
+
+    /// Removes a session.
+    pub fn remove(&mut self, uid: &str) -> Option<S> {
+        let shard = &mut self.shards[shard_of(uid)];
+        let removed = shard.sessions.remove(uid);
+        shard.is_dirty |= removed.is_some();
+        removed
+    }
+
+    /// All sessions with the UID of their pod, in no order that has a meaning.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &S)> {
+        self.shards.iter().flat_map(|shard| &shard.sessions).map(|(uid, session)| (uid.as_str(), session))
+    }
+
+    pub(super) fn shards(&self) -> &[Shard<S>] {
+        &self.shards
+    }
+
+    pub(super) fn replace_shard(&mut self, index: usize, sessions: BTreeMap<String, S>) {
+        self.shards[index] = Shard { sessions, is_dirty: false };
+    }
+
+    /// After a save.
+    pub(super) fn mark_clean(&mut self) {
+        self.shards.iter_mut().for_each(|shard| shard.is_dirty = false);
+    }
+}
+
+fn shard_of(uid: &str) -> usize {
+    checksum(uid.as_bytes()) as usize % SHARDS
+}
+
+/// CRC-32, which detects a damaged object. It is no protection against a person with the right to write the object.
+pub(super) fn checksum(bytes: &[u8]) -> u32 {
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}

@@ -1,0 +1,306 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use futures_util::FutureExt;
+
+use super::*;
+
+/// The totals and the sessions of the tests.
+type State = Checkpoint<BTreeMap<String, u64>, u64>;
+
+/// Objects in memory. Every operation can fail, before or after it has its effect.
+#[derive(Clone, Debug, Default)]
+struct Memory(Arc<Mutex<MemoryState>>);
+
+#[derive(Debug, Default)]
+struct MemoryState {
+    objects: BTreeMap<String, (String, u64)>,
+    version: u64,
+    /// Number of operations so far.
+    operations: usize,
+    fault: Option<Fault>,
+    /// A write whose answer was lost, and the number of the operation before which it happens.
+    delayed: Option<(usize, String, String, Option<String>)>,
+}
+
+/// What happens at the operation of this number.
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    operation: usize,
+    kind: FaultKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum FaultKind {
+    /// The operation does not happen.
+    Fails,
+    /// The operation happens, and its answer is lost.
+    AnswerLost,
+    /// The answer is lost, and the operation happens this number of operations later.
+    Delayed(usize),
+}
+
+// === impl Memory ===
+
+impl Memory {
+    fn fault(&self, operation: usize, kind: FaultKind) {
+        let mut state = self.0.lock().unwrap();
+        (state.operations, state.fault) = (0, Some(Fault { operation, kind }));
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.0.lock().unwrap().objects[name].0.clone()
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        self.0.lock().unwrap().put(name, text.to_owned());
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.lock().unwrap().objects.keys().cloned().collect()
+    }
+}
+
+impl MemoryState {
+    fn put(&mut self, name: &str, text: String) -> String {
+        self.version += 1;
+        self.objects.insert(name.to_owned(), (text, self.version));
+        self.version.to_string()
+    }
+
+    fn write(&mut self, name: &str, text: String, version: Option<&str>) -> Result<String, StoreError> {
+        let stored = self.objects.get(name).map(|(_, version)| version.to_string());
+        if stored.as_deref() != version {
+            return Err(StoreError::Conflict);
+        }
+        Ok(self.put(name, text))
+    }
+
+    /// The kind of the fault of this operation.
+    fn next(&mut self) -> Option<FaultKind> {
+        if let Some((_, name, text, version)) = self.delayed.take_if(|(at, ..)| *at == self.operations) {
+            // The write happens, or has a conflict. Nobody gets the answer.
+            let _ = self.write(&name, text, version.as_deref());
+        }
+        let number = self.operations;
+        self.operations += 1;
+        self.fault.filter(|fault| fault.operation == number).map(|fault| fault.kind)
+    }
+}
+
+fn lost() -> StoreError {
+    StoreError::Failed("the connection was closed".into())
+}
+
+impl Store for Memory {
+    async fn list(&self) -> Result<Vec<StoredObject>, StoreError> {
+        let mut state = self.0.lock().unwrap();
+        if state.next().is_some() {
+            return Err(lost());
+        }
+        let object = |(name, (text, version)): (&String, &(String, u64))| StoredObject {
+            name: name.clone(),
+            text: text.clone(),
+            version: version.to_string(),
+        };
+        Ok(state.objects.iter().map(object).collect())
+    }
+
+    async fn write(&self, name: &str, text: String, version: Option<&str>) -> Result<String, StoreError> {
+        let mut state = self.0.lock().unwrap();
+        match state.next() {
+            None => state.write(name, text, version),
+            Some(FaultKind::Fails) => Err(lost()),
+            Some(FaultKind::AnswerLost) => {
+                let _ = state.write(name, text, version);
+                Err(lost())
+            }
+            Some(FaultKind::Delayed(operations)) => {
+                let at = state.operations - 1 + operations;
+                state.delayed = Some((at, name.to_owned(), text, version.map(str::to_owned)));
+                Err(lost())
+            }
+        }
+    }
+}
+
+fn empty() -> State {
+    Checkpoint { resource_version: 0, totals: BTreeMap::new(), live: LiveSessions::default() }
+}
+
+/// The store in memory never waits.
+fn now<F: Future>(future: F) -> F::Output {
+    future.now_or_never().unwrap()
+}
+
+fn take_over(store: &Memory, writer: &str) -> Result<(CheckpointWriter<Memory>, State), LoadError> {
+    now(CheckpointWriter::take_over(store.clone(), writer.to_owned(), empty()))
+}
+
+/// The state that a new leader would load now. The store stays as it is.
+fn stored(store: &Memory) -> State {
+    let state = store.0.lock().unwrap();
+    let copy =
+        MemoryState { objects: state.objects.clone(), version: state.version, ..MemoryState::default() };
+    drop(state);
+    take_over(&Memory(Arc::new(Mutex::new(copy))), "reader").unwrap().1
+}
+
+/// The state after the event of this number: one session starts, and another one ends.
+fn advance(state: &mut State, event: u64) {
+    state.resource_version = event;
+    *state.totals.entry("started".to_owned()).or_default() += 1;
+    state.live.insert(format!("pod-{event}"), event);
+    if let Some(ended) = event.checked_sub(3) {
+        state.live.remove(&format!("pod-{ended}"));
+    }
+}
+
+fn clean(state: &State) -> State {
+    let mut state = state.clone();
+    state.live.mark_clean();
+    state
+}
+
+#[test]
+fn a_saved_state_is_loaded_again() {
+    let store = Memory::default();
+    let (mut writer, mut state) = take_over(&store, "one").unwrap();
+    assert_eq!(state, empty());
+    for event in 1..100 {
+        advance(&mut state, event);
+        now(writer.save(&mut state)).unwrap();
+        assert_eq!(stored(&store), state);
+    }
+    assert!(store.names().len() <= 1 + 2 * live::SHARDS);
+    assert_eq!(state.live.iter().count(), 3);
+    assert_eq!((state.live.get("pod-99"), state.live.get("pod-1")), (Some(&99), None));
+}
+
+#[test]
+fn only_changed_shards_are_written() {
+    let store = Memory::default();
+    let (mut writer, mut state) = take_over(&store, "one").unwrap();
+    (1..50).for_each(|event| advance(&mut state, event));
+    now(writer.save(&mut state)).unwrap();
+    let operations = |store: &Memory| store.0.lock().unwrap().operations;
+    let before = operations(&store);
+    now(writer.save(&mut state)).unwrap();
+    assert_eq!(operations(&store) - before, 1, "the head");
+    state.live.insert("pod-1000".to_owned(), 7);
+    now(writer.save(&mut state)).unwrap();
+    assert_eq!(operations(&store) - before, 3, "a shard and the head");
+}
+
+/// A leader saves four states. One operation has a fault. What is stored is always the last state whose save succeeded, or the one of a
+/// save without an answer; later saves succeed; and a new leader loads the last state.
+#[test]
+fn a_fault_at_any_operation_leaves_a_complete_state() {
+    let delayed = (1..6).map(FaultKind::Delayed);
+    for kind in [FaultKind::Fails, FaultKind::AnswerLost].into_iter().chain(delayed) {
+        for operation in 0..24 {
+            let what = format!("{kind:?} at operation {operation}");
+            let store = Memory::default();
+            let (mut writer, mut state) = take_over(&store, "one").unwrap();
+            store.fault(operation, kind);
+            let mut possible = vec![clean(&state)];
+            for event in 1..=12 {
+                advance(&mut state, event);
+                match now(writer.save(&mut state)) {
+                    Ok(()) => possible = vec![clean(&state)],
+                    Err(SaveError::Store(StoreError::Failed(_) | StoreError::Conflict)) => {
+                        possible.push(clean(&state))
+                    }
+                    Err(error) => panic!("{what}: {error}"),
+                }
+                let stored = stored(&store);
+                assert!(possible.contains(&stored), "{what}, event {event}: {stored:?}");
+            }
+            now(writer.save(&mut state)).unwrap();
+            assert_eq!(stored(&store), clean(&state), "{what}");
+        }
+    }
+}
+
+/// The first leader stops at any operation: it is killed, or it waits and goes on after the second leader has taken over and saved.
+#[test]
+fn a_leader_that_was_replaced_changes_nothing() {
+    for operation in 0..24 {
+        let store = Memory::default();
+        let (mut first, mut state) = take_over(&store, "one").unwrap();
+        // The first leader saves until it has a fault, as if it were killed or paused there.
+        store.fault(operation, FaultKind::Fails);
+        let mut event = 0;
+        while event < 8 {
+            event += 1;
+            advance(&mut state, event);
+            if now(first.save(&mut state)).is_err() {
+                break;
+            }
+        }
+        store.fault(usize::MAX, FaultKind::Fails);
+        let (mut second, mut taken) = take_over(&store, "two").unwrap();
+        for next in taken.resource_version + 1..=taken.resource_version + 4 {
+            advance(&mut taken, next);
+            now(second.save(&mut taken)).unwrap();
+            advance(&mut state, 1000 + next);
+            let refused = now(first.save(&mut state));
+            assert!(matches!(refused, Err(SaveError::Lost)), "operation {operation}: {refused:?}");
+            assert_eq!(stored(&store), clean(&taken), "operation {operation}");
+        }
+    }
+}
+
+/// The second leader takes over while the first one is between two writes of a save. The first one has written shards by then.
+#[test]
+fn shards_of_a_leader_that_lost_do_not_stop_the_next_leader() {
+    let store = Memory::default();
+    let (mut first, mut state) = take_over(&store, "one").unwrap();
+    (1..40).for_each(|event| advance(&mut state, event));
+    let (mut second, mut taken) = take_over(&store, "two").unwrap();
+    assert!(matches!(now(first.save(&mut state)), Err(SaveError::Lost)));
+    (1..60).for_each(|event| advance(&mut taken, event));
+    now(second.save(&mut taken)).unwrap();
+    assert_eq!(stored(&store), taken);
+}
+
+#[test]
+fn a_damaged_newer_or_missing_object_is_refused_and_not_overwritten() {
+    let store = Memory::default();
+    let (mut writer, mut state) = take_over(&store, "one").unwrap();
+    (1..40).for_each(|event| advance(&mut state, event));
+    now(writer.save(&mut state)).unwrap();
+    let shard = store.names().into_iter().find(|name| name.ends_with("-a")).unwrap();
+    let head = "vdi-metrics-ledger".to_owned();
+    let newer = store.text(&head).replacen("\"format\":1", "\"format\":2", 1);
+    let cases = [
+        (&shard, "{}".to_owned(), "was changed or damaged"),
+        (&shard, store.text(&shard).replace(':', ": "), "was changed or damaged"),
+        (&head, "{\"format\":1".to_owned(), "is not valid"),
+        (&head, "{\"format\":1,\"value\":{}}".to_owned(), "is not valid"),
+        (&head, newer, "has format 2, and this program reads 1"),
+    ];
+    for (name, text, problem) in cases {
+        let intact = store.text(name);
+        store.put(name, &text);
+        let error = take_over(&store, "two").unwrap_err().to_string();
+        assert!(error.contains(name.as_str()) && error.contains(problem), "{error}");
+        assert_eq!(store.text(name), text);
+        store.put(name, &intact);
+    }
+    store.0.lock().unwrap().objects.remove(&shard);
+    let error = take_over(&store, "two").unwrap_err().to_string();
+    assert!(error.contains(&shard) && error.contains("does not exist"), "{error}");
+}
+
+#[test]
+fn a_state_that_is_too_long_is_not_written() {
+    let store = Memory::default();
+    let (mut writer, mut state) = take_over(&store, "one").unwrap();
+    state.totals = (0..100_000).map(|number| (format!("{number:0>20}"), 1)).collect();
+    let error = now(writer.save(&mut state)).unwrap_err();
+    assert!(matches!(&error, SaveError::TooLong { name, .. } if name == "vdi-metrics-ledger"), "{error}");
+    assert_eq!(stored(&store), empty());
+}
