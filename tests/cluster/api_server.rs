@@ -2,6 +2,7 @@
 
 use kit::cluster::Test;
 
+mod checkpoint;
 mod equivalence;
 mod load;
 mod nulls;
@@ -14,6 +15,7 @@ mod webhook_calls;
 
 /// The tests of each module.
 pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
+    checkpoint::TESTS,
     equivalence::TESTS,
     load::TESTS,
     nulls::TESTS,

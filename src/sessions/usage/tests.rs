@@ -131,7 +131,8 @@ fn the_runs_of_a_session_add_up() {
 fn time_that_no_message_shows_is_allocated_and_unsampled() {
     let run = text(&message(vec![device("GPU-1")]));
     let no_device = text(&message(vec![]));
-    let cases: [(&str, &[Option<&str>], u32, [u64; 2]); 6] = [
+    type Runs<'r> = &'r [Option<&'r str>];
+    let cases: [(&str, Runs<'_>, u32, [u64; 2]); 6] = [
         ("no run", &[None], 1, [7200, 7200]),
         ("no run and no device", &[None], 0, [0, 0]),
         ("one of two runs", &[Some(&run), None], 1, [7200, 3615]),
