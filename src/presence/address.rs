@@ -1,6 +1,6 @@
 //! Addresses of sockets. They are personal data, so their `Debug` form does not contain the address. Pure.
 
-use std::{fmt, net::IpAddr};
+use std::fmt;
 
 /// An IPv6 address, or an IPv4 address in its mapped form (`::ffff:a.b.c.d`). One form for both: the connection of an IPv4 client
 /// to an IPv6 socket has the mapped form in every source.
@@ -67,15 +67,6 @@ impl Address {
 
     fn as_v4(self) -> Option<[u8; 4]> {
         self.0.strip_prefix(&MAPPED)?.try_into().ok()
-    }
-}
-
-impl From<IpAddr> for Address {
-    fn from(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(v4) => Self::v4(v4.octets()),
-            IpAddr::V6(v6) => Self::v6(v6.octets()),
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::sockets::Sockets;
 
 /// The ports on which the proxy of a mesh listens.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mesh {
+pub(super) struct PodMesh {
     /// Takes the connections from outside the pod.
     pub(super) inbound: u16,
     /// Takes the connections to the outside.
@@ -15,14 +15,14 @@ pub(super) struct Mesh {
 
 /// Istio's sidecar, and its ztunnel in ambient mode (`istio/ztunnel: src/config.rs`). Linkerd's proxy (`linkerd/linkerd2:
 /// charts/linkerd-control-plane/values.yaml`).
-const MESHES: [Mesh; 2] = [
-    Mesh { inbound: 15006, outbound: 15001, others: &[15000, 15004, 15008, 15020, 15021, 15053, 15090] },
-    Mesh { inbound: 4143, outbound: 4140, others: &[4190, 4191] },
+const MESHES: [PodMesh; 2] = [
+    PodMesh { inbound: 15006, outbound: 15001, others: &[15000, 15004, 15008, 15020, 15021, 15053, 15090] },
+    PodMesh { inbound: 4143, outbound: 4140, others: &[4190, 4191] },
 ];
 
-// === impl Mesh ===
+// === impl PodMesh ===
 
-impl Mesh {
+impl PodMesh {
     /// The mesh of the pod: its proxy listens on the inbound and on the outbound port.
     pub(super) fn of(sockets: &Sockets) -> Option<&'static Self> {
         MESHES.iter().find(|mesh| sockets.is_listening(mesh.inbound) && sockets.is_listening(mesh.outbound))

@@ -26,7 +26,7 @@ const MAX_MONITORS: usize = 64;
 impl Monitors {
     /// Adds the client of a scrape at the time `at`. No client is an internal request.
     pub fn add(&self, client: Option<IpAddr>, at: Instant) {
-        let Some(client) = client.map(Address::from) else { return };
+        let Some(client) = client.map(address) else { return };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|(other, _)| *other != client);
         seen.push((client, at));
@@ -39,6 +39,13 @@ impl Monitors {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|(_, scraped)| at.saturating_duration_since(*scraped) < MEMORY);
         seen.iter().map(|(address, _)| *address).collect()
+    }
+}
+
+fn address(client: IpAddr) -> Address {
+    match client {
+        IpAddr::V4(v4) => Address::v4(v4.octets()),
+        IpAddr::V6(v6) => Address::v6(v6.octets()),
     }
 }
 

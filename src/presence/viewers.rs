@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     address::{Address, Endpoint},
-    mesh::Mesh,
+    mesh::PodMesh,
     sockets::{Answers, Connection, Sockets},
     vocabulary::PresenceConfidence,
 };
@@ -92,7 +92,7 @@ struct ViewerRules<'s> {
     ports: &'s Ports,
     monitors: &'s [Address],
     /// The service mesh of the pod.
-    mesh: Option<&'static Mesh>,
+    mesh: Option<&'static PodMesh>,
     /// The control group of the sidecar.
     own_cgroup: Option<u64>,
     /// Both ends of each connection, from its local end, with its control group; sorted.
@@ -107,7 +107,7 @@ impl<'s> ViewerRules<'s> {
         let mut ends: Vec<_> = connections.map(|it| (it.local, it.remote, it.cgroup)).collect();
         ends.sort_unstable();
         let own_cgroup = sockets.cgroups_of(ports.own).next();
-        Self { sockets, ports, monitors, mesh: Mesh::of(sockets), own_cgroup, ends }
+        Self { sockets, ports, monitors, mesh: PodMesh::of(sockets), own_cgroup, ends }
     }
 
     /// The origin of a connection that can be a viewer.

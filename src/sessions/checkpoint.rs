@@ -7,35 +7,16 @@
 
 mod config_maps;
 mod format;
-mod live;
+mod state;
 mod store;
 mod writer;
 
-use serde::{Deserialize, Serialize};
-
 pub use self::{
     config_maps::ConfigMaps,
-    live::LiveSessions,
+    state::{Checkpoint, LiveSessions, Stored},
     store::{Store, StoreError, StoredObject},
     writer::{CheckpointWriter, LoadError, SaveError},
 };
-
-/// The state of the ledger. `T` are the totals, `S` is a session that has not ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Checkpoint<T, S> {
-    /// Events up to this resource version are in the totals and the sessions. Resource versions of Kubernetes 1.35 are integers that can
-    /// be compared (KEP-5504).
-    pub resource_version: u64,
-    /// The totals.
-    pub totals: T,
-    /// The sessions that have not ended.
-    pub live: LiveSessions<S>,
-}
-
-/// A value that can be stored.
-pub trait Stored: Serialize + for<'de> Deserialize<'de> {}
-
-impl<V: Serialize + for<'de> Deserialize<'de>> Stored for V {}
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use kit::cluster::Test;
 
 mod checkpoint;
 mod equivalence;
+mod leadership;
 mod load;
 mod nulls;
 mod other_webhooks;
@@ -17,6 +18,7 @@ mod webhook_calls;
 pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     checkpoint::TESTS,
     equivalence::TESTS,
+    leadership::TESTS,
     load::TESTS,
     nulls::TESTS,
     other_webhooks::TESTS,

@@ -8,7 +8,7 @@ use kube::{
     api::{ListParams, ObjectMeta, PostParams},
 };
 
-use super::{Store, StoreError, StoredObject};
+use super::store::{Store, StoreError, StoredObject};
 
 /// ConfigMaps with a label, in the namespace of the server.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Stored, live::checksum};
+use super::state::{Stored, checksum};
 
 /// Version of the format. A change that an older program would misread needs a new version.
 pub(super) const FORMAT: u32 = 1;
@@ -26,16 +26,9 @@ pub(super) struct Head<T> {
 /// The slot of a shard, and the checksum of its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct ShardRef {
-    pub(super) slot: Slot,
+    /// 0 or 1: one of the two objects of the shard.
+    pub(super) slot: u8,
     pub(super) checksum: u32,
-}
-
-/// One of the two objects of a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Slot {
-    A,
-    B,
 }
 
 /// Why a text cannot be read.
@@ -100,26 +93,6 @@ fn read<V: Stored>(text: &str) -> Result<V, FormatError> {
     serde_json::from_str::<Versioned<V>>(text)
         .map(|versioned| versioned.value)
         .map_err(FormatError::Malformed)
-}
-
-// === impl Slot ===
-
-impl Slot {
-    /// The slot of a save after this one.
-    pub(super) fn other(self) -> Self {
-        match self {
-            Self::A => Self::B,
-            Self::B => Self::A,
-        }
-    }
-
-    /// The slot as in the name of an object.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::A => "a",
-            Self::B => "b",
-        }
-    }
 }
 
 // === impl FormatError ===

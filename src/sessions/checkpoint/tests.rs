@@ -174,7 +174,7 @@ fn a_saved_state_is_loaded_again() {
         now(writer.save(&mut state)).unwrap();
         assert_eq!(stored(&store), state);
     }
-    assert!(store.names().len() <= 1 + 2 * live::SHARDS);
+    assert!(store.names().len() <= 1 + 2 * state::SHARDS);
     assert_eq!(state.live.iter().count(), 3);
     assert_eq!((state.live.get("pod-99"), state.live.get("pod-1")), (Some(&99), None));
 }
@@ -272,7 +272,7 @@ fn a_damaged_newer_or_missing_object_is_refused_and_not_overwritten() {
     let (mut writer, mut state) = take_over(&store, "one").unwrap();
     (1..40).for_each(|event| advance(&mut state, event));
     now(writer.save(&mut state)).unwrap();
-    let shard = store.names().into_iter().find(|name| name.ends_with("-a")).unwrap();
+    let shard = store.names().into_iter().find(|name| name.ends_with("-0")).unwrap();
     let head = "vdi-metrics-ledger".to_owned();
     let newer = store.text(&head).replacen("\"format\":1", "\"format\":2", 1);
     let cases = [

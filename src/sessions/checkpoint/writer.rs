@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{
-    Checkpoint, LiveSessions, Store, StoreError, Stored, StoredObject,
-    format::{self, FormatError, Head, ShardRef, Slot},
-    live::{SHARDS, checksum},
+    format::{self, FormatError, Head, ShardRef},
+    state::{Checkpoint, LiveSessions, SHARDS, Stored, checksum},
+    store::{Store, StoreError, StoredObject},
 };
 
 /// Name of the head. The names of the shards begin with it.
@@ -112,7 +112,7 @@ impl<St: Store> CheckpointWriter<St> {
         for (index, shard) in checkpoint.live.shards().iter().enumerate().filter(|(_, shard)| shard.is_dirty)
         {
             let text = format::write_shard(&shard.sessions).map_err(SaveError::Encode)?;
-            let slot = self.shards[index].map_or(Slot::A, |shard| shard.slot.other());
+            let slot = self.shards[index].map_or(0, |shard| shard.slot ^ 1);
             shards[index] = Some(ShardRef { slot, checksum: checksum(text.as_bytes()) });
             self.write_shard(&shard_name(index, slot), text).await?;
         }
@@ -215,8 +215,8 @@ impl<St: Store> CheckpointWriter<St> {
     }
 }
 
-fn shard_name(index: usize, slot: Slot) -> String {
-    format!("{HEAD}-{index:02}-{}", slot.as_str())
+fn shard_name(index: usize, slot: u8) -> String {
+    format!("{HEAD}-{index:02}-{slot}")
 }
 
 fn unreadable(name: &str, error: &FormatError) -> LoadError {

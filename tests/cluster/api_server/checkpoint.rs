@@ -42,8 +42,8 @@ async fn the_state_survives_leaders_and_only_the_last_leader_writes_it(cluster: 
     ensure!(count <= 1 + 2 * 16, "{count} ConfigMaps");
     let (_, third) = leader("third").await?;
     ensure!(third == loaded, "{third:?}");
-    maps.delete("vdi-metrics-ledger-00-a", &Default::default()).await?;
-    maps.delete("vdi-metrics-ledger-00-b", &Default::default()).await?;
+    maps.delete("vdi-metrics-ledger-00-0", &Default::default()).await?;
+    maps.delete("vdi-metrics-ledger-00-1", &Default::default()).await?;
     let refused = leader("fourth").await.map(drop);
     ensure!(matches!(&refused, Err(LoadError::Missing(_))), "{refused:?}");
     Ok(())

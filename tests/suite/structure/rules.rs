@@ -75,12 +75,17 @@ pub(super) const PURE: &[&str] = &[
     "node::pod_resources::allocation",
     "presence::address",
     "presence::diag_message",
+    "presence::mesh",
     "presence::proc_net",
     "presence::sockets",
     "presence::track",
+    "presence::udp_rate",
     "presence::viewers",
     "presence::vocabulary",
+    "sessions::checkpoint::format",
+    "sessions::checkpoint::state",
     "sessions::ledger",
+    "sessions::usage",
     "sampling::bounds",
     "sampling::counters",
     "sampling::observation",
@@ -119,8 +124,16 @@ pub(super) const PLAIN_DATA: &[&str] = &[
 ];
 
 /// The dependencies that a pure module may name.
-pub(super) const PURE_CRATES: &[&str] =
-    &["base64", "json_patch", "serde", "serde_json", "serde_path_to_error", "serde_saphyr", "tracing"];
+pub(super) const PURE_CRATES: &[&str] = &[
+    "base64",
+    "flate2",
+    "json_patch",
+    "serde",
+    "serde_json",
+    "serde_path_to_error",
+    "serde_saphyr",
+    "tracing",
+];
 
 /// Paths of the standard library that a pure module does not name.
 pub(super) const IMPURE: &[&str] = &[

@@ -1,6 +1,6 @@
 //! For random reads, the sums are the bytes of the viewers that two reads in a row have seen, and no sum falls.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 
 use proptest::{collection::vec, prelude::*};
 
@@ -59,7 +59,7 @@ impl World {
             (Change::Opens, empty @ None) => {
                 self.cookie += 1;
                 let mut connection = viewer(self.cookie, 0);
-                connection.remote.address = peer(slot).into();
+                connection.remote.address = Address::v4(peer(slot));
                 *empty = Some(connection);
             }
             (Change::Closes, slot) => *slot = None,
@@ -80,7 +80,7 @@ impl World {
     }
 
     /// The peers that scrape the sidecar before the next read.
-    fn scrapers(&mut self) -> Vec<IpAddr> {
+    fn scrapers(&mut self) -> Vec<[u8; 4]> {
         let is_scraping = std::mem::take(&mut self.is_scraping);
         (0..SLOTS).filter(|slot| is_scraping[*slot]).map(peer).collect()
     }
@@ -94,8 +94,8 @@ impl World {
     }
 }
 
-fn peer(slot: usize) -> IpAddr {
-    IpAddr::from([10, 0, 1, slot as u8])
+fn peer(slot: usize) -> [u8; 4] {
+    [10, 0, 1, slot as u8]
 }
 
 /// What the sums must be: a slower calculation with the history of each cookie.
@@ -109,8 +109,8 @@ struct Model {
 // === impl Model ===
 
 impl Model {
-    fn observe(&mut self, connections: &[Connection], scrapers: &[IpAddr], at: Duration) {
-        self.scraped.extend(scrapers.iter().map(|scraper| (Address::from(*scraper), at)));
+    fn observe(&mut self, connections: &[Connection], scrapers: &[[u8; 4]], at: Duration) {
+        self.scraped.extend(scrapers.iter().map(|scraper| (Address::v4(*scraper), at)));
         for connection in connections {
             let recent = |(address, seen): &(Address, Duration)| {
                 *address == connection.remote.address && at - *seen < Duration::from_secs(300)
@@ -154,7 +154,7 @@ proptest! {
             let interval = Duration::from_secs(seconds);
             passed += interval;
             let at = session.at + interval;
-            scrapers.iter().for_each(|scraper| session.monitors.add(Some(*scraper), at));
+            scrapers.iter().for_each(|scraper| session.monitors.add(Some((*scraper).into()), at));
             let seen = session.read_after(interval, dump(&connections));
             model.observe(&connections, &scrapers, passed);
             prop_assert_eq!(transmitted(&seen), model.transmitted());

@@ -1,8 +1,26 @@
-//! The sessions that have not ended, in shards. A shard that has changed since the last save is dirty.
+//! The state of the ledger. The sessions that have not ended are in shards. A shard that has changed since the last save is dirty.
 
 use std::collections::BTreeMap;
 
 use flate2::Crc;
+use serde::{Deserialize, Serialize};
+
+/// The state of the ledger. `T` are the totals, `S` is a session that has not ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint<T, S> {
+    /// Events up to this resource version are in the totals and the sessions. Resource versions of Kubernetes 1.35 are integers that can
+    /// be compared (KEP-5504).
+    pub resource_version: u64,
+    /// The totals.
+    pub totals: T,
+    /// The sessions that have not ended.
+    pub live: LiveSessions<S>,
+}
+
+/// A value that can be stored.
+pub trait Stored: Serialize + for<'de> Deserialize<'de> {}
+
+impl<V: Serialize + for<'de> Deserialize<'de>> Stored for V {}
 
 /// Number of shards. With 50,000 sessions a shard has 3,125, so an entry may have 300 bytes.
 pub(super) const SHARDS: usize = 16;

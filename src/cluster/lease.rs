@@ -1,0 +1,278 @@
+//! Leadership of one replica by a Lease. Only the candidate's own clock is used: a lease is over when nobody has changed it for its
+//! duration, as in client-go's `leaderelection`.
+
+use std::{convert::Infallible, time::Duration};
+
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::MicroTime,
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ObjectMeta, PostParams},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+/// A replica that leads or waits for the lease.
+#[derive(Debug)]
+pub struct LeaseCandidate {
+    api: Api<Lease>,
+    name: String,
+    /// Names this replica, and no other one.
+    identity: String,
+    /// The resource version of the lease of another leader, and when this candidate saw it first.
+    seen: Option<(String, Instant)>,
+    leading: watch::Sender<bool>,
+}
+
+/// A leader that does not renew its lease for this time is replaced. A failover takes this time, one attempt, and the start of the next
+/// leader; the aim for all of it is 15 s.
+const DURATION: Duration = Duration::from_secs(8);
+
+/// A leader that cannot renew its lease for this time stops to lead, before another one can begin.
+const RENEW_DEADLINE: Duration = Duration::from_secs(6);
+
+/// Time between two attempts.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Timeout of a request. A leader has two attempts before its deadline.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Maximum duration that another leader may set. A longer one would be a mistake, and no replica would lead.
+const MAX_DURATION: Duration = Duration::from_secs(60);
+
+/// What a candidate does with the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Create,
+    /// The lease is this candidate's.
+    Renew,
+    /// The lease is over or was released.
+    Take,
+    /// Another replica leads.
+    Wait,
+}
+
+// === impl LeaseCandidate ===
+
+impl LeaseCandidate {
+    /// A candidate for the lease of this name. `identity` names the replica in the lease.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str, name: &str, identity: String) -> Self {
+        let api = Api::namespaced(client, namespace);
+        Self { api, name: name.to_owned(), identity, seen: None, leading: watch::channel(false).0 }
+    }
+
+    /// Whether this replica leads.
+    #[must_use]
+    pub fn leading(&self) -> watch::Receiver<bool> {
+        self.leading.subscribe()
+    }
+
+    /// Stands for the lease and renews it. Does not return. If it is dropped, the lease is over after its duration.
+    pub async fn stand(&mut self) -> Infallible {
+        let mut renewed = Instant::now();
+        loop {
+            let began = Instant::now();
+            let attempt = self.attempt_before(renewed + RENEW_DEADLINE).await;
+            let leads = match attempt {
+                Some(leads) => leads,
+                None => *self.leading.borrow() && renewed.elapsed() < RENEW_DEADLINE,
+            };
+            if attempt == Some(true) {
+                renewed = began;
+            }
+            self.report(leads);
+            sleep(INTERVAL).await;
+        }
+    }
+
+    /// Gives the lease up at an orderly stop, so that another replica can lead at once.
+    pub async fn release(&mut self) {
+        if !self.leading.send_replace(false) {
+            return;
+        }
+        let release = async {
+            let lease = self.api.get(&self.name).await?;
+            let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+            if holder == Some(self.identity.as_str()) {
+                self.replace(&lease, None).await?;
+            }
+            Ok::<_, kube::Error>(())
+        };
+        match timeout(REQUEST_TIMEOUT, release).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, lease = self.name, "Cannot release the lease; another replica leads in 8 s")
+            }
+            Err(_) => tracing::warn!(
+                lease = self.name,
+                "Cannot release the lease in time; another replica leads in 8 s"
+            ),
+        }
+    }
+
+    /// One attempt; none if the API server does not answer in time. A leader waits for the answer until its deadline at most.
+    async fn attempt_before(&mut self, deadline: Instant) -> Option<bool> {
+        let is_leading = *self.leading.borrow();
+        tokio::select! {
+            attempt = timeout(REQUEST_TIMEOUT, self.attempt()) => match attempt {
+                Ok(Ok(leads)) => Some(leads),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "Cannot read or renew the lease; trying again");
+                    None
+                }
+                Err(_) => {
+                    tracing::warn!("The API server does not answer a request for the lease; trying again");
+                    None
+                }
+            },
+            () = sleep_until(deadline), if is_leading => None,
+        }
+    }
+
+    /// Whether this candidate has the lease after the attempt.
+    async fn attempt(&mut self) -> kube::Result<bool> {
+        let lease = self.api.get_opt(&self.name).await?;
+        let written = match (self.decide(lease.as_ref(), Instant::now()), &lease) {
+            (Step::Wait, _) => return Ok(false),
+            (Step::Create, _) | (_, None) => self.create().await,
+            (Step::Renew | Step::Take, Some(lease)) => self.replace(lease, Some(&self.identity)).await,
+        };
+        match written {
+            Ok(()) => Ok(true),
+            // 409: another candidate wrote the lease. 404: somebody deleted it. Both can be decided at the next attempt.
+            Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn decide(&mut self, lease: Option<&Lease>, now: Instant) -> Step {
+        let Some(lease) = lease else { return Step::Create };
+        let spec = lease.spec.as_ref();
+        let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
+        if holder == self.identity {
+            return Step::Renew;
+        }
+        let version = lease.resource_version().unwrap_or_default();
+        let since = match &self.seen {
+            Some((seen, since)) if *seen == version => *since,
+            _ => now,
+        };
+        self.seen = Some((version, since));
+        let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|it| u64::try_from(it).ok());
+        let duration = seconds.map_or(DURATION, Duration::from_secs).min(MAX_DURATION);
+        if holder.is_empty() || now.saturating_duration_since(since) >= duration {
+            Step::Take
+        } else {
+            Step::Wait
+        }
+    }
+
+    async fn create(&self) -> kube::Result<()> {
+        let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+        let lease = Lease { metadata, spec: Some(self.spec(Some(&self.identity), None)) };
+        self.api.create(&PostParams::default(), &lease).await.map(drop)
+    }
+
+    /// Writes the lease with the version that was read, so that only one of two candidates succeeds.
+    async fn replace(&self, lease: &Lease, holder: Option<&str>) -> kube::Result<()> {
+        let spec = self.spec(holder, lease.spec.as_ref());
+        let lease = Lease { metadata: lease.metadata.clone(), spec: Some(spec) };
+        self.api.replace(&self.name, &PostParams::default(), &lease).await.map(drop)
+    }
+
+    fn spec(&self, holder: Option<&str>, earlier: Option<&LeaseSpec>) -> LeaseSpec {
+        let now = MicroTime(Timestamp::now());
+        let is_new = holder.is_some() && earlier.is_none_or(|spec| spec.holder_identity.as_deref() != holder);
+        let transitions = earlier.and_then(|spec| spec.lease_transitions).unwrap_or(0);
+        let acquired = earlier.and_then(|spec| spec.acquire_time.clone()).filter(|_| !is_new);
+        LeaseSpec {
+            holder_identity: holder.map(str::to_owned),
+            lease_duration_seconds: Some(DURATION.as_secs() as i32),
+            acquire_time: acquired.or_else(|| Some(now.clone())),
+            renew_time: Some(now),
+            lease_transitions: Some(transitions.saturating_add(i32::from(is_new && earlier.is_some()))),
+            ..LeaseSpec::default()
+        }
+    }
+
+    fn report(&self, leads: bool) {
+        if self.leading.send_replace(leads) != leads {
+            let (identity, lease) = (&self.identity, &self.name);
+            if leads {
+                tracing::info!(identity, lease, "This replica leads");
+            } else {
+                tracing::warn!(identity, lease, "This replica does not lead any more");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(holder: Option<&str>, version: &str) -> Lease {
+        let spec = LeaseSpec {
+            holder_identity: holder.map(str::to_owned),
+            lease_duration_seconds: Some(8),
+            ..LeaseSpec::default()
+        };
+        let metadata = ObjectMeta { resource_version: Some(version.to_owned()), ..ObjectMeta::default() };
+        Lease { metadata, spec: Some(spec) }
+    }
+
+    fn candidate() -> LeaseCandidate {
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        LeaseCandidate::new(Client::try_from(config).unwrap(), "default", "lease", "me".to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_taken_when_nobody_has_changed_it_for_its_duration() {
+        let (mut candidate, start) = (candidate(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(candidate.decide(None, at(0)), Step::Create);
+        assert_eq!(candidate.decide(Some(&lease(Some("me"), "1")), at(0)), Step::Renew);
+        assert_eq!(candidate.decide(Some(&lease(None, "2")), at(0)), Step::Take);
+        for (version, seconds, step) in [
+            ("3", 0, Step::Wait),
+            ("3", 7, Step::Wait),
+            ("4", 8, Step::Wait),
+            ("4", 15, Step::Wait),
+            ("4", 16, Step::Take),
+        ] {
+            assert_eq!(
+                candidate.decide(Some(&lease(Some("other"), version)), at(seconds)),
+                step,
+                "{seconds} s"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_without_an_end_is_taken_after_a_minute() {
+        let (mut candidate, start) = (candidate(), Instant::now());
+        let mut endless = lease(Some("other"), "1");
+        endless.spec.as_mut().unwrap().lease_duration_seconds = Some(i32::MAX);
+        assert_eq!(candidate.decide(Some(&endless), start), Step::Wait);
+        assert_eq!(candidate.decide(Some(&endless), start + Duration::from_secs(59)), Step::Wait);
+        assert_eq!(candidate.decide(Some(&endless), start + MAX_DURATION), Step::Take);
+    }
+
+    #[tokio::test]
+    async fn the_number_of_transitions_grows_with_each_new_holder() {
+        let candidate = candidate();
+        let first = candidate.spec(Some("me"), None);
+        assert_eq!((first.lease_transitions, first.holder_identity.as_deref()), (Some(0), Some("me")));
+        let renewed = candidate.spec(Some("me"), Some(&first));
+        assert_eq!((renewed.lease_transitions, &renewed.acquire_time), (Some(0), &first.acquire_time));
+        let released = candidate.spec(None, Some(&renewed));
+        assert_eq!((released.lease_transitions, &released.holder_identity), (Some(0), &None));
+        assert_eq!(candidate.spec(Some("me"), Some(&released)).lease_transitions, Some(1));
+    }
+}
