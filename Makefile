@@ -46,8 +46,9 @@ gpu: ## Test the sidecar with a real driver (REQUIRE_GPU=1: fail instead of skip
 traces: ## Check that an interrupted cluster suite leaves nothing behind on this machine
 	tests/cluster/leaves-nothing "$$(cargo test --test cluster --no-run 2>&1 | sed -n 's/.*Executable .*(\(.*\))$$/\1/p')"
 
-testbed: ## Build Kubernetes and Prometheus for the tests from pinned Go modules, once
+testbed: ## Build Kubernetes and Prometheus for the tests from pinned Go modules, and unpack a VNC server, once
 	tests/testbed/build
+	tests/testbed/desktop/build
 
 images: ## Build the programs for the images, each with its own feature only
 	cargo build --release $(SERVER)

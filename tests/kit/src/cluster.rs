@@ -16,6 +16,7 @@ mod test_cluster;
 pub use control_plane::Kubectl;
 pub use external_program::ExternalProgram;
 pub use host::{Assets, AssetsOrMissing, PROBE, eventually, is_first_process, isolated, missing_requirement};
+pub(crate) use host::{built, testbed};
 pub use monitoring::{Labels, Prometheus, Target};
 pub use node::{CLAIMABLE_GPUS, File, Image, PLUGIN_GPUS, SHARED_GPU};
 pub use running::{Cluster, Parts};

@@ -16,5 +16,6 @@ pub mod product_images;
 pub mod random_pods;
 pub mod security_contexts;
 pub mod tls;
+pub mod vnc_desktop;
 
 pub use tempfile;

@@ -66,7 +66,7 @@ pub fn with_driver(mut image: Image, scenario: &str) -> Result<Image> {
 #[must_use]
 pub fn probe(name: &str, program: &str) -> Image {
     let files = vec![File { at: program.into(), from: PROBE.into(), mode: 0o755 }];
-    Image { name: name.into(), files, entrypoint: vec![program.into()], user: USER, env: vec![] }
+    Image { name: name.into(), files, entrypoint: vec![program.into()], user: USER, ..Image::default() }
 }
 
 /// The root of the repository.
@@ -90,7 +90,7 @@ fn image(name: &str, program: &str, built: &str, user: u32, folder: &Path) -> Re
         files,
         entrypoint: vec![format!("/{program}")],
         user,
-        env: vec![],
+        ..Image::default()
     })
 }
 

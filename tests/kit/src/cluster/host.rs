@@ -8,6 +8,7 @@ mod wait;
 mod workdir;
 
 pub use assets::{Assets, AssetsOrMissing, PROBE};
+pub(crate) use assets::{built, testbed};
 pub(super) use isolation::{BRIDGE, NODE_ADDRESS, SERVICE_ADDRESS};
 pub use isolation::{isolated, missing_requirement};
 pub(super) use process::{Server, killed_with_parent, log_tails, output};

@@ -22,18 +22,7 @@ impl Assets {
     /// # Errors
     /// When the build fails for another reason than a missing requirement.
     pub fn find() -> Result<AssetsOrMissing> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testbed/build");
-        let output = Command::new(&script)
-            .stderr(Stdio::inherit())
-            .output()
-            .with_context(|| format!("running {}", script.display()))?;
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        let last = stdout.lines().last().unwrap_or_default();
-        match output.status.code() {
-            Some(0) => Ok(Ok(Self { bin: last.into(), kubebuilder: kubebuilder() })),
-            Some(MISSING) => Ok(Err(last.to_owned())),
-            _ => bail!("{} failed: {}; see its messages above", script.display(), output.status),
-        }
+        Ok(built("build")?.map(|bin| Self { bin, kubebuilder: kubebuilder() }))
     }
 
     /// The path of one binary.
@@ -54,11 +43,32 @@ impl Assets {
     }
 }
 
+/// Runs a script of `tests/testbed` that builds a folder, and returns the folder or what this machine lacks.
+pub(crate) fn built(script: &str) -> Result<Result<PathBuf, String>> {
+    let script = testbed(script);
+    let output = Command::new(&script)
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("running {}", script.display()))?;
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let last = stdout.lines().last().unwrap_or_default();
+    match output.status.code() {
+        Some(0) => Ok(Ok(last.into())),
+        Some(MISSING) => Ok(Err(last.to_owned())),
+        _ => bail!("{} failed: {}; see its messages above", script.display(), output.status),
+    }
+}
+
+/// The path of a file of the test bed.
+pub(crate) fn testbed(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testbed").join(file)
+}
+
 fn kubebuilder() -> Option<PathBuf> {
     std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from)
 }
 
-/// The build script's exit status when this machine does not meet a requirement.
+/// A build script's exit status when this machine does not meet a requirement.
 const MISSING: i32 = 3;
 
 /// A static program for pods of tests. `probe.rs` describes its commands.

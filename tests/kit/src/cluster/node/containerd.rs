@@ -50,7 +50,7 @@ impl Containerd {
             files: vec![File { at: "/pause".into(), from: assets.binary("pause"), mode: 0o755 }],
             entrypoint: vec!["/pause".to_owned()],
             user: 65535,
-            env: Vec::new(),
+            ..Image::default()
         })?;
         Ok(this)
     }

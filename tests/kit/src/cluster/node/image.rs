@@ -13,7 +13,9 @@ use tar::{Builder, Header};
 pub struct Image {
     /// The name as in a manifest, with the tag.
     pub name: String,
-    /// The files of the image.
+    /// A folder on this machine with files, folders and links of the image. The links lead to paths in the image.
+    pub root: Option<PathBuf>,
+    /// More files of the image.
     pub files: Vec<File>,
     /// The program and its first arguments.
     pub entrypoint: Vec<String>,
@@ -65,6 +67,12 @@ impl Image {
 
     fn layer(&self) -> Result<Vec<u8>> {
         let mut layer = Builder::new(Vec::new());
+        layer.follow_symlinks(false);
+        if let Some(root) = &self.root {
+            layer
+                .append_dir_all("", root)
+                .with_context(|| format!("reading {} for the image {}", root.display(), self.name))?;
+        }
         for file in &self.files {
             let content = fs::read(&file.from)
                 .with_context(|| format!("reading {} for the image {}", file.from.display(), self.name))?;
