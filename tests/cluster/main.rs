@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Error, Result};
 use kit::cluster::{self, Assets, Cluster, Parts, Test, TestCluster};
-use libtest_mimic::{Arguments, Trial};
+use kit::vnc_desktop;
+use libtest_mimic::{Arguments, Completion, Trial};
 use tokio::runtime::Runtime;
 
 /// The names and functions of a module's tests.
@@ -31,11 +32,13 @@ use support::{installation, out_of_cluster_server};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let needs_a_node = trials(node::SUBJECTS, &NODE).iter().any(|trial| !arguments.is_filtered_out(trial));
+    let runs = |trials: Vec<Trial>| trials.iter().any(|trial| !arguments.is_filtered_out(trial));
+    let needs_vnc = runs(vnc_trials());
+    let needs_a_node = needs_vnc || runs(trials(node::SUBJECTS, &NODE));
     if arguments.list {
         return run_all(&arguments);
     }
-    match prepare(needs_a_node) {
+    match prepare(needs_a_node, needs_vnc) {
         Ok(None) => {}
         Ok(Some(missing)) => return not_run(&missing),
         Err(error) => return failed(&error),
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
 
 fn run_all(arguments: &Arguments) -> ExitCode {
     let mut all = trials(node::SUBJECTS, &NODE);
+    all.extend(vnc_trials());
     all.extend(trials(api_server::SUBJECTS, &CONTROL_PLANE));
     all.push(Trial::test(manifests::NAME, || Ok(manifests::test()?)));
     let code = libtest_mimic::run(arguments, all).exit_code();
@@ -62,10 +66,21 @@ fn trials(subjects: &[&[(&'static str, Test)]], shared: &'static Shared) -> Vec<
     tests.map(|(name, test)| Trial::test(short(name), move || shared.run(name, test))).collect()
 }
 
+/// The tests with a VNC server. A machine that cannot unpack the server ignores them and runs the others.
+fn vnc_trials() -> Vec<Trial> {
+    let trial = |&(name, test): &(&'static str, Test)| {
+        Trial::ignorable_test(short(name), move || match vnc_desktop::missing_requirement()? {
+            Some(missing) => Ok(Completion::ignored_with(missing)),
+            None => NODE.run(name, test).map(|()| Completion::Completed),
+        })
+    };
+    node::presence_of_vnc::TESTS.iter().map(trial).collect()
+}
+
 /// Builds what the tests need and returns what this machine lacks, if anything. The build runs outside the namespaces,
 /// because inside there is no network for downloads. The project's own programs are built last, so that a missing
 /// requirement is reported before that build.
-fn prepare(needs_a_node: bool) -> Result<Option<String>> {
+fn prepare(needs_a_node: bool, needs_vnc: bool) -> Result<Option<String>> {
     if !cluster::is_first_process() {
         return Ok(None);
     }
@@ -75,6 +90,12 @@ fn prepare(needs_a_node: bool) -> Result<Option<String>> {
         return Ok(Some(missing));
     }
     if let Err(missing) = Assets::find()? {
+        return Ok(Some(missing));
+    }
+    if needs_vnc
+        && let Some(missing) = vnc_desktop::missing_requirement()?
+        && required()
+    {
         return Ok(Some(missing));
     }
     if needs_a_node {
@@ -90,9 +111,12 @@ fn short(name: &str) -> &str {
 
 #[allow(clippy::print_stderr, reason = "the user must see why no test runs")]
 fn not_run(missing: &str) -> ExitCode {
-    let required = std::env::var_os("REQUIRE_CLUSTER").is_some_and(|value| value == "1");
     eprintln!("cluster suite not run: {missing}");
-    if required { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if required() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn required() -> bool {
+    std::env::var_os("REQUIRE_CLUSTER").is_some_and(|value| value == "1")
 }
 
 #[allow(clippy::print_stderr, reason = "no test runs yet that could fail with this error")]

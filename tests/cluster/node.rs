@@ -8,11 +8,12 @@ mod injection;
 mod monitoring;
 mod node_agent;
 mod presence;
+pub(crate) mod presence_of_vnc;
 mod session_metrics;
 mod termination_message;
 mod test_cluster;
 
-/// The tests of each module.
+/// The tests of each module. Those of [`presence_of_vnc`] also need a VNC server.
 pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     cli::TESTS,
     gpu_devices::TESTS,

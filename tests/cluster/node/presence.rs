@@ -26,7 +26,7 @@ tests![
     a_port_forward_is_counted,
 ];
 
-const CONNECTIONS: &str = "vdi_session_connections";
+pub(super) const CONNECTIONS: &str = "vdi_session_connections";
 const CONNECTED: &str = "vdi_session_connected_seconds_total";
 const TRANSMITTED: &str = "vdi_session_stream_transmit_bytes_total";
 
@@ -34,7 +34,7 @@ const TRANSMITTED: &str = "vdi_session_stream_transmit_bytes_total";
 const PORT: u16 = 6901;
 
 /// Seconds between two polls. The shortest that a pod may choose, so that most polls see a probe or a scrape if they can.
-const INTERVAL: f64 = 5.0;
+pub(super) const INTERVAL: f64 = 5.0;
 
 /// Prometheus scrapes every second, so this is a minute at least.
 const SCRAPES: f64 = 60.0;
@@ -42,8 +42,7 @@ const SCRAPES: f64 = 60.0;
 async fn probes_and_scrapes_of_a_desktop_are_no_viewers(cluster: &TestCluster) -> Result<()> {
     let _server = installed(cluster).await?;
     let pod = streaming_desktop(cluster).await?;
-    let scraped = format!("desktop_up{{namespace=\"{}\"}}", pod.namespace().unwrap_or_default());
-    single_sample(cluster, &scraped, 1.0).await?;
+    let scraped = scraped(cluster, &pod).await?;
     let (connections, connected) = (series(&pod, CONNECTIONS), series(&pod, CONNECTED));
     for metric in [&scraped, &connections] {
         let count = format!("count_over_time({metric}[3m]) >= bool {SCRAPES}");
@@ -67,32 +66,9 @@ async fn a_client_in_another_pod_is_counted_for_its_time(cluster: &TestCluster) 
     let namespace = pod.namespace().context("no namespace")?;
     let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).context("no address")?;
     create(cluster, &namespace, client(&["watch", address, &PORT.to_string(), &SECONDS.to_string()])).await?;
-    single_sample(cluster, &series(&pod, CONNECTIONS), 1.0).await?;
-    single_sample(cluster, &format!("{} > bool 0", series(&pod, "vdi_session_stream_rtt_seconds")), 1.0)
-        .await?;
-    in_phase(cluster, &namespace, "client", "Succeeded").await?;
-    single_sample(cluster, &series(&pod, CONNECTIONS), 0.0).await?;
-    let connected = value(cluster, &series(&pod, CONNECTED)).await?;
-    // The second is for a poll that is late on a busy machine.
-    ensure!((connected - SECONDS).abs() <= INTERVAL + 1.0, "{connected} s of {SECONDS} s are counted");
-    let log = pods(cluster, &namespace).logs("client", &LogParams::default()).await?;
-    let read: f64 = log.trim().parse().with_context(|| log.clone())?;
-    let transmitted = value(cluster, &series(&pod, TRANSMITTED)).await?;
-    // The bytes after the last poll with the client are not counted. The client leaves at most one buffer unread.
-    let counted = read * (1.0 - (INTERVAL + 1.0) / SECONDS)..=read + 64e3;
-    ensure!(counted.contains(&transmitted), "{transmitted} bytes are counted, the client has read {read}");
-    let message = message_after(cluster, &namespace, async {
-        pods(cluster, &namespace).delete("desktop", &DeleteParams::default()).await.map(drop)
-    })
-    .await?;
-    let presence = &message["presence"];
-    let [in_message, first, last] = ["connected", "first", "last"].map(|field| presence[field].as_f64());
-    // Seconds are rounded.
-    ensure!(in_message == Some(connected.round()), "{connected} s are counted: {message}");
-    ensure!(presence["transmitted"].as_f64() == Some(transmitted), "{transmitted} bytes: {message}");
-    let visit = last.zip(first).map(|(last, first)| last - first);
-    ensure!(visit.is_some_and(|visit| (visit - SECONDS).abs() <= 2.0 * INTERVAL), "{message}");
-    Ok(())
+    let log = log_of_only_viewer(cluster, &pod).await?;
+    let received = log.trim().parse().with_context(|| log.clone())?;
+    check_visit(cluster, &pod, &Visit { seconds: SECONDS, received }).await
 }
 
 async fn a_port_forward_is_counted(cluster: &TestCluster) -> Result<()> {
@@ -112,6 +88,52 @@ async fn a_port_forward_is_counted(cluster: &TestCluster) -> Result<()> {
     Ok(())
 }
 
+/// A client's time with the desktop, by the client's own measurement.
+pub(super) struct Visit {
+    pub(super) seconds: f64,
+    /// In bytes.
+    pub(super) received: f64,
+}
+
+/// Waits until the pod `client` is the only viewer and until it has ended, and returns its log.
+pub(super) async fn log_of_only_viewer(cluster: &TestCluster, desktop: &Pod) -> Result<String> {
+    let namespace = desktop.namespace().context("no namespace")?;
+    single_sample(cluster, &series(desktop, CONNECTIONS), 1.0).await?;
+    let rtt = series(desktop, "vdi_session_stream_rtt_seconds");
+    single_sample(cluster, &format!("{rtt} > bool 0"), 1.0).await?;
+    in_phase(cluster, &namespace, "client", "Succeeded").await?;
+    single_sample(cluster, &series(desktop, CONNECTIONS), 0.0).await?;
+    Ok(pods(cluster, &namespace).logs("client", &LogParams::default()).await?)
+}
+
+/// Compares what the sidecar has counted with the only visit, deletes the desktop, and compares the termination message.
+pub(super) async fn check_visit(cluster: &TestCluster, desktop: &Pod, visit: &Visit) -> Result<()> {
+    let Visit { seconds, received } = *visit;
+    let connected = value(cluster, &series(desktop, CONNECTED)).await?;
+    // The second is for a poll that is late on a busy machine.
+    ensure!((connected - seconds).abs() <= INTERVAL + 1.0, "{connected} s of {seconds} s are counted");
+    let transmitted = value(cluster, &series(desktop, TRANSMITTED)).await?;
+    // The bytes after the last poll with the client are not counted. The client leaves at most one buffer unread.
+    let counted = received * (1.0 - (INTERVAL + 1.0) / seconds)..=received + 64e3;
+    ensure!(
+        counted.contains(&transmitted),
+        "{transmitted} bytes are counted, the client has read {received}"
+    );
+    let namespace = desktop.namespace().context("no namespace")?;
+    let message = message_after(cluster, &namespace, async {
+        pods(cluster, &namespace).delete("desktop", &DeleteParams::default()).await.map(drop)
+    })
+    .await?;
+    let presence = &message["presence"];
+    let [in_message, first, last] = ["connected", "first", "last"].map(|field| presence[field].as_f64());
+    // Seconds are rounded.
+    ensure!(in_message == Some(connected.round()), "{connected} s are counted: {message}");
+    ensure!(presence["transmitted"].as_f64() == Some(transmitted), "{transmitted} bytes: {message}");
+    let in_message = last.zip(first).map(|(last, first)| last - first);
+    ensure!(in_message.is_some_and(|visit| (visit - seconds).abs() <= 2.0 * INTERVAL), "{message}");
+    Ok(())
+}
+
 /// A Ready desktop in a namespace of its own. The kubelet probes its port every second, and Prometheus scrapes it as often.
 async fn streaming_desktop(cluster: &TestCluster) -> Result<Pod> {
     let namespace = session_namespace(cluster).await?;
@@ -123,23 +145,31 @@ async fn streaming_desktop(cluster: &TestCluster) -> Result<Pod> {
     container["ports"] = json!([{"name": "screen", "containerPort": PORT}]);
     container["readinessProbe"] = json!({"httpGet": {"path": "/", "port": PORT}, "periodSeconds": 1});
     create(cluster, &namespace, pod).await?;
-    cluster.kubectl.apply(&monitor(&namespace).to_string())?;
+    cluster.kubectl.apply(&monitor(&namespace, "/").to_string())?;
     all_ready(cluster, &namespace, 1).await?.pop().context("no pod")
 }
 
-fn monitor(namespace: &str) -> Value {
+/// Scrapes this path of the port `screen` every second.
+pub(super) fn monitor(namespace: &str, path: &str) -> Value {
     json!({
         "apiVersion": "monitoring.coreos.com/v1", "kind": "PodMonitor",
         "metadata": {"name": "desktop", "namespace": namespace, "labels": {"release": "prometheus"}},
         "spec": {
             "selector": {"matchLabels": {"app": "desktop"}},
-            "podMetricsEndpoints": [{"port": "screen", "interval": "1s"}],
+            "podMetricsEndpoints": [{"port": "screen", "path": path, "interval": "1s"}],
         },
     })
 }
 
+/// Waits until Prometheus has scraped the desktop, and returns the series of the desktop.
+pub(super) async fn scraped(cluster: &TestCluster, desktop: &Pod) -> Result<String> {
+    let series = format!("desktop_up{{namespace=\"{}\"}}", desktop.namespace().unwrap_or_default());
+    single_sample(cluster, &series, 1.0).await?;
+    Ok(series)
+}
+
 /// A pod that is no session.
-fn client(arguments: &[&str]) -> Value {
+pub(super) fn client(arguments: &[&str]) -> Value {
     let mut pod = desktop(arguments);
     pod["metadata"] = json!({"name": "client", "labels": {key::INJECT: key::DISABLED}});
     pod
