@@ -15,6 +15,7 @@ use super::presence::{
 use crate::support::desktops::desktop;
 use crate::support::installation::{installed, session_namespace};
 use crate::support::node_pods::{all_ready, create};
+use crate::support::processes::{SIDECAR, process};
 use crate::support::prometheus::{series, single_sample};
 
 tests![a_vnc_viewer_is_counted_for_its_time, a_browser_behind_websockify_is_one_viewer];
@@ -56,7 +57,20 @@ async fn check_client(cluster: &TestCluster, command: &str, port: u16) -> Result
     for (label, value) in [("source", "sock_diag"), ("transport", "tcp"), ("confidence", "good")] {
         ensure!(info.get(label).is_some_and(|shown| shown == value), "{label} is not {value}: {info:?}");
     }
+    check_rights(&pod)?;
     check_visit(cluster, &pod, &visit).await
+}
+
+/// The sidecar reads the connections with the rights of Pod Security's `restricted` and behind containerd's seccomp filter (2).
+fn check_rights(pod: &Pod) -> Result<()> {
+    let sidecar = process(pod, SIDECAR)?;
+    for (field, expected) in [("Seccomp", "2"), ("NoNewPrivs", "1"), ("CapEff", "0000000000000000")] {
+        let value = sidecar.status(field)?;
+        ensure!(value == expected, "{field} is {value}");
+    }
+    let users = sidecar.status("Uid")?;
+    ensure!(users.split_whitespace().all(|user| user != "0"), "the users are {users}");
+    Ok(())
 }
 
 /// The last line of the client's log.
