@@ -115,6 +115,8 @@ impl Servers {
                 "0",
                 "--health-listen",
                 "127.0.0.1:0",
+                "--metrics-authentication",
+                "none",
             ]);
             command.args(["--listen", &address.to_string(), "--metrics-listen", &metrics.to_string()]);
             command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);

@@ -16,6 +16,8 @@ pub mod cluster;
 #[cfg(feature = "webhook")]
 pub mod limits;
 #[cfg(feature = "webhook")]
+pub mod metrics_access;
+#[cfg(feature = "webhook")]
 pub mod policy;
 #[cfg(feature = "webhook")]
 pub mod registration;

@@ -1,5 +1,6 @@
 //! The server: binds its addresses, starts every task and supervises the tasks until the shutdown.
 
+mod exposition;
 mod supervisor;
 mod watches;
 
@@ -13,14 +14,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use axum::{Router, http::HeaderMap, routing::get};
+use axum::Router;
 use kube::Client;
 use rustls::ServerConfig;
 
 use crate::{
     admission::Namespaces,
     cluster::{self, SignInError},
-    contract::METRICS_PATH,
+    metrics_access::ClusterReviewer,
     registration::certificate,
     runtime::{
         admin, http,
@@ -52,6 +53,9 @@ pub struct ServerOptions {
     pub listen: SocketAddr,
     /// Address of the server's metrics, with TLS.
     pub metrics_listen: SocketAddr,
+    /// Audiences of the tokens of clients that may read the metrics; empty: the audiences of the API server. `None`: every client
+    /// may read the metrics.
+    pub metrics_audiences: Option<Vec<String>>,
     /// Address of the kubelet's probes, without TLS.
     pub health_listen: SocketAddr,
     /// Certificate chain: PEM file, leaf certificate first.
@@ -70,8 +74,9 @@ pub struct ServerOptions {
 /// Fails before anything is served if a file cannot be used or an address cannot be bound. Later it fails if a task ends
 /// before the shutdown.
 pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
-    let ServerOptions { listen, metrics_listen, health_listen, tls_cert, tls_key, config, lame_duck } =
+    let ServerOptions { listen, metrics_listen, health_listen, tls_cert, tls_key, config, lame_duck, .. } =
         options;
+    let reviewer = options.metrics_audiences.map(ClusterReviewer::new);
     let settings = configuration::read_or_default(config.as_deref())?;
     let tls = certificate::load(&tls_cert, &tls_key)?;
     let [webhook, metrics, health] =
@@ -89,8 +94,7 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let watches = Watches::new(sessions, Arc::clone(&namespaces), readiness.latch("limits"));
     let mutate = webhook::router(configuration.clone(), namespaces, webhook_metrics);
     let mutate = https::close_connections_unless_ready(mutate, readiness.clone());
-    let exposition = move |headers: HeaderMap| async move { admin::exposition(&headers, &registry.gather()) };
-    let exposition = Router::new().route(METRICS_PATH, get(exposition));
+    let exposition = exposition::router(registry, reviewer.clone())?;
 
     start_server(&mut servers, "webhook", webhook, &tls, &stop, mutate)?;
     start_server(&mut servers, "metrics", metrics, &tls, &stop, exposition)?;
@@ -102,13 +106,22 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
         });
     }
 
-    supervise(shutdown.requested(), cluster::sign_in(), watches, &mut servers, &mut tasks).await?;
+    supervise(shutdown.requested(), sign_in(reviewer), watches, &mut servers, &mut tasks).await?;
     readiness.shut_down();
     tokio::time::sleep(lame_duck).await;
     stop.stop(DRAIN_TIMEOUT);
     servers.stopped().await?;
     tracing::info!("Shutdown complete");
     Ok(())
+}
+
+/// Signs in to the cluster, and enables the reviewer.
+async fn sign_in(reviewer: Option<ClusterReviewer>) -> Result<Client, SignInError> {
+    let clients = cluster::sign_in().await?;
+    if let Some(reviewer) = reviewer {
+        reviewer.signed_in(clients.once);
+    }
+    Ok(clients.retrying)
 }
 
 /// Starts an HTTPS server.

@@ -20,8 +20,9 @@ fn main() -> ExitCode {
     let Cli { log, command } = Cli::parse();
     match command {
         Command::Serve(args) => {
+            let options = args.options().unwrap_or_else(|error| error.exit());
             log::init(log.unwrap_or(Level::INFO));
-            serve(args.into())
+            serve(options)
         }
         Command::Verb(verb) => {
             log::init(log.unwrap_or(Level::ERROR));

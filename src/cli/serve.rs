@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use clap::error::ErrorKind;
+
 use crate::server::ServerOptions;
 
 /// Arguments of `serve`.
@@ -13,6 +15,13 @@ pub struct Args {
     /// Address of /metrics, with TLS
     #[arg(long, value_name = "ADDR", default_value = "[::]:8443")]
     metrics_listen: SocketAddr,
+    /// Who may read /metrics. token: clients with the bearer token of a user that may `get` the URL /metrics in the cluster. none:
+    /// every client
+    #[arg(long, value_name = "MODE", default_value = "token")]
+    metrics_authentication: MetricsAuthentication,
+    /// Audience of the tokens for /metrics; can be repeated. Default: the audiences of the API server
+    #[arg(long, value_name = "AUDIENCE", value_parser = audience)]
+    metrics_audience: Vec<String>,
     /// Address of /healthz and /readyz for the kubelet, without TLS
     #[arg(long, value_name = "ADDR", default_value = "[::]:8081")]
     health_listen: SocketAddr,
@@ -30,12 +39,48 @@ pub struct Args {
     lame_duck: u64,
 }
 
-// === impl ServerOptions ===
+/// Who may read the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum MetricsAuthentication {
+    Token,
+    None,
+}
 
-impl From<Args> for ServerOptions {
-    fn from(args: Args) -> Self {
-        let Args { listen, metrics_listen, health_listen, tls_cert, tls_key, config, lame_duck } = args;
-        let lame_duck = Duration::from_secs(lame_duck);
-        Self { listen, metrics_listen, health_listen, tls_cert, tls_key, config, lame_duck }
+fn audience(text: &str) -> Result<String, String> {
+    let is_valid = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
+    is_valid
+        .then(|| text.to_owned())
+        .ok_or_else(|| "write one or more ASCII characters without spaces".into())
+}
+
+// === impl Args ===
+
+impl Args {
+    /// The options of the server.
+    ///
+    /// # Errors
+    /// Fails if two arguments contradict each other.
+    pub fn options(self) -> Result<ServerOptions, clap::Error> {
+        Ok(ServerOptions {
+            metrics_audiences: self.metrics_audiences()?,
+            listen: self.listen,
+            metrics_listen: self.metrics_listen,
+            health_listen: self.health_listen,
+            tls_cert: self.tls_cert,
+            tls_key: self.tls_key,
+            config: self.config,
+            lame_duck: Duration::from_secs(self.lame_duck),
+        })
+    }
+
+    fn metrics_audiences(&self) -> Result<Option<Vec<String>>, clap::Error> {
+        match self.metrics_authentication {
+            MetricsAuthentication::Token => Ok(Some(self.metrics_audience.clone())),
+            MetricsAuthentication::None if self.metrics_audience.is_empty() => Ok(None),
+            MetricsAuthentication::None => {
+                let message = "--metrics-audience has no effect with --metrics-authentication none; remove one of them\n";
+                Err(clap::Error::raw(ErrorKind::ArgumentConflict, message))
+            }
+        }
     }
 }

@@ -1,9 +1,17 @@
-//! The client of the API server.
+//! The clients of the API server.
 
 use std::{error::Error, fmt};
 
 use kube::{Client, Config, config::InferConfigError};
 use tokio::{runtime::Handle, task::JoinError};
+
+/// The clients of one sign-in.
+pub struct Clients {
+    /// Retries a request up to 15 times if the API server is overloaded.
+    pub retrying: Client,
+    /// Sends each request once. For requests on behalf of other clients, whose number has a limit.
+    pub once: Client,
+}
 
 /// Why there is no client.
 #[derive(Debug)]
@@ -23,10 +31,13 @@ pub enum SignInError {
 ///
 /// # Errors
 /// Fails without a cluster, or if the credentials cannot be used.
-pub async fn sign_in() -> Result<Client, SignInError> {
+pub async fn sign_in() -> Result<Clients, SignInError> {
     let task = tokio::task::spawn_blocking(|| {
         let config = Handle::current().block_on(Config::infer()).map_err(SignInError::Configuration)?;
-        Client::try_from(config).map_err(SignInError::Client)
+        let mut once = config.clone();
+        once.default_retry = false;
+        let client = |config| Client::try_from(config).map_err(SignInError::Client);
+        Ok(Clients { retrying: client(config)?, once: client(once)? })
     });
     task.await.map_err(SignInError::Panic)?
 }

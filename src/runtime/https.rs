@@ -34,7 +34,7 @@ const NEXT_REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Clone, Debug, Default)]
 pub struct StopHandle(Handle<SocketAddr>);
 
-/// Serves `router` until the handle stops it.
+/// Serves `router` until the handle stops it. Each request has the address of its client (`ConnectInfo`).
 ///
 /// # Errors
 /// Fails if the listener cannot be registered with the runtime.
@@ -54,7 +54,7 @@ pub fn serve(
         .http1_only()
         .first_request_timeout(FIRST_REQUEST_TIMEOUT);
     server.http_builder().http1().header_read_timeout(NEXT_REQUEST_TIMEOUT);
-    Ok(server.serve(router.into_make_service()))
+    Ok(server.serve(router.into_make_service_with_connect_info::<SocketAddr>()))
 }
 
 /// Adds `Connection: close` to every response while the process is not ready. Otherwise the API server keeps using a connection

@@ -1,6 +1,11 @@
 //! Logs: one line per event on standard error, with fields instead of interpolated values.
 
-use std::{cell::Cell, error::Error, fmt, io::IsTerminal};
+use std::{
+    error::Error,
+    fmt,
+    io::IsTerminal,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 pub use tracing::Level;
 
@@ -8,12 +13,12 @@ pub use tracing::Level;
 #[derive(Debug)]
 pub struct Chain<'e>(pub &'e (dyn Error + 'static));
 
-/// An error that can occur at every poll. The log shows its begin and its end, and not each time.
+/// An error that can occur at every poll or request. The log shows its begin and its end, and not each time.
 #[derive(Debug)]
 pub struct OngoingError {
     /// What fails, and its effect.
     message: &'static str,
-    is_failing: Cell<bool>,
+    is_failing: AtomicBool,
 }
 
 /// Libraries that log each connection, frame and request: 13 lines for each list of the kubelet at the level `debug`.
@@ -41,12 +46,12 @@ pub fn init(level: Level) {
 impl OngoingError {
     /// An error that has not occurred yet. `message` is what fails, and its effect.
     pub const fn new(message: &'static str) -> Self {
-        Self { message, is_failing: Cell::new(false) }
+        Self { message, is_failing: AtomicBool::new(false) }
     }
 
     /// Logs the error if it has begun or ended. `error` is none if the work succeeded.
     pub fn log(&self, error: Option<&dyn fmt::Display>) {
-        match (error, self.is_failing.replace(error.is_some())) {
+        match (error, self.is_failing.swap(error.is_some(), Relaxed)) {
             (Some(error), false) => tracing::warn!(%error, "{}", self.message),
             (None, true) => tracing::info!("Resolved: {}", self.message),
             _ => {}

@@ -4,7 +4,7 @@ use std::{fmt::Write, fs, path::Path};
 
 use prometheus::proto::MetricType;
 use vdi_metrics::{
-    node, presence,
+    metrics_access, node, presence,
     runtime::{admin, catalogue},
     sessions,
     sidecar::catalogue::CATALOGUE,
@@ -16,7 +16,7 @@ type MetricRow = (String, MetricType, Vec<String>, String);
 
 #[test]
 fn metrics_page_lists_every_metric_of_the_catalogues() {
-    let own = [rows(admin::ROWS), rows(webhook::metrics::ROWS)].concat();
+    let own = [rows(admin::ROWS), rows(metrics_access::metrics::ROWS), rows(webhook::metrics::ROWS)].concat();
     let mut page = String::from(
         "# Metrics\n\nDo not edit this page: `BLESS=1 make suite` writes it from the catalogues in the code. Prometheus adds the labels `namespace`,\n\
          `pod`, `container`, `job`, `instance`, `service` and `endpoint`. A metric without a known value has no series, and a label without a value is left out.\n",

@@ -79,7 +79,23 @@ impl Certificate {
     /// # Errors
     /// When the server does not answer.
     pub fn get(&self, address: SocketAddr, path: &str) -> io::Result<Response> {
-        let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        self.request(address, "GET", path, &[])
+    }
+
+    /// A request over TLS with these headers and without a body.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn request(
+        &self,
+        address: SocketAddr,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> io::Result<Response> {
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n");
         http::exchange(self.connect(address)?, &head)
     }
 

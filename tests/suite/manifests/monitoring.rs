@@ -1,9 +1,12 @@
 //! Monitors, the Service of the sessions, and alerts.
 
 use serde_json::json;
-use vdi_metrics::contract::{self, key};
+use vdi_metrics::{
+    contract::{self, key},
+    metrics_access::READER_ROLE,
+};
 
-use super::reading::{alerts, common_labels, list, object, read, text, yaml};
+use super::reading::{alerts, common_labels, list, object, objects, read, text, yaml};
 
 #[test]
 fn monitors_select_their_services() {
@@ -25,6 +28,28 @@ fn monitors_select_their_services() {
     }
     let release = &yaml("manifests/monitoring/kustomization.yaml")[0]["labels"][0]["pairs"];
     assert_eq!(release, &json!({"release": "prometheus"}));
+}
+
+/// The monitor of the server names a Secret with the token of a user whose only right is to read metrics.
+#[test]
+fn the_server_is_scraped_with_the_token_of_a_reader() {
+    let endpoint = &object("ServiceMonitor", "vdi-metrics-server")["spec"]["endpoints"][0];
+    let credentials = &endpoint["authorization"]["credentials"];
+    let secret = object("Secret", text(&credentials["name"]));
+    assert_eq!(
+        (&credentials["key"], &secret["type"]),
+        (&json!("token"), &json!("kubernetes.io/service-account-token"))
+    );
+    let account = &secret["metadata"]["annotations"]["kubernetes.io/service-account.name"];
+    let account = object("ServiceAccount", text(account));
+    let bindings = objects().into_iter().filter(|object| {
+        object["kind"] == "ClusterRoleBinding" && object["subjects"][0]["name"] == account["metadata"]["name"]
+    });
+    let roles: Vec<_> = bindings.map(|binding| binding["roleRef"]["name"].clone()).collect();
+    assert_eq!(roles, [READER_ROLE]);
+    for object in [&secret, &account] {
+        assert_eq!(object["metadata"]["namespace"], "vdi-metrics");
+    }
 }
 
 #[test]

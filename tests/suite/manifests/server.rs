@@ -2,7 +2,9 @@
 
 use clap::Parser;
 use serde_json::{Value, json};
-use vdi_metrics::{cli::Cli, runtime::VERSION, server::DRAIN_TIMEOUT};
+use vdi_metrics::{
+    cli::Cli, contract::METRICS_PATH, metrics_access::READER_ROLE, runtime::VERSION, server::DRAIN_TIMEOUT,
+};
 
 use super::reading::{default_of, list, object, read, text};
 
@@ -66,7 +68,7 @@ fn the_grace_period_covers_lame_duck_and_drain() {
 }
 
 #[test]
-fn the_server_runs_restricted_and_only_lists_and_watches() {
+fn the_server_runs_restricted_and_only_lists_watches_and_reviews() {
     let pod = &object("Deployment", "vdi-metrics-webhook")["spec"]["template"]["spec"];
     let user = json!({"runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}});
     let container = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true});
@@ -74,6 +76,18 @@ fn the_server_runs_restricted_and_only_lists_and_watches() {
     assert_eq!(pod["priorityClassName"], Value::Null, "a server with a high priority preempts desktops");
     assert_eq!(
         object("ClusterRole", "vdi-metrics")["rules"],
-        json!([{"apiGroups": [""], "resources": ["pods", "limitranges", "resourcequotas"], "verbs": ["list", "watch"]}])
+        json!([
+            {"apiGroups": [""], "resources": ["pods", "limitranges", "resourcequotas"], "verbs": ["list", "watch"]},
+            {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
+            {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
+        ])
     );
+}
+
+/// The name is in the response to a user without the right.
+#[test]
+fn the_role_of_readers_has_only_the_right_that_the_server_requires() {
+    let role = object("ClusterRole", READER_ROLE);
+    assert_eq!(role["rules"], json!([{"nonResourceURLs": [METRICS_PATH], "verbs": ["get"]}]));
+    assert_eq!(default_of("metrics_authentication"), "token");
 }

@@ -15,6 +15,7 @@ pub(super) const IMPORTS: &[ImportRow] = &[
     ("webhook", &["admission", "contract", "runtime"]),
     ("sessions", &["contract", "runtime", "cluster"]),
     ("registration", &["runtime", "cluster"]),
+    ("metrics_access", &["cluster", "contract", "runtime"]),
     (
         "server",
         &[
@@ -22,6 +23,7 @@ pub(super) const IMPORTS: &[ImportRow] = &[
             "cluster",
             "contract",
             "limits",
+            "metrics_access",
             "policy",
             "registration",
             "runtime",
@@ -72,6 +74,9 @@ pub(super) const PURE: &[&str] = &[
     "admission",
     "policy",
     "contract",
+    "metrics_access::cache",
+    "metrics_access::gate",
+    "metrics_access::limits",
     "node::pod_resources::allocation",
     "presence::address",
     "presence::diag_message",
