@@ -6,6 +6,7 @@ mod checkpoint;
 mod equivalence;
 mod leadership;
 mod load;
+mod metrics_access;
 mod nulls;
 mod other_webhooks;
 mod policy;
@@ -20,6 +21,7 @@ pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     equivalence::TESTS,
     leadership::TESTS,
     load::TESTS,
+    metrics_access::TESTS,
     nulls::TESTS,
     other_webhooks::TESTS,
     policy::TESTS,

@@ -1,5 +1,6 @@
 //! Common code of several subjects: manifests of desktops, the installed product, servers, and readers of what they produce.
 
+pub(crate) mod account_tokens;
 pub(crate) mod audit_log;
 pub(crate) mod claims;
 pub(crate) mod common;
@@ -10,4 +11,5 @@ pub(crate) mod out_of_cluster_server;
 pub(crate) mod own_control_plane;
 pub(crate) mod processes;
 pub(crate) mod prometheus;
+pub(crate) mod server_metrics;
 pub(crate) mod termination;

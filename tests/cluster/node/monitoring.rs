@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use kit::cluster::{Assets, Labels, TestCluster, eventually};
 use serde_json::{Value, json};
 use vdi_metrics::contract::key;
@@ -17,9 +17,11 @@ use crate::support::common::{MINUTE, TWO_MINUTES, root};
 use crate::support::desktops::{DESKTOP_IMAGE, desktop};
 use crate::support::installation::{GPU, UTILIZATION, installed, session_namespace};
 use crate::support::node_pods::create;
+use crate::support::server_metrics;
 
 tests![
     server_and_sidecar_are_scraped,
+    the_server_shows_its_metrics_only_to_a_reader,
     a_failed_session_raises_the_alert,
     every_dashboard_panel_shows_the_session,
     every_query_of_the_gpu_page_has_its_result,
@@ -40,6 +42,40 @@ async fn server_and_sidecar_are_scraped(cluster: &TestCluster) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Prometheus sends the token in the Secret of the shipped monitor. Its own ServiceAccount has the right too, as in
+/// kube-prometheus-stack.
+async fn the_server_shows_its_metrics_only_to_a_reader(cluster: &TestCluster) -> Result<()> {
+    let _server = installed(cluster).await?;
+    eventually("Prometheus reads the metrics with a token", MINUTE, || async {
+        let query = "vdi_metrics_scrape_checks_total{service=\"vdi-metrics-webhook\", result=\"allowed\"}";
+        let allowed = cluster.prometheus()?.query(query).await?;
+        ensure!(matches!(allowed[..], [(_, scrapes)] if scrapes > 0.0), "{allowed:?}");
+        Ok(())
+    })
+    .await?;
+    let token = ["create", "token", "--namespace"];
+    let prometheus = cluster.kubectl.run(&[&token[..], &["monitoring", "prometheus"]].concat())?;
+    let default = cluster.kubectl.run(&[&token[..], &["vdi-metrics", "default"]].concat())?;
+    let scraper = server_metrics::scraper_token(cluster).await?;
+    for (token, expected) in [
+        (Some(&*scraper), Ok("vdi_metrics_build_info")),
+        (Some(prometheus.trim()), Ok("vdi_metrics_build_info")),
+        (
+            Some(default.trim()),
+            Err("user \"system:serviceaccount:vdi-metrics:default\" may not read /metrics"),
+        ),
+        (Some("garbage"), Err("the token is not valid")),
+        (None, Err("send a ServiceAccount's token")),
+    ] {
+        let page = server_metrics::page(cluster, token).await.map_err(|error| format!("{error:#}"));
+        match (&page, expected) {
+            (Ok(text), Ok(part)) | (Err(text), Err(part)) => ensure!(text.contains(part), "{part}: {page:?}"),
+            _ => bail!("{page:?} and not {expected:?}"),
+        }
+    }
+    Ok(())
 }
 
 async fn a_failed_session_raises_the_alert(cluster: &TestCluster) -> Result<()> {
@@ -196,16 +232,19 @@ async fn promtool_accepts_the_rules_and_the_metrics(cluster: &TestCluster) -> Re
     create(cluster, &namespace, desktop(&["sleep"])).await?;
     let promtool = Assets::find()?.map_err(anyhow::Error::msg)?.binary("promtool");
     check_rules(&promtool)?;
-    let server =
-        "/api/v1/namespaces/vdi-metrics/services/https:vdi-metrics-webhook:8443/proxy/metrics".to_owned();
-    let sidecar = format!("/api/v1/namespaces/{namespace}/pods/desktop:9478/proxy/metrics");
-    for path in [server, sidecar] {
-        let page = eventually(format!("metrics at {path}"), MINUTE, || async {
-            cluster.kubectl.run(&["get", "--raw", &path])
-        })
-        .await?;
+    let server = eventually("metrics of the server", MINUTE, || async {
+        let token = server_metrics::scraper_token(cluster).await?;
+        server_metrics::page(cluster, Some(&token)).await
+    })
+    .await?;
+    let path = format!("/api/v1/namespaces/{namespace}/pods/desktop:9478/proxy/metrics");
+    let sidecar = eventually(format!("metrics at {path}"), MINUTE, || async {
+        cluster.kubectl.run(&["get", "--raw", &path])
+    })
+    .await?;
+    for (program, page) in [("server", server), ("sidecar", sidecar)] {
         let complaints = lint(&promtool, &page)?;
-        ensure!(complaints.iter().all(|complaint| complaint == LINT_EXCEPTION), "{path}: {complaints:?}");
+        ensure!(complaints.iter().all(|complaint| complaint == LINT_EXCEPTION), "{program}: {complaints:?}");
     }
     Ok(())
 }

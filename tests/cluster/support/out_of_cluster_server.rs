@@ -10,10 +10,11 @@ use std::{fmt, fs};
 use anyhow::{Context, Result, ensure};
 use axum::http::Request;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use kit::cluster::{ExternalProgram, TestCluster, eventually};
+use kit::answer;
+use kit::cluster::{Cluster, ExternalProgram, TestCluster, eventually};
 use kit::exposition::Exposition;
+use kit::http::{self, Response};
 use kit::tls::Certificate;
-use kit::{answer, http};
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -61,8 +62,6 @@ pub(crate) fn stop() {
 }
 
 async fn register(cluster: &TestCluster) -> Result<WebhookServer> {
-    let manifests = root().join("manifests/server");
-    cluster.kubectl.run(&["apply", "--kustomize", &manifests.display().to_string()])?;
     let server = WebhookServer::start(cluster, "vdi-metrics", &shipped_rights(cluster)?).await?;
     server.register(cluster, |_| {})?;
     let namespace = cluster.scratch_namespace(&[(key::INJECT, key::ENABLED)]).await?;
@@ -75,14 +74,16 @@ async fn register(cluster: &TestCluster) -> Result<WebhookServer> {
     Ok(server)
 }
 
-/// A kubeconfig with the rights of the shipped ServiceAccount.
-fn shipped_rights(cluster: &TestCluster) -> Result<PathBuf> {
+/// Applies the server's manifests, and returns a kubeconfig with the rights of the shipped ServiceAccount.
+pub(crate) fn shipped_rights(cluster: &Cluster) -> Result<PathBuf> {
+    let manifests = root().join("manifests/server");
+    cluster.kubectl.run(&["apply", "--kustomize", &manifests.display().to_string()])?;
     let token = cluster.kubectl.run(&["create", "token", "vdi-metrics", "--namespace", NAMESPACE])?;
     kubeconfig(cluster, "vdi-metrics", token.trim())
 }
 
 /// A kubeconfig with this token.
-pub(crate) fn kubeconfig(cluster: &TestCluster, name: &str, token: &str) -> Result<PathBuf> {
+pub(crate) fn kubeconfig(cluster: &Cluster, name: &str, token: &str) -> Result<PathBuf> {
     let mut config: Value = serde_json::from_slice(&fs::read(cluster.kubeconfig())?)?;
     config["users"][0]["user"] = json!({"token": token});
     let path = cluster.folder().join(format!("{name}.kubeconfig"));
@@ -138,12 +139,22 @@ impl fmt::Display for ApiResponse {
 // === impl WebhookServer ===
 
 impl WebhookServer {
-    /// Starts a server with this kubeconfig.
-    pub(crate) async fn start(cluster: &TestCluster, name: &'static str, kubeconfig: &Path) -> Result<Self> {
+    /// Starts a server with this kubeconfig. Every client may read its metrics.
+    pub(crate) async fn start(cluster: &Cluster, name: &'static str, kubeconfig: &Path) -> Result<Self> {
+        Self::start_with(cluster, name, kubeconfig, &["--metrics-authentication", "none"]).await
+    }
+
+    /// Starts a server with this kubeconfig and these arguments.
+    pub(crate) async fn start_with(
+        cluster: &Cluster,
+        name: &'static str,
+        kubeconfig: &Path,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let certificate = Certificate::in_folder(cluster.folder())?;
         let program =
             cluster.start_program(name, Path::new(env!("CARGO_BIN_EXE_vdi-metrics")), |command| {
-                command.env("KUBECONFIG", kubeconfig).arg("serve");
+                command.env("KUBECONFIG", kubeconfig).arg("serve").args(arguments);
                 command.arg("--tls-cert").arg(certificate.cert()).arg("--tls-key").arg(certificate.key());
                 for listen in ["--listen", "--metrics-listen", "--health-listen"] {
                     command.args([listen, "127.0.0.1:0"]);
@@ -189,6 +200,13 @@ impl WebhookServer {
         }
         change(&mut configuration);
         cluster.kubectl.apply(&configuration.to_string()).map(drop)
+    }
+
+    /// The response to a request for the metrics with this token.
+    pub(crate) fn scrape(&self, token: Option<&str>) -> Result<Response> {
+        let value = token.map(|token| format!("Bearer {token}"));
+        let header = value.as_deref().map(|value| ("authorization", value));
+        Ok(self.certificate.request(self.metrics, "GET", "/metrics", header.as_slice())?)
     }
 
     /// The server's own metrics.

@@ -4,6 +4,7 @@ use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
+use kit::cluster::Cluster;
 use kube::ResourceExt;
 
 /// The programs in the two containers of a session pod.
@@ -33,6 +34,20 @@ pub(crate) fn process(pod: &Pod, program: &str) -> Result<NodeProcess> {
     let uid = pod.uid().context("no uid")?;
     let process = processes(program)?.into_iter().find(|process| process.is_of(&uid));
     process.with_context(|| format!("no {program} runs in {}", pod.name_any()))
+}
+
+/// The API server of a cluster. It runs on this machine and not in a container.
+pub(crate) fn api_server(cluster: &Cluster) -> Result<NodeProcess> {
+    let folder = cluster.folder().display().to_string();
+    let is_of_cluster = |entry: &fs::DirEntry| {
+        let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let arguments = String::from_utf8_lossy(&arguments);
+        let program = arguments.split('\0').next().unwrap_or_default();
+        program.ends_with("/kube-apiserver") && arguments.contains(&folder)
+    };
+    let process = fs::read_dir("/proc")?.filter_map(Result::ok).find(is_of_cluster);
+    let id = process.context("no API server runs")?.file_name().to_string_lossy().into_owned();
+    Ok(NodeProcess { id })
 }
 
 /// Stops the server's process, as on a node under pressure: the kernel accepts connections, and the server does not answer.
