@@ -12,6 +12,6 @@ mod reviewer;
 
 pub use access::MetricsAccess;
 pub use bearer::ReviewVerb;
-pub use denial::READER_ROLE;
+pub use denial::{CheckResult, READER_ROLE};
 pub use gate::Verdict;
 pub use reviewer::{ClusterReviewer, ReviewError, Reviewer};

@@ -13,7 +13,7 @@ pub const READER_ROLE: &str = "vdi-metrics-metrics-reader";
 
 vocabulary! {
     /// The result of a check.
-    pub(super) enum CheckResult {
+    pub enum CheckResult {
         /// The user may read the metrics.
         Allowed = "allowed",
         /// The request has no bearer token.

@@ -40,6 +40,14 @@ fn the_gpu_page_explains_every_label_value() {
 }
 
 #[test]
+fn the_page_about_the_servers_metrics_explains_every_result_of_a_check() {
+    let page = read("docs/server-metrics.md");
+    for result in vdi_metrics::metrics_access::CheckResult::ALL {
+        assert!(page.contains(&format!("\n| `{}` |", result.as_str())), "{} has no row", result.as_str());
+    }
+}
+
+#[test]
 fn the_presence_page_explains_every_metric_and_label_value() {
     use vdi_metrics::presence::{
         catalogue::ROWS,

@@ -62,7 +62,8 @@ async fn a_token_for_another_audience_is_not_valid(cluster: &TestCluster) -> Res
     cluster.kubectl.run(&["delete", "clusterrolebinding", &namespace]).map(drop)
 }
 
-/// The ServiceAccount, the Secret and the binding for the shipped monitor.
+/// The ServiceAccount, the Secret and the binding for the shipped monitor. The token in a Secret is for the audience of the API
+/// server, and ends with the Secret.
 async fn the_shipped_scraper_reads_the_metrics(cluster: &TestCluster) -> Result<()> {
     let server = checking_tokens(cluster, "vdi-metrics-scraper", &[]).await?;
     let manifest = root().join("manifests/monitoring/scraper.yaml").display().to_string();
@@ -75,7 +76,16 @@ async fn the_shipped_scraper_reads_the_metrics(cluster: &TestCluster) -> Result<
         Ok(String::from_utf8(token)?)
     })
     .await?;
-    becomes(&server, &token, 200).await.map(drop)
+    becomes(&server, &token, 200).await?;
+    let audience = ["--metrics-audience", "vdi-metrics"];
+    let other = checking_tokens(cluster, "vdi-metrics-scraper-audience", &audience).await?;
+    becomes(&other, &token, 401).await?;
+
+    let deleted = Instant::now();
+    cluster.kubectl.run(&["delete", "--filename", &manifest])?;
+    becomes(&server, &token, 401).await?;
+    ensure!(deleted.elapsed() < ALLOWED_TTL, "the token has an effect for {:?}", deleted.elapsed());
+    Ok(())
 }
 
 /// On a control plane of its own, because other tests must not wait for a paused API server.
