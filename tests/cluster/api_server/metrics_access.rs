@@ -82,7 +82,7 @@ async fn the_shipped_scraper_reads_the_metrics(cluster: &TestCluster) -> Result<
     becomes(&other, &token, 401).await?;
 
     let deleted = Instant::now();
-    cluster.kubectl.run(&["delete", "--filename", &manifest])?;
+    cluster.kubectl.run(&["delete", "secret", "vdi-metrics-scraper-token", "--namespace", "vdi-metrics"])?;
     becomes(&server, &token, 401).await?;
     ensure!(deleted.elapsed() < ALLOWED_TTL, "the token has an effect for {:?}", deleted.elapsed());
     Ok(())
