@@ -47,7 +47,7 @@ const MAX_DURATION: Duration = Duration::from_secs(60);
 
 /// What a candidate does with the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum LeaseStep {
     Create,
     /// The lease is this candidate's.
     Renew,
@@ -139,9 +139,11 @@ impl LeaseCandidate {
     async fn attempt(&mut self) -> kube::Result<bool> {
         let lease = self.api.get_opt(&self.name).await?;
         let written = match (self.decide(lease.as_ref(), Instant::now()), &lease) {
-            (Step::Wait, _) => return Ok(false),
-            (Step::Create, _) | (_, None) => self.create().await,
-            (Step::Renew | Step::Take, Some(lease)) => self.replace(lease, Some(&self.identity)).await,
+            (LeaseStep::Wait, _) => return Ok(false),
+            (LeaseStep::Create, _) | (_, None) => self.create().await,
+            (LeaseStep::Renew | LeaseStep::Take, Some(lease)) => {
+                self.replace(lease, Some(&self.identity)).await
+            }
         };
         match written {
             Ok(()) => Ok(true),
@@ -151,12 +153,12 @@ impl LeaseCandidate {
         }
     }
 
-    fn decide(&mut self, lease: Option<&Lease>, now: Instant) -> Step {
-        let Some(lease) = lease else { return Step::Create };
+    fn decide(&mut self, lease: Option<&Lease>, now: Instant) -> LeaseStep {
+        let Some(lease) = lease else { return LeaseStep::Create };
         let spec = lease.spec.as_ref();
         let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
         if holder == self.identity {
-            return Step::Renew;
+            return LeaseStep::Renew;
         }
         let version = lease.resource_version().unwrap_or_default();
         let since = match &self.seen {
@@ -167,9 +169,9 @@ impl LeaseCandidate {
         let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|it| u64::try_from(it).ok());
         let duration = seconds.map_or(DURATION, Duration::from_secs).min(MAX_DURATION);
         if holder.is_empty() || now.saturating_duration_since(since) >= duration {
-            Step::Take
+            LeaseStep::Take
         } else {
-            Step::Wait
+            LeaseStep::Wait
         }
     }
 
@@ -236,15 +238,15 @@ mod tests {
     async fn a_lease_is_taken_when_nobody_has_changed_it_for_its_duration() {
         let (mut candidate, start) = (candidate(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(candidate.decide(None, at(0)), Step::Create);
-        assert_eq!(candidate.decide(Some(&lease(Some("me"), "1")), at(0)), Step::Renew);
-        assert_eq!(candidate.decide(Some(&lease(None, "2")), at(0)), Step::Take);
+        assert_eq!(candidate.decide(None, at(0)), LeaseStep::Create);
+        assert_eq!(candidate.decide(Some(&lease(Some("me"), "1")), at(0)), LeaseStep::Renew);
+        assert_eq!(candidate.decide(Some(&lease(None, "2")), at(0)), LeaseStep::Take);
         for (version, seconds, step) in [
-            ("3", 0, Step::Wait),
-            ("3", 7, Step::Wait),
-            ("4", 8, Step::Wait),
-            ("4", 15, Step::Wait),
-            ("4", 16, Step::Take),
+            ("3", 0, LeaseStep::Wait),
+            ("3", 7, LeaseStep::Wait),
+            ("4", 8, LeaseStep::Wait),
+            ("4", 15, LeaseStep::Wait),
+            ("4", 16, LeaseStep::Take),
         ] {
             assert_eq!(
                 candidate.decide(Some(&lease(Some("other"), version)), at(seconds)),
@@ -259,9 +261,9 @@ mod tests {
         let (mut candidate, start) = (candidate(), Instant::now());
         let mut endless = lease(Some("other"), "1");
         endless.spec.as_mut().unwrap().lease_duration_seconds = Some(i32::MAX);
-        assert_eq!(candidate.decide(Some(&endless), start), Step::Wait);
-        assert_eq!(candidate.decide(Some(&endless), start + Duration::from_secs(59)), Step::Wait);
-        assert_eq!(candidate.decide(Some(&endless), start + MAX_DURATION), Step::Take);
+        assert_eq!(candidate.decide(Some(&endless), start), LeaseStep::Wait);
+        assert_eq!(candidate.decide(Some(&endless), start + Duration::from_secs(59)), LeaseStep::Wait);
+        assert_eq!(candidate.decide(Some(&endless), start + MAX_DURATION), LeaseStep::Take);
     }
 
     #[tokio::test]
