@@ -90,6 +90,9 @@ async fn vnc_desktop(cluster: &TestCluster) -> Result<Pod> {
     let container = &mut pod["spec"]["containers"][0];
     container["ports"] =
         json!([{"name": "vnc", "containerPort": VNC_PORT}, {"name": "screen", "containerPort": WEB_PORT}]);
+    // On a busy machine the server starts more slowly than the liveness probe allows.
+    container["startupProbe"] =
+        json!({"tcpSocket": {"port": "vnc"}, "periodSeconds": 1, "failureThreshold": 60});
     container["livenessProbe"] = json!({"tcpSocket": {"port": "vnc"}, "periodSeconds": 1});
     container["readinessProbe"] = json!({"httpGet": {"path": METRICS, "port": "screen"}, "periodSeconds": 1});
     create(cluster, &namespace, pod).await?;
