@@ -33,6 +33,13 @@ pub fn shown_name(value: &str) -> Option<&str> {
     (!value.is_empty()).then(|| &value[..value.floor_char_boundary(MAX_NAME_BYTES)])
 }
 
+/// Whether admission gives this value of a label or annotation to the sidecar as a name. As an environment variable a longer
+/// value or a control character could prevent the start of the sidecar, and so of the desktop.
+#[must_use]
+pub fn is_valid_name(value: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&value.len()) && !value.contains(char::is_control)
+}
+
 /// HTTP path of the metrics of both programs.
 pub const METRICS_PATH: &str = "/metrics";
 

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     admission::{pod::PodView, settings::Profile},
-    contract::{MAX_NAME_BYTES, env, key},
+    contract::{env, is_valid_name, key},
 };
 
 /// An environment variable of the sidecar and the field of the pod that contains its value.
@@ -49,13 +49,11 @@ fn matches(pod: &PodView<'_>, profile: &Profile) -> bool {
     profile.match_labels.iter().all(|(key, value)| pod.label(key) == Some(value))
 }
 
-/// The label with this key, otherwise the annotation. A value that is too long or has a control character is ignored: as an
-/// environment variable it could prevent the start of the sidecar, and so of the desktop.
+/// The label with this key, otherwise the annotation. An invalid value is ignored.
 fn field<'p>(pod: &PodView<'_>, variable: &'static str, key: &'p str) -> Option<IdentityField<'p>> {
-    let is_valid =
-        |value: &&str| (1..=MAX_NAME_BYTES).contains(&value.len()) && !value.contains(char::is_control);
-    let field_of =
-        |map, value: Option<&str>| value.filter(is_valid).map(|_| IdentityField { variable, map, key });
+    let field_of = |map, value: Option<&str>| {
+        value.filter(|value| is_valid_name(value)).map(|_| IdentityField { variable, map, key })
+    };
     field_of("labels", pod.label(key)).or_else(|| field_of("annotations", pod.annotation(key)))
 }
 
