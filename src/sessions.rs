@@ -1,5 +1,16 @@
 //! Sessions: a watch of the session pods feeds a ledger, and the metrics show the ledger. The ledger is a pure state
-//! machine.
+//! machine: the same events in the order of their resource versions give the same totals.
+//!
+//! * `watch` receives the events; `shared` is the ledger behind a lock.
+//! * `pod` decodes a pod and converts it into plain values: `identity` (template and pool), `conditions`, `containers`.
+//! * `ledger` has the sessions and the totals.
+//!   * `session`, `container`: the plain values of one pod at one moment.
+//!   * `live`: what is remembered of a pod while it exists. Its entries can be serialized.
+//!   * `ending`: the reason and the duration of a session that has ended; `end_reason` is the vocabulary.
+//!   * `phase`, `pending`, `restarts`, `startup`: facts about sessions that have not ended.
+//!   * `recent`: pods that the watch no longer shows.
+//!   * `totals`: counts by template, and the bound on the names (`slots`, `pairs`).
+//! * `metrics` is the catalogue.
 //!
 //! Each replica of the server has its own watch and its own counts.
 
@@ -40,3 +51,6 @@ impl Sessions {
         watch::follow(client, &self.0).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,10 @@
 //! The metrics of the ledger.
 
-use super::ledger::{BUCKETS, Durations, Failure, Ledger, Phase};
-use crate::runtime::catalogue::{MetricType, Row, Series, histogram};
+use super::ledger::{
+    BUCKETS, EndReason, Ledger, PendingReason, Phase, RestartReason, STARTUP_BUCKETS, SecondsHistogram,
+    SessionTotals, Stage,
+};
+use crate::runtime::catalogue::{Histogram, MetricType, Row, Series, histogram};
 
 /// Every metric of the ledger. `vdi_sessions_total` is a gauge with the name of a counter and a help text without a full
 /// stop. Both are kept for existing dashboards, which used the metric before this product exposed it.
@@ -14,11 +17,39 @@ pub const ROWS: &[Row<Ledger>] = &[
         series: phases,
     },
     Row {
+        name: "vdi_sessions",
+        help: "Sessions whose pod exists, by phase.",
+        kind: MetricType::GAUGE,
+        labels: &["template", "pool", "phase"],
+        series: phases_by_pair,
+    },
+    Row {
+        name: "vdi_sessions_pending",
+        help: "Pending sessions, by the reason for which no desktop runs yet.",
+        kind: MetricType::GAUGE,
+        labels: &["template", "reason"],
+        series: pending,
+    },
+    Row {
+        name: "vdi_session_startup_seconds",
+        help: "Time from the creation of a pod to a stage of its start, in seconds.",
+        kind: MetricType::HISTOGRAM,
+        labels: &["template", "stage"],
+        series: startup,
+    },
+    Row {
         name: "vdi_session_duration_seconds",
         help: "Time from the start of a session to its end, in seconds. Each session is observed once, at its end.",
         kind: MetricType::HISTOGRAM,
         labels: &["template"],
         series: durations,
+    },
+    Row {
+        name: "vdi_session_ended_total",
+        help: "Sessions that ended, by reason. Each session is counted once.",
+        kind: MetricType::COUNTER,
+        labels: &["template", "reason"],
+        series: ended,
     },
     Row {
         name: "vdi_session_failures_total",
@@ -27,32 +58,105 @@ pub const ROWS: &[Row<Ledger>] = &[
         labels: &["template", "reason"],
         series: failures,
     },
+    Row {
+        name: "vdi_session_restarts_total",
+        help: "Restarts of desktop containers inside a living pod, by reason.",
+        kind: MetricType::COUNTER,
+        labels: &["template", "reason"],
+        series: restarts,
+    },
+    Row {
+        name: "vdi_session_sidecar_restarts_total",
+        help: "Restarts of the sidecar inside a living pod, by reason.",
+        kind: MetricType::COUNTER,
+        labels: &["template", "reason"],
+        series: sidecar_restarts,
+    },
 ];
 
 fn phases(ledger: &Ledger) -> Vec<Series<'_>> {
-    let series = |phase: Phase| {
-        let count = ledger.in_phase(phase)?;
-        Some(Series::number([phase.as_str()], number(count as u64)))
-    };
-    Phase::ALL.into_iter().filter_map(series).collect()
+    let counts = ledger.phases().into_iter().flatten();
+    counts.map(|(phase, count)| Series::number([phase.as_str()], number(count))).collect()
 }
 
-fn durations(ledger: &Ledger) -> Vec<Series<'_>> {
-    let series = ledger.totals().iter().map(|(template, totals)| {
-        let Durations { buckets, count, sum } = totals.durations;
-        Series::histogram([template], histogram(BUCKETS.into_iter().zip(buckets), count, sum))
-    });
-    series.collect()
-}
-
-fn failures(ledger: &Ledger) -> Vec<Series<'_>> {
-    let series = ledger.totals().iter().flat_map(|(template, totals)| {
-        Failure::ALL.map(|failure| {
-            let count = totals.failures.get(&failure).copied().unwrap_or(0);
-            Series::number([template, failure.as_str()], number(count))
+fn phases_by_pair(ledger: &Ledger) -> Vec<Series<'_>> {
+    let pairs = ledger.phases_by_pair().into_iter();
+    let series = pairs.flat_map(|((template, pool), counts)| {
+        Phase::ALL.map(|phase| {
+            let count = counts.get(&phase).copied().unwrap_or(0);
+            Series::number([template, pool, phase.as_str()], number(count))
         })
     });
     series.collect()
+}
+
+fn pending(ledger: &Ledger) -> Vec<Series<'_>> {
+    let counts = ledger.pending();
+    by_reason(ledger, &PendingReason::ALL, PendingReason::as_str, |template, _, reason| {
+        counts.get(&(template, reason)).copied()
+    })
+}
+
+fn startup(ledger: &Ledger) -> Vec<Series<'_>> {
+    let series = ledger.totals().flat_map(|(template, totals)| {
+        Stage::ALL.map(|stage| {
+            let observed = totals.startup.get(&stage).map(|seconds| buckets(&STARTUP_BUCKETS, seconds));
+            let observed =
+                observed.unwrap_or_else(|| buckets(&STARTUP_BUCKETS, &SecondsHistogram::default()));
+            Series::histogram([template, stage.as_str()], observed)
+        })
+    });
+    series.collect()
+}
+
+fn durations(ledger: &Ledger) -> Vec<Series<'_>> {
+    let series = ledger
+        .totals()
+        .map(|(template, totals)| Series::histogram([template], buckets(&BUCKETS, &totals.durations)));
+    series.collect()
+}
+
+fn ended(ledger: &Ledger) -> Vec<Series<'_>> {
+    by_reason(ledger, &EndReason::ALL, EndReason::as_str, |_, totals, reason| {
+        totals.ended.get(&reason).copied()
+    })
+}
+
+fn failures(ledger: &Ledger) -> Vec<Series<'_>> {
+    let reasons: Vec<_> = EndReason::ALL.into_iter().filter(|reason| reason.is_failure()).collect();
+    by_reason(ledger, &reasons, EndReason::as_str, |_, totals, reason| totals.ended.get(&reason).copied())
+}
+
+fn restarts(ledger: &Ledger) -> Vec<Series<'_>> {
+    by_reason(ledger, &RestartReason::ALL, RestartReason::as_str, |_, totals, reason| {
+        totals.restarts.get(&reason).copied()
+    })
+}
+
+fn sidecar_restarts(ledger: &Ledger) -> Vec<Series<'_>> {
+    by_reason(ledger, &RestartReason::ALL, RestartReason::as_str, |_, totals, reason| {
+        totals.sidecar_restarts.get(&reason).copied()
+    })
+}
+
+/// One series for each template and reason; an absent count is 0.
+fn by_reason<'s, R: Copy>(
+    ledger: &'s Ledger,
+    reasons: &[R],
+    text: fn(R) -> &'static str,
+    count: impl Fn(&'s str, &'s SessionTotals, R) -> Option<u64>,
+) -> Vec<Series<'s>> {
+    let series = ledger.totals().flat_map(|(template, totals)| {
+        let series = |reason| {
+            Series::number([template, text(reason)], number(count(template, totals, reason).unwrap_or(0)))
+        };
+        reasons.iter().copied().map(series).collect::<Vec<_>>()
+    });
+    series.collect()
+}
+
+fn buckets<const N: usize>(bounds: &[f64; N], seconds: &SecondsHistogram<N>) -> Histogram {
+    histogram(bounds.iter().copied().zip(seconds.buckets), seconds.count, seconds.sum)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no cluster has 2^52 sessions")]

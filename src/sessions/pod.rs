@@ -1,16 +1,18 @@
 //! Converts a pod of the API into a session pod of the ledger. Only the fields that the ledger needs are decoded: the watch
 //! receives every change of every session, and a fully typed pod is many times as large.
 
-mod ending;
+mod conditions;
+mod containers;
 mod identity;
-mod start;
+mod spec;
 mod status;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::Object;
 
-use super::ledger::SessionPod;
+use super::ledger::{Deletion, SessionPod, UnixTime};
 
-use identity::{Spec, TEMPLATE};
+use spec::Spec;
 use status::Status;
 
 /// A pod as the watch decodes it.
@@ -18,21 +20,28 @@ pub(super) type WatchedPod = Object<Spec, Status>;
 
 /// The pod for the ledger. `None` for an object without UID; the API server sends no such object.
 pub(super) fn read(pod: &WatchedPod) -> Option<SessionPod> {
-    let metadata = &pod.metadata;
+    let (metadata, spec) = (&pod.metadata, &pod.spec);
     let unknown = Status::default();
     let status = pod.status.as_ref().unwrap_or(&unknown);
-    let deleted = metadata.deletion_timestamp.as_ref().map(status::unix);
     Some(SessionPod {
         uid: metadata.uid.clone()?,
-        template: TEMPLATE.of(&pod.spec, metadata).map(str::to_owned),
+        version: metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or(0),
+        names: identity::names(spec, metadata),
+        created: metadata.creation_timestamp.as_ref().map_or(UnixTime(0), status::unix),
         phase: status.phase(),
-        started: start::started(status),
-        finished: start::finished(status),
-        deleted,
+        reason: status.reason(),
+        started: status.start_time.as_ref().map(status::unix),
+        deletion: deletion(metadata),
         has_finalizers: metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()),
-        ending: ending::ending(status, deleted.is_some()),
+        disruption: conditions::disruption(status),
+        progress: conditions::progress(status, !spec.node_name.is_empty()),
+        containers: containers::containers(spec, status),
     })
 }
 
-#[cfg(test)]
-mod tests;
+/// The request to delete the pod. The deletion timestamp of the API lies one grace period after the request.
+fn deletion(metadata: &ObjectMeta) -> Option<Deletion> {
+    let timestamp = status::unix(metadata.deletion_timestamp.as_ref()?);
+    let grace = metadata.deletion_grace_period_seconds;
+    Some(Deletion { requested: UnixTime(timestamp.0 - grace.unwrap_or(0)), grace })
+}

@@ -31,7 +31,7 @@ fn apply(ledger: &SharedLedger, event: Event<WatchedPod>) {
         Event::Init => ledger.begin_list(),
         Event::InitApply(pod) | Event::Apply(pod) => {
             if let Some(pod) = pod::read(&pod) {
-                ledger.seen(pod, now);
+                ledger.seen(&pod, now);
             }
         }
         Event::InitDone => ledger.end_list(now),

@@ -67,6 +67,45 @@ fn the_presence_page_explains_every_metric_and_label_value() {
 }
 
 #[test]
+fn the_session_page_explains_every_label_value() {
+    use vdi_metrics::sessions::ledger::{EndReason, PendingReason, Phase, RestartReason, Stage};
+
+    let page = read("docs/sessions.md");
+    let section = |title: &str| {
+        let section = page.split("\n## ").find(|section| section.starts_with(title));
+        section.unwrap_or_else(|| panic!("docs/sessions.md has no section {title}"))
+    };
+    let values = [
+        ("Phases", Phase::ALL.map(Phase::as_str).to_vec()),
+        ("How a session ends", EndReason::ALL.map(EndReason::as_str).to_vec()),
+        ("Pending sessions", PendingReason::ALL.map(PendingReason::as_str).to_vec()),
+        ("Stages of the start", Stage::ALL.map(Stage::as_str).to_vec()),
+        ("Restarts", RestartReason::ALL.map(RestartReason::as_str).to_vec()),
+    ];
+    for (title, values) in values {
+        for value in values {
+            assert!(section(title).contains(&format!("\n| `{value}` |")), "{title}: {value} has no row");
+        }
+    }
+    for reason in EndReason::ALL {
+        let answer = if reason.is_failure() { "yes" } else { "no" };
+        let row = format!("\n| `{}` | {answer} |", reason.as_str());
+        assert!(section("How a session ends").contains(&row), "{} is a failure: {answer}", reason.as_str());
+    }
+}
+
+#[test]
+fn the_runbook_of_failures_explains_every_reason() {
+    use vdi_metrics::sessions::ledger::EndReason;
+
+    let page = read("docs/runbooks/VDISessionFailures.md");
+    for reason in EndReason::ALL {
+        let has_row = page.contains(&format!("\n| `{}` |", reason.as_str()));
+        assert_eq!(has_row, reason.is_failure(), "{}", reason.as_str());
+    }
+}
+
+#[test]
 fn the_gpu_page_lists_the_locations_of_the_library() {
     use std::path::PathBuf;
 

@@ -20,6 +20,7 @@ use crate::server::Server;
 struct ApiServer {
     address: SocketAddr,
     events: mpsc::Sender<String>,
+    version: u64,
 }
 
 impl ApiServer {
@@ -34,10 +35,14 @@ impl ApiServer {
                 thread::spawn(move || _ = answer(stream, &pods, &received));
             }
         });
-        Self { address, events }
+        Self { address, events, version: 1 }
     }
 
-    fn send(&self, kind: &str, pod: &Value) {
+    /// Sends an event. As on the real API server, each event has a higher resource version than the one before.
+    fn send(&mut self, kind: &str, pod: &Value) {
+        self.version += 1;
+        let mut pod = pod.clone();
+        pod["metadata"]["resourceVersion"] = json!(self.version.to_string());
         self.events.send(format!("{}\n", json!({"type": kind, "object": pod}))).unwrap();
     }
 }
@@ -93,7 +98,7 @@ fn a_session_has_the_template_of_the_profile_and_is_counted_once_when_its_label_
         "finishedAt": "2100-01-01T00:00:00Z"});
     let running = pod("a", &status("Running", &json!({"running": started})));
     let failed = pod("a", &status("Failed", &json!({"terminated": ended})));
-    let api_server = ApiServer::start(vec![running]);
+    let mut api_server = ApiServer::start(vec![running]);
     let server = Server::with_cluster(&format!("http://{}", api_server.address));
     let value = |name: &str, labels: &[(&str, &str)]| server.exposition().value(name, labels);
     let in_phase = |phase| value("vdi_sessions_total", &[("phase", phase)]);

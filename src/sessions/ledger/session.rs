@@ -1,53 +1,179 @@
-//! Session pods, with the fields that the ledger needs.
+//! Session pods at one moment, reduced to plain values.
 
-use super::{ending::Ending, phase::Phase};
+use serde::{Deserialize, Serialize};
 
-/// Seconds since 1970-01-01 UTC. Kubernetes' own times have the same resolution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UnixTime(pub i64);
+use super::{
+    container::{ContainerRole, ContainerRun, Exit},
+    phase::Phase,
+    time::UnixTime,
+};
 
-/// A session pod at one moment.
+/// A session pod as one event of the watch shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionPod {
     /// UID of the pod; identifies the session.
     pub uid: String,
-    /// Template that the session was created from.
-    pub template: Option<String>,
-    /// Phase of the pod.
+    /// The resource version of the object; 0 if it is not a number. Resource versions are comparable as integers (KEP-5504).
+    pub version: u64,
+    /// Template and pool of the session.
+    pub names: GroupNames,
+    /// Time of the creation of the pod.
+    pub created: UnixTime,
+    /// Phase of the status; [`Phase::Terminating`] is not used here.
     pub phase: Phase,
-    /// Start of the session: the time at which the kubelet accepted the pod. `None` until a desktop container has run,
-    /// because a pod that only waits is no session.
+    /// Reason of the status. Only the kubelet and the control plane write it.
+    pub reason: Option<PodReason>,
+    /// Time at which the kubelet accepted the pod.
     pub started: Option<UnixTime>,
-    /// Time at which the last desktop container ended; `None` while a desktop container runs.
-    pub finished: Option<UnixTime>,
-    /// The deletion timestamp, which includes the grace period; `None` unless a client deleted the pod.
-    pub deleted: Option<UnixTime>,
+    /// The request to delete the pod.
+    pub deletion: Option<Deletion>,
     /// Whether a finalizer keeps a deleted pod until another program removes it.
     pub has_finalizers: bool,
-    /// How the session ended, or would end with this status.
-    pub ending: Ending,
+    /// The condition `DisruptionTarget` if it is true.
+    pub disruption: Option<Disruption>,
+    /// Progress of the start, from the pod's conditions.
+    pub progress: Progress,
+    /// The containers with a status, without ephemeral containers.
+    pub containers: Vec<ContainerRun>,
+}
+
+/// Names that group sessions. They become label values of the fleet's metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupNames {
+    /// Template that the session was created from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// Pool that the session belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+}
+
+/// Reason in the status of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PodReason {
+    /// The kubelet evicted the pod, because the node ran short of a resource or the pod used too much storage.
+    Evicted,
+    /// The kubelet removed the pod for a critical pod.
+    Preempting,
+    /// The pod reached its `activeDeadlineSeconds`.
+    DeadlineExceeded,
+    /// The node shut down while the pod ran, or the control plane lost the node.
+    NodeGone,
+    /// Any other word. The kubelet's list of reasons to reject a pod is open.
+    Other,
+}
+
+/// A request to delete a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deletion {
+    /// `deletionTimestamp` minus the grace period.
+    pub requested: UnixTime,
+    /// `deletionGracePeriodSeconds`; `None` if the object has none.
+    pub grace: Option<i64>,
+}
+
+/// The condition `DisruptionTarget`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disruption {
+    /// Program that disrupts the pod.
+    pub cause: DisruptionCause,
+    /// Time of the condition's last transition.
+    pub since: Option<UnixTime>,
+}
+
+/// Program that disrupts a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisruptionCause {
+    /// A client used the eviction API, for example `kubectl drain`.
+    EvictionApi,
+    /// The controller that evicts pods from tainted nodes or devices.
+    Taint,
+    /// The scheduler, for a pod of higher priority.
+    Scheduler,
+    /// The garbage collector of pods: the node object does not exist any more.
+    PodGc,
+    /// The kubelet.
+    Kubelet,
+    /// A program that this version does not know.
+    Other,
+}
+
+/// Progress of the start of a pod.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Whether and when the scheduler chose a node.
+    pub scheduling: Scheduling,
+    /// Time since which the pod is ready; `None` while it is not.
+    pub ready: Option<UnixTime>,
+    /// Time since which the control plane does not hear from the kubelet. The node controller then sets the condition `Ready` to
+    /// false and leaves `ContainersReady` true.
+    pub unreachable: Option<UnixTime>,
+}
+
+/// State of the scheduling of a pod.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Scheduling {
+    /// The scheduler has not answered yet.
+    #[default]
+    Waiting,
+    /// A scheduling gate holds the pod.
+    Gated,
+    /// No node fits.
+    Unschedulable,
+    /// The pod has a node. The time is `None` if the pod was created with its node.
+    Done(Option<UnixTime>),
 }
 
 // === impl SessionPod ===
 
 impl SessionPod {
-    pub(super) fn has_ended(&self) -> bool {
-        matches!(self.phase, Phase::Succeeded | Phase::Failed)
+    /// The desktop containers: every regular container but the sidecar.
+    pub(super) fn desktops(&self) -> impl Iterator<Item = &ContainerRun> {
+        self.of_role(ContainerRole::Desktop)
     }
 
-    /// For a pod that the watch no longer shows: whether the pod was certainly removed, and did not only lose its label. True
-    /// for a pod with a deletion timestamp, without a finalizer and with only ended containers:
-    /// * The API server sets the deletion timestamp before it removes a pod, also at a forced deletion.
-    /// * The kubelet removes a pod after its containers ended.
-    /// * A finalizer can keep such a pod for any time.
-    pub(super) fn is_removed(&self) -> bool {
-        self.deleted.is_some() && !self.has_finalizers && (self.has_ended() || self.finished.is_some())
+    /// The containers of a role.
+    pub(super) fn of_role(&self, role: ContainerRole) -> impl Iterator<Item = &ContainerRun> {
+        self.containers.iter().filter(move |container| container.role == role)
     }
 
-    /// End of a session that has ended: the time at which the last desktop container ended, else the deletion timestamp, else
-    /// `now`. The deletion timestamp lies one grace period after the deletion, so it can be in the future; then `now` is
-    /// used.
-    pub(super) fn end(&self, now: UnixTime) -> UnixTime {
-        self.finished.or(self.deleted).map_or(now, |end| end.min(now))
+    /// The phase as the metrics show it.
+    pub(super) fn shown_phase(&self) -> Phase {
+        if self.deletion.is_some() && !self.phase.is_terminal() { Phase::Terminating } else { self.phase }
+    }
+
+    /// The last exits of the desktop containers; `None` while one of them has not exited, or if no desktop has a status.
+    pub(super) fn exits(&self) -> Option<Vec<&Exit>> {
+        let exits: Option<Vec<_>> = self.desktops().map(|container| container.state.exit()).collect();
+        exits.filter(|exits| !exits.is_empty())
+    }
+
+    /// The time at which the last desktop container ended; `None` while a desktop container can still run, or if the kubelet
+    /// does not know the time.
+    pub(super) fn finished(&self) -> Option<UnixTime> {
+        self.exits()?.iter().filter_map(|exit| exit.finished).max()
+    }
+
+    /// Whether every desktop container has exited and its restart policy does not restart it.
+    pub(super) fn is_done(&self) -> bool {
+        self.exits().is_some() && self.desktops().all(|container| !container.restarts_after_exit())
+    }
+
+    /// Whether a desktop container runs or has run.
+    pub(super) fn shows_run(&self) -> bool {
+        self.desktops().any(ContainerRun::has_run)
+    }
+
+    /// A time of the end that stands in the object: the end of the desktop, else the request to delete the pod, else the
+    /// disruption.
+    pub(super) fn known_end(&self) -> Option<UnixTime> {
+        let deletion = self.deletion.map(|deletion| deletion.requested);
+        self.finished().or(deletion).or_else(|| self.disruption?.since)
+    }
+
+    /// Whether the API server removed the pod with this event. Otherwise the pod only lost the label that the watch selects. The
+    /// last object of a removed pod always has a grace period of 0.
+    pub(super) fn is_removal(&self) -> bool {
+        self.deletion.is_some_and(|deletion| deletion.grace == Some(0))
     }
 }

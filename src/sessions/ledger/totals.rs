@@ -1,70 +1,121 @@
-//! Totals of the sessions that have ended, by template.
+//! Totals of the sessions, by template.
+
+mod histogram;
+mod pairs;
+mod slots;
 
 use std::collections::BTreeMap;
 
-use super::{ending::Failure, session::UnixTime};
+pub use histogram::SecondsHistogram;
+pub(super) use pairs::CountsByPair;
 
-/// Upper bounds of the duration histogram, in seconds: 1, 5, 15, 30 minutes; 1, 4, 8, 12, 24 hours.
+use super::{
+    end_reason::EndReason, ending::SessionEnd, live::Progressed, restarts::RestartReason,
+    session::GroupNames, startup::Stage,
+};
+use pairs::Pairs;
+use slots::{Merge, Slots};
+
+/// Upper bounds of the histogram of durations, in seconds: 1, 5, 15, 30 minutes; 1, 4, 8, 12, 24 hours.
 pub const BUCKETS: [f64; 9] = [60.0, 300.0, 900.0, 1800.0, 3600.0, 14400.0, 28800.0, 43200.0, 86400.0];
 
-/// Label value for sessions without a template.
-pub(super) const NO_TEMPLATE: &str = "none";
-
-/// Label value for all further templates once [`MAX_TEMPLATES`] templates exist. The creator of a pod chooses its template,
-/// so without a bound the exposition could become too large.
-pub(super) const OTHER_TEMPLATE: &str = "other";
-pub(super) const MAX_TEMPLATES: usize = 200;
-
-/// Totals by template.
-#[derive(Debug, Default)]
-pub(super) struct TemplateTotals(BTreeMap<String, SessionTotals>);
+/// Upper bounds of the histogram of starts, in seconds.
+pub const STARTUP_BUCKETS: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 
 /// Totals of one template.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct SessionTotals {
-    /// Durations of the sessions.
-    pub durations: Durations,
-    /// Number of failed sessions by reason.
-    pub failures: BTreeMap<Failure, u64>,
+    /// Durations of the sessions that have ended.
+    pub durations: SecondsHistogram<{ BUCKETS.len() }>,
+    /// Sessions that have ended, by reason.
+    pub ended: BTreeMap<EndReason, u64>,
+    /// Restarts of desktop containers, by reason.
+    pub restarts: BTreeMap<RestartReason, u64>,
+    /// Restarts of the sidecar, by reason.
+    pub sidecar_restarts: BTreeMap<RestartReason, u64>,
+    /// Time from the creation of a pod to each stage of its start.
+    pub startup: BTreeMap<Stage, SecondsHistogram<{ STARTUP_BUCKETS.len() }>>,
 }
 
-/// A histogram over [`BUCKETS`].
-#[derive(Debug, Default, Clone, PartialEq)]
-pub struct Durations {
-    /// Observations of each bucket, not cumulative. Observations above the last bound are in no bucket.
-    pub buckets: [u64; BUCKETS.len()],
-    /// Number of all observations.
-    pub count: u64,
-    /// Sum of all observations, in seconds.
-    pub sum: f64,
+/// Totals by template, and the label values of templates and pools.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    templates: Slots<SessionTotals>,
+    pools: Slots<()>,
+    pairs: Pairs,
 }
 
-// === impl TemplateTotals ===
+// === impl SessionTotals ===
 
-impl TemplateTotals {
-    pub(super) fn all(&self) -> &BTreeMap<String, SessionTotals> {
-        &self.0
-    }
-
-    /// The totals of a template. Creates them with the value 0 if they do not exist.
-    pub(super) fn of(&mut self, template: Option<&str>) -> &mut SessionTotals {
-        let template = template.filter(|template| !template.is_empty()).unwrap_or(NO_TEMPLATE);
-        let fits = self.0.contains_key(template) || self.0.len() < MAX_TEMPLATES;
-        self.0.entry(if fits { template } else { OTHER_TEMPLATE }.to_owned()).or_default()
-    }
-}
-
-// === impl Durations ===
-
-impl Durations {
-    #[expect(clippy::cast_precision_loss, reason = "seconds of a session are far below 2^52")]
-    pub(super) fn observe(&mut self, started: UnixTime, ended: UnixTime) {
-        // The node's clock wrote the start; the server's clock may have written the end.
-        let seconds = (ended.0 - started.0).max(0) as f64;
-        if let Some(bucket) = BUCKETS.iter().position(|bound| seconds <= *bound) {
-            self.buckets[bucket] += 1;
+impl SessionTotals {
+    fn add(&mut self, progressed: &Progressed) {
+        for restart in &progressed.restarts {
+            let by_reason = if restart.is_sidecar { &mut self.sidecar_restarts } else { &mut self.restarts };
+            *by_reason.entry(restart.reason).or_default() += u64::from(restart.count);
         }
-        self.count += 1;
-        self.sum += seconds;
+        for (stage, seconds) in &progressed.stages {
+            self.startup.entry(*stage).or_default().observe(&STARTUP_BUCKETS, *seconds);
+        }
+    }
+}
+
+impl Merge for SessionTotals {
+    fn merge(&mut self, other: Self) {
+        self.durations.merge(&other.durations);
+        add_all(&mut self.ended, other.ended);
+        add_all(&mut self.restarts, other.restarts);
+        add_all(&mut self.sidecar_restarts, other.sidecar_restarts);
+        for (stage, histogram) in other.startup {
+            self.startup.entry(stage).or_default().merge(&histogram);
+        }
+    }
+}
+
+fn add_all<K: Ord>(counts: &mut BTreeMap<K, u64>, others: BTreeMap<K, u64>) {
+    for (key, count) in others {
+        *counts.entry(key).or_default() += count;
+    }
+}
+
+// === impl Totals ===
+
+impl Totals {
+    /// The totals by label value.
+    pub(super) fn templates(&self) -> impl Iterator<Item = (&str, &SessionTotals)> {
+        self.templates.all()
+    }
+
+    /// The label value of the template.
+    pub(super) fn template<'s>(&'s self, names: &'s GroupNames) -> &'s str {
+        self.templates.label(names.template.as_deref())
+    }
+
+    /// The label values of template and pool.
+    pub(super) fn pair<'s>(&'s self, names: &'s GroupNames) -> (&'s str, &'s str) {
+        (self.template(names), self.pools.label(names.pool.as_deref()))
+    }
+
+    /// The pairs of label values of the sessions that have ended.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.all()
+    }
+
+    /// Counts what a state of a session shows for the first time.
+    pub(super) fn seen(&mut self, names: &GroupNames, progressed: &Progressed) {
+        self.templates.seen(names.template.as_deref()).add(progressed);
+        self.pools.seen(names.pool.as_deref());
+    }
+
+    /// Counts the end of a session.
+    pub(super) fn ended(&mut self, names: &GroupNames, end: SessionEnd) {
+        let totals = self.templates.ended(names.template.as_deref());
+        *totals.ended.entry(end.reason).or_default() += 1;
+        if let Some(seconds) = end.duration {
+            totals.durations.observe(&BUCKETS, seconds);
+        }
+        self.pools.ended(names.pool.as_deref());
+        let (template, pool) =
+            (self.template(names).to_owned(), self.pools.label(names.pool.as_deref()).to_owned());
+        self.pairs.insert(template, pool);
     }
 }

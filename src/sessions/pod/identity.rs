@@ -4,15 +4,13 @@
 //! created. So the server and the sidecar show the same names, under every profile and after every change of the
 //! configuration. This module does not need the configuration.
 
-use std::fmt;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
 
-use crate::contract::{self, CONTAINER, env, key};
+use super::spec::{Spec, Variable};
+use crate::{
+    contract::{self, env, key},
+    sessions::ledger::GroupNames,
+};
 
 /// A name that is part of the identity.
 #[derive(Debug, Clone, Copy)]
@@ -26,48 +24,13 @@ pub(super) struct SessionName {
 /// The template.
 pub(super) const TEMPLATE: SessionName = SessionName { variable: env::TEMPLATE, key: key::TEMPLATE };
 
-/// The spec of a pod, reduced to the environment of the sidecar. Everything else is skipped while it is decoded.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(in crate::sessions) struct Spec {
-    init_containers: SidecarEnvironment,
-    containers: SidecarEnvironment,
-}
+/// The pool.
+pub(super) const POOL: SessionName = SessionName { variable: env::POOL, key: key::POOL };
 
-/// The environment of the sidecar in a list of containers; `None` if the list does not contain the sidecar.
-#[derive(Debug, Clone, Default)]
-struct SidecarEnvironment(Option<Vec<Variable>>);
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Variable {
-    name: String,
-    value: Option<String>,
-    value_from: Option<EnvVarSource>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct EnvVarSource {
-    field_ref: Option<ObjectFieldSelector>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ObjectFieldSelector {
-    field_path: String,
-}
-
-/// The environment of a container if the container is the sidecar.
-struct Container(Option<Vec<Variable>>);
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-enum ContainerField {
-    Name,
-    Env,
-    #[serde(other)]
-    Other,
+/// The names that group sessions.
+pub(super) fn names(spec: &Spec, metadata: &ObjectMeta) -> GroupNames {
+    let name = |name: SessionName| name.of(spec, metadata).map(str::to_owned);
+    GroupNames { template: name(TEMPLATE), pool: name(POOL) }
 }
 
 // === impl SessionName ===
@@ -77,12 +40,13 @@ impl SessionName {
     pub(super) fn of<'p>(&self, spec: &'p Spec, metadata: &'p ObjectMeta) -> Option<&'p str> {
         let value = match spec.sidecar() {
             Some(environment) => {
-                environment.iter().find(|variable| variable.name == self.variable)?.value(metadata)
+                environment.iter().find(|variable| variable.name == self.variable)?.value_in(metadata)
             }
+            // Admission would not give an invalid value to the sidecar.
             None => [label(metadata, self.key), annotation(metadata, self.key)]
                 .into_iter()
                 .flatten()
-                .find(|value| !value.is_empty()),
+                .find(|value| contract::is_valid_name(value)),
         };
         contract::shown_name(value?)
     }
@@ -96,19 +60,11 @@ fn annotation<'p>(metadata: &'p ObjectMeta, key: &str) -> Option<&'p str> {
     metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
-// === impl Spec ===
-
-impl Spec {
-    fn sidecar(&self) -> Option<&[Variable]> {
-        self.init_containers.0.as_deref().or(self.containers.0.as_deref())
-    }
-}
-
 // === impl Variable ===
 
 impl Variable {
     /// The value that the kubelet gives to the container: `metadata.labels['KEY']` is the label KEY of the pod.
-    fn value<'p>(&'p self, metadata: &'p ObjectMeta) -> Option<&'p str> {
+    fn value_in<'p>(&'p self, metadata: &'p ObjectMeta) -> Option<&'p str> {
         let Some(field) = self.value_from.as_ref().and_then(|source| source.field_ref.as_ref()) else {
             return self.value.as_deref();
         };
@@ -118,71 +74,6 @@ impl Variable {
             "metadata.annotations" => annotation(metadata, key),
             _ => None,
         }
-    }
-}
-
-// === impl SidecarEnvironment ===
-
-impl<'de> Deserialize<'de> for SidecarEnvironment {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Containers;
-
-        impl<'de> Visitor<'de> for Containers {
-            type Value = SidecarEnvironment;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of containers")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut containers: A) -> Result<Self::Value, A::Error> {
-                let mut sidecar = None;
-                while let Some(Container(environment)) = containers.next_element()? {
-                    sidecar = sidecar.or(environment);
-                }
-                Ok(SidecarEnvironment(sidecar))
-            }
-
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(SidecarEnvironment(None))
-            }
-        }
-
-        deserializer.deserialize_any(Containers)
-    }
-}
-
-// === impl Container ===
-
-impl<'de> Deserialize<'de> for Container {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Container;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a container")
-            }
-
-            /// The API server writes `name` before `env`, so the environment of any other container can be skipped.
-            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
-                let (mut name, mut environment) = (None::<String>, None::<Vec<Variable>>);
-                while let Some(field) = fields.next_key()? {
-                    let is_other = name.as_ref().is_some_and(|name| name != CONTAINER);
-                    match field {
-                        ContainerField::Name => name = fields.next_value()?,
-                        ContainerField::Env if !is_other => environment = fields.next_value()?,
-                        ContainerField::Env | ContainerField::Other => {
-                            fields.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                let is_sidecar = name.is_some_and(|name| name == CONTAINER);
-                Ok(Container(is_sidecar.then(|| environment.unwrap_or_default())))
-            }
-        }
-
-        deserializer.deserialize_map(Fields)
     }
 }
 

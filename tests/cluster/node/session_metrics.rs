@@ -136,7 +136,11 @@ async fn wait_for_phases(
 ) -> Result<std::collections::BTreeMap<String, f64>> {
     let everywhere = Api::<Pod>::all(cluster.client.clone());
     let injected = ListParams::default().labels(&format!("{}=true", key::INJECTED));
-    let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+    let phase = |pod: &Pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+        let is_over = ["Succeeded", "Failed"].contains(&phase.as_str());
+        if pod.metadata.deletion_timestamp.is_some() && !is_over { "Terminating".to_owned() } else { phase }
+    };
     eventually("the gauge agrees with the API server", MINUTE, || async {
         let pods = everywhere.list(&injected).await?.items;
         let here: std::collections::BTreeSet<_> = pods
@@ -146,7 +150,7 @@ async fn wait_for_phases(
             .collect();
         ensure!(here == phases.iter().map(ToString::to_string).collect(), "phases in {namespace}: {here:?}");
         let samples = cluster.prometheus()?.query("max by (phase) (vdi_sessions_total)").await?;
-        ensure!(samples.len() == 5, "a phase has no series: {samples:?}");
+        ensure!(samples.len() == 6, "a phase has no series: {samples:?}");
         let shown: std::collections::BTreeMap<_, _> =
             samples.into_iter().map(|(labels, count)| (labels["phase"].clone(), count)).collect();
         for (name, count) in &shown {

@@ -1,11 +1,14 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::admission::{Injector, Namespaces, Settings};
+use crate::{
+    admission::{Injector, Namespaces, Settings},
+    contract::CONTAINER,
+};
 
 const NAMES: [SessionName; 4] = [
     TEMPLATE,
-    SessionName { variable: env::POOL, key: key::POOL },
+    POOL,
     SessionName { variable: env::SESSION, key: key::SESSION },
     SessionName { variable: env::USER, key: key::USER },
 ];

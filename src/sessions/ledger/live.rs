@@ -1,0 +1,123 @@
+//! What the ledger remembers of a session while its pod exists: the last state, and the facts that later states lose.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    container::WaitCause,
+    pending::{self, PendingReason},
+    phase::Phase,
+    restarts::{self, Restart},
+    session::{GroupNames, SessionPod},
+    startup::{self, Stage},
+    time::UnixTime,
+};
+
+/// A session whose pod exists. The serialized form has no version of its own: the file that contains it has one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveSession {
+    /// Resource version of the last state. An event with a lower or the same version changes nothing.
+    pub(super) version: u64,
+    /// Template and pool. They do not change after the desktop has run, because the sidecar reads them at its start.
+    #[serde(flatten)]
+    pub(super) names: GroupNames,
+    pub(super) phase: Phase,
+    /// Why the pod is pending.
+    pub(super) pending: Option<PendingReason>,
+    /// Time at which the kubelet accepted the pod.
+    pub(super) started: Option<UnixTime>,
+    /// Whether a desktop container has run. A restarted node removes the evidence from the pod's status.
+    pub(super) has_run: bool,
+    /// Whether the desktop had ended, for good, in a state without a request to delete the pod.
+    pub(super) is_done: bool,
+    /// Time of the first request to delete the pod. The last object of a pod has another time.
+    pub(super) deletion_requested: Option<UnixTime>,
+    /// Whether a desktop container ran in a state with a request to delete the pod.
+    pub(super) ran_after_request: bool,
+    /// Whether an image could not be used.
+    pub(super) image_failed: bool,
+    /// Time since which the node does not answer; forgotten when the pod is ready again.
+    pub(super) unreachable_since: Option<UnixTime>,
+    /// Restarts by container, without containers that have none.
+    pub(super) restarts: BTreeMap<String, u32>,
+    /// Stages of the start that are counted already.
+    pub(super) stages: BTreeSet<Stage>,
+    /// Whether the end of the session is counted.
+    pub(super) is_counted: bool,
+}
+
+/// What one event adds to the totals.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::sessions) struct Progressed {
+    pub(super) restarts: Vec<Restart>,
+    /// Stages that the pod has reached, with the seconds since the creation of the pod.
+    pub(super) stages: Vec<(Stage, i64)>,
+}
+
+// === impl LiveSession ===
+
+impl LiveSession {
+    /// The session of a pod that was not seen before. If the pod is older than the ledger, an earlier server has counted its
+    /// restarts and the stages of its start.
+    pub(in crate::sessions) fn new(pod: &SessionPod, is_older: bool) -> Self {
+        let restarts = if is_older { restarts::counts(pod) } else { BTreeMap::new() };
+        let stages = if is_older { BTreeSet::from(Stage::ALL) } else { BTreeSet::new() };
+        Self {
+            version: 0,
+            names: pod.names.clone(),
+            phase: pod.shown_phase(),
+            pending: None,
+            started: None,
+            has_run: false,
+            is_done: false,
+            deletion_requested: None,
+            ran_after_request: false,
+            image_failed: false,
+            unreachable_since: None,
+            restarts,
+            stages,
+            is_counted: false,
+        }
+    }
+
+    /// Remembers a state of the pod. Returns what is new in it.
+    pub(in crate::sessions) fn observe(&mut self, pod: &SessionPod) -> Progressed {
+        if !self.has_run {
+            self.names.clone_from(&pod.names);
+        }
+        self.version = pod.version;
+        self.phase = pod.shown_phase();
+        self.pending = pending::reason(pod);
+        self.started = self.started.or(pod.started);
+        self.has_run |= pod.shows_run();
+        self.image_failed |=
+            pod.containers.iter().any(|container| container.is_waiting_for(WaitCause::Image));
+        self.observe_interruption(pod);
+        Progressed {
+            restarts: restarts::observe(&mut self.restarts, pod),
+            stages: startup::observe(&mut self.stages, pod),
+        }
+    }
+
+    /// Remembers whether the node answers, and what came first: the end of the desktop or the request to delete the pod.
+    fn observe_interruption(&mut self, pod: &SessionPod) {
+        if pod.progress.ready.is_some() && !pod.phase.is_terminal() {
+            self.unreachable_since = None;
+        }
+        self.unreachable_since = self.unreachable_since.or(pod.progress.unreachable);
+        let Some(deletion) = pod.deletion else {
+            self.is_done = pod.is_done();
+            return;
+        };
+        self.deletion_requested.get_or_insert(deletion.requested);
+        self.ran_after_request |=
+            pod.desktops().any(|container| container.state.exit().is_none() && container.has_run());
+    }
+
+    /// Seconds from the start of the session to `end`; `None` if no desktop container ran.
+    pub(super) fn duration(&self, end: UnixTime) -> Option<i64> {
+        // The node's clock wrote the start; the server's clock may have written the end.
+        self.started.filter(|_| self.has_run).map(|started| (end.0 - started.0).max(0))
+    }
+}
