@@ -6,5 +6,6 @@ mod lifecycle;
 mod names;
 mod pods;
 mod progress;
+mod properties;
 mod stories;
 mod watch;
