@@ -1,5 +1,7 @@
 //! Random lives of several pods in random order: the ledger gives the plain truth, and repeated events change nothing.
 
+use std::collections::BTreeMap;
+
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::{Value as Json, json};
 
@@ -96,7 +98,8 @@ fn with_lost_label(mut life: Life, index: usize) -> Life {
     life
 }
 
-fn life() -> impl Strategy<Value = Life> {
+/// A life whose pod keeps its label.
+fn labelled_life() -> impl Strategy<Value = Life> {
     let kinds: [fn(i64) -> Life; 10] = [
         |end| exits(end, 0, "Completed", EndReason::Completed),
         |end| exits(end, 0, "OOMKilled", EndReason::Completed),
@@ -109,12 +112,15 @@ fn life() -> impl Strategy<Value = Life> {
         restarts_with_its_node,
         goes_on,
     ];
-    (0..kinds.len(), 10..10_000_i64, proptest::option::of(0..8_usize)).prop_map(
-        move |(kind, end, lost_label)| {
-            let life = kinds[kind](end);
-            lost_label.map_or(life.clone(), |index| with_lost_label(life, index))
-        },
-    )
+    (0..kinds.len(), 10..10_000_i64).prop_map(move |(kind, end)| kinds[kind](end))
+}
+
+fn life() -> impl Strategy<Value = Life> {
+    let lost_label = proptest::option::of(0..8_usize);
+    (labelled_life(), lost_label).prop_map(|(life, lost_label)| match lost_label {
+        Some(index) => with_lost_label(life, index),
+        None => life,
+    })
 }
 
 /// The events of all lives. Each pod keeps the order of its events; `choices` decides which pod is next.
@@ -152,6 +158,21 @@ fn empty() -> Ledger {
 
 fn totals(ledger: &Ledger) -> SessionTotals {
     ledger.totals().next().map(|(_, totals)| totals.clone()).unwrap_or_default()
+}
+
+/// A list of the pods that exist after these events.
+fn list(ledger: &mut Ledger, events: &[Sent], now: i64) {
+    let mut pods = BTreeMap::new();
+    for event in events {
+        if event.is_gone {
+            pods.remove(&event.pod.uid);
+        } else {
+            pods.insert(&event.pod.uid, &event.pod);
+        }
+    }
+    ledger.begin_list();
+    pods.values().for_each(|pod| ledger.seen(pod, unix(now)));
+    ledger.end_list(unix(now));
 }
 
 proptest! {
@@ -203,5 +224,43 @@ proptest! {
             prop_assert_eq!(live.observe(&event.pod), stored.observe(&event.pod));
         }
         prop_assert_eq!(live, stored);
+    }
+
+    #[test]
+    fn a_list_between_two_events_changes_nothing(
+        lives in vec(labelled_life(), 1..6), choices in vec(any::<Index>(), 40), listed in vec(any::<Index>(), 1..6),
+    ) {
+        let sent = interleaved(&lives, &choices);
+        let (mut watched, mut relisting) = (empty(), empty());
+        for (step, event) in sent.iter().enumerate() {
+            apply(&mut watched, event);
+            apply(&mut relisting, event);
+            if listed.iter().any(|at| at.index(sent.len()) == step) {
+                list(&mut relisting, &sent[..=step], event.seconds);
+            }
+            prop_assert_eq!(totals(&watched), totals(&relisting));
+            prop_assert_eq!(watched.phases(), relisting.phases());
+        }
+    }
+
+    /// A pod that exists only during the interruption is never seen.
+    #[test]
+    fn each_session_that_was_seen_is_counted_once_after_an_interrupted_watch(
+        lives in vec(labelled_life(), 1..6), choices in vec(any::<Index>(), 40), begin in any::<Index>(), end in any::<Index>(),
+    ) {
+        let sent = interleaved(&lives, &choices);
+        let (begin, end) = (begin.index(sent.len()), end.index(sent.len()));
+        let gap = begin.min(end)..begin.max(end);
+        let mut ledger = empty();
+        sent[..gap.start].iter().for_each(|event| apply(&mut ledger, event));
+        list(&mut ledger, &sent[..gap.end], 20_000);
+        sent[gap.end..].iter().for_each(|event| apply(&mut ledger, event));
+        let is_seen = |number: &usize| {
+            let of_pod = |event: &Sent| event.pod.uid == number.to_string();
+            let exists = sent[..gap.end].iter().rfind(|event| of_pod(event)).is_some_and(|last| !last.is_gone);
+            exists || sent[..gap.start].iter().any(of_pod) || sent[gap.end..].iter().any(of_pod)
+        };
+        let ended = (0..lives.len()).filter(|number| lives[*number].end.is_some()).filter(is_seen).count() as u64;
+        prop_assert_eq!(totals(&ledger).ended.values().sum::<u64>(), ended);
     }
 }
