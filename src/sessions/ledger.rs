@@ -26,7 +26,8 @@ pub use pending::PendingReason;
 pub use phase::Phase;
 pub use restarts::RestartReason;
 pub use session::{
-    Deletion, Disruption, DisruptionCause, GroupNames, PodReason, Progress, Scheduling, SessionPod,
+    AllocatedDevice, Deletion, Disruption, DisruptionCause, GroupNames, PodReason, Progress, Scheduling,
+    SessionPod,
 };
 pub use startup::Stage;
 pub use time::UnixTime;

@@ -36,6 +36,7 @@ pub(super) fn read(pod: &WatchedPod) -> Option<SessionPod> {
         disruption: conditions::disruption(status),
         progress: conditions::progress(status, !spec.node_name.is_empty()),
         containers: containers::containers(spec, status),
+        devices: containers::devices(status),
     })
 }
 

@@ -9,7 +9,7 @@ use super::{
     pending::{self, PendingReason},
     phase::Phase,
     restarts::{self, Restart},
-    session::{GroupNames, SessionPod},
+    session::{AllocatedDevice, GroupNames, SessionPod},
     startup::{self, Stage},
     time::UnixTime,
 };
@@ -43,6 +43,8 @@ pub struct LiveSession {
     pub(super) restarts: BTreeMap<String, u32>,
     /// Stages of the start that are counted already.
     pub(super) stages: BTreeSet<Stage>,
+    /// Every device that was allocated to the pod. A late status of an ended container does not contain the devices.
+    pub(super) devices: BTreeSet<AllocatedDevice>,
     /// Whether the end of the session is counted.
     pub(super) is_counted: bool,
 }
@@ -77,6 +79,7 @@ impl LiveSession {
             unreachable_since: None,
             restarts,
             stages,
+            devices: BTreeSet::new(),
             is_counted: false,
         }
     }
@@ -93,6 +96,7 @@ impl LiveSession {
         self.has_run |= pod.shows_run();
         self.image_failed |=
             pod.containers.iter().any(|container| container.is_waiting_for(WaitCause::Image));
+        self.devices.extend(pod.devices.iter().cloned());
         self.observe_interruption(pod);
         Progressed {
             restarts: restarts::observe(&mut self.restarts, pod),
@@ -113,6 +117,11 @@ impl LiveSession {
         self.deletion_requested.get_or_insert(deletion.requested);
         self.ran_after_request |=
             pod.desktops().any(|container| container.state.exit().is_none() && container.has_run());
+    }
+
+    /// Every device that was allocated to the pod.
+    pub fn devices(&self) -> impl Iterator<Item = &AllocatedDevice> {
+        self.devices.iter()
     }
 
     /// Seconds from the start of the session to `end`; `None` if no desktop container ran.

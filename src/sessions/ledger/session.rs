@@ -35,6 +35,17 @@ pub struct SessionPod {
     pub progress: Progress,
     /// The containers with a status, without ephemeral containers.
     pub containers: Vec<ContainerRun>,
+    /// The devices that the kubelet allocated.
+    pub devices: Vec<AllocatedDevice>,
+}
+
+/// A device that the kubelet allocated to a container (`allocatedResourcesStatus`, Kubernetes 1.36 and newer).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AllocatedDevice {
+    /// Name of the resource, for example `nvidia.com/gpu`; `claim:NAME/REQUEST` for a resource claim.
+    pub resource: String,
+    /// The device plugin's ID, for NVIDIA the UUID; the CDI ID for a resource claim.
+    pub id: String,
 }
 
 /// Names that group sessions. They become label values of the fleet's metrics.

@@ -6,7 +6,9 @@ use super::{
 };
 use crate::{
     contract::CONTAINER,
-    sessions::ledger::{ContainerRole, ContainerRun, Exit, ExitCause, RestartPolicy, RunState, WaitCause},
+    sessions::ledger::{
+        AllocatedDevice, ContainerRole, ContainerRun, Exit, ExitCause, RestartPolicy, RunState, WaitCause,
+    },
 };
 
 /// Reasons of a waiting container.
@@ -42,6 +44,17 @@ pub(super) fn containers(spec: &Spec, status: &Status) -> Vec<ContainerRun> {
     init.chain(regular).map(|(status, of_container, role)| run(status, spec, of_container, role)).collect()
 }
 
+/// The devices that the kubelet allocated to the containers. Native sidecars have no such status.
+pub(super) fn devices(status: &Status) -> Vec<AllocatedDevice> {
+    let regular = status.container_statuses.iter().flatten();
+    let resources = regular.flat_map(|container| &container.allocated_resources_status);
+    let device =
+        |resource: &str, id: &str| AllocatedDevice { resource: resource.to_owned(), id: id.to_owned() };
+    resources
+        .flat_map(|resource| resource.resources.iter().map(move |health| device(&resource.name, &health.id)))
+        .collect()
+}
+
 fn run(
     status: &ContainerStatus,
     spec: &Spec,
@@ -53,7 +66,7 @@ fn run(
         name: status.name.clone(),
         role: if status.name == CONTAINER { ContainerRole::Sidecar } else { role },
         restart_policy: restart_policy(policy),
-        restarts: status.restart_count,
+        restarts: u32::try_from(status.restart_count).unwrap_or(0),
         state: state(&status.state),
         previous: status.last_state.terminated.as_ref().map(exit),
     }

@@ -33,11 +33,26 @@ pub(super) struct Condition {
 pub(super) struct ContainerStatus {
     pub(super) name: String,
     #[serde(default)]
-    pub(super) restart_count: u32,
+    pub(super) restart_count: i32,
     #[serde(default)]
     pub(super) state: ContainerState,
     #[serde(default)]
     pub(super) last_state: ContainerState,
+    #[serde(default)]
+    pub(super) allocated_resources_status: Vec<ResourceStatus>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ResourceStatus {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) resources: Vec<ResourceHealth>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ResourceHealth {
+    #[serde(rename = "resourceID")]
+    pub(super) id: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -189,6 +189,19 @@ fn an_event_of_a_removed_pod_does_not_bring_it_back() {
 }
 
 #[test]
+fn the_devices_of_a_session_are_remembered_after_its_last_status() {
+    let mut holds = running();
+    holds["status"]["containerStatuses"][0]["allocatedResourcesStatus"] =
+        json!([{"name": "nvidia.com/gpu", "resources": [{"resourceID": "GPU-1", "health": "Healthy"}]}]);
+    let mut live = LiveSession::new(&read(&holds), false);
+    live.observe(&read(&holds));
+    live.observe(&read(&failed()));
+    let devices: Vec<_> =
+        live.devices().map(|device| (device.resource.as_str(), device.id.as_str())).collect();
+    assert_eq!(devices, [("nvidia.com/gpu", "GPU-1")]);
+}
+
+#[test]
 fn a_live_session_can_be_stored() {
     let mut live = LiveSession::new(&read(&running()), false);
     live.observe(&read(&deleted(running(), 590, 30)));
