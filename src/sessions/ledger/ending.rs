@@ -72,7 +72,7 @@ fn interruption(pod: &SessionPod, live: &LiveSession) -> Option<UnixTime> {
     live.unreachable_since.or_else(|| pod.disruption?.since)
 }
 
-/// Whether the desktop ended before a client asked for the deletion of its pod, and would not have been restarted.
+/// Whether the desktop ended before the request to delete its pod, and would not have been restarted.
 fn is_own_end(pod: &SessionPod, live: &LiveSession) -> bool {
     let Some(requested) = live.deletion_requested else {
         return pod.phase.is_terminal() && pod.exits().is_some();
@@ -114,7 +114,7 @@ fn ended_by_itself(pod: &SessionPod, live: &LiveSession) -> Option<EndReason> {
     }
 }
 
-/// An init container whose last run failed, before a client asked for the deletion.
+/// An init container whose last run failed, before the request to delete the pod.
 fn failed_to_initialize(pod: &SessionPod, live: &LiveSession) -> Option<EndReason> {
     let is_before_deletion = |finished: Option<UnixTime>| match (finished, live.deletion_requested) {
         (Some(finished), Some(requested)) => finished < requested,

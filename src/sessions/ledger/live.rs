@@ -14,7 +14,8 @@ use super::{
     time::UnixTime,
 };
 
-/// A session whose pod exists. The serialized form has no version of its own: the file that contains it has one.
+/// A session whose pod exists. The serialized form has no version of its own: the file that contains it has one. It leaves out
+/// fields with their default value, because the entries of 50,000 sessions are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveSession {
     /// Resource version of the last state. An event with a lower or the same version changes nothing.
@@ -24,28 +25,40 @@ pub struct LiveSession {
     pub(super) names: GroupNames,
     pub(super) phase: Phase,
     /// Why the pod is pending.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) pending: Option<PendingReason>,
     /// Time at which the kubelet accepted the pod.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) started: Option<UnixTime>,
     /// Whether a desktop container has run. A restarted node removes the evidence from the pod's status.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) has_run: bool,
     /// Whether the desktop had ended, for good, in a state without a request to delete the pod.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) is_done: bool,
     /// Time of the first request to delete the pod. The last object of a pod has another time.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) deletion_requested: Option<UnixTime>,
     /// Whether a desktop container ran in a state with a request to delete the pod.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) ran_after_request: bool,
     /// Whether an image could not be used.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) image_failed: bool,
     /// Time since which the node does not answer; forgotten when the pod is ready again.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) unreachable_since: Option<UnixTime>,
     /// Restarts by container, without containers that have none.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) restarts: BTreeMap<String, u32>,
     /// Stages of the start that are counted already.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) stages: BTreeSet<Stage>,
     /// Every device that was allocated to the pod. A late status of an ended container does not contain the devices.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) devices: BTreeSet<AllocatedDevice>,
     /// Whether the end of the session is counted.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub(super) is_counted: bool,
 }
 
@@ -129,4 +142,8 @@ impl LiveSession {
         // The node's clock wrote the start; the server's clock may have written the end.
         self.started.filter(|_| self.has_run).map(|started| (end.0 - started.0).max(0))
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

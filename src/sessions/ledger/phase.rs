@@ -9,7 +9,7 @@ vocabulary! {
         Pending = "Pending",
         /// A desktop container runs or restarts.
         Running = "Running",
-        /// A client deleted the pod, and the pod has not ended yet. `kubectl` shows the same word.
+        /// A client deleted the pod, and the pod has not ended yet. `kubectl` shows the same text.
         Terminating = "Terminating",
         /// Every container ended with exit code 0.
         Succeeded = "Succeeded",

@@ -70,7 +70,7 @@ pub enum PodReason {
     DeadlineExceeded,
     /// The node shut down while the pod ran, or the control plane lost the node.
     NodeGone,
-    /// Any other word. The kubelet's list of reasons to reject a pod is open.
+    /// Any other text. The kubelet's list of reasons to reject a pod is open.
     Other,
 }
 

@@ -131,7 +131,7 @@ fn error() {
     };
     check(vec![
         ("exit code 3", ends(failed(3)), EndReason::Error, Some(600)),
-        ("killed by somebody in the desktop", ends(failed(137)), EndReason::Error, Some(600)),
+        ("killed by a process of the desktop", ends(failed(137)), EndReason::Error, Some(600)),
         ("crashed, then deleted", exit_before_deletion(1, "Error", "Never"), EndReason::Error, Some(600)),
         ("could not start", vec![Shown(1, accepted()), Shown(6, not_started)], EndReason::Error, None),
         (

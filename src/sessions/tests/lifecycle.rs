@@ -207,4 +207,8 @@ fn a_live_session_can_be_stored() {
     live.observe(&read(&deleted(running(), 590, 30)));
     let stored = serde_json::to_string(&live).unwrap();
     assert_eq!(serde_json::from_str::<LiveSession>(&stored).unwrap(), live, "{stored}");
+    let mut live = LiveSession::new(&read(&running()), true);
+    live.observe(&read(&running()));
+    let stored = serde_json::to_string(&live).unwrap();
+    assert!(stored.len() <= 200, "{} bytes for a running session: {stored}", stored.len());
 }

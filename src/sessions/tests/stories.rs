@@ -45,7 +45,7 @@ pub(super) fn deletion(before: Json, requested: i64, code: i32, finished: i64) -
     ]
 }
 
-/// The desktop ends by itself at 600, and a client asks for the deletion of the pod at 601.
+/// The desktop ends by itself at 600, and a client deletes the pod at 601.
 pub(super) fn exit_before_deletion(code: i32, reason: &str, policy: &str) -> Vec<Event> {
     let exited = with(after_exit(running(), code, reason, 600), &json!({"spec": {"restartPolicy": policy}}));
     let phase = if code == 0 { "Succeeded" } else { "Failed" };
