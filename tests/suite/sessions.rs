@@ -77,7 +77,7 @@ fn pod(uid: &str, status: &Value) -> Value {
     let metadata =
         json!({"name": uid, "namespace": "desktops", "uid": uid, "resourceVersion": "1", "labels": labels});
     let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata,
-        "spec": {"containers": [{"name": "desktop", "image": "desktop:1"}]}});
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "desktop", "image": "desktop:1"}]}});
     let decision = injector.consider(pod.to_string().as_bytes(), "desktops", &Namespaces::default());
     json_patch::patch(&mut pod, &decision.patch.unwrap()).unwrap();
     assert_eq!(pod["metadata"]["labels"][key::INJECTED], "true");
@@ -119,4 +119,40 @@ fn a_session_has_the_template_of_the_profile_and_is_counted_once_when_its_label_
     }
     assert_eq!(failures(), Some(1.0));
     assert_eq!(value("vdi_session_duration_seconds_count", &[("template", "cad")]), Some(1.0));
+}
+
+#[test]
+fn a_desktop_that_crashes_before_its_deletion_is_a_failure_and_a_deleted_desktop_is_not() {
+    let started = "2026-01-01T00:00:01Z";
+    let running = |uid| pod(uid, &status("Running", &json!({"running": {"startedAt": started}})));
+    let ended = |uid, code: i32| {
+        let end = json!({"exitCode": code, "reason": "Error", "startedAt": started, "finishedAt": "2026-01-01T00:10:00Z"});
+        pod(uid, &status("Failed", &json!({"terminated": end})))
+    };
+    let deleted = |mut pod: Value, timestamp: &str, grace: u32| {
+        pod["metadata"]["deletionTimestamp"] = json!(timestamp);
+        pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+        pod
+    };
+    let mut api_server = ApiServer::start(vec![running("crashes"), running("stops")]);
+    let server = Server::with_cluster(&format!("http://{}", api_server.address));
+    let value = |name: &str, labels: &[(&str, &str)]| server.exposition().value(name, labels);
+    let ends = |reason| value("vdi_session_ended_total", &[("template", "cad"), ("reason", reason)]);
+    let in_phase = |phase| value("vdi_sessions", &[("template", "cad"), ("pool", "none"), ("phase", phase)]);
+
+    // Both exits are at 00:10:00. The first request to delete `stops` is at 00:09:59.
+    api_server.send("MODIFIED", &deleted(running("stops"), "2026-01-01T00:10:29Z", 30));
+    eventually("a desktop terminates", || (in_phase("Terminating") == Some(1.0)).then_some(()));
+    for (uid, code, request) in
+        [("crashes", 3, "2026-01-01T00:11:00Z"), ("stops", 143, "2026-01-01T00:10:01Z")]
+    {
+        let last = deleted(ended(uid, code), request, 0);
+        api_server.send("MODIFIED", &last);
+        api_server.send("DELETED", &last);
+    }
+    eventually("both sessions have ended", || (ends("deleted") == Some(1.0)).then_some(()));
+    assert_eq!((ends("error"), ends("completed"), ends("unknown")), (Some(1.0), Some(0.0), Some(0.0)));
+    let failures = |reason| value("vdi_session_failures_total", &[("template", "cad"), ("reason", reason)]);
+    assert_eq!((failures("error"), failures("deleted")), (Some(1.0), None));
+    assert_eq!(value("vdi_session_duration_seconds_sum", &[("template", "cad")]), Some(1200.0));
 }

@@ -19,6 +19,10 @@ fn completed() {
         .as_array_mut()
         .unwrap()
         .push(json!({"name": "vdi-metrics", "state": ended}));
+    let mut restarted = succeeded("Completed");
+    restarted["spec"]["restartPolicy"] = json!("OnFailure");
+    restarted["status"]["containerStatuses"][0]["restartCount"] = json!(1);
+    restarted["status"]["containerStatuses"][0]["lastState"] = exited(1, "Error", 100);
     check(vec![
         ("exit code 0", ends(succeeded("Completed")), EndReason::Completed, Some(600)),
         ("a killed child under exit code 0", ends(succeeded("OOMKilled")), EndReason::Completed, Some(600)),
@@ -28,6 +32,7 @@ fn completed() {
             EndReason::Completed,
             Some(600),
         ),
+        ("after a restart in place", ends(restarted), EndReason::Completed, Some(600)),
         ("only the sidecar failed", ends(sidecar_failed), EndReason::Completed, Some(600)),
         (
             "before the deletion",
