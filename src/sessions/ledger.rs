@@ -19,7 +19,7 @@ mod totals;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-pub use container::{ContainerRole, ContainerRun, Exit, ExitCause, RestartPolicy, RunState, WaitCause};
+pub use container::{ContainerRole, ContainerRun, Exit, ExitCause, RunState, WaitCause};
 pub use end_reason::EndReason;
 pub use live::LiveSession;
 pub use pending::PendingReason;

@@ -4,6 +4,7 @@
 mod conditions;
 mod containers;
 mod identity;
+mod restart_policy;
 mod spec;
 mod status;
 

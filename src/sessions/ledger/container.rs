@@ -9,8 +9,8 @@ pub struct ContainerRun {
     pub name: String,
     /// Purpose of the container.
     pub role: ContainerRole,
-    /// Whether the kubelet restarts the container: of the container, else of the pod.
-    pub restart_policy: RestartPolicy,
+    /// Whether the container has exited and the kubelet will restart it.
+    pub restarts_after_exit: bool,
     /// Number of restarts by the kubelet's count.
     pub restarts: u32,
     /// Current state.
@@ -30,18 +30,6 @@ pub enum ContainerRole {
     Init,
     /// Another native sidecar.
     Helper,
-}
-
-/// Whether the kubelet restarts a container after its exit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum RestartPolicy {
-    /// After every exit.
-    #[default]
-    Always,
-    /// After an exit with a code other than 0.
-    OnFailure,
-    /// Never.
-    Never,
 }
 
 /// State of a container.
@@ -120,15 +108,6 @@ impl ContainerRun {
 
     pub(super) fn is_waiting_for(&self, cause: WaitCause) -> bool {
         self.state == RunState::Waiting(cause)
-    }
-
-    /// Whether the kubelet would restart the container after its exit.
-    pub(super) fn restarts_after_exit(&self) -> bool {
-        match self.restart_policy {
-            RestartPolicy::Always => true,
-            RestartPolicy::OnFailure => self.state.exit().is_some_and(|exit| exit.code != 0),
-            RestartPolicy::Never => false,
-        }
     }
 }
 

@@ -167,7 +167,7 @@ impl SessionPod {
 
     /// Whether every desktop container has exited and its restart policy does not restart it.
     pub(super) fn is_done(&self) -> bool {
-        self.exits().is_some() && self.desktops().all(|container| !container.restarts_after_exit())
+        self.exits().is_some() && self.desktops().all(|container| !container.restarts_after_exit)
     }
 
     /// Whether a desktop container runs or has run.

@@ -1,14 +1,13 @@
 //! The containers of a pod.
 
 use super::{
+    restart_policy,
     spec::{ContainerSpec, Spec},
     status::{ContainerState, ContainerStatus, Status, Terminated, known},
 };
 use crate::{
     contract::CONTAINER,
-    sessions::ledger::{
-        AllocatedDevice, ContainerRole, ContainerRun, Exit, ExitCause, RestartPolicy, RunState, WaitCause,
-    },
+    sessions::ledger::{AllocatedDevice, ContainerRole, ContainerRun, Exit, ExitCause, RunState, WaitCause},
 };
 
 /// Reasons of a waiting container.
@@ -61,22 +60,18 @@ fn run(
     of_container: &ContainerSpec,
     role: ContainerRole,
 ) -> ContainerRun {
-    let policy = of_container.restart_policy.as_deref().unwrap_or(&spec.restart_policy);
+    let end = status.state.terminated.as_ref();
+    let restarts = |end: &Terminated| {
+        let own = of_container.restart_policy.as_deref();
+        restart_policy::restarts(&spec.restart_policy, own, &of_container.restart_rules, end.exit_code)
+    };
     ContainerRun {
         name: status.name.clone(),
         role: if status.name == CONTAINER { ContainerRole::Sidecar } else { role },
-        restart_policy: restart_policy(policy),
+        restarts_after_exit: end.is_some_and(restarts),
         restarts: u32::try_from(status.restart_count).unwrap_or(0),
         state: state(&status.state),
         previous: status.last_state.terminated.as_ref().map(exit),
-    }
-}
-
-fn restart_policy(text: &str) -> RestartPolicy {
-    match text {
-        "Never" => RestartPolicy::Never,
-        "OnFailure" => RestartPolicy::OnFailure,
-        _ => RestartPolicy::Always,
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{
     de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
+use super::restart_policy::RestartRule;
 use crate::contract::CONTAINER;
 
 /// The spec of a pod.
@@ -29,6 +30,8 @@ pub(super) struct ContainerSpec {
     name: String,
     /// The container's own restart policy.
     pub(super) restart_policy: Option<String>,
+    /// Rules of the container that precede its restart policy.
+    pub(super) restart_rules: Vec<RestartRule>,
     /// The environment; only of the sidecar.
     environment: Option<Vec<Variable>>,
 }
@@ -59,6 +62,7 @@ enum ContainerField {
     Name,
     Env,
     RestartPolicy,
+    RestartPolicyRules,
     #[serde(other)]
     Other,
 }
@@ -79,8 +83,12 @@ impl Spec {
 impl ContainerSpecs {
     /// The container with this name; an empty one if the list has nothing about it.
     pub(super) fn of(&self, name: &str) -> &ContainerSpec {
-        const UNKNOWN: &ContainerSpec =
-            &ContainerSpec { name: String::new(), restart_policy: None, environment: None };
+        const UNKNOWN: &ContainerSpec = &ContainerSpec {
+            name: String::new(),
+            restart_policy: None,
+            restart_rules: Vec::new(),
+            environment: None,
+        };
         self.0.iter().find(|container| container.name == name).unwrap_or(UNKNOWN)
     }
 }
@@ -130,12 +138,14 @@ impl<'de> Deserialize<'de> for ContainerSpec {
 
             /// The API server writes `name` before `env`, so the environment of any other container can be skipped.
             fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
-                let (mut name, mut environment, mut restart_policy) = (None::<String>, None, None);
+                let (mut name, mut environment) = (None::<String>, None);
+                let (mut restart_policy, mut restart_rules) = (None, None);
                 while let Some(field) = fields.next_key()? {
                     let is_other = name.as_ref().is_some_and(|name| name != CONTAINER);
                     match field {
                         ContainerField::Name => name = fields.next_value()?,
                         ContainerField::RestartPolicy => restart_policy = fields.next_value()?,
+                        ContainerField::RestartPolicyRules => restart_rules = fields.next_value()?,
                         ContainerField::Env if !is_other => {
                             environment = fields.next_value::<Option<Vec<Variable>>>()?;
                         }
@@ -146,7 +156,8 @@ impl<'de> Deserialize<'de> for ContainerSpec {
                 }
                 let name = name.unwrap_or_default();
                 let environment = (name == CONTAINER).then(|| environment.unwrap_or_default());
-                Ok(ContainerSpec { name, restart_policy, environment })
+                let restart_rules = restart_rules.unwrap_or_default();
+                Ok(ContainerSpec { name, restart_policy, restart_rules, environment })
             }
         }
 

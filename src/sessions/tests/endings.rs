@@ -65,6 +65,13 @@ fn deleted_by_a_client() {
     }
     let kept = with(deleted(running(), 600, 0), &json!({"metadata": {"finalizers": ["example.com/keep"]}}));
     let stopped = in_phase(after_exit(kept.clone(), 137, "Error", 601), "Failed");
+    let mut restarted_by_rule = exit_before_deletion(42, "Error", "Never");
+    for event in &mut restarted_by_rule {
+        let (Shown(_, pod) | Gone(_, pod)) = event else { continue };
+        pod["spec"]["containers"][0]["restartPolicy"] = json!("Never");
+        pod["spec"]["containers"][0]["restartPolicyRules"] =
+            json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]);
+    }
     let unlocated = in_phase(with(deleted(running(), 590, 30), &desktop(&status_unknown())), "Failed");
     check(vec![
         ("exit code 0", deletion(running(), 600, 0, 602), EndReason::Deleted, Some(602)),
@@ -97,6 +104,7 @@ fn deleted_by_a_client() {
             EndReason::Deleted,
             Some(601),
         ),
+        ("a crash that a rule of the container restarts", restarted_by_rule, EndReason::Deleted, Some(601)),
         (
             "a container that the kubelet cannot locate",
             vec![
