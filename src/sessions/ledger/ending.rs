@@ -56,7 +56,7 @@ fn reason(pod: &SessionPod, live: &LiveSession) -> EndReason {
 /// The time of the end: the end of the last desktop container, else the request to delete the pod, else the time since which
 /// the node does not answer, else the time of the disruption, else `now`.
 fn time(pod: &SessionPod, live: &LiveSession, now: UnixTime) -> UnixTime {
-    let end = match (pod.finished(), live.deletion_requested) {
+    let end = match (desktop_end(pod, live), live.deletion_requested) {
         (Some(finished), None) => finished,
         (Some(finished), Some(_)) if is_own_end(pod, live) => finished,
         // A crash loop lasts until its deletion.
@@ -65,6 +65,14 @@ fn time(pod: &SessionPod, live: &LiveSession, now: UnixTime) -> UnixTime {
         (None, None) => interruption(pod, live).unwrap_or(now),
     };
     end.min(now)
+}
+
+/// The end of the last desktop container. For a container that containerd lost with its node, containerd writes the time at which
+/// it runs again (`restart.go`). Such a desktop ended when the node stopped answering.
+fn desktop_end(pod: &SessionPod, live: &LiveSession) -> Option<UnixTime> {
+    let is_lost = pod.exits()?.iter().any(|exit| exit.cause == ExitCause::RuntimeLost);
+    let lost = live.unreachable_since.filter(|_| is_lost);
+    pod.finished().map(|finished| lost.map_or(finished, |lost| lost.min(finished)))
 }
 
 /// The time at which a pod without an end of its own was interrupted.
@@ -82,14 +90,17 @@ fn is_own_end(pod: &SessionPod, live: &LiveSession) -> bool {
     pod.is_done() && (live.is_done || pod.finished().is_some_and(is_earlier))
 }
 
-/// The kubelet's own decisions. They stand in the reason of the pod.
+/// The kubelet's own decisions. They stand in the reason of the pod; the condition shows those with an unknown reason.
 fn stopped_by_kubelet(pod: &SessionPod, _: &LiveSession) -> Option<EndReason> {
-    match pod.reason.filter(|_| pod.phase != Phase::Succeeded)? {
-        PodReason::Evicted => Some(EndReason::Evicted),
-        PodReason::Preempting => Some(EndReason::Preempted),
-        PodReason::DeadlineExceeded => Some(EndReason::DeadlineExceeded),
-        PodReason::NodeGone => Some(EndReason::NodeLost),
-        PodReason::Other => None,
+    match pod.reason.filter(|_| pod.phase != Phase::Succeeded) {
+        Some(PodReason::Evicted) => Some(EndReason::Evicted),
+        Some(PodReason::Preempting) => Some(EndReason::Preempted),
+        Some(PodReason::DeadlineExceeded) => Some(EndReason::DeadlineExceeded),
+        Some(PodReason::NodeGone) => Some(EndReason::NodeLost),
+        Some(PodReason::Other) | None => {
+            let is_kubelet = pod.disruption?.cause == DisruptionCause::Kubelet;
+            (is_kubelet && pod.phase == Phase::Failed).then_some(EndReason::Evicted)
+        }
     }
 }
 
@@ -148,12 +159,8 @@ fn was_rejected(pod: &SessionPod, live: &LiveSession) -> Option<EndReason> {
 }
 
 fn was_preempted(pod: &SessionPod, live: &LiveSession) -> Option<EndReason> {
-    let is_disruption = live.deletion_requested.is_some() || pod.phase == Phase::Failed;
-    match pod.disruption.filter(|_| is_disruption)?.cause {
-        DisruptionCause::Scheduler if live.deletion_requested.is_some() => Some(EndReason::Preempted),
-        DisruptionCause::Kubelet => Some(EndReason::Evicted),
-        _ => None,
-    }
+    live.deletion_requested?;
+    (pod.disruption?.cause == DisruptionCause::Scheduler).then_some(EndReason::Preempted)
 }
 
 fn has_never_run(_: &SessionPod, live: &LiveSession) -> Option<EndReason> {

@@ -24,6 +24,7 @@ fn stopped_by_the_kubelet() {
         ("evicted", stopped("Evicted"), EndReason::Evicted, Some(600)),
         ("removed for a critical pod", stopped("Preempting"), EndReason::Preempted, Some(600)),
         ("deadline", stopped("DeadlineExceeded"), EndReason::DeadlineExceeded, Some(600)),
+        ("a reason of a later kubelet", stopped("TooHot"), EndReason::Evicted, Some(600)),
         ("shutdown of the node", stopped("Terminated"), EndReason::NodeLost, Some(600)),
     ]);
 }
@@ -59,6 +60,9 @@ fn node_lost() {
     let collected_last = deleted(collected.clone(), 451, 0);
     let tainted = deleted(disrupted(unreachable(), "DeletionByTaintManager", 460), 460, 30);
     let tainted_last = deleted(in_phase(after_exit(tainted.clone(), 137, "Error", 800), "Failed"), 801, 0);
+    let mut without_times = after_exit(running(), 255, "Unknown", 600);
+    let end = &mut without_times["status"]["containerStatuses"][0]["state"]["terminated"];
+    (end["startedAt"], end["finishedAt"]) = (json!("1970-01-01T00:00:00Z"), json!("1970-01-01T00:00:00Z"));
     let out_of_service = deleted(in_phase(tainted.clone(), "Failed"), 500, 0);
     check(vec![
         (
@@ -101,6 +105,17 @@ fn node_lost() {
             EndReason::NodeLost,
             Some(600),
         ),
+        (
+            "the runtime notices the loss after an outage of the node",
+            vec![
+                Shown(6, running()),
+                Shown(400, unreachable()),
+                Shown(3001, in_phase(after_exit(unreachable(), 255, "Unknown", 3000), "Failed")),
+            ],
+            EndReason::NodeLost,
+            Some(400),
+        ),
+        ("the runtime has no times", ends(in_phase(without_times, "Failed")), EndReason::NodeLost, Some(601)),
         (
             "the kubelet cannot locate the container",
             ends(in_phase(with(running(), &desktop(&status_unknown())), "Failed")),
