@@ -17,10 +17,10 @@ fn random_token(number: u32) -> Key {
 }
 
 /// Requests one review and answers it at once.
-fn review(gate: &mut Gate<u8>, key: Key, client: u8, verdict: Verdict, now: Instant) -> Step {
+fn review(gate: &mut Gate<u8>, key: Key, client: u8, verdict: &Verdict, now: Instant) -> Step {
     let step = gate.begin(key, client, now);
     if let Step::Review(lane) = step {
-        gate.record(key, &verdict, now);
+        gate.record(key, verdict, now);
         gate.end(lane);
     }
     step
@@ -43,7 +43,7 @@ fn an_answer_is_valid_for_its_time() {
         (forbidden(), 5, unknown),
     ] {
         let (mut gate, start) = (Gate::new(), Instant::now());
-        review(&mut gate, GOOD, SCRAPER, verdict.clone(), start);
+        review(&mut gate, GOOD, SCRAPER, &verdict, start);
         let step = gate.begin(GOOD, SCRAPER, start + Duration::from_secs(seconds));
         assert_eq!(step, expected, "{verdict:?} after {seconds} s");
     }
@@ -53,8 +53,8 @@ fn an_answer_is_valid_for_its_time() {
 fn a_token_that_is_revoked_is_not_known_any_more() {
     let (mut gate, start) = (Gate::new(), Instant::now());
     let at = |seconds| start + Duration::from_secs(seconds);
-    review(&mut gate, GOOD, SCRAPER, Verdict::Allowed, start);
-    assert_eq!(review(&mut gate, GOOD, SCRAPER, Verdict::Invalid, at(60)), Step::Review(LaneName::Known));
+    review(&mut gate, GOOD, SCRAPER, &Verdict::Allowed, start);
+    assert_eq!(review(&mut gate, GOOD, SCRAPER, &Verdict::Invalid, at(60)), Step::Review(LaneName::Known));
     assert_eq!(gate.begin(GOOD, SCRAPER, at(61)), Step::Answer(Verdict::Invalid));
     assert_eq!(gate.begin(GOOD, SCRAPER, at(65)), Step::Review(LaneName::Unknown));
 }
@@ -72,18 +72,18 @@ fn a_review_without_an_answer_is_not_cached() {
 #[test]
 fn a_flood_of_bad_tokens_is_bounded_and_does_not_delay_known_tokens_or_other_clients() {
     let (mut gate, start) = (Gate::new(), Instant::now());
-    review(&mut gate, GOOD, SCRAPER, Verdict::Allowed, start);
+    review(&mut gate, GOOD, SCRAPER, &Verdict::Allowed, start);
     let (mut reviews, mut number) = (0, 0);
     for second in 0..600 {
         let now = start + Duration::from_secs(second);
         for _ in 0..100 {
             number += 1;
-            let step = review(&mut gate, random_token(number), ATTACKER, Verdict::Invalid, now);
+            let step = review(&mut gate, random_token(number), ATTACKER, &Verdict::Invalid, now);
             reviews += u32::from(step != Step::TooMany);
         }
-        let scrape = review(&mut gate, GOOD, SCRAPER, Verdict::Allowed, now);
+        let scrape = review(&mut gate, GOOD, SCRAPER, &Verdict::Allowed, now);
         assert_ne!(scrape, Step::TooMany, "a known token in second {second}");
-        let new_token = review(&mut gate, random_token(!number), SCRAPER, Verdict::Invalid, now);
+        let new_token = review(&mut gate, random_token(!number), SCRAPER, &Verdict::Invalid, now);
         assert_ne!(new_token, Step::TooMany, "a new token of another client in second {second}");
     }
     assert_eq!(reviews, 5 + 599, "a burst of 5, then one per second");
@@ -118,7 +118,7 @@ fn a_flood_of_many_clients_is_bounded_and_does_not_delay_known_tokens() {
 #[test]
 fn reviews_that_hang_are_limited_and_do_not_block_known_tokens() {
     let (mut gate, start) = (Gate::new(), Instant::now());
-    review(&mut gate, GOOD, SCRAPER, Verdict::Allowed, start);
+    review(&mut gate, GOOD, SCRAPER, &Verdict::Allowed, start);
     let now = start + Duration::from_secs(60);
     let unknown = |gate: &mut Gate<u8>, number: u8| gate.begin(random_token(number.into()), number, now);
     let steps: Vec<_> = (10..15).map(|number| unknown(&mut gate, number)).collect();
