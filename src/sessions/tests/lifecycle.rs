@@ -188,6 +188,14 @@ fn an_event_of_a_removed_pod_does_not_bring_it_back() {
     assert_eq!(watch.ledger.phases().unwrap()[&Phase::Running], 0);
 }
 
+/// The label can be lost between the last state of the pod and its removal. This event looks like the removal.
+#[test]
+fn a_pod_that_seemed_to_be_removed_and_regains_its_label_is_not_counted_again() {
+    let last = deleted(failed(), 601, 0);
+    let events = [Shown(6, running()), Gone(601, last.clone()), Shown(602, last.clone()), Gone(603, last)];
+    once(&events, "error", (1, 600.0));
+}
+
 #[test]
 fn the_devices_of_a_session_are_remembered_after_its_last_status() {
     let mut holds = running();
