@@ -171,7 +171,7 @@ async fn supervise(
                     tracing::warn!(
                         error,
                         "Cannot sign in to a cluster: the server decides on pods without LimitRanges and ResourceQuotas, \
-                         and does not count sessions"
+                         does not count sessions, and cannot check tokens"
                     );
                     watches.skip();
                 }

@@ -90,7 +90,7 @@ struct Snapshots {
 async fn serve_metrics(
     listen: SocketAddr,
     snapshots: Snapshots,
-    monitors: Monitors,
+    monitors: Option<Monitors>,
     start: poller::StartGate,
 ) -> io::Result<()> {
     let for_page = snapshots.clone();
@@ -99,7 +99,9 @@ async fn serve_metrics(
         page::text(&gpu, &presence, SystemTime::now())
     });
     let metrics = get(async move |Extension(Client(client)), headers: HeaderMap| {
-        monitors.add(client, Instant::now());
+        if let Some(monitors) = monitors.as_ref().filter(|_| headers.contains_key(SCRAPE_HEADER)) {
+            monitors.add(client, Instant::now());
+        }
         let (gpu, presence) = snapshots.latest();
         let mut metrics = families(CATALOGUE, &gpu);
         metrics.extend(families(presence::catalogue::ROWS, &presence));
@@ -121,6 +123,10 @@ impl Snapshots {
         (Arc::clone(&self.gpu.borrow()), Arc::clone(&self.presence.borrow()))
     }
 }
+
+/// Prometheus sends this header with every scrape, and so do the agents that use its code. A person or a proxy that opens `/metrics` from
+/// the address of viewers does not.
+const SCRAPE_HEADER: &str = "x-prometheus-scrape-timeout-seconds";
 
 /// Listens as soon as the address is free. The first attempt opens the poller's gate, whether it succeeds or fails. The
 /// sidecar does not exit if the address is in use: the kubelet would restart it again and again, and the pod would never be

@@ -1,5 +1,4 @@
-//! Leadership of one replica by a Lease. Only the candidate's own clock is used: a lease is over when nobody has changed it for its
-//! duration, as in client-go's `leaderelection`.
+//! Leadership of one replica by a Lease. Only the candidate's own clock is used: a lease has expired when no candidate has changed it for its duration, as in client-go's `leaderelection`.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -14,7 +13,7 @@ use kube::{
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 
 /// A replica that leads or waits for the lease.
@@ -33,25 +32,25 @@ pub struct LeaseCandidate {
 /// leader; the aim for all of it is 15 s.
 const DURATION: Duration = Duration::from_secs(8);
 
-/// A leader that cannot renew its lease for this time stops to lead, before another one can begin.
+/// A leader that cannot renew its lease for this time stops leading before another one can begin.
 const RENEW_DEADLINE: Duration = Duration::from_secs(6);
 
 /// Time between two attempts.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Timeout of a request. A leader has two attempts before its deadline.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// Timeout of an attempt, which is two requests. Before its deadline a leader has two attempts that fail at once, or one that times out.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Maximum duration that another leader may set. A longer one would be a mistake, and no replica would lead.
 const MAX_DURATION: Duration = Duration::from_secs(60);
 
-/// What a candidate does with the lease.
+/// Action of a candidate on the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LeaseStep {
     Create,
     /// The lease is this candidate's.
     Renew,
-    /// The lease is over or was released.
+    /// The lease has expired or was released.
     Take,
     /// Another replica leads.
     Wait,
@@ -73,8 +72,8 @@ impl LeaseCandidate {
         self.leading.subscribe()
     }
 
-    /// Stands for the lease and renews it. Does not return. If it is dropped, the lease is over after its duration.
-    pub async fn stand(&mut self) -> Infallible {
+    /// Takes the lease when it is free, and renews it. Does not return. If the future is dropped, the lease expires after its duration.
+    pub async fn run(&mut self) -> Infallible {
         let mut renewed = Instant::now();
         loop {
             let began = Instant::now();
@@ -87,7 +86,8 @@ impl LeaseCandidate {
                 renewed = began;
             }
             self.report(leads);
-            sleep(INTERVAL).await;
+            let next = Instant::now() + INTERVAL;
+            sleep_until(if leads { next.min(renewed + RENEW_DEADLINE) } else { next }).await;
         }
     }
 
@@ -104,30 +104,30 @@ impl LeaseCandidate {
             }
             Ok::<_, kube::Error>(())
         };
-        match timeout(REQUEST_TIMEOUT, release).await {
+        match timeout(ATTEMPT_TIMEOUT, release).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, lease = self.name, "Cannot release the lease; another replica leads in 8 s")
+                tracing::warn!(%error, lease = self.name, "Cannot release the lease; another replica leads after about 10 s")
             }
             Err(_) => tracing::warn!(
                 lease = self.name,
-                "Cannot release the lease in time; another replica leads in 8 s"
+                "Cannot release the lease in time; another replica leads after about 10 s"
             ),
         }
     }
 
-    /// One attempt; none if the API server does not answer in time. A leader waits for the answer until its deadline at most.
+    /// Makes an attempt; none if the API server does not answer in time. A leader waits for the answer until its deadline at most.
     async fn attempt_before(&mut self, deadline: Instant) -> Option<bool> {
         let is_leading = *self.leading.borrow();
         tokio::select! {
-            attempt = timeout(REQUEST_TIMEOUT, self.attempt()) => match attempt {
+            attempt = timeout(ATTEMPT_TIMEOUT, self.attempt()) => match attempt {
                 Ok(Ok(leads)) => Some(leads),
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "Cannot read or renew the lease; trying again");
+                    tracing::warn!(%error, lease = self.name, "Cannot read or renew the lease; trying again");
                     None
                 }
                 Err(_) => {
-                    tracing::warn!("The API server does not answer a request for the lease; trying again");
+                    tracing::warn!(lease = self.name, "The API server does not answer a request for the lease; trying again");
                     None
                 }
             },
@@ -147,7 +147,7 @@ impl LeaseCandidate {
         };
         match written {
             Ok(()) => Ok(true),
-            // 409: another candidate wrote the lease. 404: somebody deleted it. Both can be decided at the next attempt.
+            // 409: another candidate wrote the lease. 404: a client deleted it. Both can be decided at the next attempt.
             Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(false),
             Err(error) => Err(error),
         }
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lease_is_taken_when_nobody_has_changed_it_for_its_duration() {
+    async fn a_lease_that_does_not_change_for_its_duration_is_taken() {
         let (mut candidate, start) = (candidate(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(candidate.decide(None, at(0)), LeaseStep::Create);

@@ -1,5 +1,5 @@
 //! The termination message: the totals of one run of the sidecar as one line of JSON. The sidecar writes it, and the kubelet
-//! copies it into the pod's status. The server will read it there; this version does not.
+//! copies it into the pod's status. `sessions::usage` reads it there; the server does not call it yet.
 //!
 //! A reader ignores unknown fields, and reads every version of [`READABLE`].
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Version of the format. If the meaning of a field changes or a field is removed, the version must change.
 pub const VERSION: u8 = 2;
 
-/// Versions that [`TerminationMessage::parse`] reads. Version 1 has no presence.
+/// Versions that [`TerminationMessage::parse`] reads. Version 1 has no presence, unsampled time and idle time.
 pub const READABLE: RangeInclusive<u8> = 1..=VERSION;
 
 /// The [`DeviceTotal::scope`] of totals that are those of the session alone.

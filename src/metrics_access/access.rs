@@ -1,7 +1,7 @@
 //! The check of a request: the cache, the limits, the review and the count.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -57,7 +57,7 @@ impl<R: Reviewer> MetricsAccess<R> {
             gate: Mutex::new(Gate::new()),
             metrics: CheckMetrics::register(registry)?,
             failure: OngoingError::new(
-                "The API server does not check tokens, so this server exposes no metrics",
+                "The API server does not check tokens, so only clients with a cached answer get metrics",
             ),
         })
     }
@@ -67,7 +67,7 @@ impl<R: Reviewer> MetricsAccess<R> {
     /// # Errors
     /// Fails with the response to a request that gets no metrics.
     pub async fn check(&self, method: &Method, headers: &HeaderMap, client: IpAddr) -> Result<(), Response> {
-        let result = self.decide(ReviewVerb::of(method), headers, client.to_canonical()).await;
+        let result = self.decide(ReviewVerb::of(method), headers, network(client.to_canonical())).await;
         self.metrics.count(result.as_ref().map_or_else(Denial::result, |()| CheckResult::Allowed));
         result.map_err(IntoResponse::into_response)
     }
@@ -107,6 +107,14 @@ fn log(verdict: &Verdict, client: IpAddr) {
         Verdict::Forbidden { user } => {
             tracing::warn!(%client, user, "Rejected a request for the metrics: the user may not read them");
         }
+    }
+}
+
+/// The address of an IPv4 client, and the network of an IPv6 client: a host has all addresses of a /64 (RFC 4291, 2.5.4).
+fn network(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => client,
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
     }
 }
 

@@ -10,16 +10,17 @@ use super::{
 /// How long an allowed token needs no review. A revoked token or right works for this time at most.
 const ALLOWED_TTL: Duration = Duration::from_secs(60);
 
-/// How long a refused token gets the same answer without a review. A new right becomes active after this time.
+/// How long a rejected token gets the same answer without a review. A new right becomes active after this time.
 const DENIED_TTL: Duration = Duration::from_secs(5);
 
-/// How long a token counts as known after its last use of [`ALLOWED_TTL`]. Scrape intervals are 2 minutes or less.
+/// How long a token stays known after [`ALLOWED_TTL`] has passed. The time is longer than any scrape interval: Prometheus drops a
+/// series after 5 minutes.
 const KNOWN_TTL: Duration = Duration::from_secs(600);
 
 /// Maximum number of known tokens. A cluster has a few scrapers.
 const MAX_KNOWN: usize = 64;
 
-/// Maximum number of refused tokens. [`UNKNOWN_RATE`] fills 25 in [`DENIED_TTL`], after a burst 35.
+/// Maximum number of rejected tokens. At [`UNKNOWN_RATE`] at most 35 new tokens are rejected in [`DENIED_TTL`].
 const MAX_DENIED: usize = 64;
 
 /// Reviews of unknown tokens, in all. Each review is two calls of the API server.

@@ -26,7 +26,7 @@ pub(super) struct Lane {
     concurrent: usize,
 }
 
-/// One allowance for each client, so that one client cannot use the allowance of the others.
+/// An allowance for each client, so that one client cannot use the allowance of the others.
 #[derive(Debug)]
 pub(super) struct ClientLimits<C> {
     rate: Rate,

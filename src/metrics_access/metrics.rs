@@ -13,7 +13,7 @@ use crate::runtime::catalogue::{Catalogue, MetricType, Row, Series, Source};
 /// Every metric of the checks.
 pub const ROWS: &[Row<CheckCounts>] = &[Row {
     name: "vdi_metrics_scrape_checks_total",
-    help: "Requests for the server's metrics whose token was checked, by result.",
+    help: "Requests for the server's metrics, by the result of the check of the token.",
     kind: MetricType::COUNTER,
     labels: &["result"],
     series: |counts| {

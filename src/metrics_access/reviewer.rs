@@ -1,4 +1,4 @@
-//! Asks the API server about a token.
+//! Reviews a token with the API server.
 
 use std::{
     error::Error,

@@ -1,4 +1,4 @@
-//! The peers that scrape the sidecar. Prometheus keeps its connections open between two scrapes, also those to a metrics port of the
+//! The peers that scrape the sidecar, as Prometheus does. Prometheus keeps its connections open between two scrapes, also those to a metrics port of the
 //! desktop, so such a connection looks like that of a viewer.
 
 use std::{
@@ -24,7 +24,7 @@ const MAX_MONITORS: usize = 64;
 // === impl Monitors ===
 
 impl Monitors {
-    /// Adds the client of a scrape at the time `at`. No client is an internal request.
+    /// Adds the client of a scrape at the time `at`. `None` means an internal request, which is not added.
     pub fn add(&self, client: Option<IpAddr>, at: Instant) {
         let Some(client) = client.map(address) else { return };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

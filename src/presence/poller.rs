@@ -54,10 +54,11 @@ impl Poller {
         poller
     }
 
-    /// Takes the peers that scrape the sidecar.
+    /// The list to which the HTTP server adds the peers that scrape the sidecar.
+    /// None if presence is switched off.
     #[must_use]
-    pub fn monitors(&self) -> Monitors {
-        self.monitors.clone()
+    pub fn monitors(&self) -> Option<Monitors> {
+        self.session.as_ref().map(|_| self.monitors.clone())
     }
 
     /// Receives the latest snapshot.

@@ -112,10 +112,13 @@ impl SocketReader {
     /// Whether the pod probably streams over UDP. The kernel searches a table of the node for the sockets, so they are read only if the
     /// rate is that of a stream. It counts the datagrams of IPv4 and IPv6 separately.
     fn streams_udp(&mut self, snmp: &str, at: Instant) -> bool {
-        let snmp6 = self.text("snmp6").map(|file| file.text).unwrap_or_default();
-        let v6 = proc_net::snmp6_value(&snmp6, "Udp6OutDatagrams").unwrap_or(0);
         let v4 = proc_net::snmp_value(snmp, "Udp", "OutDatagrams");
-        let has_rate = self.udp_rate.observe(v4.map(|v4| v4.saturating_add(v6)), at);
+        let v6 = match self.text("snmp6") {
+            Ok(file) => proc_net::snmp6_value(&file.text, "Udp6OutDatagrams"),
+            // A node can have IPv6 switched off.
+            Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some(0),
+        };
+        let has_rate = self.udp_rate.observe(v4.zip(v6).map(|(v4, v6)| v4.saturating_add(v6)), at);
         let has_server =
             |name| self.text(name).is_ok_and(|file| proc_net::has_udp_server(&file.text) == Ok(true));
         has_rate && (has_server("udp") || has_server("udp6"))

@@ -20,7 +20,7 @@ use crate::{
 /// The metrics, and who may read them.
 struct Exposition {
     registry: Registry,
-    /// None: every client may.
+    /// `None` if every client may read the metrics.
     access: Option<MetricsAccess<ClusterReviewer>>,
 }
 

@@ -169,7 +169,7 @@ impl Ledger {
         self.totals.templates()
     }
 
-    /// The session of a pod, without the ledger's entry. `None` if the event is older than the ledger's state.
+    /// Removes the session of a pod from the ledger and returns it. `None` if the event is older than the ledger's state.
     fn take(&mut self, pod: &SessionPod, now: UnixTime) -> Option<LiveSession> {
         self.last_event = self.last_event.max(now);
         let is_repeated = |version: u64| pod.version <= version && pod.version != 0;
@@ -187,7 +187,7 @@ impl Ledger {
     fn new_session(&mut self, pod: &SessionPod) -> LiveSession {
         let is_older = pod.created < self.since;
         let was_removed = self.removed.remove(&pod.uid).is_some();
-        let mut live = LiveSession::new(pod, is_older);
+        let mut live = LiveSession::new(pod, is_older || was_removed);
         let has_ended = pod.phase.is_terminal() || pod.is_removal();
         let ended_since = pod.known_end().is_some_and(|end| end >= self.since);
         live.is_counted = was_removed || (has_ended && is_older && !ended_since);

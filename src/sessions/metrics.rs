@@ -139,7 +139,7 @@ fn sidecar_restarts(ledger: &Ledger) -> Vec<Series<'_>> {
     })
 }
 
-/// One series for each template and reason; an absent count is 0.
+/// A series for each template and reason; an absent count is 0.
 fn by_reason<'s, R: Copy>(
     ledger: &'s Ledger,
     reasons: &[R],

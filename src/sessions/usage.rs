@@ -1,4 +1,4 @@
-//! What a session has used, from the termination messages of its sidecar. Pure.
+//! Usage of a session, from the termination messages of its sidecar. Pure.
 //!
 //! A tenant can write any message, for example with a pod whose container has the name of the sidecar. So a message counts only if the
 //! pod can have used what it says. Without such a message the allocated time still follows from the pod's own times and devices. Busy
@@ -54,10 +54,10 @@ pub struct Usage {
     pub received: u64,
 }
 
-/// What a run can have used at most.
+/// Upper bounds of the usage of a run or of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunLimits {
-    /// Seconds from the start to the end of the sidecar's container, as the kubelet reports them.
+    /// Seconds from the start to the end of the sidecar's container or of the session, as the kubelet reports them.
     pub seconds: u64,
     /// Number of devices that the pod can have held.
     pub devices: u32,
@@ -67,7 +67,7 @@ pub struct RunLimits {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct SessionUsage {
     totals: Usage,
-    /// Whether a run lacks a message, or a message lacks devices of the pod.
+    /// Whether a run lacks a message, or a message lacks time of the pod's devices.
     is_incomplete: bool,
 }
 
@@ -91,7 +91,7 @@ const MAX_BYTES_PER_SECOND: u64 = 100_000_000_000;
 ///
 /// # Errors
 /// Fails if the run has no message, if the message is not valid, or if it says more than the limits allow.
-pub fn of_run(message: Option<&str>, limits: RunLimits) -> Result<(Usage, usize), MissingReason> {
+pub fn of_run(message: Option<&str>, limits: RunLimits) -> Result<Usage, MissingReason> {
     let text = message.filter(|text| !text.trim().is_empty()).ok_or(MissingReason::Absent)?;
     if text.len() > MAX_MESSAGE_BYTES {
         return Err(MissingReason::TooLong);
@@ -105,7 +105,7 @@ pub fn of_run(message: Option<&str>, limits: RunLimits) -> Result<(Usage, usize)
     }
     let mut usage = message.presence.map(Usage::of_presence).unwrap_or_default();
     message.gpus.iter().map(Usage::of_device).for_each(|device| usage.add_device(&device));
-    Ok((usage, message.gpus.len()))
+    Ok(usage)
 }
 
 /// Whether a pod with these limits can have used what the message says.
@@ -177,6 +177,21 @@ impl Usage {
         self.peak = self.peak.max(run.peak);
     }
 
+    /// The part that a pod with these limits can have used.
+    fn limited(self, limits: RunLimits) -> Self {
+        let seconds = limits.seconds.saturating_add(TOLERANCE);
+        let device_seconds = seconds.saturating_mul(limits.devices.into());
+        Self {
+            allocated: self.allocated.min(device_seconds),
+            busy_tenths: self.busy_tenths.min(device_seconds.saturating_mul(10)),
+            unsampled: self.unsampled.min(device_seconds),
+            idle: self.idle.map(|idle| idle.min(device_seconds)),
+            joules: self.joules.min(device_seconds.saturating_mul(MAX_WATTS)),
+            connected: self.connected.min(seconds),
+            ..self
+        }
+    }
+
     fn add_sums(&mut self, other: &Self) {
         let add = |sum: &mut u64, other: u64| *sum = sum.saturating_add(other);
         add(&mut self.allocated, other.allocated);
@@ -196,9 +211,10 @@ impl SessionUsage {
     /// Adds a run of the sidecar in a pod that holds this number of devices. Returns why the totals of the run are not known.
     pub fn add(&mut self, message: Option<&str>, limits: RunLimits, devices: u32) -> Option<MissingReason> {
         match of_run(message, limits) {
-            Ok((usage, shown)) => {
+            Ok(usage) => {
                 self.totals.add_run(&usage);
-                self.is_incomplete |= shown < devices as usize;
+                let held = limits.seconds.saturating_mul(devices.into());
+                self.is_incomplete |= usage.allocated.saturating_add(TOLERANCE * u64::from(devices)) < held;
                 None
             }
             Err(reason) => {
@@ -208,16 +224,17 @@ impl SessionUsage {
         }
     }
 
-    /// The usage of the session that has ended after this number of seconds and held this number of devices. Time of the devices that no
-    /// message shows counts as allocated and unsampled.
+    /// The usage of the session that has ended after `limits.seconds` and held this number of devices. Time of the devices that no message
+    /// shows counts as allocated and unsampled. Nothing exceeds the limits, although the runs together can: each has a tolerance.
     #[must_use]
-    pub fn at_end(&self, seconds: u64, devices: u32) -> Usage {
+    pub fn at_end(&self, limits: RunLimits, devices: u32) -> Usage {
+        let seconds = limits.seconds;
         let held = seconds.saturating_mul(devices.into());
         let unknown = if self.is_incomplete { held.saturating_sub(self.totals.allocated) } else { 0 };
         let unknown = Usage { allocated: unknown, unsampled: unknown, ..Usage::default() };
         let mut usage = self.totals;
         usage.add_run(&unknown);
-        usage
+        usage.limited(limits)
     }
 }
 

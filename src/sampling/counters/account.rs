@@ -17,7 +17,7 @@ pub struct Account {
     pub allocated: Option<f64>,
     /// Seconds of `allocated` that no sample of the driver covers.
     pub unsampled: f64,
-    /// Seconds of `allocated` in which nobody used the device. None if it was never known at the same time whether a viewer was
+    /// Seconds of `allocated` in which no viewer used the device. None if it was never known at the same time whether a viewer was
     /// connected and how much the device was used.
     pub idle: Option<IdleSeconds>,
     /// Seconds in which the device was busy.

@@ -187,7 +187,7 @@ impl Account {
         Some((counter, at))
     }
 
-    /// Adds the time since the last reading if nobody used the device. The time counts only if both readings have the same viewers and
+    /// Adds the time since the last reading if no viewer used the device. The time counts only if both readings have the same viewers and
     /// if the use of the device is known. `utilization` is that by the session, or that of the device if only this is known.
     fn add_idle(&mut self, utilization: Option<f64>, pending: &PendingReading<'_>) {
         let known = pending.is_used(utilization).zip(pending.reading.has_viewer);

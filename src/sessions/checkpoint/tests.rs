@@ -25,7 +25,7 @@ struct MemoryState {
     delayed: Option<(usize, String, String, Option<String>)>,
 }
 
-/// What happens at the operation of this number.
+/// Fault of the operation with this number.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
     operation: usize,
@@ -267,7 +267,7 @@ fn shards_of_a_leader_that_lost_do_not_stop_the_next_leader() {
 }
 
 #[test]
-fn a_damaged_newer_or_missing_object_is_refused_and_not_overwritten() {
+fn a_damaged_newer_or_missing_object_is_rejected_and_not_overwritten() {
     let store = Memory::default();
     let (mut writer, mut state) = take_over(&store, "one").unwrap();
     (1..40).for_each(|event| advance(&mut state, event));

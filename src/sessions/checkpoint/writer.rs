@@ -15,7 +15,7 @@ use super::{
 /// Name of the head. The names of the shards begin with it.
 const HEAD: &str = "vdi-metrics-ledger";
 
-/// Maximum length of a text in bytes. The API server refuses a ConfigMap of more than 1 MiB (`MaxSecretSize` in
+/// Maximum length of a text in bytes. The API server rejects a ConfigMap of more than 1 MiB (`MaxSecretSize` in
 /// `k8s.io/kubernetes: pkg/apis/core/types.go`).
 const MAX_BYTES: usize = (1 << 20) - (16 << 10);
 
@@ -41,7 +41,7 @@ pub enum LoadError {
     Unreadable {
         /// Name of the object.
         name: String,
-        /// What is wrong with it.
+        /// Problem of the object.
         problem: String,
     },
     /// The head names an object that does not exist.
@@ -86,11 +86,12 @@ impl<St: Store> CheckpointWriter<St> {
         let objects = store.list().await.map_err(LoadError::Store)?;
         let (shards, versions) = (vec![None; SHARDS], HashMap::new());
         let mut this = Self { store, writer, generation: 0, shards, versions, is_head_unknown: false };
-        let checkpoint = match this.adopt_head(&objects)? {
+        let mut checkpoint = match this.adopt_head(&objects)? {
             Some(head) => this.read_shards(head, &objects)?,
             None => initial,
         };
-        this.write_head(&checkpoint, this.shards.clone()).await.map_err(|error| match error {
+        // The shards of a loaded checkpoint are clean, so this writes only the head.
+        this.save(&mut checkpoint).await.map_err(|error| match error {
             SaveError::Store(error) => LoadError::Store(error),
             error => LoadError::Save(error),
         })?;
@@ -230,11 +231,11 @@ impl fmt::Display for LoadError {
         match self {
             Self::Unreadable { name, problem } => write!(
                 f,
-                "the ConfigMap {name} {problem}. Restore it from a backup; or delete all ConfigMaps whose names begin with {HEAD}, and all totals start from 0"
+                "the ConfigMap {name} {problem}. Restore it from a backup; or delete all ConfigMaps whose names begin with {HEAD}; then all totals start from 0"
             ),
             Self::Missing(name) => write!(
                 f,
-                "the ConfigMap {name} does not exist, and {HEAD} names it. Restore it from a backup; or delete all ConfigMaps whose names begin with {HEAD}, and all totals start from 0"
+                "the ConfigMap {name} does not exist, and {HEAD} names it. Restore it from a backup; or delete all ConfigMaps whose names begin with {HEAD}; then all totals start from 0"
             ),
             Self::Store(_) => f.write_str("cannot load the ledger's state"),
             Self::Save(_) => f.write_str("cannot take the ledger over"),
@@ -260,7 +261,10 @@ impl fmt::Display for SaveError {
             Self::Lost => f.write_str("another leader saves the ledger's state"),
             Self::Store(_) => f.write_str("cannot save the ledger's state"),
             Self::TooLong { name, bytes } => {
-                write!(f, "the ConfigMap {name} would have {bytes} bytes; the maximum is {MAX_BYTES}")
+                write!(
+                    f,
+                    "the ConfigMap {name} would have {bytes} bytes, and the maximum is {MAX_BYTES}: the cluster has too many sessions or too long template and pool names"
+                )
             }
             Self::Encode(_) => f.write_str("cannot write the ledger's state as JSON"),
         }

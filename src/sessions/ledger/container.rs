@@ -1,4 +1,4 @@
-//! One container of a session pod.
+//! A container of a session pod.
 
 use super::time::UnixTime;
 
@@ -59,7 +59,7 @@ pub enum WaitCause {
 pub struct Exit {
     /// Exit code.
     pub code: i32,
-    /// What the runtime or the kubelet adds to the code.
+    /// Cause that the runtime or the kubelet gives.
     pub cause: ExitCause,
     /// Start of the run; `None` if the container never ran, or if the kubelet does not know.
     pub started: Option<UnixTime>,
@@ -67,7 +67,7 @@ pub struct Exit {
     pub finished: Option<UnixTime>,
 }
 
-/// What the runtime or the kubelet says about an exit.
+/// Cause of an exit, as the runtime or the kubelet reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitCause {
     /// The container itself ended.

@@ -1,4 +1,4 @@
-//! What the ledger remembers of a session while its pod exists: the last state, and the facts that later states lose.
+//! Memory of the ledger about a session while its pod exists: the last state, and the facts that later states lose.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use super::{
     time::UnixTime,
 };
 
-/// A session whose pod exists. The serialized form has no version of its own: the file that contains it has one. It leaves out
+/// A session whose pod exists. The serialized form has no version of its own: the shard of the checkpoint that contains it has one. It leaves out
 /// fields with their default value, because the entries of 50,000 sessions are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveSession {
@@ -45,7 +45,7 @@ pub struct LiveSession {
     /// Whether an image could not be used.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) image_failed: bool,
-    /// Time since which the node does not answer; forgotten when the pod is ready again.
+    /// Time since which the node does not answer; forgotten when the kubelet writes the pod's status again.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) unreachable_since: Option<UnixTime>,
     /// Restarts by container, without containers that have none.
@@ -62,13 +62,16 @@ pub struct LiveSession {
     pub(super) is_counted: bool,
 }
 
-/// What one event adds to the totals.
+/// Additions of one event to the totals.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::sessions) struct Progressed {
     pub(super) restarts: Vec<Restart>,
     /// Stages that the pod has reached, with the seconds since the creation of the pod.
     pub(super) stages: Vec<(Stage, i64)>,
 }
+
+/// Maximum number of devices that are remembered. A pod can request hundreds of devices of a plug-in that is not for GPUs.
+const MAX_DEVICES: usize = 64;
 
 // === impl LiveSession ===
 
@@ -109,7 +112,8 @@ impl LiveSession {
         self.has_run |= pod.shows_run();
         self.image_failed |=
             pod.containers.iter().any(|container| container.is_waiting_for(WaitCause::Image));
-        self.devices.extend(pod.devices.iter().cloned());
+        let space = MAX_DEVICES.saturating_sub(self.devices.len());
+        self.devices.extend(pod.devices.iter().take(space).cloned());
         self.observe_interruption(pod);
         Progressed {
             restarts: restarts::observe(&mut self.restarts, pod),
@@ -119,7 +123,7 @@ impl LiveSession {
 
     /// Remembers whether the node answers, and what came first: the end of the desktop or the request to delete the pod.
     fn observe_interruption(&mut self, pod: &SessionPod) {
-        if pod.progress.ready.is_some() && !pod.phase.is_terminal() {
+        if pod.progress.unreachable.is_none() && !pod.phase.is_terminal() {
             self.unreachable_since = None;
         }
         self.unreachable_since = self.unreachable_since.or(pod.progress.unreachable);

@@ -10,7 +10,7 @@ use super::{
 use crate::sessions::ledger::EndReason;
 
 #[test]
-fn completed() {
+fn a_desktop_that_exits_with_0_is_completed() {
     let succeeded = |reason| in_phase(after_exit(running(), 0, reason, 600), "Succeeded");
     // A regular sidecar fails; the phase is that of the pod.
     let mut sidecar_failed = in_phase(after_exit(running(), 0, "Completed", 600), "Failed");
@@ -50,7 +50,7 @@ fn completed() {
 }
 
 #[test]
-fn deleted_by_a_client() {
+fn a_desktop_that_a_client_deletes_is_deleted() {
     // A helper of the desktop crashed before, and the desktop went on.
     let mut helper_crashed = running();
     let helper = json!({"name": "helper", "state": exited(1, "Error", 100)});
@@ -120,7 +120,7 @@ fn deleted_by_a_client() {
 }
 
 #[test]
-fn drained() {
+fn an_evicted_pod_on_a_node_that_answers_is_drained() {
     let drain = |reason| deletion(disrupted(running(), reason, 600), 600, 143, 602);
     check(vec![
         ("by the eviction API", drain("EvictionByEvictionAPI"), EndReason::Drained, Some(602)),
@@ -132,7 +132,7 @@ fn drained() {
 }
 
 #[test]
-fn error() {
+fn a_desktop_that_fails_is_an_error() {
     let failed = |code| in_phase(after_exit(running(), code, "Error", 600), "Failed");
     let not_started = in_phase(with(accepted(), &desktop(&start_error())), "Failed");
     let back_off = json!({"waiting": {"reason": "CrashLoopBackOff"}});
@@ -159,7 +159,7 @@ fn error() {
 }
 
 #[test]
-fn crashed_then_deleted_while_the_watch_saw_nothing_between() {
+fn a_crash_before_a_deletion_counts_if_the_watch_sees_only_the_last_state() {
     let exited = in_phase(after_exit(running(), 1, "Error", 500), "Failed");
     let last = deleted(exited, 600, 0);
     check(vec![(
@@ -171,7 +171,7 @@ fn crashed_then_deleted_while_the_watch_saw_nothing_between() {
 }
 
 #[test]
-fn killed_for_memory() {
+fn a_desktop_that_reaches_its_memory_limit_is_oom_killed() {
     let killed = in_phase(after_exit(running(), 137, "OOMKilled", 600), "Failed");
     check(vec![
         ("OOM", ends(killed), EndReason::OomKilled, Some(600)),

@@ -11,7 +11,7 @@ use super::{
 use crate::sessions::ledger::EndReason;
 
 #[test]
-fn stopped_by_the_kubelet() {
+fn a_pod_that_the_kubelet_stops_has_the_kubelets_reason() {
     let stopped = |reason: &str| {
         let pod = disrupted(
             in_phase(after_exit(running(), 137, "Error", 600), "Failed"),
@@ -30,7 +30,7 @@ fn stopped_by_the_kubelet() {
 }
 
 #[test]
-fn preempted() {
+fn a_pod_that_the_scheduler_removes_is_preempted() {
     let pod = disrupted(running(), "PreemptionByScheduler", 600);
     let starting = disrupted(accepted(), "PreemptionByScheduler", 600);
     let starting = deleted(starting, 600, 0);
@@ -42,6 +42,11 @@ fn preempted() {
 
 /// The node controller marks the pod of a node that does not answer at 400.
 fn unreachable() -> Json {
+    not_ready(400, None)
+}
+
+/// Without a reason the node controller wrote the condition, with one the kubelet.
+fn not_ready(seconds: i64, reason: Option<&str>) -> Json {
     let mut pod = running();
     let ready = pod["status"]["conditions"]
         .as_array_mut()
@@ -50,12 +55,15 @@ fn unreachable() -> Json {
         .find(|condition| condition["type"] == "Ready")
         .unwrap();
     ready["status"] = json!("False");
-    ready["lastTransitionTime"] = json!(at(400));
+    ready["lastTransitionTime"] = json!(at(seconds));
+    if let Some(reason) = reason {
+        ready["reason"] = json!(reason);
+    }
     pod
 }
 
 #[test]
-fn node_lost() {
+fn a_session_whose_node_is_lost_is_node_lost() {
     let collected = disrupted(in_phase(unreachable(), "Failed"), "DeletionByPodGC", 450);
     let collected_last = deleted(collected.clone(), 451, 0);
     let tainted = deleted(disrupted(unreachable(), "DeletionByTaintManager", 460), 460, 30);
@@ -143,14 +151,24 @@ fn node_lost() {
 
 #[test]
 fn a_node_that_answers_again_is_not_lost() {
-    let events = [Shown(400, unreachable()), Shown(450, running())];
     let drained = deletion(disrupted(running(), "DeletionByTaintManager", 600), 600, 143, 602);
-    let events = drained[..2].iter().cloned().chain(events).chain(drained[2..].iter().cloned()).collect();
-    check(vec![("drained", events, EndReason::Drained, Some(602))]);
+    let after = |back: Json| {
+        let outage = [Shown(400, unreachable()), Shown(450, back)];
+        drained[..2].iter().cloned().chain(outage).chain(drained[2..].iter().cloned()).collect()
+    };
+    check(vec![
+        ("the pod is ready again", after(running()), EndReason::Drained, Some(602)),
+        (
+            "the readiness probe fails",
+            after(not_ready(450, Some("ContainersNotReady"))),
+            EndReason::Drained,
+            Some(602),
+        ),
+    ]);
 }
 
 #[test]
-fn rejected_whatever_the_reason_is() {
+fn a_pod_that_its_node_rejects_is_rejected_with_any_reason() {
     for reason in [
         "OutOfcpu",
         "OutOfnvidia.com/gpu",
@@ -169,7 +187,7 @@ fn rejected_whatever_the_reason_is() {
 }
 
 #[test]
-fn never_run() {
+fn a_session_whose_desktop_never_ran_has_no_duration() {
     let waits = |reason: &str| with(accepted(), &desktop(&json!({"waiting": {"reason": reason}})));
     let delete = |pod: Json| {
         let unlocated = in_phase(with(deleted(pod, 60, 30), &desktop(&status_unknown())), "Failed");

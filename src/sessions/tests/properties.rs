@@ -1,4 +1,4 @@
-//! Random lives of several pods in random order: the ledger gives the plain truth, and repeated events change nothing.
+//! Random lives of several pods in random order: the ledger gives the expected totals, and repeated events change nothing.
 
 use std::collections::BTreeMap;
 
@@ -177,7 +177,7 @@ fn list(ledger: &mut Ledger, events: &[Sent], now: i64) {
 
 proptest! {
     #[test]
-    fn any_interleaving_of_the_events_of_several_pods_gives_the_plain_truth(
+    fn any_interleaving_of_the_events_of_several_pods_gives_the_expected_totals(
         lives in vec(life(), 1..8), choices in vec(any::<Index>(), 40),
     ) {
         let mut ledger = empty();

@@ -133,7 +133,7 @@ pub(super) fn per_account<'s>(
     accounts.filter_map(|account| Some(Series::number([&account.gpu], total(account)?))).collect()
 }
 
-/// The seconds in which nobody used the device, by reason.
+/// The seconds in which no viewer used the device, by reason.
 pub(super) fn idle(snapshot: &Snapshot) -> Vec<Series<'_>> {
     let accounts = snapshot.accounts.iter().filter_map(|account| Some((account, account.idle?)));
     let series = accounts.flat_map(|(account, idle)| {

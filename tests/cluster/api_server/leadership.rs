@@ -16,7 +16,7 @@ use vdi_metrics::cluster::LeaseCandidate;
 tests![
     one_of_three_candidates_leads_and_a_killed_one_is_replaced,
     a_leader_that_stops_in_order_is_replaced_at_once,
-    a_leader_that_loses_its_lease_stops_to_lead,
+    a_leader_that_loses_its_lease_stops_leading,
 ];
 
 const LEASE: &str = "vdi-metrics";
@@ -52,7 +52,7 @@ async fn a_leader_that_stops_in_order_is_replaced_at_once(cluster: &TestCluster)
     let mut first = LeaseCandidate::new(cluster.client.clone(), &namespace, LEASE, "first".to_owned());
     let mut leading = first.leading();
     tokio::select! {
-        never = first.stand() => match never {},
+        never = first.run() => match never {},
         led = timeout(FAILOVER, leading.wait_for(|leads| *leads)) => drop(led??),
     }
     let mut second = stand(cluster, &namespace, "second");
@@ -67,7 +67,7 @@ async fn a_leader_that_stops_in_order_is_replaced_at_once(cluster: &TestCluster)
     Ok(())
 }
 
-async fn a_leader_that_loses_its_lease_stops_to_lead(cluster: &TestCluster) -> Result<()> {
+async fn a_leader_that_loses_its_lease_stops_leading(cluster: &TestCluster) -> Result<()> {
     let namespace = cluster.scratch_namespace(&[]).await?;
     let mut standing = stand(cluster, &namespace, "first");
     timeout(FAILOVER, standing.leading.wait_for(|leads| *leads)).await??;
@@ -82,7 +82,7 @@ async fn a_leader_that_loses_its_lease_stops_to_lead(cluster: &TestCluster) -> R
 fn stand(cluster: &TestCluster, namespace: &str, identity: &str) -> Standing {
     let mut candidate = LeaseCandidate::new(cluster.client.clone(), namespace, LEASE, identity.to_owned());
     let leading = candidate.leading();
-    let task = tokio::spawn(async move { match candidate.stand().await {} });
+    let task = tokio::spawn(async move { match candidate.run().await {} });
     Standing { leading, task }
 }
 

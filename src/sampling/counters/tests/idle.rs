@@ -1,4 +1,4 @@
-//! The time in which nobody used an allocated device.
+//! The time in which no viewer used an allocated device.
 
 use super::*;
 use crate::gpu::ProcessKind;

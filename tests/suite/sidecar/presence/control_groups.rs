@@ -1,5 +1,5 @@
 //! Clients in the pod's network namespace. The control group of the client decides whether its connection counts. Each container
-//! has one, so have the container runtime and the proxy of a service mesh on the node.
+//! has one. The container runtime and the proxy of a service mesh on the node have one too.
 
 use kit::{
     cluster::PROBE,

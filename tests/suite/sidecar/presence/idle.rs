@@ -1,4 +1,4 @@
-//! The time in which a GPU was allocated and nobody used it, and the session's page and message.
+//! The time in which a GPU was allocated and no viewer used it, and the session's page and message.
 
 use fake_nvml::{Scenario, Utilization};
 use kit::{
