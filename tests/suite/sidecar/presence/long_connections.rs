@@ -87,7 +87,8 @@ impl OtherClients {
 /// Scrapes, and returns the connection without closing it.
 fn scrape_sidecar(pod: &DesktopPod) -> TcpStream {
     let mut stream = pod.network.outside.inside(|| TcpStream::connect((POD[1], OWN)).unwrap());
-    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {}\r\n\r\n", OUTSIDE[1]).unwrap();
+    let header = "X-Prometheus-Scrape-Timeout-Seconds: 10";
+    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {}\r\n{header}\r\n\r\n", OUTSIDE[1]).unwrap();
     assert!(stream.read(&mut [0; 1000]).unwrap() > 0);
     stream
 }
