@@ -5,7 +5,7 @@
 //! * `pod` decodes a pod and converts it into plain values: `identity` (template and pool), `conditions`, `containers`.
 //! * `ledger` has the sessions and the totals.
 //!   * `session`, `container`: the plain values of one pod at one moment.
-//!   * `live`: what is remembered of a pod while it exists. Its entries can be serialized.
+//!   * `live`: facts about a pod that its last object no longer has. An entry can be serialized.
 //!   * `ending`: the reason and the duration of a session that has ended; `end_reason` is the vocabulary.
 //!   * `phase`, `pending`, `restarts`, `startup`: facts about sessions that have not ended.
 //!   * `recent`: pods that the watch no longer shows.

@@ -1,5 +1,5 @@
-//! The peers that scrape the sidecar, as Prometheus does. Prometheus keeps its connections open between two scrapes, also those to a metrics port of the
-//! desktop, so such a connection looks like that of a viewer.
+//! The peers that scrape the sidecar. Prometheus keeps its connections open between two scrapes, also those to a metrics port of the
+//! desktop. Such a connection looks like that of a viewer.
 
 use std::{
     net::IpAddr,

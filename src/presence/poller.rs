@@ -54,8 +54,7 @@ impl Poller {
         poller
     }
 
-    /// The list to which the HTTP server adds the peers that scrape the sidecar.
-    /// None if presence is switched off.
+    /// The list to which the HTTP server adds the peers that scrape the sidecar; none if presence is switched off.
     #[must_use]
     pub fn monitors(&self) -> Option<Monitors> {
         self.session.as_ref().map(|_| self.monitors.clone())

@@ -100,7 +100,7 @@ impl LiveSession {
         }
     }
 
-    /// Remembers a state of the pod. Returns what is new in it.
+    /// Adds a state of the pod. Returns the restarts and the stages of the start that no earlier state had.
     pub(in crate::sessions) fn observe(&mut self, pod: &SessionPod) -> Progressed {
         if !self.has_run {
             self.names.clone_from(&pod.names);

@@ -1,6 +1,8 @@
 //! Clients in the pod's network namespace. The control group of the client decides whether its connection counts. Each container
 //! has one. The container runtime and the proxy of a service mesh on the node have one too.
 
+use std::net::TcpStream;
+
 use kit::{
     cluster::PROBE,
     network::{
@@ -32,9 +34,7 @@ impl ContainerPod {
         let pod = DesktopPod::start_with(&fixture, &busy_gpu(), &[(env::PORTS, "6901")])?;
         let mut pod = Self { pod, processes: vec![] };
         pod.run("desktop", &["stream", "6901", ""]);
-        let address = format!("{}:{PORT}", POD[0]).parse().unwrap();
-        let connect = || kit::http::connect(address).ok();
-        eventually("the desktop listens", || pod.pod.network.outside.inside(connect));
+        drop(pod.connect_from_outside(PORT));
         Some(pod)
     }
 
@@ -42,6 +42,12 @@ impl ContainerPod {
     fn run(&mut self, group: &str, arguments: &[&str]) {
         let start = || Process::spawn(command(group, PROBE).args(arguments));
         self.processes.push(self.pod.network.pod.inside(start));
+    }
+
+    /// Connects a client outside of the pod as soon as the port listens.
+    fn connect_from_outside(&self, port: u16) -> TcpStream {
+        let connect = || TcpStream::connect((POD[0], port)).ok();
+        eventually("the port listens", || self.pod.network.outside.inside(connect))
     }
 
     /// Waits until the sidecar has seen the client of the process that was started last. Returns the number of viewers, and whether it is
@@ -83,9 +89,7 @@ fn a_viewer_behind_linkerd_counts_once() {
     pod.run("linkerd", &["serve", "4140", ""]);
     pod.run("linkerd", &["serve", "4143", ""]);
     pod.run("linkerd", &["watch", POD[0], "6901", LONG]);
-    let inbound = format!("{}:4143", POD[0]).parse().unwrap();
-    let connect = || kit::http::connect(inbound).ok();
-    let _to_proxy = eventually("the proxy listens", || pod.pod.network.outside.inside(connect));
+    let _to_proxy = pod.connect_from_outside(4143);
     assert_eq!(pod.viewers(), (Some(1.0), true));
 }
 
@@ -110,9 +114,7 @@ fn a_viewer_behind_ztunnel_counts_once() {
         "10.99.0.9",
     ]);
     ["15001", "15006", "15008"].iter().for_each(|port| pod.run("ztunnel", &["serve", port, ""]));
-    let inbound = format!("{}:15008", POD[0]).parse().unwrap();
-    let connect = || kit::http::connect(inbound).ok();
-    let _to_proxy = eventually("the proxy listens", || pod.pod.network.outside.inside(connect));
+    let _to_proxy = pod.connect_from_outside(15008);
     pod.run("ztunnel", &["watch", POD[0], "6901", LONG]);
     assert_eq!(pod.viewers(), (Some(1.0), true));
 }
