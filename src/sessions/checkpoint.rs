@@ -9,12 +9,14 @@ mod config_maps;
 mod format;
 mod state;
 mod store;
+mod unsaved;
 mod writer;
 
 pub use self::{
     config_maps::ConfigMaps,
     state::{Checkpoint, LiveSessions, Stored},
     store::{Store, StoreError, StoredObject},
+    unsaved::Unsaved,
     writer::{CheckpointWriter, LoadError, SaveError},
 };
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, ObjectMeta, PostParams},
@@ -19,8 +19,8 @@ pub struct ConfigMaps {
 /// The label of the ConfigMaps.
 const LABEL: (&str, &str) = ("app.kubernetes.io/component", "ledger");
 
-/// The key of the text in a ConfigMap.
-const KEY: &str = "state.json";
+/// The key of the content in a ConfigMap.
+const KEY: &str = "state.json.gz";
 
 // === impl ConfigMaps ===
 
@@ -38,14 +38,20 @@ impl Store for ConfigMaps {
         let selected = ListParams::default().labels(&format!("{}={}", LABEL.0, LABEL.1));
         let list = self.api.list(&selected).await.map_err(failed)?;
         let object = |mut map: ConfigMap| {
-            let text = map.data.as_mut().and_then(|data| data.remove(KEY)).unwrap_or_default();
+            let content = map.binary_data.as_mut().and_then(|data| data.remove(KEY));
+            let content = content.map(|ByteString(bytes)| bytes).unwrap_or_default();
             let version = map.resource_version().unwrap_or_default();
-            StoredObject { name: map.name_any(), text, version }
+            StoredObject { name: map.name_any(), content, version }
         };
         Ok(list.items.into_iter().map(object).collect())
     }
 
-    async fn write(&self, name: &str, text: String, version: Option<&str>) -> Result<String, StoreError> {
+    async fn write(
+        &self,
+        name: &str,
+        content: Vec<u8>,
+        version: Option<&str>,
+    ) -> Result<String, StoreError> {
         let map = ConfigMap {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
@@ -53,7 +59,7 @@ impl Store for ConfigMaps {
                 resource_version: version.map(str::to_owned),
                 ..ObjectMeta::default()
             },
-            data: Some(BTreeMap::from([(KEY.to_owned(), text)])),
+            binary_data: Some(BTreeMap::from([(KEY.to_owned(), ByteString(content))])),
             ..ConfigMap::default()
         };
         let written = match version {

@@ -1,6 +1,6 @@
 //! The state of the ledger. The sessions that have not ended are in shards. A shard that has changed since the last save is dirty.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, mem};
 
 use flate2::Crc;
 use serde::{Deserialize, Serialize};
@@ -32,9 +32,9 @@ pub struct LiveSessions<S> {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Shard<S> {
-    pub(super) sessions: BTreeMap<String, S>,
-    pub(super) is_dirty: bool,
+struct Shard<S> {
+    sessions: BTreeMap<String, S>,
+    is_dirty: bool,
 }
 
 // === impl LiveSessions ===
@@ -69,22 +69,43 @@ impl<S> LiveSessions<S> {
         removed
     }
 
+    /// Number of sessions.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.sessions.len()).sum()
+    }
+
+    /// Whether there is no session.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// All sessions with the UID of their pod, in no order that has a meaning.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &S)> {
         self.shards.iter().flat_map(|shard| &shard.sessions).map(|(uid, session)| (uid.as_str(), session))
-    }
-
-    pub(super) fn shards(&self) -> &[Shard<S>] {
-        &self.shards
     }
 
     pub(super) fn replace_shard(&mut self, index: usize, sessions: BTreeMap<String, S>) {
         self.shards[index] = Shard { sessions, is_dirty: false };
     }
 
-    /// After a save.
-    pub(super) fn mark_clean(&mut self) {
-        self.shards.iter_mut().for_each(|shard| shard.is_dirty = false);
+    /// The changed shards with their indices, which are clean afterwards.
+    pub(super) fn take_dirty(&mut self) -> impl Iterator<Item = (usize, &BTreeMap<String, S>)> {
+        let shards = self.shards.iter_mut().enumerate();
+        shards.filter_map(|(index, Shard { sessions, is_dirty })| {
+            mem::take(is_dirty).then_some((index, &*sessions))
+        })
+    }
+
+    pub(super) fn mark_dirty(&mut self, index: usize) {
+        self.shards[index].is_dirty = true;
+    }
+
+    /// Whether a shard has changed since the last save.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.shards.iter().any(|shard| shard.is_dirty)
     }
 }
 

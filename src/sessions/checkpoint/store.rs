@@ -2,13 +2,13 @@
 
 use std::{error::Error, fmt};
 
-/// An object with its text.
+/// An object with its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredObject {
     /// Name of the object.
     pub name: String,
-    /// The text.
-    pub text: String,
+    /// The content.
+    pub content: Vec<u8>,
     /// Changes with every write.
     pub version: String,
 }
@@ -28,7 +28,7 @@ pub trait Store {
     fn write(
         &self,
         name: &str,
-        text: String,
+        content: Vec<u8>,
         version: Option<&str>,
     ) -> impl Future<Output = Result<String, StoreError>> + Send;
 }

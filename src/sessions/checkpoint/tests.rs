@@ -1,8 +1,10 @@
 use std::{
     collections::BTreeMap,
+    io::Write,
     sync::{Arc, Mutex},
 };
 
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use futures_util::FutureExt;
 
 use super::*;
@@ -16,13 +18,13 @@ struct Memory(Arc<Mutex<MemoryState>>);
 
 #[derive(Debug, Default)]
 struct MemoryState {
-    objects: BTreeMap<String, (String, u64)>,
+    objects: BTreeMap<String, (Vec<u8>, u64)>,
     version: u64,
     /// Number of operations so far.
     operations: usize,
     fault: Option<Fault>,
     /// A write whose answer was lost, and the number of the operation before which it happens.
-    delayed: Option<(usize, String, String, Option<String>)>,
+    delayed: Option<(usize, String, Vec<u8>, Option<String>)>,
 }
 
 /// Fault of the operation with this number.
@@ -50,12 +52,17 @@ impl Memory {
         (state.operations, state.fault) = (0, Some(Fault { operation, kind }));
     }
 
-    fn text(&self, name: &str) -> String {
+    fn content(&self, name: &str) -> Vec<u8> {
         self.0.lock().unwrap().objects[name].0.clone()
     }
 
-    fn put(&self, name: &str, text: &str) {
-        self.0.lock().unwrap().put(name, text.to_owned());
+    /// The decompressed content.
+    fn text(&self, name: &str) -> String {
+        std::io::read_to_string(GzDecoder::new(self.content(name).as_slice())).unwrap()
+    }
+
+    fn put(&self, name: &str, content: &[u8]) {
+        self.0.lock().unwrap().put(name, content.to_owned());
     }
 
     fn names(&self) -> Vec<String> {
@@ -64,18 +71,23 @@ impl Memory {
 }
 
 impl MemoryState {
-    fn put(&mut self, name: &str, text: String) -> String {
+    fn put(&mut self, name: &str, content: Vec<u8>) -> String {
         self.version += 1;
-        self.objects.insert(name.to_owned(), (text, self.version));
+        self.objects.insert(name.to_owned(), (content, self.version));
         self.version.to_string()
     }
 
-    fn write(&mut self, name: &str, text: String, version: Option<&str>) -> Result<String, StoreError> {
+    fn write(
+        &mut self,
+        name: &str,
+        content: Vec<u8>,
+        version: Option<&str>,
+    ) -> Result<String, StoreError> {
         let stored = self.objects.get(name).map(|(_, version)| version.to_string());
         if stored.as_deref() != version {
             return Err(StoreError::Conflict);
         }
-        Ok(self.put(name, text))
+        Ok(self.put(name, content))
     }
 
     /// The kind of the fault of this operation.
@@ -100,26 +112,31 @@ impl Store for Memory {
         if state.next().is_some() {
             return Err(lost());
         }
-        let object = |(name, (text, version)): (&String, &(String, u64))| StoredObject {
+        let object = |(name, (content, version)): (&String, &(Vec<u8>, u64))| StoredObject {
             name: name.clone(),
-            text: text.clone(),
+            content: content.clone(),
             version: version.to_string(),
         };
         Ok(state.objects.iter().map(object).collect())
     }
 
-    async fn write(&self, name: &str, text: String, version: Option<&str>) -> Result<String, StoreError> {
+    async fn write(
+        &self,
+        name: &str,
+        content: Vec<u8>,
+        version: Option<&str>,
+    ) -> Result<String, StoreError> {
         let mut state = self.0.lock().unwrap();
         match state.next() {
-            None => state.write(name, text, version),
+            None => state.write(name, content, version),
             Some(FaultKind::Fails) => Err(lost()),
             Some(FaultKind::AnswerLost) => {
-                let _ = state.write(name, text, version);
+                let _ = state.write(name, content, version);
                 Err(lost())
             }
             Some(FaultKind::Delayed(operations)) => {
                 let at = state.operations - 1 + operations;
-                state.delayed = Some((at, name.to_owned(), text, version.map(str::to_owned)));
+                state.delayed = Some((at, name.to_owned(), content, version.map(str::to_owned)));
                 Err(lost())
             }
         }
@@ -133,6 +150,22 @@ fn empty() -> State {
 /// The store in memory never waits.
 fn now<F: Future>(future: F) -> F::Output {
     future.now_or_never().unwrap()
+}
+
+fn compressed(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(vec![], Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Saves what has changed, as a leader does.
+fn save(writer: &mut CheckpointWriter<Memory>, state: &mut State) -> Result<(), SaveError> {
+    let unsaved = state.take_unsaved().unwrap();
+    let saved = now(writer.save(&unsaved));
+    if saved.is_err() {
+        state.not_saved(&unsaved);
+    }
+    saved
 }
 
 fn take_over(store: &Memory, writer: &str) -> Result<(CheckpointWriter<Memory>, State), LoadError> {
@@ -160,7 +193,7 @@ fn advance(state: &mut State, event: u64) {
 
 fn clean(state: &State) -> State {
     let mut state = state.clone();
-    state.live.mark_clean();
+    state.live.take_dirty().for_each(drop);
     state
 }
 
@@ -171,7 +204,7 @@ fn a_saved_state_is_loaded_again() {
     assert_eq!(state, empty());
     for event in 1..100 {
         advance(&mut state, event);
-        now(writer.save(&mut state)).unwrap();
+        save(&mut writer, &mut state).unwrap();
         assert_eq!(stored(&store), state);
     }
     assert!(store.names().len() <= 1 + 2 * state::SHARDS);
@@ -184,13 +217,13 @@ fn only_changed_shards_are_written() {
     let store = Memory::default();
     let (mut writer, mut state) = take_over(&store, "one").unwrap();
     (1..50).for_each(|event| advance(&mut state, event));
-    now(writer.save(&mut state)).unwrap();
+    save(&mut writer, &mut state).unwrap();
     let operations = |store: &Memory| store.0.lock().unwrap().operations;
     let before = operations(&store);
-    now(writer.save(&mut state)).unwrap();
+    save(&mut writer, &mut state).unwrap();
     assert_eq!(operations(&store) - before, 1, "the head");
     state.live.insert("pod-1000".to_owned(), 7);
-    now(writer.save(&mut state)).unwrap();
+    save(&mut writer, &mut state).unwrap();
     assert_eq!(operations(&store) - before, 3, "a shard and the head");
 }
 
@@ -208,7 +241,7 @@ fn a_fault_at_any_operation_leaves_a_complete_state() {
             let mut possible = vec![clean(&state)];
             for event in 1..=12 {
                 advance(&mut state, event);
-                match now(writer.save(&mut state)) {
+                match save(&mut writer, &mut state) {
                     Ok(()) => possible = vec![clean(&state)],
                     Err(SaveError::Store(StoreError::Failed(_) | StoreError::Conflict)) => {
                         possible.push(clean(&state))
@@ -218,7 +251,7 @@ fn a_fault_at_any_operation_leaves_a_complete_state() {
                 let stored = stored(&store);
                 assert!(possible.contains(&stored), "{what}, event {event}: {stored:?}");
             }
-            now(writer.save(&mut state)).unwrap();
+            save(&mut writer, &mut state).unwrap();
             assert_eq!(stored(&store), clean(&state), "{what}");
         }
     }
@@ -236,7 +269,7 @@ fn a_leader_that_was_replaced_changes_nothing() {
         while event < 8 {
             event += 1;
             advance(&mut state, event);
-            if now(first.save(&mut state)).is_err() {
+            if save(&mut first, &mut state).is_err() {
                 break;
             }
         }
@@ -244,9 +277,9 @@ fn a_leader_that_was_replaced_changes_nothing() {
         let (mut second, mut taken) = take_over(&store, "two").unwrap();
         for next in taken.resource_version + 1..=taken.resource_version + 4 {
             advance(&mut taken, next);
-            now(second.save(&mut taken)).unwrap();
+            save(&mut second, &mut taken).unwrap();
             advance(&mut state, 1000 + next);
-            let refused = now(first.save(&mut state));
+            let refused = save(&mut first, &mut state);
             assert!(matches!(refused, Err(SaveError::Lost)), "operation {operation}: {refused:?}");
             assert_eq!(stored(&store), clean(&taken), "operation {operation}");
         }
@@ -260,9 +293,9 @@ fn shards_of_a_leader_that_lost_do_not_stop_the_next_leader() {
     let (mut first, mut state) = take_over(&store, "one").unwrap();
     (1..40).for_each(|event| advance(&mut state, event));
     let (mut second, mut taken) = take_over(&store, "two").unwrap();
-    assert!(matches!(now(first.save(&mut state)), Err(SaveError::Lost)));
+    assert!(matches!(save(&mut first, &mut state), Err(SaveError::Lost)));
     (1..60).for_each(|event| advance(&mut taken, event));
-    now(second.save(&mut taken)).unwrap();
+    save(&mut second, &mut taken).unwrap();
     assert_eq!(stored(&store), taken);
 }
 
@@ -271,23 +304,25 @@ fn a_damaged_newer_or_missing_object_is_rejected_and_not_overwritten() {
     let store = Memory::default();
     let (mut writer, mut state) = take_over(&store, "one").unwrap();
     (1..40).for_each(|event| advance(&mut state, event));
-    now(writer.save(&mut state)).unwrap();
+    save(&mut writer, &mut state).unwrap();
     let shard = store.names().into_iter().find(|name| name.ends_with("-0")).unwrap();
     let head = "vdi-metrics-ledger".to_owned();
     let newer = store.text(&head).replacen("\"format\":1", "\"format\":2", 1);
     let cases = [
-        (&shard, "{}".to_owned(), "was changed or damaged"),
-        (&shard, store.text(&shard).replace(':', ": "), "was changed or damaged"),
-        (&head, "{\"format\":1".to_owned(), "is not valid"),
-        (&head, "{\"format\":1,\"value\":{}}".to_owned(), "is not valid"),
-        (&head, newer, "has format 2, and this program reads 1"),
+        (&shard, compressed("{}"), "was changed or damaged"),
+        (&shard, compressed(&store.text(&shard).replace(':', ": ")), "was changed or damaged"),
+        (&head, vec![], "cannot be decompressed"),
+        (&head, store.content(&head)[..20].to_vec(), "cannot be decompressed"),
+        (&head, compressed("{\"format\":1"), "is not valid"),
+        (&head, compressed("{\"format\":1,\"value\":{}}"), "is not valid"),
+        (&head, compressed(&newer), "has format 2, and this program reads 1"),
     ];
-    for (name, text, problem) in cases {
-        let intact = store.text(name);
-        store.put(name, &text);
+    for (name, content, problem) in cases {
+        let intact = store.content(name);
+        store.put(name, &content);
         let error = take_over(&store, "two").unwrap_err().to_string();
         assert!(error.contains(name.as_str()) && error.contains(problem), "{error}");
-        assert_eq!(store.text(name), text);
+        assert_eq!(store.content(name), content);
         store.put(name, &intact);
     }
     store.0.lock().unwrap().objects.remove(&shard);
@@ -299,8 +334,10 @@ fn a_damaged_newer_or_missing_object_is_rejected_and_not_overwritten() {
 fn a_state_that_is_too_long_is_not_written() {
     let store = Memory::default();
     let (mut writer, mut state) = take_over(&store, "one").unwrap();
-    state.totals = (0..100_000).map(|number| (format!("{number:0>20}"), 1)).collect();
-    let error = now(writer.save(&mut state)).unwrap_err();
+    // Numbers that hardly compress.
+    let number = |number: u64| number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    state.totals = (0..100_000).map(|it| (number(it).to_string(), number(it + 1))).collect();
+    let error = save(&mut writer, &mut state).unwrap_err();
     assert!(matches!(&error, SaveError::TooLong { name, .. } if name == "vdi-metrics-ledger"), "{error}");
     assert_eq!(stored(&store), empty());
 }

@@ -10,12 +10,13 @@ use super::{
     format::{self, FormatError, Head, ShardRef},
     state::{Checkpoint, LiveSessions, SHARDS, Stored, checksum},
     store::{Store, StoreError, StoredObject},
+    unsaved::Unsaved,
 };
 
 /// Name of the head. The names of the shards begin with it.
 const HEAD: &str = "vdi-metrics-ledger";
 
-/// Maximum length of a text in bytes. The API server rejects a ConfigMap of more than 1 MiB (`MaxSecretSize` in
+/// Maximum length of a content in bytes. The API server rejects a ConfigMap of more than 1 MiB (`MaxSecretSize` in
 /// `k8s.io/kubernetes: pkg/apis/core/types.go`).
 const MAX_BYTES: usize = (1 << 20) - (16 << 10);
 
@@ -59,11 +60,11 @@ pub enum SaveError {
     Lost,
     /// The store failed. The caller tries again with a later checkpoint.
     Store(StoreError),
-    /// A text is too long for an object.
+    /// A content is too long for an object.
     TooLong {
         /// Name of the object.
         name: String,
-        /// Length of the text.
+        /// Length of the content.
         bytes: usize,
     },
     /// A value cannot be written as JSON.
@@ -78,7 +79,7 @@ impl<St: Store> CheckpointWriter<St> {
     ///
     /// # Errors
     /// Fails if the checkpoint cannot be read, and if another leader takes over at the same time.
-    pub async fn take_over<T: Stored, S: Stored>(
+    pub async fn take_over<T: Stored + Clone, S: Stored>(
         store: St,
         writer: String,
         initial: Checkpoint<T, S>,
@@ -91,42 +92,36 @@ impl<St: Store> CheckpointWriter<St> {
             None => initial,
         };
         // The shards of a loaded checkpoint are clean, so this writes only the head.
-        this.save(&mut checkpoint).await.map_err(|error| match error {
+        let unsaved = checkpoint.take_unsaved().map_err(|error| LoadError::Save(SaveError::Encode(error)))?;
+        this.save(&unsaved).await.map_err(|error| match error {
             SaveError::Store(error) => LoadError::Store(error),
             error => LoadError::Save(error),
         })?;
         Ok((this, checkpoint))
     }
 
-    /// Saves a checkpoint. When this returns `Ok`, the checkpoint is durable, and its shards are clean.
+    /// Saves what has changed. When this returns `Ok`, it is durable.
     ///
     /// # Errors
     /// Fails if another leader has taken over, or if the store fails. Then the stored checkpoint is this one or the one before.
-    pub async fn save<T: Stored, S: Stored>(
-        &mut self,
-        checkpoint: &mut Checkpoint<T, S>,
-    ) -> Result<(), SaveError> {
+    pub async fn save<T: Stored>(&mut self, unsaved: &Unsaved<T>) -> Result<(), SaveError> {
         if self.is_head_unknown {
             self.recover::<T>().await?;
         }
         let mut shards = self.shards.clone();
-        for (index, shard) in checkpoint.live.shards().iter().enumerate().filter(|(_, shard)| shard.is_dirty)
-        {
-            let text = format::write_shard(&shard.sessions).map_err(SaveError::Encode)?;
-            let slot = self.shards[index].map_or(0, |shard| shard.slot ^ 1);
-            shards[index] = Some(ShardRef { slot, checksum: checksum(text.as_bytes()) });
-            self.write_shard(&shard_name(index, slot), text).await?;
+        for (index, content) in &unsaved.shards {
+            let slot = self.shards[*index].map_or(0, |shard| shard.slot ^ 1);
+            shards[*index] = Some(ShardRef { slot, checksum: checksum(content) });
+            self.write_shard(&shard_name(*index, slot), content).await?;
         }
-        self.write_head(checkpoint, shards).await?;
-        checkpoint.live.mark_clean();
-        Ok(())
+        self.write_head(unsaved, shards).await
     }
 
     /// Takes the versions of all objects, and what the head says; none if there is no head.
     fn adopt_head<T: Stored>(&mut self, objects: &[StoredObject]) -> Result<Option<Head<T>>, LoadError> {
         self.versions = objects.iter().map(|it| (it.name.clone(), it.version.clone())).collect();
         let Some(object) = objects.iter().find(|object| object.name == HEAD) else { return Ok(None) };
-        let head: Head<T> = format::read_head(&object.text).map_err(|error| unreadable(HEAD, &error))?;
+        let head: Head<T> = format::read_head(&object.content).map_err(|error| unreadable(HEAD, &error))?;
         self.generation = head.generation;
         self.shards = head.shards.iter().copied().chain(std::iter::repeat(None)).take(SHARDS).collect();
         Ok(Some(head))
@@ -145,7 +140,7 @@ impl<St: Store> CheckpointWriter<St> {
                 return Err(LoadError::Missing(name));
             };
             let sessions: BTreeMap<String, S> =
-                format::read_shard(&object.text, *checksum).map_err(|error| unreadable(&name, &error))?;
+                format::read_shard(&object.content, *checksum).map_err(|error| unreadable(&name, &error))?;
             live.replace_shard(index, sessions);
         }
         Ok(Checkpoint { resource_version: head.resource_version, totals: head.totals, live })
@@ -158,26 +153,26 @@ impl<St: Store> CheckpointWriter<St> {
         let mut head = head.filter(|head| head.writer == self.writer).ok_or(SaveError::Lost)?;
         self.generation += 1;
         head.generation = self.generation;
-        let text = format::write_head(&head).map_err(SaveError::Encode)?;
-        self.write(HEAD, text).await?;
+        let content = format::write_head(&head).map_err(SaveError::Encode)?;
+        self.write(HEAD, content).await?;
         self.is_head_unknown = false;
         Ok(())
     }
 
-    async fn write_head<T: Stored, S>(
+    async fn write_head<T: Stored>(
         &mut self,
-        checkpoint: &Checkpoint<T, S>,
+        unsaved: &Unsaved<T>,
         shards: Vec<Option<ShardRef>>,
     ) -> Result<(), SaveError> {
         let head = Head {
             writer: self.writer.clone(),
             generation: self.generation + 1,
-            resource_version: checkpoint.resource_version,
+            resource_version: unsaved.resource_version,
             shards,
-            totals: &checkpoint.totals,
+            totals: &unsaved.totals,
         };
-        let text = format::write_head(&head).map_err(SaveError::Encode)?;
-        let written = self.write(HEAD, text).await;
+        let content = format::write_head(&head).map_err(SaveError::Encode)?;
+        let written = self.write(HEAD, content).await;
         match written {
             Ok(()) => (self.generation, self.shards) = (head.generation, head.shards),
             Err(SaveError::Store(StoreError::Conflict)) => return Err(SaveError::Lost),
@@ -188,8 +183,8 @@ impl<St: Store> CheckpointWriter<St> {
     }
 
     /// Writes a shard that the head does not name. An older leader may have written it before it lost: then its version is read again.
-    async fn write_shard(&mut self, name: &str, text: String) -> Result<(), SaveError> {
-        match self.write(name, text.clone()).await {
+    async fn write_shard(&mut self, name: &str, content: &[u8]) -> Result<(), SaveError> {
+        match self.write(name, content.to_vec()).await {
             Err(SaveError::Store(StoreError::Conflict)) => {}
             result => return result,
         }
@@ -202,15 +197,15 @@ impl<St: Store> CheckpointWriter<St> {
             Some(version) => self.versions.insert(name.to_owned(), version),
             None => self.versions.remove(name),
         };
-        self.write(name, text).await
+        self.write(name, content.to_vec()).await
     }
 
-    async fn write(&mut self, name: &str, text: String) -> Result<(), SaveError> {
-        if text.len() > MAX_BYTES {
-            return Err(SaveError::TooLong { name: name.to_owned(), bytes: text.len() });
+    async fn write(&mut self, name: &str, content: Vec<u8>) -> Result<(), SaveError> {
+        if content.len() > MAX_BYTES {
+            return Err(SaveError::TooLong { name: name.to_owned(), bytes: content.len() });
         }
         let version = self.versions.get(name).map(String::as_str);
-        let version = self.store.write(name, text, version).await.map_err(SaveError::Store)?;
+        let version = self.store.write(name, content, version).await.map_err(SaveError::Store)?;
         self.versions.insert(name.to_owned(), version);
         Ok(())
     }

@@ -26,16 +26,16 @@ async fn the_state_survives_leaders_and_only_the_last_leader_writes_it(cluster: 
         state.totals.push(session);
         if session % 100 == 99 {
             state.resource_version = session;
-            first.save(&mut state).await?;
+            first.save(&state.take_unsaved()?).await?;
         }
     }
     let (mut second, mut loaded) = leader("second").await?;
     ensure!(loaded == state, "{loaded:?}");
     state.live.insert("uid-late".to_owned(), String::new());
-    let refused = first.save(&mut state).await;
+    let refused = first.save(&state.take_unsaved()?).await;
     ensure!(matches!(refused, Err(SaveError::Lost)), "{refused:?}");
     loaded.live.remove("uid-7");
-    second.save(&mut loaded).await?;
+    second.save(&loaded.take_unsaved()?).await?;
     let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &namespace);
     let labelled = ListParams::default().labels("app.kubernetes.io/component=ledger");
     let count = maps.list(&labelled).await?.items.len();
