@@ -15,12 +15,12 @@ use std::{
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use kube::Client;
 use rustls::ServerConfig;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     admission::Namespaces,
-    cluster::{self, SignInError},
+    cluster::{self, Clients, SignInError},
     metrics_access::ClusterReviewer,
     registration::certificate,
     runtime::{
@@ -31,7 +31,7 @@ use crate::{
         readiness::Readiness,
         shutdown,
     },
-    sessions::Sessions,
+    sessions::{self, Sessions},
     webhook::{
         self,
         configuration::{self, ActiveConfiguration},
@@ -45,6 +45,9 @@ use watches::Watches;
 /// Time to finish open requests after the server stopped accepting connections. The server itself needs microseconds; the
 /// rest is for slow clients.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time to save the counts of sessions and to release the lease at the shutdown.
+const COUNTING_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The addresses, files and times that the server starts with.
 #[derive(Debug)]
@@ -91,7 +94,8 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let configuration = ActiveConfiguration::new(settings, webhook_metrics.clone());
     let namespaces = Arc::<ArcSwap<Namespaces>>::default();
     let sessions = Sessions::register(&registry)?;
-    let watches = Watches::new(sessions, Arc::clone(&namespaces), readiness.latch("limits"));
+    let (stop_counting, stop_request) = sessions::stop_request();
+    let watches = Watches::new(sessions, stop_request, Arc::clone(&namespaces), readiness.latch("limits"));
     let mutate = webhook::router(configuration.clone(), namespaces, webhook_metrics);
     let mutate = https::close_connections_unless_ready(mutate, readiness.clone());
     let exposition = exposition::router(registry, reviewer.clone())?;
@@ -108,7 +112,12 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
 
     supervise(shutdown.requested(), sign_in(reviewer), watches, &mut servers, &mut tasks).await?;
     readiness.shut_down();
-    tokio::time::sleep(lame_duck).await;
+    let ((), counting) = tokio::join!(sleep(lame_duck), timeout(COUNTING_STOP_TIMEOUT, stop_counting.stop()));
+    if counting.is_err() {
+        tracing::warn!(
+            "The latest counts of sessions are not saved; the next leader reads them from the API server"
+        );
+    }
     stop.stop(DRAIN_TIMEOUT);
     servers.stopped().await?;
     tracing::info!("Shutdown complete");
@@ -116,12 +125,12 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
 }
 
 /// Signs in to the cluster, and enables the reviewer.
-async fn sign_in(reviewer: Option<ClusterReviewer>) -> Result<Client, SignInError> {
+async fn sign_in(reviewer: Option<ClusterReviewer>) -> Result<Clients, SignInError> {
     let clients = cluster::sign_in().await?;
     if let Some(reviewer) = reviewer {
-        reviewer.signed_in(clients.once);
+        reviewer.signed_in(clients.once.clone());
     }
-    Ok(clients.retrying)
+    Ok(clients)
 }
 
 /// Starts an HTTPS server.
@@ -153,7 +162,7 @@ fn start_probes(tasks: &mut Supervisor, listener: TcpListener, readiness: Readin
 /// watches.
 async fn supervise(
     shutdown: impl Future<Output = ()>,
-    sign_in: impl Future<Output = Result<Client, SignInError>>,
+    sign_in: impl Future<Output = Result<Clients, SignInError>>,
     watches: Watches,
     servers: &mut Supervisor,
     tasks: &mut Supervisor,
@@ -164,8 +173,8 @@ async fn supervise(
             () = &mut shutdown => return Ok(()),
             error = servers.failure() => return Err(error),
             error = tasks.failure() => return Err(error),
-            client = &mut sign_in, if watches.is_some() => match (client, watches.take()) {
-                (Ok(client), Some(watches)) => watches.start(&client, tasks),
+            clients = &mut sign_in, if watches.is_some() => match (clients, watches.take()) {
+                (Ok(clients), Some(watches)) => watches.start(clients, tasks),
                 (Err(error), Some(watches)) => {
                     let error = Chain(&error).to_string();
                     tracing::warn!(
@@ -194,7 +203,8 @@ mod tests {
     ) -> (String, ProbeResult) {
         let readiness = Readiness::default();
         let sessions = Sessions::register(&admin::registry().unwrap()).unwrap();
-        let watches = Watches::new(sessions, Arc::default(), readiness.latch("limits"));
+        let watches =
+            Watches::new(sessions, sessions::stop_request().1, Arc::default(), readiness.latch("limits"));
         let (mut servers, mut tasks) = (Supervisor::default(), Supervisor::default());
         servers.spawn("webhook", pending());
         tasks.spawn("health", pending());
@@ -218,7 +228,8 @@ mod tests {
     async fn without_a_cluster_the_server_is_ready_and_runs_until_the_shutdown() {
         let readiness = Readiness::default();
         let sessions = Sessions::register(&admin::registry().unwrap()).unwrap();
-        let watches = Watches::new(sessions, Arc::default(), readiness.latch("limits"));
+        let watches =
+            Watches::new(sessions, sessions::stop_request().1, Arc::default(), readiness.latch("limits"));
         let (mut servers, mut tasks) = (Supervisor::default(), Supervisor::default());
         let no_cluster = ready(Err(SignInError::Client(kube::Error::TlsRequired)));
         let shutdown = async {

@@ -1,55 +1,93 @@
 //! Sessions: a watch of the session pods feeds a ledger, and the metrics show the ledger. The ledger is a pure state
 //! machine: the same events in the order of their resource versions give the same totals.
 //!
-//! * `watch` receives the events; `shared` is the ledger behind a lock.
 //! * `pod` decodes a pod and converts it into plain values: `identity` (template and pool), `conditions`, `containers`.
 //! * `ledger` has the sessions and the totals.
 //!   * `session`, `container`: the plain values of one pod at one moment.
 //!   * `live`: facts about a pod that its last object no longer has. An entry can be serialized.
 //!   * `ending`: the reason and the duration of a session that has ended; `end_reason` is the vocabulary.
 //!   * `phase`, `pending`, `restarts`, `startup`: facts about sessions that have not ended.
-//!   * `recent`: pods that the watch no longer shows.
+//!   * `runs`: the totals of the sidecar's runs, from their termination messages (`usage`).
+//!   * `unseen`: pods that the watch does not show any more.
 //!   * `totals`: counts by template, and the bound on the names (`slots`, `pairs`).
 //! * `metrics` is the catalogue.
 //!
-//! Each replica of the server has its own watch and its own counts.
+//! * `replica` waits for the leadership, and then counts and saves. `shared` is the ledger behind a lock.
+//! * `checkpoint` is the saved state.
 
 pub mod checkpoint;
 pub mod ledger;
 pub mod metrics;
 mod pod;
+pub mod replica;
 mod shared;
+mod stop;
+mod time;
 pub mod usage;
-mod watch;
 
-use kube::Client;
+use std::fs;
+
+use kube::{Api, Client};
 use prometheus::Registry;
 
-use crate::runtime::catalogue::Catalogue;
+use crate::{
+    cluster::LeaseCandidate,
+    runtime::{catalogue::Catalogue, clock},
+};
 
+use checkpoint::ConfigMaps;
+use replica::{Replica, metrics::ReplicaMetrics};
 use shared::SharedLedger;
+pub use stop::{StopRequest, StopSender, stop_request};
+
+/// Name of the Lease of the leader.
+const LEASE: &str = "vdi-metrics-ledger";
 
 /// The sessions of a cluster.
 #[derive(Debug, Clone)]
-pub struct Sessions(SharedLedger);
+pub struct Sessions {
+    ledger: SharedLedger,
+    metrics: ReplicaMetrics,
+}
 
 // === impl Sessions ===
 
 impl Sessions {
-    /// Registers the metrics. They have no series before the watch has shown the first pods.
+    /// Registers the metrics. Those of the sessions have series only while this replica leads.
     ///
     /// # Errors
     /// Fails if one of the names is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let ledger = SharedLedger::since(watch::now());
+        let ledger = SharedLedger::default();
         registry.register(Box::new(Catalogue::new(metrics::ROWS, ledger.clone())?))?;
-        Ok(Self(ledger))
+        Ok(Self { ledger, metrics: ReplicaMetrics::register(registry)? })
     }
 
-    /// Counts the sessions of the client's cluster; returns only if the watch ends, which does not happen.
-    pub async fn count(self, client: Client) {
-        watch::follow(client, &self.0).await;
+    /// Counts the sessions of the client's cluster while this replica leads. The Lease and the saved state are in the client's namespace.
+    /// Returns after a request to stop. The client should send each request once.
+    pub async fn count(self, client: Client, stop: StopRequest) {
+        let (namespace, identity) = (client.default_namespace().to_owned(), identity());
+        let mut candidate = LeaseCandidate::new(client.clone(), &namespace, LEASE, identity.clone());
+        let replica = Replica {
+            pods: Api::all_with(client.clone(), &pod::resource()),
+            store: ConfigMaps::new(client, &namespace),
+            identity,
+            leadership: candidate.leadership(),
+            ledger: self.ledger,
+            metrics: self.metrics,
+        };
+        tokio::select! {
+            never = candidate.run() => match never {},
+            () = replica.run(stop) => {}
+        }
+        candidate.release().await;
     }
+}
+
+/// The name of the pod or of the machine, and the time of the start.
+fn identity() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}_{:x}", host.trim(), clock::unix_now().as_nanos())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Leadership of one replica by a Lease. Only the candidate's own clock is used: a lease has expired when no candidate has changed it for its duration, as in client-go's `leaderelection`.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, future::pending, time::Duration};
 
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -25,21 +25,31 @@ pub struct LeaseCandidate {
     identity: String,
     /// The resource version of the lease of another leader, and when this candidate saw it first.
     seen: Option<(String, Instant)>,
-    leading: watch::Sender<bool>,
+    until: watch::Sender<Option<Instant>>,
+}
+
+/// Whether a candidate leads. Clones refer to the same candidate.
+#[derive(Clone, Debug)]
+pub struct Leadership {
+    /// The candidate leads until this time; none if it does not lead.
+    until: watch::Receiver<Option<Instant>>,
 }
 
 /// A leader that does not renew its lease for this time is replaced. A failover takes this time, one attempt, and the start of the next
 /// leader; the aim for all of it is 15 s.
-const DURATION: Duration = Duration::from_secs(8);
+const DURATION: Duration = Duration::from_secs(10);
 
 /// A leader that cannot renew its lease for this time stops leading before another one can begin.
-const RENEW_DEADLINE: Duration = Duration::from_secs(6);
+const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 
-/// Time between two attempts.
-const INTERVAL: Duration = Duration::from_secs(2);
+/// Time between two attempts of the leader.
+const RENEW_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Timeout of an attempt, which is two requests. Before its deadline a leader has two attempts that fail at once, or one that times out.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time between two attempts of another candidate. After an orderly stop of the leader the next one begins after this time.
+const WAIT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Timeout of an attempt, which is two requests. Before its deadline a leader has one attempt that times out and a second one.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Maximum duration that another leader may set. A longer one would be a mistake, and no replica would lead.
 const MAX_DURATION: Duration = Duration::from_secs(60);
@@ -63,13 +73,13 @@ impl LeaseCandidate {
     #[must_use]
     pub fn new(client: Client, namespace: &str, name: &str, identity: String) -> Self {
         let api = Api::namespaced(client, namespace);
-        Self { api, name: name.to_owned(), identity, seen: None, leading: watch::channel(false).0 }
+        Self { api, name: name.to_owned(), identity, seen: None, until: watch::channel(None).0 }
     }
 
-    /// Whether this replica leads.
+    /// Whether this replica leads, from now on.
     #[must_use]
-    pub fn leading(&self) -> watch::Receiver<bool> {
-        self.leading.subscribe()
+    pub fn leadership(&self) -> Leadership {
+        Leadership { until: self.until.subscribe() }
     }
 
     /// Takes the lease when it is free, and renews it. Does not return. If the future is dropped, the lease expires after its duration.
@@ -80,20 +90,21 @@ impl LeaseCandidate {
             let attempt = self.attempt_before(renewed + RENEW_DEADLINE).await;
             let leads = match attempt {
                 Some(leads) => leads,
-                None => *self.leading.borrow() && renewed.elapsed() < RENEW_DEADLINE,
+                None => self.leads() && renewed.elapsed() < RENEW_DEADLINE,
             };
             if attempt == Some(true) {
                 renewed = began;
             }
-            self.report(leads);
-            let next = Instant::now() + INTERVAL;
-            sleep_until(if leads { next.min(renewed + RENEW_DEADLINE) } else { next }).await;
+            let until = renewed + RENEW_DEADLINE;
+            self.report(leads.then_some(until));
+            let now = Instant::now();
+            sleep_until(if leads { until.min(now + RENEW_INTERVAL) } else { now + WAIT_INTERVAL }).await;
         }
     }
 
     /// Gives the lease up at an orderly stop, so that another replica can lead at once.
     pub async fn release(&mut self) {
-        if !self.leading.send_replace(false) {
+        if self.until.send_replace(None).is_none() {
             return;
         }
         let release = async {
@@ -107,21 +118,26 @@ impl LeaseCandidate {
         match timeout(ATTEMPT_TIMEOUT, release).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, lease = self.name, "Cannot release the lease; another replica leads after about 10 s")
+                tracing::warn!(%error, lease = self.name, "Cannot release the lease; another replica leads after about 12 s")
             }
             Err(_) => tracing::warn!(
                 lease = self.name,
-                "Cannot release the lease in time; another replica leads after about 10 s"
+                "Cannot release the lease in time; another replica leads after about 12 s"
             ),
         }
     }
 
-    /// Makes an attempt; none if the API server does not answer in time. A leader waits for the answer until its deadline at most.
+    fn leads(&self) -> bool {
+        self.until.borrow().is_some()
+    }
+
+    /// Makes an attempt; none if the API server does not answer in time, or if another program wrote the lease meanwhile. A leader waits for
+    /// the answer until its deadline at most.
     async fn attempt_before(&mut self, deadline: Instant) -> Option<bool> {
-        let is_leading = *self.leading.borrow();
+        let is_leading = self.leads();
         tokio::select! {
             attempt = timeout(ATTEMPT_TIMEOUT, self.attempt()) => match attempt {
-                Ok(Ok(leads)) => Some(leads),
+                Ok(Ok(leads)) => leads,
                 Ok(Err(error)) => {
                     tracing::warn!(%error, lease = self.name, "Cannot read or renew the lease; trying again");
                     None
@@ -135,20 +151,20 @@ impl LeaseCandidate {
         }
     }
 
-    /// Whether this candidate has the lease after the attempt.
-    async fn attempt(&mut self) -> kube::Result<bool> {
+    /// Whether this candidate has the lease after the attempt; none if another program wrote or deleted the lease meanwhile.
+    async fn attempt(&mut self) -> kube::Result<Option<bool>> {
         let lease = self.api.get_opt(&self.name).await?;
         let written = match (self.decide(lease.as_ref(), Instant::now()), &lease) {
-            (LeaseStep::Wait, _) => return Ok(false),
+            (LeaseStep::Wait, _) => return Ok(Some(false)),
             (LeaseStep::Create, _) | (_, None) => self.create().await,
             (LeaseStep::Renew | LeaseStep::Take, Some(lease)) => {
                 self.replace(lease, Some(&self.identity)).await
             }
         };
         match written {
-            Ok(()) => Ok(true),
-            // 409: another candidate wrote the lease. 404: a client deleted it. Both can be decided at the next attempt.
-            Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(false),
+            Ok(()) => Ok(Some(true)),
+            // 409: another program wrote the lease. 404: a client deleted it. The next attempt reads it again.
+            Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -203,14 +219,30 @@ impl LeaseCandidate {
         }
     }
 
-    fn report(&self, leads: bool) {
-        if self.leading.send_replace(leads) != leads {
-            let (identity, lease) = (&self.identity, &self.name);
-            if leads {
-                tracing::info!(identity, lease, "This replica leads");
-            } else {
-                tracing::warn!(identity, lease, "This replica does not lead any more");
-            }
+    fn report(&self, until: Option<Instant>) {
+        let before = self.until.send_replace(until);
+        let (identity, lease) = (&self.identity, &self.name);
+        match (before.is_some(), until.is_some()) {
+            (false, true) => tracing::info!(identity, lease, "This replica leads"),
+            (true, false) => tracing::warn!(identity, lease, "This replica does not lead any more"),
+            (true, true) | (false, false) => {}
+        }
+    }
+}
+
+// === impl Leadership ===
+
+impl Leadership {
+    /// Whether the candidate leads now. It does not after its deadline, even if its task was paused since.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.until.borrow().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Waits until the candidate leads, or until it does not lead any more. Waits forever once the candidate was dropped.
+    pub async fn becomes(&mut self, leads: bool) {
+        if self.until.wait_for(|until| until.is_some() == leads).await.is_err() {
+            pending::<()>().await;
         }
     }
 }
@@ -222,7 +254,7 @@ mod tests {
     fn lease(holder: Option<&str>, version: &str) -> Lease {
         let spec = LeaseSpec {
             holder_identity: holder.map(str::to_owned),
-            lease_duration_seconds: Some(8),
+            lease_duration_seconds: Some(10),
             ..LeaseSpec::default()
         };
         let metadata = ObjectMeta { resource_version: Some(version.to_owned()), ..ObjectMeta::default() };
@@ -243,10 +275,10 @@ mod tests {
         assert_eq!(candidate.decide(Some(&lease(None, "2")), at(0)), LeaseStep::Take);
         for (version, seconds, step) in [
             ("3", 0, LeaseStep::Wait),
-            ("3", 7, LeaseStep::Wait),
-            ("4", 8, LeaseStep::Wait),
-            ("4", 15, LeaseStep::Wait),
-            ("4", 16, LeaseStep::Take),
+            ("3", 9, LeaseStep::Wait),
+            ("4", 10, LeaseStep::Wait),
+            ("4", 19, LeaseStep::Wait),
+            ("4", 20, LeaseStep::Take),
         ] {
             assert_eq!(
                 candidate.decide(Some(&lease(Some("other"), version)), at(seconds)),

@@ -1,5 +1,5 @@
 //! The termination message: the totals of one run of the sidecar as one line of JSON. The sidecar writes it, and the kubelet
-//! copies it into the pod's status. `sessions::usage` reads it there; the server does not call it yet.
+//! copies it into the pod's status. The server's `sessions::usage` reads it there.
 //!
 //! A reader ignores unknown fields, and reads every version of [`READABLE`].
 
@@ -15,6 +15,9 @@ pub const READABLE: RangeInclusive<u8> = 1..=VERSION;
 
 /// The [`DeviceTotal::scope`] of totals that are those of the session alone.
 pub const SESSION_SCOPE: &str = "session";
+
+/// The reasons of the parts of [`DeviceTotal::idle`], as the label `reason` has them.
+pub const IDLE_REASONS: [&str; 2] = ["nobody_connected", "connected_unused"];
 
 /// The message. All times are Unix times in seconds. The most important fields come first.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -79,7 +82,7 @@ pub struct DeviceTotal<'m> {
     /// Seconds of [`Self::allocated`] of which it is unknown whether the device was busy.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unsampled: u64,
-    /// Seconds of [`Self::allocated`] in which no viewer was connected, and in which a viewer was connected and did not use the device.
+    /// Seconds of [`Self::allocated`] in which no viewer used the device, by reason in the order of [`IDLE_REASONS`].
     /// None if it was never known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<[u64; 2]>,

@@ -3,11 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use kube::Client;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::supervisor::Supervisor;
-use crate::{admission::Namespaces, limits, runtime::readiness::Latch, sessions::Sessions};
+use crate::{
+    admission::Namespaces,
+    cluster::Clients,
+    limits,
+    runtime::readiness::Latch,
+    sessions::{Sessions, StopRequest},
+};
 
 /// Timeout for the first list of LimitRanges and ResourceQuotas. After it the server is ready without the list. If the server
 /// is ready too early, the API server can reject a desktop because of the sidecar's resources. If the server is never ready,
@@ -18,6 +23,7 @@ const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Watches {
     sessions: Sessions,
+    stop: StopRequest,
     namespaces: Arc<ArcSwap<Namespaces>>,
     limits_complete: oneshot::Sender<()>,
 }
@@ -26,25 +32,29 @@ pub(super) struct Watches {
 
 impl Watches {
     /// Releases `latch` once the limits of namespaces are complete, or after a timeout.
-    pub(super) fn new(sessions: Sessions, namespaces: Arc<ArcSwap<Namespaces>>, latch: Latch) -> Self {
+    pub(super) fn new(
+        sessions: Sessions,
+        stop: StopRequest,
+        namespaces: Arc<ArcSwap<Namespaces>>,
+        latch: Latch,
+    ) -> Self {
         let (limits_complete, received) = oneshot::channel();
         tokio::spawn(release_when_complete(received, latch));
-        Self { sessions, namespaces, limits_complete }
+        Self { sessions, stop, namespaces, limits_complete }
     }
 
     /// Starts the watches as supervised tasks.
-    pub(super) fn start(self, client: &Client, tasks: &mut Supervisor) {
-        let Self { sessions, namespaces, limits_complete } = self;
-        let sessions_client = client.clone();
-        tasks.spawn("session watch", async move {
-            sessions.count(sessions_client).await;
+    pub(super) fn start(self, clients: Clients, tasks: &mut Supervisor) {
+        let Self { sessions, stop, namespaces, limits_complete } = self;
+        let Clients { retrying, once } = clients;
+        tasks.spawn("session ledger", async move {
+            sessions.count(once, stop).await;
             Ok(())
         });
-        let client = client.clone();
         // An error means that the timeout has released the latch already.
         let complete = move || _ = limits_complete.send(());
         tasks.spawn("limits watch", async move {
-            limits::follow(client, &namespaces, complete).await;
+            limits::follow(retrying, &namespaces, complete).await;
             Ok(())
         });
     }

@@ -1,8 +1,10 @@
 //! The ledger: the current state of every session pod, and totals of the sessions that have ended.
 //!
 //! Pure: pods and the current time are arguments. A session is counted once, however often the watch shows its end. The ledger
-//! applies the events of one pod in the order of their resource versions: an event that is older than the last one changes
-//! nothing.
+//! applies events in the order of their resource versions: an event that is older than the last one changes nothing. So the
+//! events after the resource version of a saved state, applied to that state, give the same totals again.
+//!
+//! The metrics show the totals of the last save, so no crash can make a counter fall.
 
 mod container;
 mod end_reason;
@@ -10,14 +12,15 @@ mod ending;
 mod live;
 mod pending;
 mod phase;
-mod recent;
 mod restarts;
+mod runs;
 mod session;
 mod startup;
 mod time;
 mod totals;
+mod unseen;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 pub use container::{ContainerRole, ContainerRun, Exit, ExitCause, RunState, WaitCause};
 pub use end_reason::EndReason;
@@ -26,15 +29,22 @@ pub use pending::PendingReason;
 pub use phase::Phase;
 pub use restarts::RestartReason;
 pub use session::{
-    AllocatedDevice, Deletion, Disruption, DisruptionCause, GroupNames, PodReason, Progress, Scheduling,
-    SessionPod,
+    AllocatedDevice, Deletion, Disruption, DisruptionCause, GpuAccess, GroupNames, PodKey, PodReason,
+    Progress, Scheduling, SessionPod, SidecarRun,
 };
 pub use startup::Stage;
 pub use time::UnixTime;
-pub use totals::{BUCKETS, STARTUP_BUCKETS, SecondsHistogram, SessionTotals};
+pub use totals::{
+    BUCKETS, MEMORY_BUCKETS, Observations, STARTUP_BUCKETS, SessionTotals, Totals, UsageTotals,
+};
+pub use unseen::UnseenPod;
 
-use recent::Recent;
-use totals::{CountsByPair, Totals};
+use super::checkpoint::{Checkpoint, LiveSessions, Unsaved};
+use ending::SessionEnd;
+use totals::CountsByPair;
+
+/// The state of a ledger, as it is saved.
+pub type LedgerState = Checkpoint<Totals, LiveSession>;
 
 /// Number of sessions by phase.
 pub type PhaseCounts = BTreeMap<Phase, u64>;
@@ -42,18 +52,16 @@ pub type PhaseCounts = BTreeMap<Phase, u64>;
 /// Sessions by UID, and totals.
 #[derive(Debug)]
 pub struct Ledger {
-    since: UnixTime,
-    sessions: HashMap<String, LiveSession>,
-    /// Sessions whose pods have lost the label that the watch selects. They can get it again.
-    unlabelled: Recent<LiveSession>,
-    /// The last resource versions of pods that the API server removed. A later event of such a pod is a repetition.
-    removed: Recent<u64>,
+    state: LedgerState,
+    /// The totals of the last save.
+    saved: Totals,
+    /// Resource version of the last save.
+    saved_version: u64,
+    /// Whether an event has changed the state since the last save.
+    has_changed: bool,
     listing: Option<Listing>,
-    /// Whether a list was received completely.
+    /// Whether the sessions are those that exist now: a list was received completely, or the watch has continued.
     is_complete: bool,
-    /// Time of the latest event.
-    last_event: UnixTime,
-    totals: Totals,
 }
 
 /// A list that is being received.
@@ -67,147 +75,248 @@ struct Listing {
 // === impl Ledger ===
 
 impl Ledger {
-    /// An empty ledger. A session that ended before `since`, and that the watch did not show before its end, is not counted:
-    /// an earlier server process has counted it.
+    /// The state of an empty ledger. A session that ended before `since`, and that the watch did not show before its end, is not
+    /// counted.
     #[must_use]
-    pub fn since(since: UnixTime) -> Self {
+    pub fn empty(since: UnixTime) -> LedgerState {
+        LedgerState { resource_version: 0, totals: Totals::since(since), live: LiveSessions::default() }
+    }
+
+    /// Continues from a saved state.
+    #[must_use]
+    pub fn new(state: LedgerState) -> Self {
         Self {
-            since,
-            sessions: HashMap::new(),
-            unlabelled: Recent::default(),
-            removed: Recent::default(),
+            saved: state.totals.clone(),
+            saved_version: state.resource_version,
+            state,
+            has_changed: false,
             listing: None,
             is_complete: false,
-            last_event: since,
-            totals: Totals::default(),
         }
     }
 
-    /// Records the state of a pod that the watch shows.
-    pub fn seen(&mut self, pod: &SessionPod, now: UnixTime) {
+    /// Every event up to this resource version is in the state.
+    #[must_use]
+    pub fn resource_version(&self) -> u64 {
+        self.state.resource_version
+    }
+
+    /// Records the state of a pod that the watch shows. Returns whether it is new.
+    pub fn seen(&mut self, pod: &SessionPod, now: UnixTime) -> bool {
         if let Some(listing) = &mut self.listing {
             listing.uids.insert(pod.uid.clone());
         }
-        let Some(mut live) = self.take(pod, now) else { return };
+        let Some(mut live) = self.take(pod, now) else { return false };
+        live.unseen_since = None;
         self.observe(&mut live, pod);
         if pod.phase.is_terminal() {
             self.count(&mut live, pod, now);
         }
-        self.sessions.insert(pod.uid.clone(), live);
+        self.state.live.insert(pod.uid.clone(), live);
+        true
     }
 
     /// Records that the watch no longer shows a pod. `pod` is its last state with the label that the watch selects. The session
-    /// of a pod that only lost the label continues.
-    pub fn gone(&mut self, pod: &SessionPod, now: UnixTime) {
-        let Some(mut live) = self.take(pod, now) else { return };
+    /// of a pod that only lost the label continues. Returns whether the event is new.
+    pub fn gone(&mut self, pod: &SessionPod, now: UnixTime) -> bool {
+        let Some(mut live) = self.take(pod, now) else { return false };
         self.observe(&mut live, pod);
         if pod.is_removal() || pod.phase.is_terminal() {
             self.count(&mut live, pod, now);
         }
-        if pod.is_removal() && !pod.has_finalizers {
-            self.removed.insert(pod.uid.clone(), pod.version);
-        } else {
-            self.unlabelled.insert(pod.uid.clone(), live);
+        if !pod.is_removal() || pod.has_finalizers {
+            live.unseen_since = Some(now);
+            self.state.live.insert(pod.uid.clone(), live);
         }
+        true
+    }
+
+    /// Records that an event of a pod cannot be decoded.
+    pub fn unreadable(&mut self, uid: String) {
+        if let Some(listing) = &mut self.listing {
+            listing.uids.insert(uid);
+        }
+    }
+
+    /// Records that the watch has sent every event up to this resource version.
+    pub fn progress(&mut self, resource_version: u64, now: UnixTime) {
+        self.state.totals.last_event = self.state.totals.last_event.max(now);
+        if self.listing.is_none() {
+            self.state.resource_version = self.state.resource_version.max(resource_version);
+        }
+    }
+
+    /// Records that the watch continues after the resource version of the state.
+    pub fn resume(&mut self) {
+        self.listing = None;
+        self.is_complete = true;
     }
 
     /// Begins a list: the watch shows every pod again.
     pub fn begin_list(&mut self) {
-        let interrupted = self.listing.take().map_or(self.last_event, |listing| listing.interrupted);
+        let last_event = self.state.totals.last_event;
+        let interrupted = self.listing.take().map_or(last_event, |listing| listing.interrupted);
         self.listing = Some(Listing { uids: HashSet::new(), interrupted });
     }
 
-    /// Ends a list. A pod that is not in the list disappeared while the watch was interrupted. The list does not show why; its
-    /// session ends at the beginning of the interruption. The pod can still exist, without the label that the watch selects.
-    pub fn end_list(&mut self, now: UnixTime) {
+    /// Ends a list with this resource version. A pod that is not in the list was removed while the watch was interrupted, or it lost
+    /// its label. It was seen last before the interruption.
+    pub fn end_list(&mut self, resource_version: u64, now: UnixTime) {
         let Some(Listing { uids, interrupted }) = self.listing.take() else { return };
-        self.is_complete = true;
-        self.last_event = self.last_event.max(now);
-        for (uid, mut live) in self.sessions.extract_if(|uid, _| !uids.contains(uid)) {
-            if !live.is_counted {
-                live.is_counted = true;
-                self.totals.ended(&live.names, ending::in_gap(&live, interrupted));
+        self.state.live.update(|uid, live| {
+            let is_missing = live.unseen_since.is_none() && !uids.contains(uid);
+            if is_missing {
+                live.unseen_since = Some(interrupted);
             }
-            self.unlabelled.insert(uid, live);
-        }
+            is_missing
+        });
+        (self.is_complete, self.has_changed) = (true, true);
+        self.state.totals.last_event = self.state.totals.last_event.max(now);
+        self.state.resource_version = resource_version;
     }
 
-    /// Number of sessions by phase; `None` before the first list is complete.
+    /// Records that the resource versions of the API server have become lower, for example because etcd was restored from a backup. A list
+    /// must follow.
+    pub fn restart_versions(&mut self) {
+        self.state.resource_version = 0;
+        self.state.live.update(|_, live| {
+            live.version = 0;
+            true
+        });
+    }
+
+    /// Whether a save has a reason. While a list is received, the state is not complete and is not saved.
+    #[must_use]
+    pub fn needs_save(&self) -> bool {
+        self.has_changed && self.listing.is_none()
+    }
+
+    /// Whether only the resource version has changed since the last save. Without a save it becomes too old to continue from.
+    #[must_use]
+    pub fn has_progressed(&self) -> bool {
+        self.listing.is_none() && self.state.resource_version != self.saved_version
+    }
+
+    /// What has changed since the last save. The caller reports the result with [`Self::saved`] or [`Self::not_saved`].
+    ///
+    /// # Errors
+    /// Fails if a session cannot be written as JSON.
+    pub fn take_unsaved(&mut self) -> serde_json::Result<Unsaved<Totals>> {
+        let unsaved = self.state.take_unsaved()?;
+        self.has_changed = false;
+        Ok(unsaved)
+    }
+
+    /// Records that a save is durable. From now on the metrics show its totals.
+    pub fn saved(&mut self, unsaved: Unsaved<Totals>) {
+        (self.saved, self.saved_version) = (unsaved.totals, unsaved.resource_version);
+    }
+
+    /// Records that a save has failed.
+    pub fn not_saved(&mut self, unsaved: &Unsaved<Totals>) {
+        self.state.not_saved(unsaved);
+        self.has_changed = true;
+    }
+
+    /// Number of sessions by phase; `None` before the sessions are complete.
     #[must_use]
     pub fn phases(&self) -> Option<PhaseCounts> {
-        let mut counts = no_sessions();
-        for live in self.sessions.values() {
+        let mut counts: PhaseCounts = Phase::ALL.into_iter().map(|phase| (phase, 0)).collect();
+        for live in self.shown() {
             *counts.entry(live.phase).or_default() += 1;
         }
         self.is_complete.then_some(counts)
     }
 
-    /// Number of sessions by template, pool and phase; empty before the first list is complete.
+    /// Number of sessions by template, pool and phase; empty before the sessions are complete.
     #[must_use]
     pub fn phases_by_pair(&self) -> BTreeMap<(&str, &str), PhaseCounts> {
-        let mut counts = CountsByPair::<PhaseCounts>::new(self.totals.pairs());
-        for live in self.sessions.values().filter(|_| self.is_complete) {
-            *counts.of(self.totals.pair(&live.names)).entry(live.phase).or_default() += 1;
+        let pairs = self.state.totals.pairs().map(|(pair, _)| pair).filter(|_| self.is_complete);
+        let mut counts = CountsByPair::<PhaseCounts>::new(pairs);
+        for live in self.shown() {
+            *counts.of(self.state.totals.pair(&live.names)).entry(live.phase).or_default() += 1;
         }
         counts.into_counts()
     }
 
-    /// Number of pending sessions by template and reason; empty before the first list is complete.
+    /// Number of pending sessions by template and reason; empty before the sessions are complete.
     #[must_use]
     pub fn pending(&self) -> BTreeMap<(&str, PendingReason), u64> {
         let mut counts = BTreeMap::new();
-        for live in self.sessions.values().filter(|_| self.is_complete) {
+        for live in self.shown() {
             if let Some(reason) = live.pending {
-                *counts.entry((self.totals.template(&live.names), reason)).or_default() += 1;
+                *counts.entry((self.state.totals.template(&live.names), reason)).or_default() += 1;
             }
         }
         counts
     }
 
-    /// The totals of every template with a series, by label value.
+    /// The totals of every template with a series, by label value, at the last save.
     pub fn totals(&self) -> impl Iterator<Item = (&str, &SessionTotals)> {
-        self.totals.templates()
+        self.saved.templates()
+    }
+
+    /// The totals of every pair of template and pool with a series, by label values, at the last save.
+    pub fn usage(&self) -> impl Iterator<Item = ((&str, &str), &UsageTotals)> {
+        self.saved.pairs()
+    }
+
+    /// Sessions that have ended without an event, at the last save.
+    #[must_use]
+    pub fn in_gaps(&self) -> u64 {
+        self.saved.in_gaps
+    }
+
+    /// The sessions whose pods the watch shows; none before the sessions are complete.
+    fn shown(&self) -> impl Iterator<Item = &LiveSession> {
+        let sessions = self.state.live.iter().map(|(_, live)| live);
+        sessions.filter(|live| self.is_complete && live.unseen_since.is_none())
     }
 
     /// Removes the session of a pod from the ledger and returns it. `None` if the event is older than the ledger's state.
     fn take(&mut self, pod: &SessionPod, now: UnixTime) -> Option<LiveSession> {
-        self.last_event = self.last_event.max(now);
-        let is_repeated = |version: u64| pod.version <= version && pod.version != 0;
-        let known = self.sessions.get(&pod.uid).or_else(|| self.unlabelled.get(&pod.uid));
-        let last = known.map(|live| live.version).or_else(|| self.removed.get(&pod.uid).copied());
-        if last.is_some_and(is_repeated) {
+        self.state.totals.last_event = self.state.totals.last_event.max(now);
+        let state = &mut self.state;
+        let mut last = state.live.get(&pod.uid).map_or(0, |live| live.version);
+        if self.listing.is_none() {
+            last = last.max(state.resource_version);
+            state.resource_version = last.max(pod.version);
+        }
+        if pod.version <= last && pod.version != 0 {
             return None;
         }
-        let known = self.sessions.remove(&pod.uid).or_else(|| self.unlabelled.remove(&pod.uid));
-        Some(known.unwrap_or_else(|| self.new_session(pod)))
-    }
-
-    /// A session that the ledger does not know. An earlier server has counted a session that ended before this ledger began, and
-    /// also one whose end has no time.
-    fn new_session(&mut self, pod: &SessionPod) -> LiveSession {
-        let is_older = pod.created < self.since;
-        let was_removed = self.removed.remove(&pod.uid).is_some();
-        let mut live = LiveSession::new(pod, is_older || was_removed);
-        let has_ended = pod.phase.is_terminal() || pod.is_removal();
-        let ended_since = pod.known_end().is_some_and(|end| end >= self.since);
-        live.is_counted = was_removed || (has_ended && is_older && !ended_since);
-        live
+        self.has_changed = true;
+        Some(state.live.remove(&pod.uid).unwrap_or_else(|| new_session(pod, state.totals.since)))
     }
 
     fn observe(&mut self, live: &mut LiveSession, pod: &SessionPod) {
         let progressed = live.observe(pod);
-        self.totals.seen(&live.names, &progressed);
+        self.state.totals.seen(&live.names, &progressed);
     }
 
     fn count(&mut self, live: &mut LiveSession, pod: &SessionPod, now: UnixTime) {
         if !live.is_counted {
-            live.is_counted = true;
-            self.totals.ended(&live.names, ending::of(pod, live, now));
+            self.end(live, &ending::of(pod, live, now), now);
         }
+    }
+
+    fn end(&mut self, live: &mut LiveSession, end: &SessionEnd, now: UnixTime) {
+        live.is_counted = true;
+        let LedgerState { totals, live: sessions, .. } = &mut self.state;
+        if totals.wants_aged(&live.names, now) {
+            totals.age_out(&live.names, sessions.iter().map(|(_, live)| &live.names), now);
+        }
+        totals.ended(&live.names, end, now);
     }
 }
 
-/// 0 for each phase.
-fn no_sessions() -> PhaseCounts {
-    Phase::ALL.into_iter().map(|phase| (phase, 0)).collect()
+/// A session that the ledger does not know. A session that ended before the ledger began is not counted, and also none from before
+/// whose end has no time.
+fn new_session(pod: &SessionPod, since: UnixTime) -> LiveSession {
+    let is_older = pod.created < since;
+    let mut live = LiveSession::new(pod, is_older);
+    let has_ended = pod.phase.is_terminal() || pod.is_removal();
+    let ended_since = pod.known_end().is_some_and(|end| end >= since);
+    live.is_counted = has_ended && is_older && !ended_since;
+    live
 }

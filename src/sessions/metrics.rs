@@ -1,9 +1,13 @@
 //! The metrics of the ledger.
 
-use super::ledger::{
-    BUCKETS, EndReason, Ledger, PendingReason, Phase, RestartReason, STARTUP_BUCKETS, SecondsHistogram,
-    SessionTotals, Stage,
+use super::{
+    ledger::{
+        BUCKETS, EndReason, Ledger, MEMORY_BUCKETS, Observations, PendingReason, Phase, RestartReason,
+        STARTUP_BUCKETS, SessionTotals, Stage, UsageTotals,
+    },
+    usage::{MissingReason, Usage},
 };
+use crate::contract::termination::IDLE_REASONS;
 use crate::runtime::catalogue::{Histogram, MetricType, Row, Series, histogram};
 
 /// Every metric of the ledger. `vdi_sessions_total` is a gauge with the name of a counter and a help text without a full
@@ -72,6 +76,83 @@ pub const ROWS: &[Row<Ledger>] = &[
         labels: &["template", "reason"],
         series: sidecar_restarts,
     },
+    Row {
+        name: "vdi_session_last_words_missing_total",
+        help: "Runs of the sidecar whose totals are not known, by reason. Counted at the end of the session.",
+        kind: MetricType::COUNTER,
+        labels: &["template", "reason"],
+        series: missing,
+    },
+    Row {
+        name: "vdi_sessions_gpu_allocated_seconds_total",
+        help: "Seconds for which GPUs were allocated to sessions that have ended, busy or idle. Each GPU counts by itself.",
+        kind: MetricType::COUNTER,
+        labels: &["template", "pool"],
+        series: |ledger| usage(ledger, |usage| number(usage.allocated)),
+    },
+    Row {
+        name: "vdi_sessions_gpu_busy_seconds_total",
+        help: "Seconds in which GPUs were busy for sessions that have ended.",
+        kind: MetricType::COUNTER,
+        labels: &["template", "pool"],
+        series: |ledger| usage(ledger, |usage| number(usage.busy_tenths) / 10.0),
+    },
+    Row {
+        name: "vdi_sessions_gpu_unsampled_seconds_total",
+        help: "Allocated seconds of sessions that have ended of which it is unknown whether the GPU was busy.",
+        kind: MetricType::COUNTER,
+        labels: &["template", "pool"],
+        series: |ledger| usage(ledger, |usage| number(usage.unsampled)),
+    },
+    Row {
+        name: "vdi_sessions_gpu_idle_allocated_seconds_total",
+        help: "Allocated seconds of sessions that have ended in which no viewer used the GPU, by reason.",
+        kind: MetricType::COUNTER,
+        labels: &["template", "pool", "reason"],
+        series: idle,
+    },
+    Row {
+        name: "vdi_sessions_gpu_energy_joules_total",
+        help: "Energy in joules that is attributed to sessions that have ended.",
+        kind: MetricType::COUNTER,
+        labels: &["template", "pool"],
+        series: |ledger| usage(ledger, |usage| number(usage.joules)),
+    },
+    Row {
+        name: "vdi_sessions_gpu_memory_peak_bytes",
+        help: "Maximum bytes of GPU memory that a session used, over all its GPUs. Each session is observed once, at its end.",
+        kind: MetricType::HISTOGRAM,
+        labels: &["template", "pool"],
+        series: peaks,
+    },
+    Row {
+        name: "vdi_sessions_connected_seconds_total",
+        help: "Seconds in which at least one viewer was connected to a session that has ended.",
+        kind: MetricType::COUNTER,
+        labels: &["template", "pool"],
+        series: |ledger| usage(ledger, |usage| number(usage.connected)),
+    },
+    Row {
+        name: "vdi_sessions_stream_transmit_bytes_total",
+        help: "Bytes to the viewers of sessions that have ended.",
+        kind: MetricType::COUNTER,
+        labels: &["template", "pool"],
+        series: |ledger| usage(ledger, |usage| number(usage.transmitted)),
+    },
+    Row {
+        name: "vdi_sessions_stream_receive_bytes_total",
+        help: "Bytes from the viewers of sessions that have ended.",
+        kind: MetricType::COUNTER,
+        labels: &["template", "pool"],
+        series: |ledger| usage(ledger, |usage| number(usage.received)),
+    },
+    Row {
+        name: "vdi_metrics_ledger_gap_sessions_total",
+        help: "Sessions that ended without an event, while no replica watched or without their label. They end with the reason unknown.",
+        kind: MetricType::COUNTER,
+        labels: &[],
+        series: gaps,
+    },
 ];
 
 fn phases(ledger: &Ledger) -> Vec<Series<'_>> {
@@ -101,8 +182,7 @@ fn startup(ledger: &Ledger) -> Vec<Series<'_>> {
     let series = ledger.totals().flat_map(|(template, totals)| {
         Stage::ALL.map(|stage| {
             let observed = totals.startup.get(&stage).map(|seconds| buckets(&STARTUP_BUCKETS, seconds));
-            let observed =
-                observed.unwrap_or_else(|| buckets(&STARTUP_BUCKETS, &SecondsHistogram::default()));
+            let observed = observed.unwrap_or_else(|| buckets(&STARTUP_BUCKETS, &Observations::default()));
             Series::histogram([template, stage.as_str()], observed)
         })
     });
@@ -139,6 +219,39 @@ fn sidecar_restarts(ledger: &Ledger) -> Vec<Series<'_>> {
     })
 }
 
+fn missing(ledger: &Ledger) -> Vec<Series<'_>> {
+    by_reason(ledger, &MissingReason::ALL, MissingReason::as_str, |_, totals, reason| {
+        totals.missing.get(&reason).copied()
+    })
+}
+
+fn usage(ledger: &Ledger, value: fn(&Usage) -> f64) -> Vec<Series<'_>> {
+    let series = |((template, pool), totals): (_, &UsageTotals)| {
+        Series::number([template, pool], value(&totals.usage))
+    };
+    ledger.usage().map(series).collect()
+}
+
+fn idle(ledger: &Ledger) -> Vec<Series<'_>> {
+    let series = ledger.usage().flat_map(|((template, pool), totals)| {
+        let series = |(reason, seconds)| Series::number([template, pool, reason], number(seconds));
+        IDLE_REASONS.into_iter().zip(totals.usage.idle).map(series).collect::<Vec<_>>()
+    });
+    series.collect()
+}
+
+fn peaks(ledger: &Ledger) -> Vec<Series<'_>> {
+    let series = |((template, pool), totals): (_, &UsageTotals)| {
+        Series::histogram([template, pool], buckets(&MEMORY_BUCKETS, &totals.peaks))
+    };
+    ledger.usage().map(series).collect()
+}
+
+/// No series while this replica does not lead.
+fn gaps(ledger: &Ledger) -> Vec<Series<'_>> {
+    ledger.phases().map(|_| Series::number([], number(ledger.in_gaps()))).into_iter().collect()
+}
+
 /// A series for each template and reason; an absent count is 0.
 fn by_reason<'s, R: Copy>(
     ledger: &'s Ledger,
@@ -155,8 +268,8 @@ fn by_reason<'s, R: Copy>(
     series.collect()
 }
 
-fn buckets<const N: usize>(bounds: &[f64; N], seconds: &SecondsHistogram<N>) -> Histogram {
-    histogram(bounds.iter().copied().zip(seconds.buckets), seconds.count, seconds.sum)
+fn buckets<const N: usize>(bounds: &[f64; N], observed: &Observations<N>) -> Histogram {
+    histogram(bounds.iter().copied().zip(observed.buckets), observed.count, number(observed.sum))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no cluster has 2^52 sessions")]

@@ -5,19 +5,25 @@ mod conditions;
 mod containers;
 mod identity;
 mod restart_policy;
+mod sidecar;
 mod spec;
 mod status;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::Object;
+use kube::core::{ApiResource, Object};
 
-use super::ledger::{Deletion, SessionPod, UnixTime};
+use super::ledger::{Deletion, PodKey, SessionPod, UnixTime};
 
 use spec::Spec;
 use status::Status;
 
 /// A pod as the watch decodes it.
 pub(super) type WatchedPod = Object<Spec, Status>;
+
+/// The API resource of pods.
+pub(super) fn resource() -> ApiResource {
+    ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&())
+}
 
 /// The pod for the ledger. `None` for an object without UID; the API server sends no such object.
 pub(super) fn read(pod: &WatchedPod) -> Option<SessionPod> {
@@ -26,6 +32,10 @@ pub(super) fn read(pod: &WatchedPod) -> Option<SessionPod> {
     let status = pod.status.as_ref().unwrap_or(&unknown);
     Some(SessionPod {
         uid: metadata.uid.clone()?,
+        key: PodKey {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+        },
         version: metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or(0),
         names: identity::names(spec, metadata),
         created: metadata.creation_timestamp.as_ref().map_or(UnixTime(0), status::unix),
@@ -38,6 +48,8 @@ pub(super) fn read(pod: &WatchedPod) -> Option<SessionPod> {
         progress: conditions::progress(status, !spec.node_name.is_empty()),
         containers: containers::containers(spec, status),
         devices: containers::devices(status),
+        gpus: sidecar::gpus(spec),
+        sidecar_runs: sidecar::runs(status),
     })
 }
 

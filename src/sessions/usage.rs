@@ -33,6 +33,7 @@ vocabulary! {
 
 /// Totals of one or several runs. They are integers, so that a replay of the same runs in another order has the same sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Usage {
     /// Device-seconds for which devices were allocated.
     pub allocated: u64,
@@ -65,6 +66,7 @@ pub struct RunLimits {
 
 /// The usage of a session so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct SessionUsage {
     totals: Usage,
     /// Whether a run lacks a message, or a message lacks time of the pod's devices.
@@ -222,6 +224,17 @@ impl SessionUsage {
                 Some(reason)
             }
         }
+    }
+
+    /// Whether no run has been added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds a run that no status of the pod has shown.
+    pub fn lose_run(&mut self) {
+        self.is_incomplete = true;
     }
 
     /// The usage of the session that has ended after `limits.seconds` and held this number of devices. Time of the devices that no message

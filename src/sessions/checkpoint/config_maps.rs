@@ -1,12 +1,14 @@
 //! The objects of a checkpoint as ConfigMaps.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, ObjectMeta, PostParams},
 };
+
+use tokio::time::timeout;
 
 use super::store::{Store, StoreError, StoredObject};
 
@@ -22,6 +24,9 @@ const LABEL: (&str, &str) = ("app.kubernetes.io/component", "ledger");
 /// The key of the content in a ConfigMap.
 const KEY: &str = "state.json.gz";
 
+/// Timeout of a request. After it the request may still have an effect.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
 // === impl ConfigMaps ===
 
 impl ConfigMaps {
@@ -36,7 +41,7 @@ impl Store for ConfigMaps {
     /// A list has the state of one resource version.
     async fn list(&self) -> Result<Vec<StoredObject>, StoreError> {
         let selected = ListParams::default().labels(&format!("{}={}", LABEL.0, LABEL.1));
-        let list = self.api.list(&selected).await.map_err(failed)?;
+        let list = in_time(self.api.list(&selected)).await?;
         let object = |mut map: ConfigMap| {
             let content = map.binary_data.as_mut().and_then(|data| data.remove(KEY));
             let content = content.map(|ByteString(bytes)| bytes).unwrap_or_default();
@@ -46,12 +51,7 @@ impl Store for ConfigMaps {
         Ok(list.items.into_iter().map(object).collect())
     }
 
-    async fn write(
-        &self,
-        name: &str,
-        content: Vec<u8>,
-        version: Option<&str>,
-    ) -> Result<String, StoreError> {
+    async fn write(&self, name: &str, content: Vec<u8>, version: Option<&str>) -> Result<String, StoreError> {
         let map = ConfigMap {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
@@ -62,11 +62,19 @@ impl Store for ConfigMaps {
             binary_data: Some(BTreeMap::from([(KEY.to_owned(), ByteString(content))])),
             ..ConfigMap::default()
         };
+        let parameters = PostParams::default();
         let written = match version {
-            Some(_) => self.api.replace(name, &PostParams::default(), &map).await,
-            None => self.api.create(&PostParams::default(), &map).await,
+            Some(_) => in_time(self.api.replace(name, &parameters, &map)).await,
+            None => in_time(self.api.create(&parameters, &map)).await,
         };
-        Ok(written.map_err(failed)?.resource_version().unwrap_or_default())
+        Ok(written?.resource_version().unwrap_or_default())
+    }
+}
+
+async fn in_time<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, StoreError> {
+    match timeout(REQUEST_TIMEOUT, request).await {
+        Ok(answer) => answer.map_err(failed),
+        Err(elapsed) => Err(StoreError::Failed(Box::new(elapsed))),
     }
 }
 

@@ -81,6 +81,15 @@ impl<S> LiveSessions<S> {
         self.len() == 0
     }
 
+    /// Changes sessions: `change` returns whether it has changed the session.
+    pub fn update(&mut self, mut change: impl FnMut(&str, &mut S) -> bool) {
+        for shard in &mut self.shards {
+            for (uid, session) in &mut shard.sessions {
+                shard.is_dirty |= change(uid, session);
+            }
+        }
+    }
+
     /// All sessions with the UID of their pod, in no order that has a meaning.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &S)> {
         self.shards.iter().flat_map(|shard| &shard.sessions).map(|(uid, session)| (uid.as_str(), session))

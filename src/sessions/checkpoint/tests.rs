@@ -77,12 +77,7 @@ impl MemoryState {
         self.version.to_string()
     }
 
-    fn write(
-        &mut self,
-        name: &str,
-        content: Vec<u8>,
-        version: Option<&str>,
-    ) -> Result<String, StoreError> {
+    fn write(&mut self, name: &str, content: Vec<u8>, version: Option<&str>) -> Result<String, StoreError> {
         let stored = self.objects.get(name).map(|(_, version)| version.to_string());
         if stored.as_deref() != version {
             return Err(StoreError::Conflict);
@@ -120,12 +115,7 @@ impl Store for Memory {
         Ok(state.objects.iter().map(object).collect())
     }
 
-    async fn write(
-        &self,
-        name: &str,
-        content: Vec<u8>,
-        version: Option<&str>,
-    ) -> Result<String, StoreError> {
+    async fn write(&self, name: &str, content: Vec<u8>, version: Option<&str>) -> Result<String, StoreError> {
         let mut state = self.0.lock().unwrap();
         match state.next() {
             None => state.write(name, content, version),

@@ -1,5 +1,7 @@
 //! Why and when a session ended. `pod` is the state that ends the session: it is terminal, or the API server has removed it.
 
+use std::collections::BTreeMap;
+
 use super::{
     container::{ContainerRole, ExitCause, RunState},
     end_reason::EndReason,
@@ -8,6 +10,7 @@ use super::{
     session::{DisruptionCause, PodReason, SessionPod},
     time::UnixTime,
 };
+use crate::sessions::usage::{MissingReason, Usage};
 
 /// Seconds by which the clock of a node may be behind the clock of the API server. A desktop that was seen running after the
 /// request to delete it, and whose end lies at most this long before the request, ended because of the request. Times of the
@@ -30,23 +33,30 @@ const RULES: [Rule; 9] = [
     was_deleted,
 ];
 
-/// The end of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The end of a session, with the totals of the session.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SessionEnd {
     pub(super) reason: EndReason,
     /// Seconds; `None` if no desktop container ran.
-    pub(super) duration: Option<i64>,
+    pub(super) duration: Option<u64>,
+    pub(super) usage: Usage,
+    /// Runs of the sidecar whose totals are not known.
+    pub(super) missing: BTreeMap<MissingReason, u64>,
 }
 
 /// The end of the session whose last state is `pod`. `live` contains this state already.
 pub(super) fn of(pod: &SessionPod, live: &LiveSession, now: UnixTime) -> SessionEnd {
-    SessionEnd { reason: reason(pod, live), duration: live.duration(time(pod, live, now)) }
+    with_totals(reason(pod, live), live.duration(time(pod, live, now)), live)
 }
 
-/// The end of a session whose pod disappeared while the watch was interrupted. `last_seen` is the beginning of the
-/// interruption.
+/// The end of a session whose pod has disappeared without an event. `last_seen` is the time at which the pod existed last.
 pub(super) fn in_gap(live: &LiveSession, last_seen: UnixTime) -> SessionEnd {
-    SessionEnd { reason: EndReason::Unknown, duration: live.duration(last_seen) }
+    with_totals(EndReason::Unknown, live.duration(last_seen), live)
+}
+
+fn with_totals(reason: EndReason, duration: Option<u64>, live: &LiveSession) -> SessionEnd {
+    let (usage, missing) = live.runs.at_end(duration.unwrap_or(0), live.gpus, live.gpu_count());
+    SessionEnd { reason, duration, usage, missing }
 }
 
 fn reason(pod: &SessionPod, live: &LiveSession) -> EndReason {
@@ -141,8 +151,8 @@ fn lost_its_node(pod: &SessionPod, live: &LiveSession) -> Option<EndReason> {
     let is_disruption = live.deletion_requested.is_some() || pod.phase == Phase::Failed;
     let is_lost = match pod.disruption.filter(|_| is_disruption).map(|disruption| disruption.cause) {
         Some(DisruptionCause::PodGc) => true,
-        // A kubelet that answers stops the desktop and shows its end.
-        Some(DisruptionCause::Taint) => still_runs || live.unreachable_since.is_some(),
+        // A kubelet that answers stops the desktop and shows its end, unless the request has no grace period.
+        Some(DisruptionCause::Taint) => (still_runs && !live.is_forced) || live.unreachable_since.is_some(),
         // Only the garbage collector of pods sets the phase of a pod whose containers still run.
         _ if pod.phase == Phase::Failed && still_runs => true,
         // A restarted node rejects a pod that ran before. The status of its containers is gone.

@@ -9,7 +9,8 @@ use super::{
     pending::{self, PendingReason},
     phase::Phase,
     restarts::{self, Restart},
-    session::{AllocatedDevice, GroupNames, SessionPod},
+    runs::SidecarRuns,
+    session::{AllocatedDevice, GpuAccess, GroupNames, PodKey, SessionPod},
     startup::{self, Stage},
     time::UnixTime,
 };
@@ -20,6 +21,8 @@ use super::{
 pub struct LiveSession {
     /// Resource version of the last state. An event with a lower or the same version changes nothing.
     pub(super) version: u64,
+    #[serde(flatten)]
+    pub(super) key: PodKey,
     /// Template and pool. They do not change after the desktop has run, because the sidecar reads them at its start.
     #[serde(flatten)]
     pub(super) names: GroupNames,
@@ -39,6 +42,9 @@ pub struct LiveSession {
     /// Time of the first request to delete the pod. The last object of a pod has another time.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) deletion_requested: Option<UnixTime>,
+    /// Whether the first request had a grace period of 0.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) is_forced: bool,
     /// Whether a desktop container ran in a state with a request to delete the pod.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) ran_after_request: bool,
@@ -57,9 +63,17 @@ pub struct LiveSession {
     /// Every device that was allocated to the pod. A late status of an ended container does not contain the devices.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) devices: BTreeSet<AllocatedDevice>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) gpus: GpuAccess,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) runs: SidecarRuns,
     /// Whether the end of the session is counted.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) is_counted: bool,
+    /// Time at which the pod was seen last, if the watch does not show it any more although no event has shown its removal: it lost its
+    /// label, or it disappeared while the watch was interrupted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) unseen_since: Option<UnixTime>,
 }
 
 /// Additions of one event to the totals.
@@ -67,7 +81,7 @@ pub struct LiveSession {
 pub(in crate::sessions) struct Progressed {
     pub(super) restarts: Vec<Restart>,
     /// Stages that the pod has reached, with the seconds since the creation of the pod.
-    pub(super) stages: Vec<(Stage, i64)>,
+    pub(super) stages: Vec<(Stage, u64)>,
 }
 
 /// Maximum number of devices that are remembered. A pod can request hundreds of devices of a plug-in that is not for GPUs.
@@ -83,6 +97,7 @@ impl LiveSession {
         let stages = if is_older { BTreeSet::from(Stage::ALL) } else { BTreeSet::new() };
         Self {
             version: 0,
+            key: pod.key.clone(),
             names: pod.names.clone(),
             phase: pod.shown_phase(),
             pending: None,
@@ -90,13 +105,17 @@ impl LiveSession {
             has_run: false,
             is_done: false,
             deletion_requested: None,
+            is_forced: false,
             ran_after_request: false,
             image_failed: false,
             unreachable_since: None,
             restarts,
             stages,
             devices: BTreeSet::new(),
+            gpus: pod.gpus,
+            runs: SidecarRuns::default(),
             is_counted: false,
+            unseen_since: None,
         }
     }
 
@@ -114,6 +133,7 @@ impl LiveSession {
             pod.containers.iter().any(|container| container.is_waiting_for(WaitCause::Image));
         let space = MAX_DEVICES.saturating_sub(self.devices.len());
         self.devices.extend(pod.devices.iter().take(space).cloned());
+        self.runs.observe(pod, self.gpu_count());
         self.observe_interruption(pod);
         Progressed {
             restarts: restarts::observe(&mut self.restarts, pod),
@@ -131,7 +151,10 @@ impl LiveSession {
             self.is_done = pod.is_done();
             return;
         };
-        self.deletion_requested.get_or_insert(deletion.requested);
+        if self.deletion_requested.is_none() {
+            self.deletion_requested = Some(deletion.requested);
+            self.is_forced = deletion.grace == Some(0);
+        }
         self.ran_after_request |=
             pod.desktops().any(|container| container.state.exit().is_none() && container.has_run());
     }
@@ -141,10 +164,15 @@ impl LiveSession {
         self.devices.iter()
     }
 
+    /// Number of GPUs that were allocated to the pod.
+    pub(super) fn gpu_count(&self) -> u32 {
+        u32::try_from(self.devices.iter().filter(|device| device.is_gpu()).count()).unwrap_or(u32::MAX)
+    }
+
     /// Seconds from the start of the session to `end`; `None` if no desktop container ran.
-    pub(super) fn duration(&self, end: UnixTime) -> Option<i64> {
+    pub(super) fn duration(&self, end: UnixTime) -> Option<u64> {
         // The node's clock wrote the start; the server's clock may have written the end.
-        self.started.filter(|_| self.has_run).map(|started| (end.0 - started.0).max(0))
+        self.started.filter(|_| self.has_run).map(|started| end.seconds_since(started))
     }
 }
 

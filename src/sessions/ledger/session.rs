@@ -13,6 +13,8 @@ use super::{
 pub struct SessionPod {
     /// UID of the pod; identifies the session.
     pub uid: String,
+    /// Namespace and name of the pod.
+    pub key: PodKey,
     /// The resource version of the object; 0 if it is not a number. Resource versions are comparable as integers (KEP-5504).
     pub version: u64,
     /// Template and pool of the session.
@@ -37,6 +39,44 @@ pub struct SessionPod {
     pub containers: Vec<ContainerRun>,
     /// The devices that the kubelet allocated.
     pub devices: Vec<AllocatedDevice>,
+    /// What the status shows about the pod's GPUs.
+    pub gpus: GpuAccess,
+    /// The runs of the sidecar that have ended, the older one first. The kubelet keeps the latest two.
+    pub sidecar_runs: Vec<SidecarRun>,
+}
+
+/// Namespace and name of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodKey {
+    /// Namespace.
+    pub namespace: String,
+    /// Name of the pod.
+    #[serde(rename = "pod")]
+    pub name: String,
+}
+
+/// A run of the sidecar that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SidecarRun {
+    /// First characters of the container's ID; no other run of the pod has the same.
+    pub id: String,
+    /// Termination message; none if the kubelet wrote another text there.
+    pub message: Option<String>,
+    /// Seconds from the start to the end of the container; 0 if the kubelet does not know.
+    pub seconds: u64,
+}
+
+/// What the status of a pod shows about its GPUs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GpuAccess {
+    /// The pod requests no GPU.
+    #[default]
+    None,
+    /// The pod requests devices, which the status shows in Kubernetes 1.36 and newer.
+    Listed,
+    /// The pod has parts of GPUs or resource claims, or its request is unknown. The status can show other devices or none.
+    Unlisted,
 }
 
 /// A device that the kubelet allocated to a container (`allocatedResourcesStatus`, Kubernetes 1.36 and newer).
@@ -133,6 +173,24 @@ pub enum Scheduling {
     Unschedulable,
     /// The pod has a node. The time is `None` if the pod was created with its node.
     Done(Option<UnixTime>),
+}
+
+// === impl AllocatedDevice ===
+
+impl AllocatedDevice {
+    /// Whether the device is an NVIDIA GPU or a part of one. The ID is that of the device plugin of NVIDIA, HAMi or GKE, or the CDI ID of
+    /// NVIDIA's DRA driver.
+    #[must_use]
+    pub fn is_gpu(&self) -> bool {
+        let id = self.id.as_str();
+        id.starts_with("GPU-")
+            || id.starts_with("MIG-")
+            || id.contains("gpu.nvidia.com")
+            || self
+                .resource
+                .strip_prefix("nvidia.com/")
+                .is_some_and(|name| name == "gpu" || name.starts_with("gpu.") || name.starts_with("mig-"))
+    }
 }
 
 // === impl SessionPod ===

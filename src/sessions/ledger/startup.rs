@@ -26,9 +26,9 @@ vocabulary! {
 }
 
 /// Adds the stages that the pod has reached. Returns the new ones, with the seconds since the creation of the pod.
-pub(super) fn observe(counted: &mut BTreeSet<Stage>, pod: &SessionPod) -> Vec<(Stage, i64)> {
+pub(super) fn observe(counted: &mut BTreeSet<Stage>, pod: &SessionPod) -> Vec<(Stage, u64)> {
     let is_new = |(stage, time): (Stage, Option<UnixTime>)| {
-        let seconds = (time?.0 - pod.created.0).max(0);
+        let seconds = time?.seconds_since(pod.created);
         counted.insert(stage).then_some((stage, seconds))
     };
     Stage::ALL.into_iter().map(|stage| (stage, reached(stage, pod))).filter_map(is_new).collect()

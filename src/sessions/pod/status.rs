@@ -80,6 +80,9 @@ pub(super) struct Running {
 pub(super) struct Terminated {
     pub(super) exit_code: i32,
     pub(super) reason: String,
+    pub(super) message: Option<String>,
+    #[serde(rename = "containerID")]
+    pub(super) container_id: String,
     pub(super) started_at: Option<Time>,
     pub(super) finished_at: Option<Time>,
 }

@@ -130,10 +130,9 @@ fn restarts_and_stages_before_the_start_of_the_server_are_not_counted() {
     assert_eq!(shown(&watch, "vdi_session_restarts_total"), one("cad error"));
 }
 
-/// The label is lost with a state that looks like the last one of a pod.
 #[test]
 fn restarts_before_a_label_that_comes_back_are_counted_once() {
-    let last = deleted(restarted(3, 1, "Error"), 590, 0);
+    let last = deleted(restarted(3, 1, "Error"), 590, 30);
     let mut watch =
         TestWatch::after(&[Shown(6, running()), Shown(500, restarted(3, 1, "Error")), Gone(590, last)]);
     let before = shown(&watch, "vdi_session_restarts_total");

@@ -21,9 +21,11 @@ pub(super) enum Event {
     Gone(i64, Json),
     /// A complete list.
     Listed(i64, Vec<Json>),
+    /// A read of every pod that the watch does not show any more: the pod that still exists.
+    Read(i64, Option<Json>),
 }
 
-pub(super) use Event::{Gone, Listed, Shown};
+pub(super) use Event::{Gone, Listed, Read, Shown};
 
 /// A watch and its ledger.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl TestWatch {
     }
 
     pub(super) fn started_at(seconds: i64) -> Self {
-        Self { ledger: Ledger::since(unix(seconds)), version: 0 }
+        Self { ledger: Ledger::new(Ledger::empty(unix(seconds))), version: 0 }
     }
 
     /// The state of the ledger after these events.
@@ -61,8 +63,18 @@ impl TestWatch {
         watch
     }
 
-    /// Sends an event. Each object has the next resource version.
+    /// Sends an event and saves the ledger. Each object has the next resource version.
     pub(super) fn send(&mut self, event: &Event) {
+        self.apply(event);
+        self.save();
+    }
+
+    pub(super) fn save(&mut self) {
+        let unsaved = self.ledger.take_unsaved().unwrap();
+        self.ledger.saved(unsaved);
+    }
+
+    fn apply(&mut self, event: &Event) {
         match event {
             Shown(now, pod) => {
                 let pod = self.numbered(pod);
@@ -78,7 +90,13 @@ impl TestWatch {
                     let pod = self.numbered(pod);
                     self.ledger.seen(&pod, unix(*now));
                 }
-                self.ledger.end_list(unix(*now));
+                self.ledger.end_list(self.version, unix(*now));
+            }
+            Read(now, pod) => {
+                let pod = pod.as_ref().map(|pod| self.numbered(pod));
+                for unseen in self.ledger.unseen(unix(*now), usize::MAX) {
+                    self.ledger.read(&unseen.uid, pod.as_ref(), unix(*now));
+                }
             }
         }
     }
@@ -117,6 +135,6 @@ impl TestWatch {
     /// Number and sum of the durations.
     pub(super) fn durations(&self) -> (u64, f64) {
         let totals = self.ledger.totals().map(|(_, totals)| &totals.durations);
-        totals.fold((0, 0.0), |(count, sum), durations| (count + durations.count, sum + durations.sum))
+        totals.fold((0, 0.0), |(count, sum), durations| (count + durations.count, sum + durations.sum as f64))
     }
 }

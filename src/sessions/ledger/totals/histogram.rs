@@ -1,40 +1,53 @@
-//! Histograms of seconds.
+//! Histograms.
+
+use serde::{Deserialize, Serialize};
 
 /// Counts of observations by bucket. The bounds of the buckets are not part of the value.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SecondsHistogram<const N: usize> {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observations<const N: usize> {
     /// Observations of each bucket, not cumulative. Observations above the last bound are in no bucket.
+    #[serde(with = "buckets")]
     pub buckets: [u64; N],
     /// Number of all observations.
     pub count: u64,
-    /// Sum of all observations, in seconds.
-    pub sum: f64,
+    /// Sum of all observations.
+    pub sum: u64,
 }
 
-// === impl SecondsHistogram ===
+// === impl Observations ===
 
-impl<const N: usize> SecondsHistogram<N> {
-    #[expect(clippy::cast_precision_loss, reason = "seconds of a session are far below 2^52")]
-    pub(in crate::sessions::ledger) fn observe(&mut self, bounds: &[f64; N], seconds: i64) {
-        let seconds = seconds as f64;
-        if let Some(bucket) = bounds.iter().position(|bound| seconds <= *bound) {
+impl<const N: usize> Observations<N> {
+    pub(in crate::sessions::ledger) fn observe(&mut self, bounds: &[f64; N], value: u64) {
+        if let Some(bucket) = bounds.iter().position(|bound| value as f64 <= *bound) {
             self.buckets[bucket] += 1;
         }
         self.count += 1;
-        self.sum += seconds;
-    }
-
-    pub(in crate::sessions::ledger) fn merge(&mut self, other: &Self) {
-        for (bucket, count) in self.buckets.iter_mut().zip(other.buckets) {
-            *bucket += count;
-        }
-        self.count += other.count;
-        self.sum += other.sum;
+        self.sum = self.sum.saturating_add(value);
     }
 }
 
-impl<const N: usize> Default for SecondsHistogram<N> {
+impl<const N: usize> Default for Observations<N> {
     fn default() -> Self {
-        Self { buckets: [0; N], count: 0, sum: 0.0 }
+        Self { buckets: [0; N], count: 0, sum: 0 }
+    }
+}
+
+/// Serde has no arrays of any length.
+mod buckets {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer, const N: usize>(
+        buckets: &[u64; N],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        buckets.as_slice().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        deserializer: D,
+    ) -> Result<[u64; N], D::Error> {
+        let buckets = Vec::deserialize(deserializer)?;
+        let found = buckets.len();
+        buckets.try_into().map_err(|_| D::Error::invalid_length(found, &"the number of buckets"))
     }
 }

@@ -1,6 +1,8 @@
 //! The pairs of template and pool that have series.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::slots::OTHER_NAME;
 
@@ -10,11 +12,11 @@ pub(in crate::sessions::ledger) const MAX_PAIRS: usize = 400;
 /// The pair for all further pairs.
 const OTHER_PAIR: (&str, &str) = (OTHER_NAME, OTHER_NAME);
 
-/// Pairs of sessions that have ended. They keep their series, with 0 if no pod exists.
-#[derive(Debug, Default)]
-pub(in crate::sessions::ledger) struct Pairs {
-    pools: BTreeMap<String, BTreeSet<String>>,
-    count: usize,
+/// Values by pair of template and pool. A pair keeps its series, with 0 sessions if no pod exists.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(in crate::sessions::ledger) struct Pairs<T> {
+    pools: BTreeMap<String, BTreeMap<String, T>>,
 }
 
 /// Counts by pair of template and pool, at one moment.
@@ -25,17 +27,63 @@ pub(in crate::sessions::ledger) struct CountsByPair<'s, T> {
 
 // === impl Pairs ===
 
-impl Pairs {
-    pub(in crate::sessions::ledger) fn all(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pools
-            .iter()
-            .flat_map(|(template, pools)| pools.iter().map(move |pool| (template.as_str(), pool.as_str())))
+impl<T: Default + PartialEq> Pairs<T> {
+    /// Every pair with its value.
+    pub(in crate::sessions::ledger) fn all(&self) -> impl Iterator<Item = ((&str, &str), &T)> {
+        self.pools.iter().flat_map(|(template, pools)| {
+            pools.iter().map(move |(pool, value)| ((template.as_str(), pool.as_str()), value))
+        })
     }
 
-    pub(in crate::sessions::ledger) fn insert(&mut self, template: String, pool: String) {
-        if self.count < MAX_PAIRS && self.pools.entry(template).or_default().insert(pool) {
-            self.count += 1;
+    /// Creates a pair if there is space, so that its counters show 0 before their first event.
+    pub(in crate::sessions::ledger) fn seen(&mut self, template: &str, pool: &str) {
+        if !self.is_full() {
+            self.value(template, pool);
         }
+    }
+
+    /// The value of a pair with a session that ended; of the pair `other` if there are too many pairs. If necessary it takes the place of a
+    /// pair without counts.
+    pub(in crate::sessions::ledger) fn ended(&mut self, template: &str, pool: &str) -> &mut T {
+        let is_known = self.pools.get(template).is_some_and(|pools| pools.contains_key(pool));
+        let fits = is_known || !self.is_full() || self.free_one();
+        let (template, pool) = if fits { (template, pool) } else { OTHER_PAIR };
+        self.value(template, pool)
+    }
+
+    fn value(&mut self, template: &str, pool: &str) -> &mut T {
+        self.pools.entry(template.to_owned()).or_default().entry(pool.to_owned()).or_default()
+    }
+
+    fn is_full(&self) -> bool {
+        self.pools.values().map(BTreeMap::len).sum::<usize>() >= MAX_PAIRS
+    }
+
+    fn free_one(&mut self) -> bool {
+        let unused = T::default();
+        self.pools.values_mut().any(|pools| {
+            let pool = pools.iter().find(|(_, value)| **value == unused).map(|(pool, _)| pool.clone());
+            pool.is_some_and(|pool| pools.remove(&pool).is_some())
+        })
+    }
+
+    /// Removes the pairs of a template that has lost its slot.
+    pub(in crate::sessions::ledger) fn remove_template(&mut self, template: &str) {
+        self.pools.remove(template);
+    }
+
+    /// Removes the pairs of a pool that has lost its slot.
+    pub(in crate::sessions::ledger) fn remove_pool(&mut self, pool: &str) {
+        self.pools.retain(|_, pools| {
+            pools.remove(pool);
+            !pools.is_empty()
+        });
+    }
+}
+
+impl<T> Default for Pairs<T> {
+    fn default() -> Self {
+        Self { pools: BTreeMap::new() }
     }
 }
 

@@ -1,0 +1,58 @@
+//! Pods that the watch does not show any more although no event has shown their removal. A read of the pod decides: it still exists
+//! without the label that the watch selects, or it has ended.
+
+use super::{Ledger, LiveSession, PodKey, SessionPod, UnixTime, ending};
+
+/// Seconds between two reads of a pod.
+const READ_INTERVAL: u64 = 20;
+
+/// A pod that must be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnseenPod {
+    /// UID of the pod.
+    pub uid: String,
+    /// Namespace and name of the pod.
+    pub key: PodKey,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// At most this number of pods that must be read now.
+    #[must_use]
+    pub fn unseen(&self, now: UnixTime, maximum: usize) -> Vec<UnseenPod> {
+        let is_due = |live: &LiveSession| {
+            live.unseen_since.is_some_and(|since| now.seconds_since(since) >= READ_INTERVAL)
+        };
+        let due = self.state.live.iter().filter(|(_, live)| is_due(live));
+        let pod =
+            |(uid, live): (&str, &LiveSession)| UnseenPod { uid: uid.to_owned(), key: live.key.clone() };
+        due.map(pod).take(maximum).collect()
+    }
+
+    /// Records the state of an unseen pod; `None` if it does not exist. If the watch has shown it again, the read is ignored.
+    pub fn read(&mut self, uid: &str, pod: Option<&SessionPod>, now: UnixTime) {
+        let Some(since) = self.state.live.get(uid).and_then(|live| live.unseen_since) else { return };
+        let Some(mut live) = self.state.live.remove(uid) else { return };
+        self.has_changed = true;
+        match pod.filter(|pod| pod.uid == uid) {
+            Some(pod) => {
+                // The watch can still show this version, if the pod has its label again.
+                let version = live.version;
+                self.observe(&mut live, pod);
+                live.version = version;
+                if pod.phase.is_terminal() {
+                    self.count(&mut live, pod, now);
+                }
+                live.unseen_since = Some(now);
+                self.state.live.insert(uid.to_owned(), live);
+            }
+            None if live.is_counted => {}
+            None => {
+                let end = ending::in_gap(&live, since);
+                self.end(&mut live, &end, now);
+                self.state.totals.in_gaps += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The leader: applies the changes of session pods to the ledger and saves it.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use kube::Api;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::{
+    metrics::{EventResult, Interruption, ReplicaMetrics, SaveResult},
+    pace::SavePace,
+    pod_changes::{PodChanges, watch_pods},
+};
+use crate::{
+    cluster::{Change, Leadership, Start},
+    runtime::log::Chain,
+    sessions::{
+        checkpoint::{CheckpointWriter, ConfigMaps, SaveError},
+        ledger::{Ledger, SessionPod, UnseenPod},
+        pod::{self, WatchedPod},
+        shared::SharedLedger,
+        stop::StopRequest,
+        time::now,
+    },
+};
+
+/// Time between two looks for work that is due.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Maximum number of pods that are read at each tick, and of requests at the same time.
+const MAX_READS: usize = 64;
+const CONCURRENT_READS: usize = 8;
+
+/// Timeout of the reads of a tick. Events wait meanwhile.
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The leader, from its start to its end.
+pub(super) struct Leader<'r> {
+    pub(super) pods: &'r Api<WatchedPod>,
+    pub(super) leadership: Leadership,
+    pub(super) ledger: &'r SharedLedger,
+    pub(super) metrics: &'r ReplicaMetrics,
+    pub(super) writer: CheckpointWriter<ConfigMaps>,
+    pub(super) changes: PodChanges,
+    pub(super) pace: SavePace,
+}
+
+// === impl Leader ===
+
+impl Leader<'_> {
+    /// Counts until the replica does not lead any more. After a request to stop it saves everything and returns.
+    pub(super) async fn run(mut self, stop: &mut StopRequest) {
+        let mut leadership = self.leadership.clone();
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = leadership.becomes(false) => return,
+                () = stop.requested() => break,
+                change = self.changes.next() => self.receive(change),
+                _ = ticks.tick() => {
+                    if self.is_save_due() && !self.save().await {
+                        return;
+                    }
+                    self.read_unseen().await;
+                }
+            }
+        }
+        self.save().await;
+    }
+
+    fn receive(&mut self, change: Option<Change<WatchedPod>>) {
+        match change {
+            Some(Change::Applied(pod) | Change::Listed(pod)) => {
+                self.apply(&pod, |ledger, pod| ledger.seen(pod, now()));
+            }
+            Some(Change::Deleted(pod)) => self.apply(&pod, |ledger, pod| ledger.gone(pod, now())),
+            Some(Change::ListBegin) => self.change(Ledger::begin_list),
+            Some(Change::ListEnd(version)) => self.change(|ledger| ledger.end_list(version, now())),
+            Some(Change::Progress(version)) => self.change(|ledger| ledger.progress(version, now())),
+            Some(Change::Unreadable { uid, .. }) => {
+                self.change(|ledger| ledger.unreadable(uid));
+                self.metrics.received(EventResult::Unreadable, 1);
+            }
+            Some(Change::Retried) => self.metrics.interrupted(Interruption::Continued),
+            Some(Change::Expired) | None => self.list(Interruption::Expired),
+            Some(Change::Restored) => {
+                self.change(Ledger::restart_versions);
+                self.list(Interruption::Restored);
+            }
+            // Comes only after `Start::Now`.
+            Some(Change::Begin(_)) => {}
+        }
+    }
+
+    fn apply(&self, pod: &WatchedPod, apply: impl FnOnce(&mut Ledger, &SessionPod) -> bool) {
+        let Some(pod) = pod::read(pod) else { return };
+        let is_new = self.ledger.change(|ledger| apply(ledger, &pod)) == Some(true);
+        let result = if is_new { EventResult::Applied } else { EventResult::Repeated };
+        self.metrics.received(result, 1);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Ledger)) {
+        // The ledger is shown until this leader ends.
+        let _ = self.ledger.change(change);
+    }
+
+    fn list(&mut self, interruption: Interruption) {
+        tracing::warn!(
+            reason = interruption.as_str(),
+            "The API server cannot continue the watch of session pods; listing them"
+        );
+        self.metrics.interrupted(interruption);
+        self.changes = watch_pods(self.pods.clone(), Start::List);
+    }
+
+    fn is_save_due(&self) -> bool {
+        let is_due = |ledger: &mut Ledger| {
+            self.pace.is_due(ledger.needs_save(), ledger.has_progressed(), Instant::now())
+        };
+        self.ledger.change(is_due) == Some(true)
+    }
+
+    /// Saves what has changed. `false` if another replica leads.
+    async fn save(&mut self) -> bool {
+        let unsaved = match self.ledger.change(Ledger::take_unsaved) {
+            Some(Ok(unsaved)) => unsaved,
+            Some(Err(error)) => {
+                tracing::error!(%error, "Cannot write the counts of sessions as JSON");
+                return true;
+            }
+            None => return true,
+        };
+        let bytes = unsaved.bytes();
+        let saved = self.writer.save(&unsaved).await;
+        self.pace.tried(bytes, Instant::now());
+        let result = match &saved {
+            Ok(()) => SaveResult::Saved,
+            Err(SaveError::Lost) => SaveResult::Lost,
+            Err(_) => SaveResult::Failed,
+        };
+        self.metrics.saved(result, bytes, u64::try_from(now().0).unwrap_or(0));
+        match saved {
+            Ok(()) => self.change(|ledger| ledger.saved(unsaved)),
+            Err(error) => {
+                self.change(|ledger| ledger.not_saved(&unsaved));
+                let error = Chain(&error).to_string();
+                tracing::warn!(error, "Cannot save the counts of sessions; the metrics show the last save");
+            }
+        }
+        result != SaveResult::Lost
+    }
+
+    /// Reads the pods that the watch does not show any more.
+    async fn read_unseen(&mut self) {
+        let (pods, ledger) = (self.pods, self.ledger);
+        let Some(unseen) = ledger.change(|ledger| ledger.unseen(now(), MAX_READS)) else { return };
+        let reads = stream::iter(unseen).map(|unseen| read(pods, ledger, unseen));
+        let reads = reads.buffer_unordered(CONCURRENT_READS).collect::<()>();
+        if timeout(READ_TIMEOUT, reads).await.is_err() {
+            tracing::warn!("The API server does not answer a read of a session pod in time; trying again");
+        }
+    }
+}
+
+async fn read(pods: &Api<WatchedPod>, ledger: &SharedLedger, unseen: UnseenPod) {
+    let client = pods.clone().into_client();
+    let pods = Api::<WatchedPod>::namespaced_with(client, &unseen.key.namespace, &pod::resource());
+    match pods.get_opt(&unseen.key.name).await {
+        Ok(pod) => {
+            let pod = pod.as_ref().and_then(pod::read);
+            // `None`: the replica does not lead any more.
+            let _ = ledger.change(|ledger| ledger.read(&unseen.uid, pod.as_ref(), now()));
+        }
+        Err(error) => tracing::warn!(%error, "Cannot read a session pod; trying again"),
+    }
+}

@@ -1,0 +1,70 @@
+//! When the leader saves.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Minimum time between two saves. The metrics show a change after this time at most, if the state is small.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Time after which a resource version alone is saved. The API server has the events of at least the last 75 seconds
+/// (`DefaultEventFreshDuration` in `k8s.io/apiserver: pkg/storage/cacher`), and the other replicas those of 5 minutes.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Bytes per second that the leader writes on average. etcd keeps each write until its next compaction, by default for 5 minutes: 60 MB.
+const BYTES_PER_SECOND: usize = 200_000;
+
+/// The last save.
+#[derive(Debug)]
+pub(super) struct SavePace {
+    last: Instant,
+    /// Earliest time of the next save.
+    next: Instant,
+}
+
+// === impl SavePace ===
+
+impl SavePace {
+    /// The first save has no delay.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { last: now, next: now }
+    }
+
+    /// Whether to save now.
+    pub(super) fn is_due(&self, needs_save: bool, has_progressed: bool, now: Instant) -> bool {
+        let progress = has_progressed && now >= self.last + PROGRESS_INTERVAL;
+        (needs_save && now >= self.next) || progress
+    }
+
+    /// A save of this number of bytes was tried.
+    pub(super) fn tried(&mut self, bytes: usize, now: Instant) {
+        let budget = Duration::from_millis((bytes * 1000 / BYTES_PER_SECOND) as u64);
+        (self.last, self.next) = (now, now + budget.max(INTERVAL));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_save_has_a_minimum_interval_and_a_budget_of_bytes() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut pace = SavePace::new(start);
+        assert!(pace.is_due(true, true, start) && !pace.is_due(false, true, start));
+        pace.tried(1000, start);
+        assert!(!pace.is_due(true, true, at(4)) && pace.is_due(true, true, at(5)));
+        pace.tried(4_000_000, at(5));
+        assert!(!pace.is_due(true, true, at(24)) && pace.is_due(true, true, at(25)));
+    }
+
+    #[test]
+    fn a_version_alone_is_saved_every_minute() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let pace = SavePace::new(start);
+        assert!(!pace.is_due(false, true, at(59)) && pace.is_due(false, true, at(60)));
+        assert!(!pace.is_due(false, false, at(600)));
+    }
+}
