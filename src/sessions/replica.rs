@@ -5,7 +5,7 @@
 //! * `pod_changes` is the watch.
 //! * `metrics` are about this work.
 
-mod history;
+pub(super) mod history;
 mod leader;
 pub mod metrics;
 mod pace;

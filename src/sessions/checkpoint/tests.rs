@@ -1,145 +1,17 @@
-use std::{
-    collections::BTreeMap,
-    io::Write,
-    sync::{Arc, Mutex},
-};
+pub(in crate::sessions) mod memory;
 
-use flate2::{Compression, read::GzDecoder, write::GzEncoder};
-use futures_util::FutureExt;
+use std::{collections::BTreeMap, io::Write};
+
+use flate2::{Compression, write::GzEncoder};
 
 use super::*;
+use memory::{FaultKind, Memory, now};
 
 /// The totals and the sessions of the tests.
 type State = Checkpoint<BTreeMap<String, u64>, u64>;
 
-/// Objects in memory. Every operation can fail, before or after it has its effect.
-#[derive(Clone, Debug, Default)]
-struct Memory(Arc<Mutex<MemoryState>>);
-
-#[derive(Debug, Default)]
-struct MemoryState {
-    objects: BTreeMap<String, (Vec<u8>, u64)>,
-    version: u64,
-    /// Number of operations so far.
-    operations: usize,
-    fault: Option<Fault>,
-    /// A write whose answer was lost, and the number of the operation before which it happens.
-    delayed: Option<(usize, String, Vec<u8>, Option<String>)>,
-}
-
-/// Fault of the operation with this number.
-#[derive(Clone, Copy, Debug)]
-struct Fault {
-    operation: usize,
-    kind: FaultKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum FaultKind {
-    /// The operation does not happen.
-    Fails,
-    /// The operation happens, and its answer is lost.
-    AnswerLost,
-    /// The answer is lost, and the operation happens this number of operations later.
-    Delayed(usize),
-}
-
-// === impl Memory ===
-
-impl Memory {
-    fn fault(&self, operation: usize, kind: FaultKind) {
-        let mut state = self.0.lock().unwrap();
-        (state.operations, state.fault) = (0, Some(Fault { operation, kind }));
-    }
-
-    fn content(&self, name: &str) -> Vec<u8> {
-        self.0.lock().unwrap().objects[name].0.clone()
-    }
-
-    /// The decompressed content.
-    fn text(&self, name: &str) -> String {
-        std::io::read_to_string(GzDecoder::new(self.content(name).as_slice())).unwrap()
-    }
-
-    fn put(&self, name: &str, content: &[u8]) {
-        self.0.lock().unwrap().put(name, content.to_owned());
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.0.lock().unwrap().objects.keys().cloned().collect()
-    }
-}
-
-impl MemoryState {
-    fn put(&mut self, name: &str, content: Vec<u8>) -> String {
-        self.version += 1;
-        self.objects.insert(name.to_owned(), (content, self.version));
-        self.version.to_string()
-    }
-
-    fn write(&mut self, name: &str, content: Vec<u8>, version: Option<&str>) -> Result<String, StoreError> {
-        let stored = self.objects.get(name).map(|(_, version)| version.to_string());
-        if stored.as_deref() != version {
-            return Err(StoreError::Conflict);
-        }
-        Ok(self.put(name, content))
-    }
-
-    /// The kind of the fault of this operation.
-    fn next(&mut self) -> Option<FaultKind> {
-        if let Some((_, name, text, version)) = self.delayed.take_if(|(at, ..)| *at == self.operations) {
-            // The write happens, or has a conflict. Nobody gets the answer.
-            let _ = self.write(&name, text, version.as_deref());
-        }
-        let number = self.operations;
-        self.operations += 1;
-        self.fault.filter(|fault| fault.operation == number).map(|fault| fault.kind)
-    }
-}
-
-fn lost() -> StoreError {
-    StoreError::Failed("the connection was closed".into())
-}
-
-impl Store for Memory {
-    async fn list(&self) -> Result<Vec<StoredObject>, StoreError> {
-        let mut state = self.0.lock().unwrap();
-        if state.next().is_some() {
-            return Err(lost());
-        }
-        let object = |(name, (content, version)): (&String, &(Vec<u8>, u64))| StoredObject {
-            name: name.clone(),
-            content: content.clone(),
-            version: version.to_string(),
-        };
-        Ok(state.objects.iter().map(object).collect())
-    }
-
-    async fn write(&self, name: &str, content: Vec<u8>, version: Option<&str>) -> Result<String, StoreError> {
-        let mut state = self.0.lock().unwrap();
-        match state.next() {
-            None => state.write(name, content, version),
-            Some(FaultKind::Fails) => Err(lost()),
-            Some(FaultKind::AnswerLost) => {
-                let _ = state.write(name, content, version);
-                Err(lost())
-            }
-            Some(FaultKind::Delayed(operations)) => {
-                let at = state.operations - 1 + operations;
-                state.delayed = Some((at, name.to_owned(), content, version.map(str::to_owned)));
-                Err(lost())
-            }
-        }
-    }
-}
-
 fn empty() -> State {
     Checkpoint { resource_version: 0, totals: BTreeMap::new(), live: LiveSessions::default() }
-}
-
-/// The store in memory never waits.
-fn now<F: Future>(future: F) -> F::Output {
-    future.now_or_never().unwrap()
 }
 
 fn compressed(text: &str) -> Vec<u8> {
@@ -164,11 +36,7 @@ fn take_over(store: &Memory, writer: &str) -> Result<(CheckpointWriter<Memory>, 
 
 /// The state that a new leader would load now. The store stays as it is.
 fn stored(store: &Memory) -> State {
-    let state = store.0.lock().unwrap();
-    let copy =
-        MemoryState { objects: state.objects.clone(), version: state.version, ..MemoryState::default() };
-    drop(state);
-    take_over(&Memory(Arc::new(Mutex::new(copy))), "reader").unwrap().1
+    take_over(&store.copy(), "reader").unwrap().1
 }
 
 /// The state after the event of this number: one session starts, and another one ends.
@@ -208,13 +76,12 @@ fn only_changed_shards_are_written() {
     let (mut writer, mut state) = take_over(&store, "one").unwrap();
     (1..50).for_each(|event| advance(&mut state, event));
     save(&mut writer, &mut state).unwrap();
-    let operations = |store: &Memory| store.0.lock().unwrap().operations;
-    let before = operations(&store);
+    let before = store.operations();
     save(&mut writer, &mut state).unwrap();
-    assert_eq!(operations(&store) - before, 1, "the head");
+    assert_eq!(store.operations() - before, 1, "the head");
     state.live.insert("pod-1000".to_owned(), 7);
     save(&mut writer, &mut state).unwrap();
-    assert_eq!(operations(&store) - before, 3, "a shard and the head");
+    assert_eq!(store.operations() - before, 3, "a shard and the head");
 }
 
 /// A leader saves four states. One operation has a fault. What is stored is always the last state whose save succeeded, or the one of a
@@ -315,7 +182,7 @@ fn a_damaged_newer_or_missing_object_is_rejected_and_not_overwritten() {
         assert_eq!(store.content(name), content);
         store.put(name, &intact);
     }
-    store.0.lock().unwrap().objects.remove(&shard);
+    store.remove(&shard);
     let error = take_over(&store, "two").unwrap_err().to_string();
     assert!(error.contains(&shard) && error.contains("does not exist"), "{error}");
 }

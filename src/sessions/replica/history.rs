@@ -13,7 +13,7 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// Every event after a resource version.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub(in crate::sessions) struct History {
     /// None while it is not known from which version on every event is here.
     since: Option<u64>,
     events: VecDeque<PodEvent>,
@@ -22,27 +22,27 @@ pub(super) struct History {
 
 /// An event of the watch.
 #[derive(Debug)]
-pub(super) struct PodEvent {
-    pub(super) pod: SessionPod,
-    pub(super) is_gone: bool,
+pub(in crate::sessions) struct PodEvent {
+    pub(in crate::sessions) pod: SessionPod,
+    pub(in crate::sessions) is_gone: bool,
     /// Time at which the event was received.
-    pub(super) received: UnixTime,
+    pub(in crate::sessions) received: UnixTime,
 }
 
 // === impl History ===
 
 impl History {
     /// Forgets everything. Every event after this version follows.
-    pub(super) fn begin(&mut self, version: u64) {
+    pub(in crate::sessions) fn begin(&mut self, version: u64) {
         *self = Self { since: Some(version), ..Self::default() };
     }
 
     /// Forgets everything. It is not known which event is the next one.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::sessions) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    pub(super) fn push(&mut self, event: PodEvent) {
+    pub(in crate::sessions) fn push(&mut self, event: PodEvent) {
         let now = event.received;
         self.bytes += event.bytes();
         self.events.push_back(event);
@@ -55,12 +55,12 @@ impl History {
     }
 
     /// Whether every event after this version is here.
-    pub(super) fn covers(&self, version: u64) -> bool {
+    pub(in crate::sessions) fn covers(&self, version: u64) -> bool {
         self.since.is_some_and(|since| since <= version)
     }
 
     /// Applies the events to a ledger, which ignores those that it contains. Returns the number of the other events.
-    pub(super) fn replay(self, ledger: &mut Ledger) -> u64 {
+    pub(in crate::sessions) fn replay(self, ledger: &mut Ledger) -> u64 {
         self.events.iter().map(|event| u64::from(event.apply(ledger))).sum()
     }
 }
@@ -69,7 +69,7 @@ impl History {
 
 impl PodEvent {
     /// Returns whether the ledger did not contain the event.
-    pub(super) fn apply(&self, ledger: &mut Ledger) -> bool {
+    pub(in crate::sessions) fn apply(&self, ledger: &mut Ledger) -> bool {
         if self.is_gone {
             ledger.gone(&self.pod, self.received)
         } else {
