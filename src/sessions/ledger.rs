@@ -29,15 +29,14 @@ pub use pending::PendingReason;
 pub use phase::Phase;
 pub use restarts::RestartReason;
 pub use session::{
-    AllocatedDevice, Deletion, Disruption, DisruptionCause, GpuAccess, GroupNames, PodKey, PodReason,
-    Progress, Scheduling, SessionPod, SidecarRun,
+    AllocatedDevice, Deletion, Disruption, DisruptionCause, GpuVisibility, GroupNames, PodKey, PodReason,
+    Progress, Scheduling, SessionPod, SidecarRun, UnseenPod,
 };
 pub use startup::Stage;
 pub use time::UnixTime;
 pub use totals::{
     BUCKETS, MEMORY_BUCKETS, Observations, STARTUP_BUCKETS, SessionTotals, Totals, UsageTotals,
 };
-pub use unseen::UnseenPod;
 
 use super::checkpoint::{Checkpoint, LiveSessions, Unsaved};
 use ending::SessionEnd;

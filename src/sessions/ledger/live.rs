@@ -10,7 +10,7 @@ use super::{
     phase::Phase,
     restarts::{self, Restart},
     runs::SidecarRuns,
-    session::{AllocatedDevice, GpuAccess, GroupNames, PodKey, SessionPod},
+    session::{AllocatedDevice, GpuVisibility, GroupNames, PodKey, SessionPod},
     startup::{self, Stage},
     time::UnixTime,
 };
@@ -64,7 +64,7 @@ pub struct LiveSession {
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) devices: BTreeSet<AllocatedDevice>,
     #[serde(default, skip_serializing_if = "is_default")]
-    pub(super) gpus: GpuAccess,
+    pub(super) gpus: GpuVisibility,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) runs: SidecarRuns,
     /// Whether the end of the session is counted.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     container::{ContainerRole, RunState},
-    session::{GpuAccess, SessionPod, SidecarRun},
+    session::{GpuVisibility, SessionPod, SidecarRun},
 };
 use crate::sessions::usage::{MissingReason, RunLimits, SessionUsage, Usage};
 
@@ -56,7 +56,7 @@ impl SidecarRuns {
         }
     }
 
-    fn count(&mut self, run: &SidecarRun, gpus: GpuAccess, devices: u32) {
+    fn count(&mut self, run: &SidecarRun, gpus: GpuVisibility, devices: u32) {
         self.counted += 1;
         self.seconds = self.seconds.saturating_add(run.seconds);
         let limits = RunLimits { seconds: run.seconds, devices: gpus.limit(devices) };
@@ -70,7 +70,7 @@ impl SidecarRuns {
     pub(super) fn at_end(
         &self,
         seconds: u64,
-        gpus: GpuAccess,
+        gpus: GpuVisibility,
         devices: u32,
     ) -> (Usage, BTreeMap<MissingReason, u64>) {
         let mut missing: BTreeMap<_, _> =
@@ -86,9 +86,9 @@ impl SidecarRuns {
     }
 }
 
-// === impl GpuAccess ===
+// === impl GpuVisibility ===
 
-impl GpuAccess {
+impl GpuVisibility {
     /// Maximum number of devices that a pod can have held whose status shows this number.
     fn limit(self, devices: u32) -> u32 {
         match self {

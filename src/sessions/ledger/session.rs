@@ -40,7 +40,7 @@ pub struct SessionPod {
     /// The devices that the kubelet allocated.
     pub devices: Vec<AllocatedDevice>,
     /// What the status shows about the pod's GPUs.
-    pub gpus: GpuAccess,
+    pub gpus: GpuVisibility,
     /// The runs of the sidecar that have ended, the older one first. The kubelet keeps the latest two.
     pub sidecar_runs: Vec<SidecarRun>,
 }
@@ -53,6 +53,15 @@ pub struct PodKey {
     /// Name of the pod.
     #[serde(rename = "pod")]
     pub name: String,
+}
+
+/// A pod that must be read, because the watch does not show it any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnseenPod {
+    /// UID of the pod.
+    pub uid: String,
+    /// Namespace and name of the pod.
+    pub key: PodKey,
 }
 
 /// A run of the sidecar that has ended.
@@ -69,7 +78,7 @@ pub struct SidecarRun {
 /// What the status of a pod shows about its GPUs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum GpuAccess {
+pub enum GpuVisibility {
     /// The pod requests no GPU.
     #[default]
     None,

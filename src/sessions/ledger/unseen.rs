@@ -1,19 +1,15 @@
 //! Pods that the watch does not show any more although no event has shown their removal. A read of the pod decides: it still exists
 //! without the label that the watch selects, or it has ended.
 
-use super::{Ledger, LiveSession, PodKey, SessionPod, UnixTime, ending};
+use super::{
+    Ledger, ending,
+    live::LiveSession,
+    session::{SessionPod, UnseenPod},
+    time::UnixTime,
+};
 
 /// Seconds between two reads of a pod.
 const READ_INTERVAL: u64 = 20;
-
-/// A pod that must be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnseenPod {
-    /// UID of the pod.
-    pub uid: String,
-    /// Namespace and name of the pod.
-    pub key: PodKey,
-}
 
 // === impl Ledger ===
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     contract::{CONTAINER, GpuRequest, env},
-    sessions::ledger::{GpuAccess, SidecarRun},
+    sessions::ledger::{GpuVisibility, SidecarRun},
 };
 
 /// Characters of a container's ID that are kept. Two runs of one pod have the same with a probability of 2^-64.
@@ -17,16 +17,16 @@ const START_ERROR: &str = "StartError";
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 
 /// What the status can show about the GPUs of the pod.
-pub(super) fn gpus(spec: &Spec) -> GpuAccess {
+pub(super) fn gpus(spec: &Spec) -> GpuVisibility {
     let value = |name: &str| {
         let variable = spec.sidecar()?.iter().find(|variable| variable.name == name)?;
         variable.value.as_deref()
     };
     let shows_other_devices = value(env::NODE_TOTALS).is_some();
     match value(env::GPU_REQUEST).and_then(GpuRequest::parse) {
-        Some(GpuRequest::None) if !shows_other_devices => GpuAccess::None,
-        Some(GpuRequest::Device) => GpuAccess::Listed,
-        Some(GpuRequest::None | GpuRequest::Part | GpuRequest::Claims) | None => GpuAccess::Unlisted,
+        Some(GpuRequest::None) if !shows_other_devices => GpuVisibility::None,
+        Some(GpuRequest::Device) => GpuVisibility::Listed,
+        Some(GpuRequest::None | GpuRequest::Part | GpuRequest::Claims) | None => GpuVisibility::Unlisted,
     }
 }
 

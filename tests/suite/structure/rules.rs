@@ -52,7 +52,7 @@ pub(super) const IMPORTS: &[ImportRow] = &[
     ("node", &["contract", "gpu", "runtime", "sampling"]),
     ("bin", &["cli", "node", "runtime", "server", "sidecar"]),
     // Below a top-level module.
-    ("sessions::ledger", &["contract", "runtime::vocabulary"]),
+    ("sessions::ledger", &["contract", "runtime::vocabulary", "sessions::checkpoint", "sessions::usage"]),
     (
         "sampling::counters",
         &["gpu", "runtime::vocabulary", "sampling::bounds", "sampling::processes", "sampling::scope"],
@@ -89,7 +89,9 @@ pub(super) const PURE: &[&str] = &[
     "presence::vocabulary",
     "sessions::checkpoint::format",
     "sessions::checkpoint::state",
+    "sessions::checkpoint::unsaved",
     "sessions::ledger",
+    "sessions::replica::history",
     "sessions::usage",
     "sampling::bounds",
     "sampling::counters",
