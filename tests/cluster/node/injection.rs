@@ -13,11 +13,11 @@ use vdi_metrics::contract::key;
 use crate::support::audit_log::{self, Creation};
 use crate::support::common::MINUTE;
 use crate::support::desktops::{deployment, desktop};
-use crate::support::installation::{installed, installed_alone, scale, session_namespace};
+use crate::support::installation::{REPLICAS, installed, installed_alone, scale, session_namespace};
 use crate::support::node_pods::{
     all_ready, check_injected, create, has_only_own_annotations, in_phase, pods, sidecar,
 };
-use crate::support::processes::pause_the_server;
+use crate::support::processes::pause_the_servers;
 
 tests![
     a_bare_pod_is_injected_and_ready,
@@ -163,7 +163,7 @@ async fn pods_are_created_in_time_while_the_webhook_hangs_or_is_stopped(cluster:
         pod["metadata"]["name"] = json!(name);
         pod
     };
-    let paused = pause_the_server()?;
+    let paused = pause_the_servers()?;
     let began = Instant::now();
     let created = create(cluster, &namespace, named("while-paused")).await;
     let took = began.elapsed();
@@ -176,7 +176,7 @@ async fn pods_are_created_in_time_while_the_webhook_hangs_or_is_stopped(cluster:
     let began = Instant::now();
     let created = create(cluster, &namespace, named("while-stopped")).await;
     let took = began.elapsed();
-    scale(cluster, 1).await?;
+    scale(cluster, REPLICAS).await?;
     ensure!(sidecar(&created?).is_none(), "a stopped server has injected the pod");
     ensure!(took.as_secs_f64() < 5.0, "took {took:?}");
 

@@ -24,6 +24,8 @@ use super::desktops::{DESKTOP_IMAGE, desktop};
 
 pub(crate) const NAMESPACE: &str = "vdi-metrics";
 const DEPLOYMENT: &str = "vdi-metrics-webhook";
+/// The number of servers in the shipped Deployment.
+pub(crate) const REPLICAS: i32 = 2;
 
 /// The sidecar's image as it is shipped, without a fake GPU: for desktops that get a GPU from the node.
 pub(crate) const SIDECAR_WITHOUT_GPU: &str = "vdi-metrics/sidecar:alone";
@@ -64,7 +66,7 @@ pub(crate) async fn scale(cluster: &TestCluster, replicas: i32) -> Result<()> {
     let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
     deployments.patch(DEPLOYMENT, &PatchParams::default(), &patch).await?;
     if replicas > 0 {
-        return wait_until_serving(cluster).await;
+        return wait_until_serving(cluster, replicas).await;
     }
     let pods = Api::<Pod>::namespaced(cluster.client.clone(), NAMESPACE);
     eventually("all servers have stopped", MINUTE, || async {
@@ -75,12 +77,12 @@ pub(crate) async fn scale(cluster: &TestCluster, replicas: i32) -> Result<()> {
     .await
 }
 
-/// Waits until the server is Ready and the API server can call it.
-async fn wait_until_serving(cluster: &TestCluster) -> Result<()> {
+/// Waits until this number of servers is Ready and the API server can call one of them.
+async fn wait_until_serving(cluster: &TestCluster, replicas: i32) -> Result<()> {
     let deployments = Api::<Deployment>::namespaced(cluster.client.clone(), NAMESPACE);
-    eventually("the server is ready", TWO_MINUTES, || async {
+    eventually("the servers are ready", TWO_MINUTES, || async {
         let status = deployments.get(DEPLOYMENT).await?.status.unwrap_or_default();
-        ensure!(status.ready_replicas == Some(1) && status.replicas == Some(1), "{status:?}");
+        ensure!([status.ready_replicas, status.replicas] == [Some(replicas); 2], "{status:?}");
         Ok(())
     })
     .await?;
@@ -140,7 +142,7 @@ async fn install(cluster: &TestCluster) -> Result<()> {
     let output = Command::new(&script).env("KUBECTL", cluster.kubectl.command_line()).output();
     let output = output.with_context(|| format!("running {}", script.display()))?;
     ensure!(output.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
-    wait_until_serving(cluster).await
+    wait_until_serving(cluster, REPLICAS).await
 }
 
 /// Changes the interval of a monitor, as an operator of the product may do: with the shipped 30 s the tests would wait for

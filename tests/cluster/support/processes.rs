@@ -50,10 +50,11 @@ pub(crate) fn api_server(cluster: &Cluster) -> Result<NodeProcess> {
     Ok(NodeProcess { id })
 }
 
-/// Stops the server's process, as on a node under pressure: the kernel accepts connections, and the server does not answer.
-pub(crate) fn pause_the_server() -> Result<Paused> {
-    let server = processes("vdi-metrics")?.pop().context("no server runs on the node")?;
-    server.pause()
+/// Stops the process of each server, as on a node under pressure: the kernel accepts connections, and the server does not answer.
+pub(crate) fn pause_the_servers() -> Result<Vec<Paused>> {
+    let servers = processes("vdi-metrics")?;
+    ensure!(!servers.is_empty(), "no server runs on the node");
+    servers.into_iter().map(NodeProcess::pause).collect()
 }
 
 // === impl NodeProcess ===

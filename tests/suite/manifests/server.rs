@@ -68,7 +68,16 @@ fn the_grace_period_covers_lame_duck_and_drain() {
 }
 
 #[test]
-fn the_server_runs_restricted_and_only_lists_watches_and_reviews() {
+fn two_replicas_answer_the_webhook_during_a_rollout_and_a_drain() {
+    let spec = &object("Deployment", "vdi-metrics-webhook")["spec"];
+    let strategy = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}});
+    assert_eq!((&spec["replicas"], &spec["strategy"]), (&json!(2), &strategy));
+    let budget = &object("PodDisruptionBudget", "vdi-metrics-webhook")["spec"];
+    assert_eq!((&budget["maxUnavailable"], &budget["selector"]), (&json!(1), &spec["selector"]));
+}
+
+#[test]
+fn the_server_runs_restricted_and_reads_and_reviews_in_the_cluster() {
     let pod = &object("Deployment", "vdi-metrics-webhook")["spec"]["template"]["spec"];
     let user = json!({"runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}});
     let container = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true});
@@ -77,11 +86,35 @@ fn the_server_runs_restricted_and_only_lists_watches_and_reviews() {
     assert_eq!(
         object("ClusterRole", "vdi-metrics")["rules"],
         json!([
-            {"apiGroups": [""], "resources": ["pods", "limitranges", "resourcequotas"], "verbs": ["list", "watch"]},
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": [""], "resources": ["limitranges", "resourcequotas"], "verbs": ["list", "watch"]},
             {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
             {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
         ])
     );
+}
+
+/// The chaos test runs the server with these rights.
+#[test]
+fn the_server_writes_only_its_lease_and_its_state() {
+    let state = (0..16).flat_map(|shard| [0, 1].map(|slot| format!("vdi-metrics-ledger-{shard:02}-{slot}")));
+    let state: Vec<_> = ["vdi-metrics-ledger".to_owned()].into_iter().chain(state).collect();
+    let role = object("Role", "vdi-metrics");
+    assert_eq!(
+        role["rules"],
+        json!([
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [state[0]], "verbs": ["get", "update"]},
+            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "list"]},
+            {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": state, "verbs": ["update"]},
+        ])
+    );
+    let account =
+        &object("Deployment", "vdi-metrics-webhook")["spec"]["template"]["spec"]["serviceAccountName"];
+    for binding in [object("RoleBinding", "vdi-metrics"), object("ClusterRoleBinding", "vdi-metrics")] {
+        assert_eq!((&binding["roleRef"]["name"], &binding["subjects"][0]["name"]), (account, account));
+    }
+    assert_eq!(role["metadata"]["name"], *account);
 }
 
 /// The name is in the response to a user without the right.
