@@ -2,9 +2,8 @@
 
 use kit::cluster::Test;
 
-mod checkpoint;
 mod equivalence;
-mod leadership;
+mod ledger;
 mod load;
 mod metrics_access;
 mod nulls;
@@ -17,9 +16,10 @@ mod webhook_calls;
 
 /// The tests of each module.
 pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
-    checkpoint::TESTS,
     equivalence::TESTS,
-    leadership::TESTS,
+    ledger::checkpoint::TESTS,
+    ledger::leadership::TESTS,
+    ledger::series::TESTS,
     load::TESTS,
     metrics_access::TESTS,
     nulls::TESTS,

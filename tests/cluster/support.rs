@@ -9,6 +9,7 @@ pub(crate) mod installation;
 pub(crate) mod node_pods;
 pub(crate) mod out_of_cluster_server;
 pub(crate) mod own_control_plane;
+pub(crate) mod own_prometheus;
 pub(crate) mod processes;
 pub(crate) mod prometheus;
 pub(crate) mod server_metrics;

@@ -19,7 +19,8 @@ fn metrics_page_lists_every_metric_of_the_catalogues() {
     let own = [rows(admin::ROWS), rows(metrics_access::metrics::ROWS), rows(webhook::metrics::ROWS)].concat();
     let mut page = String::from(
         "# Metrics\n\nDo not edit this page: `BLESS=1 make suite` writes it from the catalogues in the code. Prometheus adds the labels `namespace`,\n\
-         `pod`, `container`, `job`, `instance`, `service` and `endpoint`. A metric without a known value has no series, and a label without a value is left out.\n",
+         `pod`, `container`, `job`, `instance`, `service` and `endpoint`. The metrics about sessions of the server have `instance=\"vdi-metrics-ledger\"` and neither `pod` nor `container`, because\n\
+         the next replica that leads continues their series. A metric without a known value has no series, and a label without a value is left out.\n",
     );
     let sidecar = [rows(CATALOGUE), rows(presence::catalogue::ROWS)].concat();
     table(&mut page, "Metrics of the sidecar, one set per session", sidecar);

@@ -4,6 +4,7 @@ use serde_json::json;
 use vdi_metrics::{
     contract::{self, key},
     metrics_access::READER_ROLE,
+    sessions,
 };
 
 use super::reading::{alerts, common_labels, list, object, objects, read, text, yaml};
@@ -49,6 +50,30 @@ fn the_server_is_scraped_with_the_token_of_a_reader() {
     assert_eq!(roles, [READER_ROLE]);
     for object in [&secret, &account] {
         assert_eq!(object["metadata"]["namespace"], "vdi-metrics");
+    }
+}
+
+/// Every metric of the ledger has one series whichever replica leads. The labels are those of Prometheus Operator that differ from
+/// replica to replica; `node` is set for an endpoint that is a node.
+#[test]
+fn the_next_leader_continues_the_series_of_the_sessions() {
+    let endpoint = &object("ServiceMonitor", "vdi-metrics-server")["spec"]["endpoints"][0];
+    let names = "vdi_sessions?(_.*)?|vdi_metrics_ledger_gap_sessions_total|vdi_pods_without_sidecar";
+    let rules = [("instance", "vdi-metrics-ledger"), ("pod", ""), ("container", ""), ("node", "")];
+    let rules = rules.map(|(label, value)| {
+        json!({"sourceLabels": ["__name__"], "regex": names, "targetLabel": label, "replacement": value})
+    });
+    assert_eq!(endpoint["metricRelabelings"], json!(rules));
+
+    let continues = |name: &str| {
+        name == "vdi_sessions"
+            || ["vdi_session_", "vdi_sessions_"].iter().any(|prefix| name.starts_with(prefix))
+            || names.split('|').any(|exact| exact == name)
+    };
+    // Each replica has these.
+    let of_a_replica = ["vdi_metrics_ledger_leading"];
+    for name in sessions::metrics::ROWS.iter().map(|row| row.name) {
+        assert_eq!(continues(name), !of_a_replica.contains(&name), "{name}");
     }
 }
 

@@ -23,6 +23,17 @@ impl ExternalProgram {
     pub async fn logged<T>(&self, find: impl Fn(&str) -> Option<T>) -> Result<T> {
         let probe =
             || async { find(&fs::read_to_string(self.0.log())?).context("the expected log line is missing") };
+        self.ready(probe).await
+    }
+
+    /// Waits until `probe` succeeds.
+    ///
+    /// # Errors
+    /// When the program ends first or the time is over.
+    pub async fn ready<T, F>(&self, probe: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
         self.0.ready(LIMIT, probe).await
     }
 }

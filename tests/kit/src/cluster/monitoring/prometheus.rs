@@ -30,7 +30,11 @@ pub struct Target {
 // === impl Prometheus ===
 
 impl Prometheus {
-    pub(super) fn at(url: &str) -> Result<Self> {
+    /// A client of the Prometheus at this URL.
+    ///
+    /// # Errors
+    /// When the URL is not valid.
+    pub fn at(url: &str) -> Result<Self> {
         let config = kube::Config::new(url.parse()?);
         Ok(Self { http: kube::Client::try_from(config)? })
     }
@@ -76,7 +80,11 @@ impl Prometheus {
         Ok(array(&data["groups"]).flat_map(|group| array(&group["rules"])).cloned().collect())
     }
 
-    pub(super) async fn readiness(&self) -> Result<()> {
+    /// Whether Prometheus is ready.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub async fn readiness(&self) -> Result<()> {
         let request = http::Request::get("/-/ready").body(Vec::new())?;
         Ok(self.http.request_text(request).await.map(drop)?)
     }

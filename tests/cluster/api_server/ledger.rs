@@ -1,0 +1,5 @@
+//! The ledger of sessions with several replicas: who leads, what is stored, and what Prometheus sees.
+
+pub(crate) mod checkpoint;
+pub(crate) mod leadership;
+pub(crate) mod series;
