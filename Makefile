@@ -16,7 +16,7 @@ export VDI_METRICS_REVISION ?= $(shell git describe --always --dirty 2>/dev/null
 FUZZ_INPUTS ?= 10000000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test suite structure fuzz cluster gpu traces testbed images format lint doc deny sizes bench certificate
+.PHONY: help demo test suite structure fuzz cluster chaos gpu traces testbed images format lint doc deny sizes bench certificate
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ fuzz: ## Test what reads reviews, reports, dumps, cgroups and messages with ten 
 
 cluster: ## Run the tests on a real Kubernetes on this machine; needs Go and root (REQUIRE_CLUSTER=1: fail instead of skip)
 	cargo test --test cluster
+
+chaos: ## Kill leaders 50 times under 2,000 sessions and compare every counter; 15 minutes at most (CHAOS_SEED=1 repeats a run)
+	CHAOS_SESSIONS=2000 CHAOS_KILLS=50 REQUIRE_CLUSTER=1 timeout 900 cargo test --test cluster -- ledger::chaos
 
 gpu: ## Test the sidecar with a real driver (REQUIRE_GPU=1: fail instead of skip)
 	cargo test --test gpu

@@ -17,6 +17,7 @@ mod webhook_calls;
 /// The tests of each module.
 pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     equivalence::TESTS,
+    ledger::chaos::TESTS,
     ledger::checkpoint::TESTS,
     ledger::leadership::TESTS,
     ledger::series::TESTS,

@@ -82,10 +82,11 @@ pub(crate) fn shipped_rights(cluster: &Cluster) -> Result<PathBuf> {
     kubeconfig(cluster, "vdi-metrics", token.trim())
 }
 
-/// A kubeconfig with this token.
+/// A kubeconfig with this token, and with the namespace of the server.
 pub(crate) fn kubeconfig(cluster: &Cluster, name: &str, token: &str) -> Result<PathBuf> {
     let mut config: Value = serde_json::from_slice(&fs::read(cluster.kubeconfig())?)?;
     config["users"][0]["user"] = json!({"token": token});
+    config["contexts"][0]["context"]["namespace"] = json!(NAMESPACE);
     let path = cluster.folder().join(format!("{name}.kubeconfig"));
     fs::write(&path, config.to_string())?;
     Ok(path)

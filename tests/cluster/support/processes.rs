@@ -60,6 +60,11 @@ pub(crate) fn pause_the_servers() -> Result<Vec<Paused>> {
 // === impl NodeProcess ===
 
 impl NodeProcess {
+    /// The process with this ID.
+    pub(crate) fn with_id(id: u32) -> Self {
+        Self { id: id.to_string() }
+    }
+
     /// The process ID on the node.
     pub(crate) fn id(&self) -> Result<u32> {
         Ok(self.id.parse()?)

@@ -6,6 +6,7 @@ mod kubectl;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -21,11 +22,21 @@ pub(super) struct ControlPlane {
     pub(super) client: kube::Client,
     pub(super) kubectl: Kubectl,
     _controllers: Vec<Server>,
-    _api_server: Server,
+    api_server: Mutex<Option<Server>>,
+    /// How the API server was started.
+    launch: Launch,
     _etcd: Server,
     pub(super) access: Access,
     /// The cluster's folder.
     pub(super) dir: PathBuf,
+}
+
+/// How the API server is started.
+struct Launch {
+    assets: Assets,
+    network: Network,
+    port: u16,
+    etcd: String,
 }
 
 /// The network in which the API server listens.
@@ -51,7 +62,8 @@ impl ControlPlane {
         let addresses = [SERVICE_ADDRESS, NODE_ADDRESS];
         let access = Access::create(&dir.join("access"), &format!("https://127.0.0.1:{port}"), &addresses)?;
         let (etcd, etcd_url) = etcd(assets, dir)?;
-        let api_server = api_server(assets, dir, &access, network, port, &etcd_url)?;
+        let launch = Launch { assets: assets.clone(), network, port, etcd: etcd_url };
+        let api_server = launch.api_server(dir, &access)?;
         let client = client(&access).await?;
         api_server.ready(LIMIT, || readyz(&client)).await?;
         let controllers = if controllers { start_controllers(assets, dir, &access)? } else { Vec::new() };
@@ -59,11 +71,25 @@ impl ControlPlane {
             client,
             kubectl: Kubectl::new(assets.binary("kubectl"), access.kubeconfig("admin")),
             _controllers: controllers,
-            _api_server: api_server,
+            api_server: Mutex::new(Some(api_server)),
+            launch,
             _etcd: etcd,
             access,
             dir: dir.to_owned(),
         })
+    }
+
+    /// Kills the API server.
+    pub(super) fn kill_api_server(&self) {
+        self.api_server.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Starts the API server again after [`Self::kill_api_server`], and waits until it is ready.
+    pub(super) async fn start_api_server(&self) -> Result<()> {
+        let server = self.launch.api_server(&self.dir, &self.access)?;
+        server.ready(LIMIT, || readyz(&self.client)).await?;
+        *self.api_server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+        Ok(())
     }
 
     /// The folder of the servers' logs.
@@ -109,34 +135,32 @@ fn etcd(assets: &Assets, dir: &Path) -> Result<(Server, String)> {
     Ok((Server::start("etcd", command, &dir.join("log"))?, url))
 }
 
-fn api_server(
-    assets: &Assets,
-    dir: &Path,
-    access: &Access,
-    network: Network,
-    port: u16,
-    etcd: &str,
-) -> Result<Server> {
-    let file = |name| access.file(name).display().to_string();
-    std::fs::write(dir.join("audit-policy.json"), AUDIT_POLICY)?;
-    let mut command = killed_with_parent(&assets.binary("kube-apiserver"));
-    command.args(API_SERVER_FLAGS).args(network.flags()).args([
-        format!("--secure-port={port}"),
-        format!("--advertise-address={NODE_ADDRESS}"),
-        format!("--etcd-servers={etcd}"),
-        format!("--tls-cert-file={}", file("apiserver.crt")),
-        format!("--tls-private-key-file={}", file("apiserver.key")),
-        format!("--client-ca-file={}", file("ca.crt")),
-        format!("--token-auth-file={}", file("tokens.csv")),
-        format!("--service-account-key-file={}", file("accounts.pub")),
-        format!("--service-account-signing-key-file={}", file("accounts.key")),
-        format!("--kubelet-client-certificate={}", file("kubelet-client.crt")),
-        format!("--kubelet-client-key={}", file("kubelet-client.key")),
-        format!("--audit-policy-file={}", dir.join("audit-policy.json").display()),
-        format!("--audit-log-path={}", dir.join("audit.log").display()),
-        format!("--cert-dir={}", dir.join("apiserver").display()),
-    ]);
-    Server::start("kube-apiserver", command, &dir.join("log"))
+// === impl Launch ===
+
+impl Launch {
+    fn api_server(&self, dir: &Path, access: &Access) -> Result<Server> {
+        let Self { assets, network, port, etcd } = self;
+        let file = |name| access.file(name).display().to_string();
+        std::fs::write(dir.join("audit-policy.json"), AUDIT_POLICY)?;
+        let mut command = killed_with_parent(&assets.binary("kube-apiserver"));
+        command.args(API_SERVER_FLAGS).args(network.flags()).args([
+            format!("--secure-port={port}"),
+            format!("--advertise-address={NODE_ADDRESS}"),
+            format!("--etcd-servers={etcd}"),
+            format!("--tls-cert-file={}", file("apiserver.crt")),
+            format!("--tls-private-key-file={}", file("apiserver.key")),
+            format!("--client-ca-file={}", file("ca.crt")),
+            format!("--token-auth-file={}", file("tokens.csv")),
+            format!("--service-account-key-file={}", file("accounts.pub")),
+            format!("--service-account-signing-key-file={}", file("accounts.key")),
+            format!("--kubelet-client-certificate={}", file("kubelet-client.crt")),
+            format!("--kubelet-client-key={}", file("kubelet-client.key")),
+            format!("--audit-policy-file={}", dir.join("audit-policy.json").display()),
+            format!("--audit-log-path={}", dir.join("audit.log").display()),
+            format!("--cert-dir={}", dir.join("apiserver").display()),
+        ]);
+        Server::start("kube-apiserver", command, &dir.join("log"))
+    }
 }
 
 async fn client(access: &Access) -> Result<kube::Client> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -24,6 +24,17 @@ impl ExternalProgram {
         let probe =
             || async { find(&fs::read_to_string(self.0.log())?).context("the expected log line is missing") };
         self.ready(probe).await
+    }
+
+    /// The process ID.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Waits until the program ends.
+    pub async fn end(&self) -> ExitStatus {
+        self.0.end().await
     }
 
     /// Waits until `probe` succeeds.

@@ -108,6 +108,19 @@ impl Cluster {
         self.node()?.start_kubelet(&self.control_plane).await
     }
 
+    /// Kills the API server.
+    pub fn kill_api_server(&self) {
+        self.control_plane.kill_api_server();
+    }
+
+    /// Starts the API server again after [`Self::kill_api_server`], and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn start_api_server(&self) -> Result<()> {
+        self.control_plane.start_api_server().await
+    }
+
     /// The Prometheus that runs with the operator's configuration.
     ///
     /// # Errors

@@ -79,7 +79,12 @@ impl Server {
         &self.log
     }
 
-    async fn end(&self) -> ExitStatus {
+    /// The process ID. `setpriv` becomes the program.
+    pub(in crate::cluster) fn id(&self) -> u32 {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).id()
+    }
+
+    pub(in crate::cluster) async fn end(&self) -> ExitStatus {
         loop {
             if let Ok(Some(status)) = self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait() {
                 return status;

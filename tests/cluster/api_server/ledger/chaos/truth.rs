@@ -1,0 +1,166 @@
+//! The numbers that the ledger must show for sessions with known fates.
+
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Instant};
+
+use anyhow::{Result, ensure};
+use kit::exposition::Exposition;
+use vdi_metrics::sessions::ledger::{EndReason, Stage};
+
+use super::driver::Played;
+
+/// An outage of the API server: from its end to the time at which every replica watches again. A session that ends and is removed
+/// in it can be `unknown`.
+pub(super) type Outage = RangeInclusive<Instant>;
+
+/// Numbers by series.
+type Numbers = BTreeMap<String, f64>;
+
+/// The expected numbers.
+#[derive(Debug, Default)]
+pub(super) struct Truth {
+    certain: Numbers,
+    /// Numbers of sessions that ended in an outage. They can be added to the others.
+    possible: Numbers,
+    /// Number of sessions that ended in an outage.
+    pub(super) in_outages: usize,
+}
+
+/// The families that are compared. A series that is not expected is 0.
+const FAMILIES: [&str; 7] = [
+    "vdi_session_ended_total",
+    "vdi_session_failures_total",
+    "vdi_session_duration_seconds_count",
+    "vdi_session_duration_seconds_sum",
+    "vdi_session_restarts_total",
+    "vdi_session_startup_seconds_count",
+    "vdi_sessions",
+];
+
+/// The counter of sessions that ended without an event.
+const GAPS: &str = "vdi_metrics_ledger_gap_sessions_total";
+
+// === impl Truth ===
+
+impl Truth {
+    pub(super) fn of(played: &[Played], outages: &[Outage]) -> Self {
+        let mut truth = Self::default();
+        for session in played {
+            truth.add(session, outages);
+        }
+        truth
+    }
+
+    /// The expected number of a series that no outage changes; `None` if it is not certain.
+    pub(super) fn certain(&self) -> impl Iterator<Item = (&str, f64)> {
+        let certain = self.certain.iter().filter(|(series, _)| !self.possible.contains_key(*series));
+        certain.map(|(series, number)| (series.as_str(), *number))
+    }
+
+    fn add(&mut self, session: &Played, outages: &[Outage]) {
+        let is_in = |at: &Instant| outages.iter().any(|outage| outage.contains(at));
+        let is_lost =
+            session.ended.is_some_and(|at| is_in(&at)) && session.removed.is_some_and(|at| is_in(&at));
+        let template = session.template;
+        let numbers = if is_lost { &mut self.possible } else { &mut self.certain };
+        let mut add = |name: &str, labels: &[(&str, &str)], number: f64| {
+            *numbers.entry(series(name, labels)).or_default() += number;
+        };
+        for stage in stages(session) {
+            add(
+                "vdi_session_startup_seconds_count",
+                &[("template", template), ("stage", stage.as_str())],
+                1.0,
+            );
+        }
+        if let Some(reason) = session.fate.reason {
+            let labels = [("template", template), ("reason", reason)];
+            add("vdi_session_ended_total", &labels, 1.0);
+            if EndReason::ALL.iter().any(|known| known.as_str() == reason && known.is_failure()) {
+                add("vdi_session_failures_total", &labels, 1.0);
+            }
+        }
+        if let Some(duration) = session.duration {
+            add("vdi_session_duration_seconds_count", &[("template", template)], 1.0);
+            add("vdi_session_duration_seconds_sum", &[("template", template)], duration as f64);
+        }
+        if let Some(phase) = session.phase {
+            let labels = [("template", template), ("pool", session.pool), ("phase", phase)];
+            add("vdi_sessions", &labels, 1.0);
+        }
+        if is_lost {
+            self.in_outages += 1;
+            self.possible_unknown(template);
+        }
+        self.add_restarts(session, is_lost || session.restarted.iter().any(is_in));
+    }
+
+    fn possible_unknown(&mut self, template: &str) {
+        let labels = [("template", template), ("reason", "unknown")];
+        *self.possible.entry(series("vdi_session_ended_total", &labels)).or_default() += 1.0;
+    }
+
+    fn add_restarts(&mut self, session: &Played, is_uncertain: bool) {
+        let numbers = if is_uncertain { &mut self.possible } else { &mut self.certain };
+        let unknown = is_uncertain.then_some("unknown");
+        for reason in session.fate.restarts.iter().copied().chain(unknown) {
+            let labels = [("template", session.template), ("reason", reason)];
+            *numbers.entry(series("vdi_session_restarts_total", &labels)).or_default() += 1.0;
+        }
+    }
+
+    /// Compares the numbers with those of the leader.
+    pub(super) fn check(&self, shown: &Exposition) -> Result<()> {
+        let shown_series = FAMILIES.iter().flat_map(|family| shown.series(family));
+        let shown_numbers: Numbers = shown_series.map(|it| (name(it), it.value)).collect();
+        let all = [&self.certain, &self.possible, &shown_numbers]
+            .map(|numbers| numbers.keys())
+            .into_iter()
+            .flatten();
+        let mut wrong = vec![];
+        for series in all.collect::<std::collections::BTreeSet<_>>() {
+            let number = |numbers: &Numbers| numbers.get(series).copied().unwrap_or(0.0);
+            let (least, most) = (number(&self.certain), number(&self.certain) + number(&self.possible));
+            let value = number(&shown_numbers);
+            if !(least..=most).contains(&value) {
+                wrong.push(format!("{series} is {value} and not {least} to {most}"));
+            }
+        }
+        ensure!(wrong.is_empty(), "{} series are wrong:\n{}", wrong.len(), wrong.join("\n"));
+        self.check_sums(shown, &shown_numbers)
+    }
+
+    /// Every session is counted once, and a session with an unknown end is one that was missed.
+    fn check_sums(&self, shown: &Exposition, numbers: &Numbers) -> Result<()> {
+        let sum = |numbers: &Numbers, part: &str| -> f64 {
+            let of_ended = numbers.iter().filter(|(series, _)| series.starts_with("vdi_session_ended_total"));
+            of_ended.filter(|(series, _)| series.contains(part)).map(|(_, number)| number).sum()
+        };
+        let (ended, certain) = (sum(numbers, ""), sum(&self.certain, ""));
+        ensure!((certain..=certain + self.in_outages as f64).contains(&ended), "{ended} sessions ended");
+        let gaps: f64 = shown.series(GAPS).map(|series| series.value).sum();
+        let unknown = sum(numbers, "reason=\"unknown\"");
+        ensure!(gaps == unknown, "{gaps} sessions ended in gaps, and {unknown} are unknown");
+        Ok(())
+    }
+}
+
+/// The name and the labels of a series in PromQL.
+pub(super) fn name(shown: &kit::exposition::Series) -> String {
+    let labels: Vec<_> = shown.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    series(&shown.name, &labels)
+}
+
+fn series(name: &str, labels: &[(&str, &str)]) -> String {
+    let labels: BTreeMap<_, _> = labels.iter().copied().collect();
+    let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+    format!("{name}{{{}}}", labels.join(","))
+}
+
+fn stages(session: &Played) -> Vec<Stage> {
+    let reached = |stage: &Stage| match stage {
+        Stage::Scheduled => true,
+        Stage::Sidecar => session.has_run || session.fate.name == "image-error",
+        Stage::Image | Stage::Containers | Stage::Ready => session.has_run,
+    };
+    Stage::ALL.into_iter().filter(reached).collect()
+}
