@@ -16,7 +16,13 @@ type MetricRow = (String, MetricType, Vec<String>, String);
 
 #[test]
 fn metrics_page_lists_every_metric_of_the_catalogues() {
-    let own = [rows(admin::ROWS), rows(metrics_access::metrics::ROWS), rows(webhook::metrics::ROWS)].concat();
+    let own = [
+        rows(admin::ROWS),
+        rows(metrics_access::metrics::ROWS),
+        rows(sessions::replica::metrics::ROWS),
+        rows(webhook::metrics::ROWS),
+    ]
+    .concat();
     let mut page = String::from(
         "# Metrics\n\nDo not edit this page: `BLESS=1 make suite` writes it from the catalogues in the code. Prometheus adds the labels `namespace`,\n\
          `pod`, `container`, `job`, `instance`, `service` and `endpoint`. The metrics about sessions of the server have `instance=\"vdi-metrics-ledger\"` and neither `pod` nor `container`, because\n\

@@ -1,7 +1,8 @@
-//! The session metrics of the real server, with a fake API server that lists and watches pods.
+//! The session metrics of the real server, with a fake API server that lists and watches pods and stores other objects.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, mpsc},
     thread,
@@ -16,11 +17,18 @@ use vdi_metrics::{
 
 use crate::server::Server;
 
-/// An API server with a list of pods and a stream of their changes.
+/// An API server with a list of pods and a stream of their changes. It stores the Lease and the ConfigMaps.
 struct ApiServer {
     address: SocketAddr,
     events: mpsc::Sender<String>,
     version: u64,
+}
+
+struct ApiState {
+    pods: Vec<Value>,
+    events: Mutex<mpsc::Receiver<String>>,
+    /// Objects by path.
+    objects: Mutex<BTreeMap<String, Value>>,
 }
 
 impl ApiServer {
@@ -28,11 +36,11 @@ impl ApiServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (events, received) = mpsc::channel();
-        let (pods, received) = (Arc::new(pods), Arc::new(Mutex::new(received)));
+        let state = Arc::new(ApiState { pods, events: Mutex::new(received), objects: Mutex::default() });
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (pods, received) = (Arc::clone(&pods), Arc::clone(&received));
-                thread::spawn(move || _ = answer(stream, &pods, &received));
+                let state = Arc::clone(&state);
+                thread::spawn(move || _ = answer(stream, &state));
             }
         });
         Self { address, events, version: 1 }
@@ -48,25 +56,72 @@ impl ApiServer {
 }
 
 /// Answers one request and closes the connection; a watch lasts as long as the test.
-fn answer(stream: TcpStream, pods: &[Value], events: &Mutex<mpsc::Receiver<String>>) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let request = lines.next().unwrap()?;
-    while !lines.next().unwrap()?.is_empty() {}
-    let (mut stream, is_pods) = (stream, request.contains("/pods?"));
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
-    stream.write_all(head.as_bytes())?;
-    if request.contains("watch=true") {
-        if is_pods {
-            for event in events.lock().unwrap().iter() {
-                stream.write_all(event.as_bytes())?;
-            }
-        }
-        thread::park();
+fn answer(stream: TcpStream, state: &ApiState) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        reader.read_line(&mut head)?;
     }
-    let items = if is_pods { pods } else { &[] };
-    let list =
-        json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items});
-    stream.write_all(list.to_string().as_bytes())
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let mut words = head.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (status, answer) = match (method, query.contains("watch=true")) {
+        // As an API server before streaming lists.
+        ("GET", true) if query.contains("sendInitialEvents=true") => {
+            (422, json!({"code": 422, "message": "no streaming lists"}))
+        }
+        ("GET", true) => return watch(stream, path, state),
+        ("GET", false) => read(path, state),
+        _ => write(method, path, &body, state),
+    };
+    respond(stream, status, &answer.to_string())
+}
+
+fn respond(mut stream: TcpStream, status: u16, body: &str) -> std::io::Result<()> {
+    write!(
+        stream,
+        "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n{body}"
+    )
+}
+
+fn watch(mut stream: TcpStream, path: &str, state: &ApiState) -> std::io::Result<()> {
+    respond(stream.try_clone()?, 200, "")?;
+    if path.ends_with("/pods") {
+        for event in state.events.lock().unwrap().iter() {
+            stream.write_all(event.as_bytes())?;
+        }
+    }
+    thread::park();
+    Ok(())
+}
+
+/// The object, or a list of objects.
+fn read(path: &str, state: &ApiState) -> (u16, Value) {
+    if let Some(object) = state.objects.lock().unwrap().get(path) {
+        return (200, object.clone());
+    }
+    if path.contains("/leases/") {
+        return (
+            404,
+            json!({"kind": "Status", "code": 404, "reason": "NotFound", "message": "no such object"}),
+        );
+    }
+    let items = if path.ends_with("/pods") { state.pods.as_slice() } else { &[] };
+    (200, json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items}))
+}
+
+/// Stores the object of a request.
+fn write(method: &str, path: &str, body: &[u8], state: &ApiState) -> (u16, Value) {
+    let mut object: Value = serde_json::from_slice(body).unwrap();
+    object["metadata"]["resourceVersion"] = json!("1");
+    let name = object["metadata"]["name"].as_str().unwrap();
+    let path = if method == "POST" { format!("{path}/{name}") } else { path.to_owned() };
+    state.objects.lock().unwrap().insert(path, object.clone());
+    (200, object)
 }
 
 /// An injected session pod with the labels of the operator's platform.
@@ -107,7 +162,7 @@ fn a_session_has_the_template_of_the_profile_and_is_counted_once_when_its_label_
         |what: &str, phase, count| eventually(what, || (in_phase(phase) == Some(count)).then_some(()));
 
     becomes("one session runs", "Running", 1.0);
-    assert_eq!(failures(), Some(0.0));
+    eventually("the template is saved", || (failures() == Some(0.0)).then_some(()));
     api_server.send("MODIFIED", &failed);
     becomes("the session has failed", "Failed", 1.0);
     for _ in 0..2 {
@@ -117,7 +172,7 @@ fn a_session_has_the_template_of_the_profile_and_is_counted_once_when_its_label_
         api_server.send("ADDED", &failed);
         becomes("the pod has regained its label", "Failed", 1.0);
     }
-    assert_eq!(failures(), Some(1.0));
+    eventually("the failure is saved", || (failures() == Some(1.0)).then_some(()));
     assert_eq!(value("vdi_session_duration_seconds_count", &[("template", "cad")]), Some(1.0));
 }
 
@@ -150,8 +205,10 @@ fn a_desktop_that_crashes_before_its_deletion_is_a_failure_and_a_deleted_desktop
         api_server.send("MODIFIED", &last);
         api_server.send("DELETED", &last);
     }
-    eventually("both sessions have ended", || (ends("deleted") == Some(1.0)).then_some(()));
-    assert_eq!((ends("error"), ends("completed"), ends("unknown")), (Some(1.0), Some(0.0), Some(0.0)));
+    eventually("both sessions have ended", || {
+        (ends("deleted") == Some(1.0) && ends("error") == Some(1.0)).then_some(())
+    });
+    assert_eq!((ends("completed"), ends("unknown")), (Some(0.0), Some(0.0)));
     let failures = |reason| value("vdi_session_failures_total", &[("template", "cad"), ("reason", reason)]);
     assert_eq!((failures("error"), failures("deleted")), (Some(1.0), None));
     assert_eq!(value("vdi_session_duration_seconds_sum", &[("template", "cad")]), Some(1200.0));
