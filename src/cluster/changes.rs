@@ -248,17 +248,22 @@ where
     }
 
     fn receive(&mut self, event: WatchEvent<Decoded<K>>, is_list: bool) -> Result<(), WatchError> {
-        let change = match event {
+        let (object, deleted, change): (_, _, fn(K) -> Change<K>) = match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                self.read_object(object, false, if is_list { Change::Listed } else { Change::Applied })
+                (object, false, if is_list { Change::Listed } else { Change::Applied })
             }
-            WatchEvent::Deleted(object) => self.read_object(object, true, Change::Deleted),
+            WatchEvent::Deleted(object) => (object, true, Change::Deleted),
             WatchEvent::Bookmark(Bookmark { metadata, .. }) => {
                 return self.receive_bookmark(&metadata, is_list);
             }
             WatchEvent::Error(status) => return Err(WatchError::Event(status)),
         };
         self.failures = 0;
+        // The objects of a list are not ordered by version.
+        if let Some(version) = object.version().filter(|_| !is_list) {
+            self.version = self.version.max(version);
+        }
+        let change = self.read_object(object, deleted, change);
         self.ready.push_back(change);
         Ok(())
     }
@@ -280,12 +285,7 @@ where
         Ok(())
     }
 
-    /// The change for an object. The objects of a list are not ordered by version, so their versions are not used.
-    fn read_object(&mut self, object: Decoded<K>, deleted: bool, change: fn(K) -> Change<K>) -> Change<K> {
-        let is_list = !matches!(self.state, StreamState::Read { is_list: false, .. });
-        if let Some(version) = object.version().filter(|_| !is_list) {
-            self.version = self.version.max(version);
-        }
+    fn read_object(&self, object: Decoded<K>, deleted: bool, change: fn(K) -> Change<K>) -> Change<K> {
         match object {
             Decoded::Object(object) => change(object),
             Decoded::Unreadable(object, error) => {

@@ -2,6 +2,7 @@
 
 use kit::cluster::Test;
 
+mod changes;
 mod equivalence;
 mod ledger;
 mod load;
@@ -16,6 +17,7 @@ mod webhook_calls;
 
 /// The tests of each module.
 pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
+    changes::TESTS,
     equivalence::TESTS,
     ledger::chaos::TESTS,
     ledger::checkpoint::TESTS,

@@ -300,7 +300,7 @@ fn a_sign_in_that_hangs_delays_neither_admission_nor_shutdown() {
 fn an_unreachable_cluster_does_not_delay_admission() {
     let kubeconfig = kubeconfig(UNREACHABLE, &json!({}));
     let server = Server::start_with(&[], kubeconfig.path().to_str().unwrap());
-    server.process.logged("Cannot watch session pods");
+    server.process.logged("Cannot watch objects");
     server.becomes_ready_without_limits();
     assert_eq!(server.mutate(&review()).status, 200);
     let seen = server.exposition();

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Condvar, Mutex},
     thread,
 };
 
@@ -20,13 +20,15 @@ use crate::server::Server;
 /// An API server with a list of pods and a stream of their changes. It stores the Lease and the ConfigMaps.
 struct ApiServer {
     address: SocketAddr,
-    events: mpsc::Sender<String>,
-    version: u64,
+    state: Arc<ApiState>,
 }
 
 struct ApiState {
-    pods: Vec<Value>,
-    events: Mutex<mpsc::Receiver<String>>,
+    /// The pods that exist, by UID.
+    pods: Mutex<BTreeMap<String, Value>>,
+    /// The changes of pods. The first one has the resource version 2.
+    events: Mutex<Vec<String>>,
+    has_event: Condvar,
     /// Objects by path.
     objects: Mutex<BTreeMap<String, Value>>,
 }
@@ -35,24 +37,37 @@ impl ApiServer {
     fn start(pods: Vec<Value>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (events, received) = mpsc::channel();
-        let state = Arc::new(ApiState { pods, events: Mutex::new(received), objects: Mutex::default() });
+        let pods = Mutex::new(pods.into_iter().map(|pod| (uid(&pod), pod)).collect());
+        let (events, has_event, objects) = (Mutex::default(), Condvar::new(), Mutex::default());
+        let state = Arc::new(ApiState { pods, events, has_event, objects });
+        let served = Arc::clone(&state);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let state = Arc::clone(&state);
+                let state = Arc::clone(&served);
                 thread::spawn(move || _ = answer(stream, &state));
             }
         });
-        Self { address, events, version: 1 }
+        Self { address, state }
     }
 
     /// Sends an event. As on the real API server, each event has a higher resource version than the one before.
-    fn send(&mut self, kind: &str, pod: &Value) {
-        self.version += 1;
+    fn send(&self, kind: &str, pod: &Value) {
         let mut pod = pod.clone();
-        pod["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.events.send(format!("{}\n", json!({"type": kind, "object": pod}))).unwrap();
+        let mut events = self.state.events.lock().unwrap();
+        pod["metadata"]["resourceVersion"] = json!((events.len() + 2).to_string());
+        let mut pods = self.state.pods.lock().unwrap();
+        match kind {
+            "DELETED" => pods.remove(&uid(&pod)),
+            _ => pods.insert(uid(&pod), pod.clone()),
+        };
+        // The type comes first, as on the real API server.
+        events.push(format!("{{\"type\":\"{kind}\",\"object\":{pod}}}\n"));
+        self.state.has_event.notify_all();
     }
+}
+
+fn uid(pod: &Value) -> String {
+    pod["metadata"]["uid"].as_str().unwrap().to_owned()
 }
 
 /// Answers one request and closes the connection; a watch lasts as long as the test.
@@ -74,7 +89,7 @@ fn answer(stream: TcpStream, state: &ApiState) -> std::io::Result<()> {
         ("GET", true) if query.contains("sendInitialEvents=true") => {
             (422, json!({"code": 422, "message": "no streaming lists"}))
         }
-        ("GET", true) => return watch(stream, path, state),
+        ("GET", true) => return watch(stream, path, query, state),
         ("GET", false) => read(path, state),
         _ => write(method, path, &body, state),
     };
@@ -88,15 +103,19 @@ fn respond(mut stream: TcpStream, status: u16, body: &str) -> std::io::Result<()
     )
 }
 
-fn watch(mut stream: TcpStream, path: &str, state: &ApiState) -> std::io::Result<()> {
+/// Sends the changes after the resource version of the query.
+fn watch(mut stream: TcpStream, path: &str, query: &str, state: &ApiState) -> std::io::Result<()> {
     respond(stream.try_clone()?, 200, "")?;
-    if path.ends_with("/pods") {
-        for event in state.events.lock().unwrap().iter() {
+    let version = query.split('&').find_map(|part| part.strip_prefix("resourceVersion=")?.parse().ok());
+    let mut sent = version.unwrap_or(1) - 1;
+    let mut events = state.events.lock().unwrap();
+    loop {
+        for event in events.iter().skip(sent).filter(|_| path.ends_with("/pods")) {
             stream.write_all(event.as_bytes())?;
         }
+        sent = events.len();
+        events = state.has_event.wait(events).unwrap();
     }
-    thread::park();
-    Ok(())
 }
 
 /// The object, or a list of objects.
@@ -110,8 +129,13 @@ fn read(path: &str, state: &ApiState) -> (u16, Value) {
             json!({"kind": "Status", "code": 404, "reason": "NotFound", "message": "no such object"}),
         );
     }
-    let items = if path.ends_with("/pods") { state.pods.as_slice() } else { &[] };
-    (200, json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items}))
+    let version = state.events.lock().unwrap().len() + 1;
+    let pods = state.pods.lock().unwrap();
+    let items: Vec<_> = pods.values().filter(|_| path.ends_with("/pods")).collect();
+    (
+        200,
+        json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": version.to_string()}, "items": items}),
+    )
 }
 
 /// Stores the object of a request.
@@ -153,7 +177,7 @@ fn a_session_has_the_template_of_the_profile_and_is_counted_once_when_its_label_
         "finishedAt": "2100-01-01T00:00:00Z"});
     let running = pod("a", &status("Running", &json!({"running": started})));
     let failed = pod("a", &status("Failed", &json!({"terminated": ended})));
-    let mut api_server = ApiServer::start(vec![running]);
+    let api_server = ApiServer::start(vec![running]);
     let server = Server::with_cluster(&format!("http://{}", api_server.address));
     let value = |name: &str, labels: &[(&str, &str)]| server.exposition().value(name, labels);
     let in_phase = |phase| value("vdi_sessions_total", &[("phase", phase)]);
@@ -189,7 +213,7 @@ fn a_desktop_that_crashes_before_its_deletion_is_a_failure_and_a_deleted_desktop
         pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
         pod
     };
-    let mut api_server = ApiServer::start(vec![running("crashes"), running("stops")]);
+    let api_server = ApiServer::start(vec![running("crashes"), running("stops")]);
     let server = Server::with_cluster(&format!("http://{}", api_server.address));
     let value = |name: &str, labels: &[(&str, &str)]| server.exposition().value(name, labels);
     let ends = |reason| value("vdi_session_ended_total", &[("template", "cad"), ("reason", reason)]);

@@ -22,7 +22,7 @@ impl Server {
     /// Starts a server that checks tokens, and waits until it has a client of the API server.
     fn checking_tokens(arguments: &[&str], api: &ApiServer) -> Self {
         let server = Self::with_cluster_and(&[&TOKEN, arguments].concat(), &api.url);
-        let cause = "Cannot watch session pods";
+        let cause = "Cannot watch objects";
         server.process.logged(cause);
         server
     }
