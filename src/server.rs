@@ -59,6 +59,8 @@ pub struct ServerOptions {
     /// Audiences of the tokens of clients that may read the metrics; empty: the audiences of the API server. `None`: every client
     /// may read the metrics.
     pub metrics_audiences: Option<Vec<String>>,
+    /// Whether the metrics have a series for each session and GPU.
+    pub gpu_allocation_info: bool,
     /// Address of the kubelet's probes, without TLS.
     pub health_listen: SocketAddr,
     /// Certificate chain: PEM file, leaf certificate first.
@@ -93,7 +95,7 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let webhook_metrics = WebhookMetrics::register(&registry)?;
     let configuration = ActiveConfiguration::new(settings, webhook_metrics.clone());
     let namespaces = Arc::<ArcSwap<Namespaces>>::default();
-    let sessions = Sessions::register(&registry)?;
+    let sessions = Sessions::register(&registry, options.gpu_allocation_info)?;
     let (stop_counting, stop_request) = sessions::stop_request();
     let watches = Watches::new(sessions, stop_request, Arc::clone(&namespaces), readiness.latch("limits"));
     let mutate = webhook::router(configuration.clone(), namespaces, webhook_metrics);
@@ -202,7 +204,7 @@ mod tests {
         task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) -> (String, ProbeResult) {
         let readiness = Readiness::default();
-        let sessions = Sessions::register(&admin::registry().unwrap()).unwrap();
+        let sessions = Sessions::register(&admin::registry().unwrap(), true).unwrap();
         let watches =
             Watches::new(sessions, sessions::stop_request().1, Arc::default(), readiness.latch("limits"));
         let (mut servers, mut tasks) = (Supervisor::default(), Supervisor::default());
@@ -227,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_cluster_the_server_is_ready_and_runs_until_the_shutdown() {
         let readiness = Readiness::default();
-        let sessions = Sessions::register(&admin::registry().unwrap()).unwrap();
+        let sessions = Sessions::register(&admin::registry().unwrap(), true).unwrap();
         let watches =
             Watches::new(sessions, sessions::stop_request().1, Arc::default(), readiness.latch("limits"));
         let (mut servers, mut tasks) = (Supervisor::default(), Supervisor::default());

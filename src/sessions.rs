@@ -14,7 +14,9 @@
 //!
 //! * `replica` waits for the leadership, and then counts and saves. `shared` is the ledger behind a lock.
 //! * `checkpoint` is the saved state.
+//! * `allocation` shows the devices of each session.
 
+pub mod allocation;
 pub mod checkpoint;
 pub mod ledger;
 pub mod metrics;
@@ -35,6 +37,7 @@ use crate::{
     runtime::{catalogue::Catalogue, clock},
 };
 
+use allocation::ShownAllocations;
 use checkpoint::ConfigMaps;
 use replica::{Replica, metrics::ReplicaMetrics};
 use shared::SharedLedger;
@@ -48,19 +51,24 @@ const LEASE: &str = "vdi-metrics-ledger";
 pub struct Sessions {
     ledger: SharedLedger,
     metrics: ReplicaMetrics,
+    /// None if the devices of sessions are not shown.
+    allocations: Option<ShownAllocations>,
 }
 
 // === impl Sessions ===
 
 impl Sessions {
-    /// Registers the metrics. Those of the sessions have series only while this replica leads.
+    /// Registers the metrics. Those of the sessions have series only while this replica leads. `shows_allocations`: whether there is a series
+    /// for each session and device.
     ///
     /// # Errors
     /// Fails if one of the names is registered already.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+    pub fn register(registry: &Registry, shows_allocations: bool) -> prometheus::Result<Self> {
         let ledger = SharedLedger::default();
         registry.register(Box::new(Catalogue::new(metrics::ROWS, ledger.clone())?))?;
-        Ok(Self { ledger, metrics: ReplicaMetrics::register(registry)? })
+        let allocations =
+            shows_allocations.then(|| ShownAllocations::register(registry, ledger.clone())).transpose()?;
+        Ok(Self { ledger, metrics: ReplicaMetrics::register(registry)?, allocations })
     }
 
     /// Counts the sessions of the client's cluster while this replica leads. The Lease and the saved state are in the client's namespace.
@@ -75,6 +83,7 @@ impl Sessions {
             leadership: candidate.leadership(),
             ledger: self.ledger,
             metrics: self.metrics,
+            allocations: self.allocations,
         };
         tokio::select! {
             never = candidate.run() => match never {},

@@ -22,6 +22,9 @@ pub struct Args {
     /// Audience of the tokens for /metrics; can be repeated. Default: the audiences of the API server
     #[arg(long, value_name = "AUDIENCE", value_parser = audience)]
     metrics_audience: Vec<String>,
+    /// Whether /metrics has vdi_session_gpu_allocation_info: a series for each session and GPU, with the pod's name
+    #[arg(long, value_name = "ON/OFF", default_value = "on")]
+    gpu_allocation_info: Switch,
     /// Address of /healthz and /readyz for the kubelet, without TLS
     #[arg(long, value_name = "ADDR", default_value = "[::]:8081")]
     health_listen: SocketAddr,
@@ -46,6 +49,13 @@ enum MetricsAuthentication {
     None,
 }
 
+/// Whether a part of the metrics is exposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
 fn audience(text: &str) -> Result<String, String> {
     let is_valid = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
     is_valid
@@ -64,6 +74,7 @@ impl Args {
         Ok(ServerOptions {
             metrics_audiences: self.metrics_audiences()?,
             listen: self.listen,
+            gpu_allocation_info: self.gpu_allocation_info == Switch::On,
             metrics_listen: self.metrics_listen,
             health_listen: self.health_listen,
             tls_cert: self.tls_cert,

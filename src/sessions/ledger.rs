@@ -29,8 +29,8 @@ pub use pending::PendingReason;
 pub use phase::Phase;
 pub use restarts::RestartReason;
 pub use session::{
-    AllocatedDevice, Deletion, Disruption, DisruptionCause, GpuVisibility, GroupNames, PodKey, PodReason,
-    Progress, Scheduling, SessionPod, SidecarRun, UnseenPod,
+    AllocatedDevice, Deletion, DeviceSource, Disruption, DisruptionCause, GpuVisibility, GroupNames, PodKey,
+    PodReason, Progress, Scheduling, SessionPod, SidecarRun, UnseenPod,
 };
 pub use startup::Stage;
 pub use time::UnixTime;
@@ -248,6 +248,12 @@ impl Ledger {
             }
         }
         counts
+    }
+
+    /// The devices of each session whose pod exists and has not ended.
+    pub fn devices(&self) -> impl Iterator<Item = (&PodKey, &AllocatedDevice)> {
+        let holds = |live: &&LiveSession| !live.phase.is_terminal();
+        self.shown().filter(holds).flat_map(|live| live.devices.iter().map(|device| (&live.key, device)))
     }
 
     /// The totals of every template with a series, by label value, at the last save.

@@ -3,6 +3,7 @@
 
 mod conditions;
 mod containers;
+pub(super) mod devices;
 mod identity;
 mod restart_policy;
 mod sidecar;
@@ -47,7 +48,7 @@ pub(super) fn read(pod: &WatchedPod) -> Option<SessionPod> {
         disruption: conditions::disruption(status),
         progress: conditions::progress(status, !spec.node_name.is_empty()),
         containers: containers::containers(spec, status),
-        devices: containers::devices(status),
+        devices: devices::devices(metadata, spec, status),
         gpus: sidecar::gpus(spec),
         sidecar_runs: sidecar::runs(status),
     })

@@ -11,13 +11,14 @@ pub mod metrics;
 mod pace;
 mod pod_changes;
 
-use std::{pin::pin, time::Duration};
+use std::{future::pending, pin::pin, time::Duration};
 
 use futures_util::StreamExt;
 use kube::Api;
 use tokio::time::{Instant, sleep};
 
 use super::{
+    allocation::ShownAllocations,
     checkpoint::{CheckpointWriter, ConfigMaps},
     ledger::{Ledger, LedgerState},
     pod::{self, WatchedPod},
@@ -49,6 +50,7 @@ pub(super) struct Replica {
     pub(super) leadership: Leadership,
     pub(super) ledger: SharedLedger,
     pub(super) metrics: ReplicaMetrics,
+    pub(super) allocations: Option<ShownAllocations>,
 }
 
 /// The watch of a replica that does not lead.
@@ -85,10 +87,21 @@ impl Replica {
                 changes,
                 pace: SavePace::new(Instant::now()),
             };
-            leader.run(&mut stop).await;
+            tokio::select! {
+                () = leader.run(&mut stop) => {}
+                () = self.follow_allocations() => {}
+            }
             self.ledger.hide();
             self.metrics.stopped_leading();
         }
+    }
+
+    /// Does not return.
+    async fn follow_allocations(&self) {
+        if let Some(allocations) = &self.allocations {
+            allocations.follow(self.pods.clone().into_client()).await;
+        }
+        pending::<()>().await;
     }
 
     /// Loads the saved state, while `standby` keeps events. `None` if the replica stops leading, or after a request to stop.

@@ -31,7 +31,8 @@ fn metrics_page_lists_every_metric_of_the_catalogues() {
     let sidecar = [rows(CATALOGUE), rows(presence::catalogue::ROWS)].concat();
     table(&mut page, "Metrics of the sidecar, one set per session", sidecar);
     table(&mut page, "Metrics of the node agent, one set per GPU node", rows(node::catalogue::CATALOGUE));
-    table(&mut page, "Metrics of the server about sessions", rows(sessions::metrics::ROWS));
+    let sessions = [rows(sessions::metrics::ROWS), rows(sessions::allocation::metrics::ROWS)].concat();
+    table(&mut page, "Metrics of the server about sessions", sessions);
     table(&mut page, "Metrics of the server about itself", own);
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");

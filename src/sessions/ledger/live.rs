@@ -84,7 +84,7 @@ pub(in crate::sessions) struct Progressed {
     pub(super) stages: Vec<(Stage, u64)>,
 }
 
-/// Maximum number of devices that are remembered. A pod can request hundreds of devices of a plug-in that is not for GPUs.
+/// Maximum number of devices that are remembered. A person can write an annotation with more.
 const MAX_DEVICES: usize = 64;
 
 // === impl LiveSession ===
@@ -166,7 +166,7 @@ impl LiveSession {
 
     /// Number of GPUs that were allocated to the pod.
     pub(super) fn gpu_count(&self) -> u32 {
-        u32::try_from(self.devices.iter().filter(|device| device.is_gpu()).count()).unwrap_or(u32::MAX)
+        u32::try_from(self.devices.iter().filter(|device| device.is_device()).count()).unwrap_or(u32::MAX)
     }
 
     /// Seconds from the start of the session to `end`; `None` if no desktop container ran.

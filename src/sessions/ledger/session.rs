@@ -7,6 +7,7 @@ use super::{
     phase::Phase,
     time::UnixTime,
 };
+use crate::runtime::vocabulary::vocabulary;
 
 /// A session pod as one event of the watch shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,12 +38,28 @@ pub struct SessionPod {
     pub progress: Progress,
     /// The containers with a status, without ephemeral containers.
     pub containers: Vec<ContainerRun>,
-    /// The devices that the kubelet allocated.
+    /// The GPUs of the pod.
     pub devices: Vec<AllocatedDevice>,
     /// What the status shows about the pod's GPUs.
     pub gpus: GpuVisibility,
     /// The runs of the sidecar that have ended, the older one first. The kubelet keeps the latest two.
     pub sidecar_runs: Vec<SidecarRun>,
+}
+
+vocabulary! {
+    /// The source of a pod's device; values of the label `source`.
+    pub enum DeviceSource {
+        /// The kubelet's status of a container: the ID of the device plugin, without the number of a replica.
+        Kubelet = "kubelet",
+        /// The annotation of HAMi: the UUID.
+        Hami = "hami",
+        /// The labels of KAI and Run:ai: the group, whose reservation pod has the UUID.
+        Reservation = "reservation",
+        /// A resource claim of the pod, by its name. Claims can be for other devices than GPUs.
+        Claim = "claim",
+        /// The kubelet's status of a container: the CDI ID of a device of a claim.
+        ClaimDevice = "claim_device",
+    }
 }
 
 /// Namespace and name of a pod.
@@ -88,12 +105,12 @@ pub enum GpuVisibility {
     Unlisted,
 }
 
-/// A device that the kubelet allocated to a container (`allocatedResourcesStatus`, Kubernetes 1.36 and newer).
+/// A GPU of a pod, or an object that names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AllocatedDevice {
-    /// Name of the resource, for example `nvidia.com/gpu`; `claim:NAME/REQUEST` for a resource claim.
-    pub resource: String,
-    /// The device plugin's ID, for NVIDIA the UUID; the CDI ID for a resource claim.
+    /// Where the ID comes from.
+    pub source: DeviceSource,
+    /// The ID, in the form of the source.
     pub id: String,
 }
 
@@ -187,18 +204,9 @@ pub enum Scheduling {
 // === impl AllocatedDevice ===
 
 impl AllocatedDevice {
-    /// Whether the device is an NVIDIA GPU or a part of one. The ID is that of the device plugin of NVIDIA, HAMi or GKE, or the CDI ID of
-    /// NVIDIA's DRA driver.
-    #[must_use]
-    pub fn is_gpu(&self) -> bool {
-        let id = self.id.as_str();
-        id.starts_with("GPU-")
-            || id.starts_with("MIG-")
-            || id.contains("gpu.nvidia.com")
-            || self
-                .resource
-                .strip_prefix("nvidia.com/")
-                .is_some_and(|name| name == "gpu" || name.starts_with("gpu.") || name.starts_with("mig-"))
+    /// Whether this is one device. A claim has a device for each [`DeviceSource::ClaimDevice`].
+    pub(super) fn is_device(&self) -> bool {
+        self.source != DeviceSource::Claim
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     contract::CONTAINER,
-    sessions::ledger::{AllocatedDevice, ContainerRole, ContainerRun, Exit, ExitCause, RunState, WaitCause},
+    sessions::ledger::{ContainerRole, ContainerRun, Exit, ExitCause, RunState, WaitCause},
 };
 
 /// Reasons of a waiting container.
@@ -41,17 +41,6 @@ pub(super) fn containers(spec: &Spec, status: &Status) -> Vec<ContainerRun> {
     let regular = status.container_statuses.iter().flatten();
     let regular = regular.map(|status| (status, spec.containers.of(&status.name), ContainerRole::Desktop));
     init.chain(regular).map(|(status, of_container, role)| run(status, spec, of_container, role)).collect()
-}
-
-/// The devices that the kubelet allocated to the containers. Native sidecars have no such status.
-pub(super) fn devices(status: &Status) -> Vec<AllocatedDevice> {
-    let regular = status.container_statuses.iter().flatten();
-    let resources = regular.flat_map(|container| &container.allocated_resources_status);
-    let device =
-        |resource: &str, id: &str| AllocatedDevice { resource: resource.to_owned(), id: id.to_owned() };
-    resources
-        .flat_map(|resource| resource.resources.iter().map(move |health| device(&resource.name, &health.id)))
-        .collect()
 }
 
 fn run(

@@ -18,6 +18,15 @@ pub(in crate::sessions) struct Spec {
     pub(super) restart_policy: String,
     pub(super) init_containers: ContainerSpecs,
     pub(super) containers: ContainerSpecs,
+    pub(super) resource_claims: Option<Vec<NamedClaim>>,
+}
+
+/// A resource claim of a pod, in its spec or its status.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct NamedClaim {
+    /// Name of the claim; none if the claim comes from a template, or if it does not exist yet.
+    pub(super) resource_claim_name: Option<String>,
 }
 
 /// The containers of a list that have a restart policy of their own or are the sidecar.

@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
+use super::spec::NamedClaim;
 use crate::sessions::ledger::{Phase, PodReason, UnixTime};
 
 /// The status of a pod. Ephemeral containers are not decoded: they are tools of an engineer, not the desktop.
@@ -15,6 +16,8 @@ pub(in crate::sessions) struct Status {
     pub(super) conditions: Vec<Condition>,
     pub(super) init_container_statuses: Option<Vec<ContainerStatus>>,
     pub(super) container_statuses: Option<Vec<ContainerStatus>>,
+    pub(super) resource_claim_statuses: Option<Vec<NamedClaim>>,
+    pub(super) extended_resource_claim_status: Option<NamedClaim>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -220,9 +220,8 @@ fn the_devices_of_a_session_are_remembered_after_its_last_status() {
     let mut live = LiveSession::new(&read(&holds), false);
     live.observe(&read(&holds));
     live.observe(&read(&failed()));
-    let devices: Vec<_> =
-        live.devices().map(|device| (device.resource.as_str(), device.id.as_str())).collect();
-    assert_eq!(devices, [("nvidia.com/gpu", "GPU-1")]);
+    let devices: Vec<_> = live.devices().map(|device| (device.source.as_str(), device.id.as_str())).collect();
+    assert_eq!(devices, [("kubelet", "GPU-1")]);
 }
 
 #[test]

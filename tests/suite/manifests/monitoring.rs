@@ -60,7 +60,10 @@ fn the_next_leader_continues_the_series_of_the_sessions() {
     let endpoint = &object("ServiceMonitor", "vdi-metrics-server")["spec"]["endpoints"][0];
     let names = "vdi_sessions?(_.*)?|vdi_metrics_ledger_gap_sessions_total|vdi_pods_without_sidecar";
     let rules = [("instance", "vdi-metrics-ledger"), ("pod", ""), ("container", ""), ("node", "")];
+    // The labels of the allocation name the pod of the session.
+    let without_allocation = "vdi_sessions(_.*)?|vdi_session_[^g].*|vdi_metrics_ledger_gap_sessions_total|vdi_pods_without_sidecar";
     let rules = rules.map(|(label, value)| {
+        let names = if label == "pod" { without_allocation } else { names };
         json!({"sourceLabels": ["__name__"], "regex": names, "targetLabel": label, "replacement": value})
     });
     assert_eq!(endpoint["metricRelabelings"], json!(rules));
@@ -74,7 +77,9 @@ fn the_next_leader_continues_the_series_of_the_sessions() {
     let of_a_replica = ["vdi_metrics_ledger_leading"];
     for name in sessions::metrics::ROWS.iter().map(|row| row.name) {
         assert_eq!(continues(name), !of_a_replica.contains(&name), "{name}");
+        assert!(!name.starts_with("vdi_session_g"), "{name} would keep the label `pod` of its replica");
     }
+    assert_eq!(endpoint["honorLabels"], true);
 }
 
 #[test]
