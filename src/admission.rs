@@ -28,4 +28,4 @@ pub use patch::RepairedField;
 pub(crate) use patch::{MAX_ANNOTATION_BYTES, MAX_POD_BYTES};
 pub use pod::{UnreadableField, field_path};
 pub use review::{Malformed, Review};
-pub use settings::{Settings, SettingsError};
+pub use settings::{LabelValues, Settings, SettingsError};

@@ -19,7 +19,7 @@ use rustls::ServerConfig;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    admission::Namespaces,
+    admission::{LabelValues, Namespaces},
     cluster::{self, Clients, SignInError},
     metrics_access::ClusterReviewer,
     registration::certificate,
@@ -31,7 +31,7 @@ use crate::{
         readiness::Readiness,
         shutdown,
     },
-    sessions::{self, Sessions},
+    sessions::{self, Sessions, SettingsSource, ledger::ActiveSettings},
     webhook::{
         self,
         configuration::{self, ActiveConfiguration},
@@ -95,7 +95,8 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let webhook_metrics = WebhookMetrics::register(&registry)?;
     let configuration = ActiveConfiguration::new(settings, webhook_metrics.clone());
     let namespaces = Arc::<ArcSwap<Namespaces>>::default();
-    let sessions = Sessions::register(&registry, options.gpu_allocation_info)?;
+    let settings = session_settings(configuration.clone());
+    let sessions = Sessions::register(&registry, options.gpu_allocation_info, settings)?;
     let (stop_counting, stop_request) = sessions::stop_request();
     let watches = Watches::new(sessions, stop_request, Arc::clone(&namespaces), readiness.latch("limits"));
     let mutate = webhook::router(configuration.clone(), namespaces, webhook_metrics);
@@ -124,6 +125,15 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     servers.stopped().await?;
     tracing::info!("Shutdown complete");
     Ok(())
+}
+
+/// The settings of the session metrics in the active configuration.
+fn session_settings(configuration: ActiveConfiguration) -> SettingsSource {
+    SettingsSource::new(move || {
+        let injector = configuration.injector();
+        let LabelValues { templates, pools } = injector.settings().label_values.clone();
+        ActiveSettings { hash: injector.hash().to_owned(), templates, pools }
+    })
 }
 
 /// Signs in to the cluster, and enables the reviewer.
@@ -204,7 +214,12 @@ mod tests {
         task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) -> (String, ProbeResult) {
         let readiness = Readiness::default();
-        let sessions = Sessions::register(&admin::registry().unwrap(), true).unwrap();
+        let sessions = Sessions::register(
+            &admin::registry().unwrap(),
+            true,
+            SettingsSource::new(ActiveSettings::default),
+        )
+        .unwrap();
         let watches =
             Watches::new(sessions, sessions::stop_request().1, Arc::default(), readiness.latch("limits"));
         let (mut servers, mut tasks) = (Supervisor::default(), Supervisor::default());
@@ -229,7 +244,12 @@ mod tests {
     #[tokio::test]
     async fn without_a_cluster_the_server_is_ready_and_runs_until_the_shutdown() {
         let readiness = Readiness::default();
-        let sessions = Sessions::register(&admin::registry().unwrap(), true).unwrap();
+        let sessions = Sessions::register(
+            &admin::registry().unwrap(),
+            true,
+            SettingsSource::new(ActiveSettings::default),
+        )
+        .unwrap();
         let watches =
             Watches::new(sessions, sessions::stop_request().1, Arc::default(), readiness.latch("limits"));
         let (mut servers, mut tasks) = (Supervisor::default(), Supervisor::default());

@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod metrics;
 mod pod;
 pub mod replica;
+mod settings;
 mod shared;
 mod stop;
 mod time;
@@ -40,6 +41,7 @@ use crate::{
 use allocation::ShownAllocations;
 use checkpoint::ConfigMaps;
 use replica::{Replica, metrics::ReplicaMetrics};
+pub use settings::SettingsSource;
 use shared::SharedLedger;
 pub use stop::{StopRequest, StopSender, stop_request};
 
@@ -53,6 +55,7 @@ pub struct Sessions {
     metrics: ReplicaMetrics,
     /// None if the devices of sessions are not shown.
     allocations: Option<ShownAllocations>,
+    settings: SettingsSource,
 }
 
 // === impl Sessions ===
@@ -63,12 +66,16 @@ impl Sessions {
     ///
     /// # Errors
     /// Fails if one of the names is registered already.
-    pub fn register(registry: &Registry, shows_allocations: bool) -> prometheus::Result<Self> {
+    pub fn register(
+        registry: &Registry,
+        shows_allocations: bool,
+        settings: SettingsSource,
+    ) -> prometheus::Result<Self> {
         let ledger = SharedLedger::default();
         registry.register(Box::new(Catalogue::new(metrics::ROWS, ledger.clone())?))?;
         let allocations =
             shows_allocations.then(|| ShownAllocations::register(registry, ledger.clone())).transpose()?;
-        Ok(Self { ledger, metrics: ReplicaMetrics::register(registry)?, allocations })
+        Ok(Self { ledger, metrics: ReplicaMetrics::register(registry)?, allocations, settings })
     }
 
     /// Counts the sessions of the client's cluster while this replica leads. The Lease and the saved state are in the client's namespace.
@@ -84,6 +91,7 @@ impl Sessions {
             ledger: self.ledger,
             metrics: self.metrics,
             allocations: self.allocations,
+            settings: self.settings,
         };
         tokio::select! {
             never = candidate.run() => match never {},

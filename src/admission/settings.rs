@@ -9,7 +9,7 @@ mod validation;
 pub use error::SettingsError;
 pub use profiles::Profile;
 pub use types::{
-    ConfiguredAmounts, ConfiguredResources, GpuAccess, GpuResources, Mode, PresenceSetting, PullPolicy,
-    ScrapeAnnotations, Settings, SidecarSettings,
+    ConfiguredAmounts, ConfiguredResources, GpuAccess, GpuResources, LabelValues, Mode, PresenceSetting,
+    PullPolicy, ScrapeAnnotations, Settings, SidecarSettings,
 };
 pub use validation::{MIN_MEMORY, is_image, is_port};

@@ -29,8 +29,8 @@ pub use pending::PendingReason;
 pub use phase::Phase;
 pub use restarts::RestartReason;
 pub use session::{
-    AllocatedDevice, Deletion, DeviceSource, Disruption, DisruptionCause, GpuVisibility, GroupNames, PodKey,
-    PodReason, Progress, Scheduling, SessionPod, SidecarRun, UnseenPod,
+    ActiveSettings, AllocatedDevice, Deletion, DeviceSource, Disruption, DisruptionCause, GpuVisibility,
+    GroupNames, PodKey, PodReason, Progress, Scheduling, SessionPod, SidecarRun, UnseenPod,
 };
 pub use startup::Stage;
 pub use time::UnixTime;
@@ -61,6 +61,7 @@ pub struct Ledger {
     listing: Option<Listing>,
     /// Whether the sessions are those that exist now: a list was received completely, or the watch has continued.
     is_complete: bool,
+    settings: ActiveSettings,
 }
 
 /// A list that is being received.
@@ -91,6 +92,15 @@ impl Ledger {
             has_changed: false,
             listing: None,
             is_complete: false,
+            settings: ActiveSettings::default(),
+        }
+    }
+
+    /// Uses the active configuration.
+    pub fn configure(&mut self, settings: ActiveSettings) {
+        if settings != self.settings {
+            self.state.totals.keep(&settings.templates, &settings.pools);
+            (self.settings, self.has_changed) = (settings, true);
         }
     }
 
@@ -246,6 +256,19 @@ impl Ledger {
             if let Some(reason) = live.pending {
                 *counts.entry((self.state.totals.template(&live.names), reason)).or_default() += 1;
             }
+        }
+        counts
+    }
+
+    /// Sessions whose sidecar was injected by another configuration than the active one, by template.
+    #[must_use]
+    pub fn with_old_configuration(&self) -> BTreeMap<&str, u64> {
+        let mut counts: BTreeMap<_, _> =
+            self.totals().filter(|_| self.is_complete).map(|(template, _)| (template, 0)).collect();
+        let is_old =
+            |live: &&LiveSession| !live.phase.is_terminal() && live.configuration != self.settings.hash;
+        for live in self.shown().filter(is_old) {
+            *counts.entry(self.state.totals.template(&live.names)).or_default() += 1;
         }
         counts
     }

@@ -35,6 +35,13 @@ pub const ROWS: &[Row<Ledger>] = &[
         series: pending,
     },
     Row {
+        name: "vdi_sessions_with_old_configuration",
+        help: "Sessions that have not ended and whose sidecar was injected by another configuration or version than the active one.",
+        kind: MetricType::GAUGE,
+        labels: &["template"],
+        series: with_old_configuration,
+    },
+    Row {
         name: "vdi_session_startup_seconds",
         help: "Time from the creation of a pod to a stage of its start, in seconds.",
         kind: MetricType::HISTOGRAM,
@@ -176,6 +183,11 @@ fn pending(ledger: &Ledger) -> Vec<Series<'_>> {
     by_reason(ledger, &PendingReason::ALL, PendingReason::as_str, |template, _, reason| {
         counts.get(&(template, reason)).copied()
     })
+}
+
+fn with_old_configuration(ledger: &Ledger) -> Vec<Series<'_>> {
+    let counts = ledger.with_old_configuration().into_iter();
+    counts.map(|(template, count)| Series::number([template], number(count))).collect()
 }
 
 fn startup(ledger: &Ledger) -> Vec<Series<'_>> {

@@ -39,6 +39,7 @@ pub(super) fn read(pod: &WatchedPod) -> Option<SessionPod> {
         },
         version: metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or(0),
         names: identity::names(spec, metadata),
+        configuration: identity::configuration(metadata),
         created: metadata.creation_timestamp.as_ref().map_or(UnixTime(0), status::unix),
         phase: status.phase(),
         reason: status.reason(),

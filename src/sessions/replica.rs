@@ -22,6 +22,7 @@ use super::{
     checkpoint::{CheckpointWriter, ConfigMaps},
     ledger::{Ledger, LedgerState},
     pod::{self, WatchedPod},
+    settings::SettingsSource,
     shared::SharedLedger,
     stop::StopRequest,
     time::now,
@@ -51,6 +52,7 @@ pub(super) struct Replica {
     pub(super) ledger: SharedLedger,
     pub(super) metrics: ReplicaMetrics,
     pub(super) allocations: Option<ShownAllocations>,
+    pub(super) settings: SettingsSource,
 }
 
 /// The watch of a replica that does not lead.
@@ -74,6 +76,7 @@ impl Replica {
                 continue;
             };
             let mut ledger = Ledger::new(state);
+            ledger.configure(self.settings.active());
             let (changes, source) = standby.continue_from(&mut ledger);
             self.ledger.show(ledger, self.leadership.clone());
             self.metrics.took_over(source);
@@ -83,6 +86,7 @@ impl Replica {
                 leadership: self.leadership.clone(),
                 ledger: &self.ledger,
                 metrics: &self.metrics,
+                settings: &self.settings,
                 writer,
                 changes,
                 pace: SavePace::new(Instant::now()),

@@ -75,6 +75,7 @@ impl<'p> Plan<'p> {
             scrape_annotations,
             show_user,
             profiles: _,
+            label_values: _,
         } = &ruleset.settings;
         if nodes::exclude_sidecar(pod, &sidecar.architectures) {
             return Err(SkipReason::UnsupportedNode);

@@ -31,6 +31,20 @@ pub struct Settings {
     /// Which labels or annotations of a pod contain the identity of its session. Earlier profiles take precedence; the
     /// built-in profiles come last.
     pub profiles: Vec<Profile>,
+    /// Names that always have their own label value in the metrics about all sessions. Not serialized: they change no injected field, so they
+    /// are not part of the hash.
+    #[serde(skip_serializing)]
+    pub label_values: LabelValues,
+}
+
+/// Names that always have their own label value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct LabelValues {
+    /// Templates.
+    pub templates: Vec<String>,
+    /// Pools.
+    pub pools: Vec<String>,
 }
 
 /// The injected container.

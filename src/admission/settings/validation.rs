@@ -5,12 +5,18 @@ use std::path::Path;
 use super::{
     error::SettingsError,
     profiles::Profile,
-    types::{ConfiguredResources, GpuResources, Settings, SidecarSettings},
+    types::{ConfiguredResources, GpuResources, LabelValues, Settings, SidecarSettings},
 };
 use crate::{admission::quantity::Quantity, contract};
 
 /// Minimum memory limit. With less memory the kernel kills the sidecar, and the pod is not ready while the sidecar restarts.
 pub const MIN_MEMORY: Quantity = Quantity::mebibytes(16);
+
+/// Maximum number of names that always have their own label value. The ledger has 200 label values; so others have space too.
+const MAX_LABEL_VALUES: usize = 150;
+
+/// Label values of the ledger that are no names.
+const RESERVED_LABEL_VALUES: [&str; 2] = ["none", "other"];
 
 // === impl Settings ===
 
@@ -36,10 +42,40 @@ impl Settings {
             scrape_annotations: _,
             show_user: _,
             profiles,
+            label_values,
         } = self;
         sidecar.validate()?;
+        label_values.validate()?;
         gpu_resources.validate()?;
         profiles.iter().enumerate().try_for_each(|(index, profile)| profile.validate(index))
+    }
+}
+
+// === impl LabelValues ===
+
+impl LabelValues {
+    fn validate(&self) -> Result<(), String> {
+        let Self { templates, pools } = self;
+        for (field, names) in [("templates", templates), ("pools", pools)] {
+            if names.len() > MAX_LABEL_VALUES {
+                return Err(format!(
+                    "labelValues.{field} has {} names; at most {MAX_LABEL_VALUES} are possible",
+                    names.len()
+                ));
+            }
+            if let Some(name) = names.iter().find(|name| !contract::is_valid_name(name)) {
+                return Err(format!(
+                    "labelValues.{field} has the name {name:?}; a name has 1 to {} bytes without control characters",
+                    contract::MAX_NAME_BYTES
+                ));
+            }
+            if let Some(name) = names.iter().find(|name| RESERVED_LABEL_VALUES.contains(&name.as_str())) {
+                return Err(format!(
+                    "labelValues.{field} has the name {name:?}; it is reserved for sessions without a name and for all further names"
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -26,6 +26,9 @@ pub struct LiveSession {
     /// Template and pool. They do not change after the desktop has run, because the sidecar reads them at its start.
     #[serde(flatten)]
     pub(super) names: GroupNames,
+    /// Hash of the configuration by which the sidecar was injected.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) configuration: String,
     pub(super) phase: Phase,
     /// Why the pod is pending.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -99,6 +102,7 @@ impl LiveSession {
             version: 0,
             key: pod.key.clone(),
             names: pod.names.clone(),
+            configuration: pod.configuration.clone(),
             phase: pod.shown_phase(),
             pending: None,
             started: None,

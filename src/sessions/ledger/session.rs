@@ -20,6 +20,8 @@ pub struct SessionPod {
     pub version: u64,
     /// Template and pool of the session.
     pub names: GroupNames,
+    /// Hash of the configuration by which the sidecar was injected.
+    pub configuration: String,
     /// Time of the creation of the pod.
     pub created: UnixTime,
     /// Phase of the status; [`Phase::Terminating`] is not used here.
@@ -60,6 +62,17 @@ vocabulary! {
         /// The kubelet's status of a container: the CDI ID of a device of a claim.
         ClaimDevice = "claim_device",
     }
+}
+
+/// The part of the active configuration that the ledger needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ActiveSettings {
+    /// Hash of the configuration.
+    pub hash: String,
+    /// Templates that always have a label value of their own.
+    pub templates: Vec<String>,
+    /// Pools that always have a label value of their own.
+    pub pools: Vec<String>,
 }
 
 /// Namespace and name of a pod.

@@ -119,6 +119,16 @@ impl Totals {
         }
     }
 
+    /// Gives label values of their own to these templates and pools, and keeps them.
+    pub(super) fn keep(&mut self, templates: &[String], pools: &[String]) {
+        for template in self.templates.keep(templates) {
+            self.pairs.remove_template(&template);
+        }
+        for pool in self.pools.keep(pools) {
+            self.pairs.remove_pool(&pool);
+        }
+    }
+
     /// The totals by label value.
     pub(super) fn templates(&self) -> impl Iterator<Item = (&str, &SessionTotals)> {
         self.templates.all()

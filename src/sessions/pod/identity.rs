@@ -21,6 +21,9 @@ pub(super) struct SessionName {
     pub(super) key: &'static str,
 }
 
+/// More characters than the hash of a configuration has. The creator of a pod can write a longer annotation.
+const MAX_HASH: usize = 32;
+
 /// The template.
 pub(super) const TEMPLATE: SessionName = SessionName { variable: env::TEMPLATE, key: key::TEMPLATE };
 
@@ -31,6 +34,11 @@ pub(super) const POOL: SessionName = SessionName { variable: env::POOL, key: key
 pub(super) fn names(spec: &Spec, metadata: &ObjectMeta) -> GroupNames {
     let name = |name: SessionName| name.of(spec, metadata).map(str::to_owned);
     GroupNames { template: name(TEMPLATE), pool: name(POOL) }
+}
+
+/// The hash of the configuration by which the sidecar was injected; empty if the pod does not have it.
+pub(super) fn configuration(metadata: &ObjectMeta) -> String {
+    annotation(metadata, key::CONFIG).unwrap_or_default().chars().take(MAX_HASH).collect()
 }
 
 // === impl SessionName ===

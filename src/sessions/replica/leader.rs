@@ -18,6 +18,7 @@ use crate::{
         checkpoint::{CheckpointWriter, ConfigMaps, SaveError},
         ledger::{Ledger, SessionPod, UnseenPod},
         pod::{self, WatchedPod},
+        settings::SettingsSource,
         shared::SharedLedger,
         stop::StopRequest,
         time::now,
@@ -40,6 +41,7 @@ pub(super) struct Leader<'r> {
     pub(super) leadership: Leadership,
     pub(super) ledger: &'r SharedLedger,
     pub(super) metrics: &'r ReplicaMetrics,
+    pub(super) settings: &'r SettingsSource,
     pub(super) writer: CheckpointWriter<ConfigMaps>,
     pub(super) changes: PodChanges,
     pub(super) pace: SavePace,
@@ -59,6 +61,7 @@ impl Leader<'_> {
                 () = stop.requested() => break,
                 change = self.changes.next() => self.receive(change),
                 _ = ticks.tick() => {
+                    self.change(|ledger| ledger.configure(self.settings.active()));
                     if self.is_save_due() && !self.save().await {
                         return;
                     }

@@ -6,6 +6,7 @@ use super::{
     pods::*,
     watch::{Gone, Listed, Shown, TestWatch, read},
 };
+use crate::sessions::ledger::ActiveSettings;
 
 /// A running pod without the sidecar in its spec.
 fn without_sidecar(labels: &Json, annotations: &Json) -> Json {
@@ -84,6 +85,76 @@ fn the_number_of_templates_with_ends_is_bounded() {
     assert!(watch.endings().contains(&("other completed".to_owned(), 800.0)));
     let total: f64 = watch.endings().iter().map(|(_, count)| count).sum();
     assert_eq!(total, 1000.0);
+}
+
+const DAY: i64 = 86_400;
+
+/// A session that ends on this day, in a pod that was created on that day.
+fn ended_on(day: i64, number: usize) -> Json {
+    let date = format!("2026-02-{day:02}T00:10:00Z");
+    let end =
+        json!({"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": date, "finishedAt": date}});
+    with(
+        in_phase(with(running(), &desktop(&end)), "Succeeded"),
+        &json!({"metadata": {
+        "uid": format!("u{number}"), "labels": {"vdi-metrics.io/template": format!("t{number}")}}}),
+    )
+}
+
+#[test]
+fn a_template_without_sessions_for_a_week_loses_its_slot_to_a_new_one() {
+    let mut watch = TestWatch::after(&[]);
+    let first = 31 * DAY;
+    for number in 0..200 {
+        watch.send(&Shown(first + number as i64, ended_on(1, number)));
+        if number > 0 {
+            watch.send(&Gone(first + number as i64, deleted(ended_on(1, number), 602, 0)));
+        }
+    }
+    let names = |watch: &TestWatch| -> Vec<String> {
+        watch.endings().into_iter().map(|(labels, _)| labels.split(' ').next().unwrap().to_owned()).collect()
+    };
+    watch.send(&Shown(first + 6 * DAY, ended_on(7, 1000)));
+    assert!(names(&watch).contains(&"other".to_owned()), "a session of each template has ended in this week");
+    watch.send(&Shown(first + 8 * DAY, ended_on(9, 1001)));
+    let after = names(&watch);
+    assert!(after.contains(&"t1001".to_owned()));
+    // The pod of `t0` exists.
+    assert!(after.contains(&"t0".to_owned()) && !after.contains(&"t1".to_owned()), "{after:?}");
+    assert_eq!(watch.ledger.totals().count(), 200 + 1);
+}
+
+#[test]
+fn names_of_the_configuration_always_have_a_slot() {
+    let mut watch = TestWatch::after(&[]);
+    for number in 0..250 {
+        watch.send(&Shown(601, of_template(ended(), number)));
+    }
+    let configured =
+        ActiveSettings { templates: vec!["t240".into(), "new".into()], ..ActiveSettings::default() };
+    watch.ledger.configure(configured);
+    watch.save();
+    assert!(watch.series("vdi_session_ended_total").contains(&("new completed".to_owned(), 0.0)));
+    watch.send(&Shown(601, of_template(ended(), 2400)));
+    let mut pod = of_template(ended(), 240);
+    pod["metadata"]["uid"] = json!("another");
+    watch.send(&Shown(601, pod));
+    assert!(watch.endings().contains(&("t240 completed".to_owned(), 1.0)), "{:?}", watch.endings());
+    assert_eq!(watch.ledger.totals().count(), 200 + 1);
+}
+
+#[test]
+fn sessions_with_another_configuration_are_shown_until_they_end() {
+    let configured =
+        |hash: &str| with(running(), &json!({"metadata": {"annotations": {"vdi-metrics.io/config": hash}}}));
+    let mut watch = TestWatch::after(&[Shown(6, configured("a"))]);
+    let old = |watch: &TestWatch| watch.series("vdi_sessions_with_old_configuration");
+    for (active, expected) in [("a", 0.0), ("b", 1.0)] {
+        watch.ledger.configure(ActiveSettings { hash: active.into(), ..ActiveSettings::default() });
+        assert_eq!(old(&watch), [("cad".to_owned(), expected)]);
+    }
+    watch.send(&Shown(601, in_phase(after_exit(configured("a"), 0, "Completed", 600), "Succeeded")));
+    assert_eq!(old(&watch), [("cad".to_owned(), 0.0)]);
 }
 
 #[test]

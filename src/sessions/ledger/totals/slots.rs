@@ -31,6 +31,9 @@ pub(in crate::sessions::ledger) struct Slots<T> {
     names: BTreeMap<String, Slot<T>>,
     /// Number of names so far; gives the order of the slots.
     taken: u64,
+    /// Names that keep their slots.
+    #[serde(skip)]
+    kept: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +47,19 @@ struct Slot<T> {
 // === impl Slots ===
 
 impl<T: Default> Slots<T> {
+    /// Gives a slot to each of these names, and keeps it. Other names lose theirs if necessary. Returns those that have lost it.
+    pub(in crate::sessions::ledger) fn keep(&mut self, names: &[String]) -> Vec<String> {
+        self.kept = names.iter().cloned().collect();
+        let mut lost = vec![];
+        for name in names {
+            if self.needs_slot(Some(name)) {
+                lost.extend(self.free_provisional().or_else(|| self.free_oldest(|_, _| true)));
+            }
+            self.slot(name);
+        }
+        lost
+    }
+
     /// Every label value with its value.
     pub(in crate::sessions::ledger) fn all(&self) -> impl Iterator<Item = (&str, &T)> {
         self.names.iter().map(|(name, slot)| (name.as_str(), &slot.value))
@@ -65,8 +81,8 @@ impl<T: Default> Slots<T> {
 
     /// The value of a name with a session that ended. The name takes a slot, if necessary that of a name without an end.
     pub(in crate::sessions::ledger) fn ended(&mut self, name: Option<&str>, now: UnixTime) -> &mut T {
-        let label = if self.needs_slot(name) && !self.free_provisional() { OTHER_NAME } else { label(name) };
-        let slot = self.slot(label);
+        let fits = !self.needs_slot(name) || self.free_provisional().is_some();
+        let slot = self.slot(if fits { label(name) } else { OTHER_NAME });
         slot.last_end = slot.last_end.max(Some(now));
         &mut slot.value
     }
@@ -81,28 +97,35 @@ impl<T: Default> Slots<T> {
 
     /// Whether the end of a session of this name gets no slot, unless a name is removed that has had no session for a week.
     pub(in crate::sessions::ledger) fn wants_aged(&self, name: Option<&str>, now: UnixTime) -> bool {
-        self.needs_slot(name) && self.names.values().all(|slot| slot.last_end.is_some()) && {
-            self.aged(now).next().is_some()
+        let (mut provisional, mut aged) = (false, false);
+        for (_, slot) in self.replaceable() {
+            provisional |= slot.last_end.is_none();
+            aged |= slot.last_end.is_some_and(|end| now.0 - end.0 > AGE);
         }
+        self.needs_slot(name) && !provisional && aged
     }
 
-    /// Removes the name whose sessions ended first, of those that are not in use. Returns it.
+    /// Removes the name whose sessions ended first, of those that are not in use and have had no session for a week. Returns it.
     pub(in crate::sessions::ledger) fn free_aged(
         &mut self,
         in_use: &BTreeSet<&str>,
         now: UnixTime,
     ) -> Option<String> {
-        let aged = self.aged(now).filter(|(_, name)| !in_use.contains(name));
-        let (_, name) = aged.min()?;
+        self.free_oldest(|name, end| !in_use.contains(name) && now.0 - end.0 > AGE)
+    }
+
+    fn free_oldest(&mut self, is_free: impl Fn(&str, UnixTime) -> bool) -> Option<String> {
+        let ends = self.replaceable().filter_map(|(name, slot)| Some((slot.last_end?, name)));
+        let (_, name) = ends.filter(|(end, name)| is_free(name, *end)).min()?;
         let name = name.to_owned();
         self.names.remove(&name);
         Some(name)
     }
 
-    fn aged(&self, now: UnixTime) -> impl Iterator<Item = (UnixTime, &str)> {
-        let names = self.names.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str()));
-        let ends = names.filter_map(|(name, slot)| Some((slot.last_end?, name.as_str())));
-        ends.filter(move |(end, _)| now.0 - end.0 > AGE)
+    /// The names that can lose their slots.
+    fn replaceable(&self) -> impl Iterator<Item = (&str, &Slot<T>)> {
+        let names = self.names.iter().map(|(name, slot)| (name.as_str(), slot));
+        names.filter(|(name, _)| !RESERVED.contains(name) && !self.kept.contains(*name))
     }
 
     fn slot(&mut self, label: &str) -> &mut Slot<T> {
@@ -111,18 +134,18 @@ impl<T: Default> Slots<T> {
         self.names.entry(label.to_owned()).or_insert_with(slot)
     }
 
-    /// Takes the slot of the name that was seen last and has no end.
-    fn free_provisional(&mut self) -> bool {
-        let names = self.names.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str()));
-        let provisional = names.filter(|(_, slot)| slot.last_end.is_none());
-        let last = provisional.max_by_key(|(_, slot)| slot.order).map(|(name, _)| name.clone());
-        last.is_some_and(|name| self.names.remove(&name).is_some())
+    /// Removes the name that was seen last and has no end. Returns it.
+    fn free_provisional(&mut self) -> Option<String> {
+        let provisional = self.replaceable().filter(|(_, slot)| slot.last_end.is_none());
+        let name = provisional.max_by_key(|(_, slot)| slot.order)?.0.to_owned();
+        self.names.remove(&name);
+        Some(name)
     }
 }
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
-        Self { names: BTreeMap::new(), taken: 0 }
+        Self { names: BTreeMap::new(), taken: 0, kept: BTreeSet::new() }
     }
 }
 
