@@ -10,4 +10,4 @@ pub use changes::{Change, Start, changes};
 pub use client::{Clients, SignInError, sign_in};
 pub use lease::{Leadership, LeaseCandidate};
 pub use review::{authenticate, may_access};
-pub use watch::events;
+pub use watch::{events, selected_events};

@@ -14,6 +14,8 @@ pub mod cli;
 #[cfg(feature = "webhook")]
 pub mod cluster;
 #[cfg(feature = "webhook")]
+pub mod coverage;
+#[cfg(feature = "webhook")]
 pub mod limits;
 #[cfg(feature = "webhook")]
 pub mod metrics_access;

@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use crate::{
     admission::{LabelValues, Namespaces},
     cluster::{self, Clients, SignInError},
+    coverage::Coverage,
     metrics_access::ClusterReviewer,
     registration::certificate,
     runtime::{
@@ -97,8 +98,10 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let namespaces = Arc::<ArcSwap<Namespaces>>::default();
     let settings = session_settings(configuration.clone());
     let sessions = Sessions::register(&registry, options.gpu_allocation_info, settings)?;
+    let coverage = Coverage::register(&registry, sessions.leads())?;
     let (stop_counting, stop_request) = sessions::stop_request();
     let watches = Watches::new(sessions, stop_request, Arc::clone(&namespaces), readiness.latch("limits"));
+    let watches = watches.with_coverage(coverage);
     let mutate = webhook::router(configuration.clone(), namespaces, webhook_metrics);
     let mutate = https::close_connections_unless_ready(mutate, readiness.clone());
     let exposition = exposition::router(registry, reviewer.clone())?;

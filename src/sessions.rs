@@ -28,13 +28,14 @@ mod stop;
 mod time;
 pub mod usage;
 
-use std::fs;
+use std::{convert::Infallible, fs};
 
 use kube::{Api, Client};
 use prometheus::Registry;
+use tokio::sync::watch;
 
 use crate::{
-    cluster::LeaseCandidate,
+    cluster::{Leadership, LeaseCandidate},
     runtime::{catalogue::Catalogue, clock},
 };
 
@@ -56,6 +57,7 @@ pub struct Sessions {
     /// None if the devices of sessions are not shown.
     allocations: Option<ShownAllocations>,
     settings: SettingsSource,
+    leads: watch::Sender<bool>,
 }
 
 // === impl Sessions ===
@@ -75,7 +77,14 @@ impl Sessions {
         registry.register(Box::new(Catalogue::new(metrics::ROWS, ledger.clone())?))?;
         let allocations =
             shows_allocations.then(|| ShownAllocations::register(registry, ledger.clone())).transpose()?;
-        Ok(Self { ledger, metrics: ReplicaMetrics::register(registry)?, allocations, settings })
+        let (metrics, leads) = (ReplicaMetrics::register(registry)?, watch::Sender::new(false));
+        Ok(Self { ledger, metrics, allocations, settings, leads })
+    }
+
+    /// Whether this replica leads; false before it counts, and after the end.
+    #[must_use]
+    pub fn leads(&self) -> watch::Receiver<bool> {
+        self.leads.subscribe()
     }
 
     /// Counts the sessions of the client's cluster while this replica leads. The Lease and the saved state are in the client's namespace.
@@ -83,6 +92,7 @@ impl Sessions {
     pub async fn count(self, client: Client, stop: StopRequest) {
         let (namespace, identity) = (client.default_namespace().to_owned(), identity());
         let mut candidate = LeaseCandidate::new(client.clone(), &namespace, LEASE, identity.clone());
+        let leadership = candidate.leadership();
         let replica = Replica {
             pods: Api::all_with(client.clone(), &pod::resource()),
             store: ConfigMaps::new(client, &namespace),
@@ -95,9 +105,21 @@ impl Sessions {
         };
         tokio::select! {
             never = candidate.run() => match never {},
+            never = report(leadership, &self.leads) => match never {},
             () = replica.run(stop) => {}
         }
+        self.leads.send_replace(false);
         candidate.release().await;
+    }
+}
+
+/// Reports each change of the leadership.
+async fn report(mut leadership: Leadership, leads: &watch::Sender<bool>) -> Infallible {
+    loop {
+        leadership.becomes(true).await;
+        leads.send_replace(true);
+        leadership.becomes(false).await;
+        leads.send_replace(false);
     }
 }
 

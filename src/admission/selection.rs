@@ -17,6 +17,12 @@ static CONFIGURATION: LazyLock<Value> = LazyLock::new(|| {
     serde_saphyr::from_str(include_str!("../../webhook-config/webhook.yaml")).unwrap_or_default()
 });
 
+/// The name of the shipped configuration.
+#[must_use]
+pub fn shipped_name() -> &'static str {
+    CONFIGURATION["metadata"]["name"].as_str().unwrap_or_default()
+}
+
 /// The entries of the shipped configuration, as unparsed values.
 #[must_use]
 pub fn shipped_entries() -> &'static [Value] {

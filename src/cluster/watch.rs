@@ -18,8 +18,22 @@ pub fn events<K>(api: Api<K>, selector: &str) -> impl Stream<Item = watcher::Res
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
+    selected_events(api, selector, "")
+}
+
+/// Events of the objects that match a label selector and a field selector, as [`events`].
+pub fn selected_events<K>(
+    api: Api<K>,
+    labels: &str,
+    fields: &str,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + use<K>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let selector = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let config = watcher::Config {
-        label_selector: (!selector.is_empty()).then(|| selector.to_owned()),
+        label_selector: selector(labels),
+        field_selector: selector(fields),
         ..Default::default()
     };
     watcher(api, config).default_backoff()

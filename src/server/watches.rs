@@ -9,6 +9,7 @@ use super::supervisor::Supervisor;
 use crate::{
     admission::Namespaces,
     cluster::Clients,
+    coverage::Coverage,
     limits,
     runtime::readiness::Latch,
     sessions::{Sessions, StopRequest},
@@ -24,6 +25,7 @@ const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Watches {
     sessions: Sessions,
     stop: StopRequest,
+    coverage: Option<Coverage>,
     namespaces: Arc<ArcSwap<Namespaces>>,
     limits_complete: oneshot::Sender<()>,
 }
@@ -40,17 +42,29 @@ impl Watches {
     ) -> Self {
         let (limits_complete, received) = oneshot::channel();
         tokio::spawn(release_when_complete(received, latch));
-        Self { sessions, stop, namespaces, limits_complete }
+        Self { sessions, stop, coverage: None, namespaces, limits_complete }
+    }
+
+    /// Also watches the pods without a sidecar.
+    pub(super) fn with_coverage(self, coverage: Coverage) -> Self {
+        Self { coverage: Some(coverage), ..self }
     }
 
     /// Starts the watches as supervised tasks.
     pub(super) fn start(self, clients: Clients, tasks: &mut Supervisor) {
-        let Self { sessions, stop, namespaces, limits_complete } = self;
+        let Self { sessions, stop, coverage, namespaces, limits_complete } = self;
         let Clients { retrying, once } = clients;
         tasks.spawn("session ledger", async move {
             sessions.count(once, stop).await;
             Ok(())
         });
+        if let Some(coverage) = coverage {
+            let client = retrying.clone();
+            tasks.spawn("coverage watch", async move {
+                coverage.follow(client).await;
+                Ok(())
+            });
+        }
         // An error means that the timeout has released the latch already.
         let complete = move || _ = limits_complete.send(());
         tasks.spawn("limits watch", async move {

@@ -3,6 +3,7 @@
 use kit::cluster::Test;
 
 mod changes;
+mod coverage;
 mod equivalence;
 mod ledger;
 mod load;
@@ -18,6 +19,7 @@ mod webhook_calls;
 /// The tests of each module.
 pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     changes::TESTS,
+    coverage::TESTS,
     equivalence::TESTS,
     ledger::chaos::TESTS,
     ledger::checkpoint::TESTS,

@@ -68,7 +68,10 @@ fn the_presence_page_explains_every_metric_and_label_value() {
 
 #[test]
 fn the_session_page_explains_every_label_value() {
-    use vdi_metrics::sessions::ledger::{EndReason, PendingReason, Phase, RestartReason, Stage};
+    use vdi_metrics::{
+        coverage::NoSidecarReason,
+        sessions::ledger::{EndReason, PendingReason, Phase, RestartReason, Stage},
+    };
 
     let page = read("docs/sessions.md");
     let section = |title: &str| {
@@ -81,6 +84,7 @@ fn the_session_page_explains_every_label_value() {
         ("Pending sessions", PendingReason::ALL.map(PendingReason::as_str).to_vec()),
         ("Stages of the start", Stage::ALL.map(Stage::as_str).to_vec()),
         ("Restarts", RestartReason::ALL.map(RestartReason::as_str).to_vec()),
+        ("Pods without a sidecar", NoSidecarReason::ALL.map(NoSidecarReason::as_str).to_vec()),
     ];
     for (title, values) in values {
         for value in values {

@@ -4,7 +4,7 @@ use std::{fmt::Write, fs, path::Path};
 
 use prometheus::proto::MetricType;
 use vdi_metrics::{
-    metrics_access, node, presence,
+    coverage, metrics_access, node, presence,
     runtime::{admin, catalogue},
     sessions,
     sidecar::catalogue::CATALOGUE,
@@ -33,6 +33,8 @@ fn metrics_page_lists_every_metric_of_the_catalogues() {
     table(&mut page, "Metrics of the node agent, one set per GPU node", rows(node::catalogue::CATALOGUE));
     let sessions = [rows(sessions::metrics::ROWS), rows(sessions::allocation::metrics::ROWS)].concat();
     table(&mut page, "Metrics of the server about sessions", sessions);
+    let title = "Metrics of the server about pods without a sidecar, only from the replica that leads";
+    table(&mut page, title, rows(coverage::metrics::ROWS));
     table(&mut page, "Metrics of the server about itself", own);
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");

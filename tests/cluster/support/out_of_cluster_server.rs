@@ -192,7 +192,7 @@ impl WebhookServer {
 
     /// Registers the server with the shipped configuration and its own address. A second server needs further changes, which
     /// `change` makes.
-    pub(crate) fn register(&self, cluster: &TestCluster, change: impl FnOnce(&mut Value)) -> Result<()> {
+    pub(crate) fn register(&self, cluster: &Cluster, change: impl FnOnce(&mut Value)) -> Result<()> {
         let path = root().join("webhook-config/webhook.yaml");
         let mut configuration: Value = serde_saphyr::from_str(&fs::read_to_string(&path)?)?;
         let client = client_config(self.webhook, "/mutate", &self.certificate)?;

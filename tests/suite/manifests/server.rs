@@ -77,7 +77,7 @@ fn two_replicas_answer_the_webhook_during_a_rollout_and_a_drain() {
 }
 
 #[test]
-fn the_server_runs_restricted_and_reads_and_reviews_in_the_cluster() {
+fn the_server_runs_restricted_and_reads_reviews_and_writes_events_in_the_cluster() {
     let pod = &object("Deployment", "vdi-metrics-webhook")["spec"]["template"]["spec"];
     let user = json!({"runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}});
     let container = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true});
@@ -87,8 +87,10 @@ fn the_server_runs_restricted_and_reads_and_reviews_in_the_cluster() {
         object("ClusterRole", "vdi-metrics")["rules"],
         json!([
             {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
-            {"apiGroups": [""], "resources": ["limitranges", "resourcequotas"], "verbs": ["list", "watch"]},
+            {"apiGroups": [""], "resources": ["limitranges", "resourcequotas", "namespaces"], "verbs": ["list", "watch"]},
             {"apiGroups": ["resource.k8s.io"], "resources": ["resourceclaims", "resourceslices"], "verbs": ["list", "watch"]},
+            {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "resourceNames": ["vdi-metrics"], "verbs": ["list", "watch"]},
+            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
             {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
             {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
         ])
