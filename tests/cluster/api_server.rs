@@ -2,6 +2,7 @@
 
 use kit::cluster::Test;
 
+mod allocations;
 mod changes;
 mod coverage;
 mod equivalence;
@@ -18,6 +19,7 @@ mod webhook_calls;
 
 /// The tests of each module.
 pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
+    allocations::TESTS,
     changes::TESTS,
     coverage::TESTS,
     equivalence::TESTS,

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, fs};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kit::cluster::{CLAIMABLE_GPUS, PLUGIN_GPUS, TestCluster};
+use kube::ResourceExt;
 use serde_json::{Value, json};
 use vdi_metrics::contract::key;
 
@@ -36,6 +37,7 @@ async fn a_sidecar_shows_the_gpu_of_its_desktops_claim(cluster: &TestCluster) ->
         let attribution =
             single_sample(cluster, &series(&pod, "vdi_session_gpu_attribution_info"), 1.0).await?;
         ensure!(attribution.get("strategy").is_some_and(|strategy| strategy == "claim"), "{attribution:?}");
+        check_allocation(cluster, &pod, &gpu, "claim").await?;
         for program in [DESKTOP, SIDECAR] {
             let named = claim_metadata_gpu(&process(&pod, program)?)
                 .with_context(|| format!("the metadata file of {program}"))?;
@@ -69,11 +71,22 @@ async fn a_device_plugins_gpu_is_allocated_only_to_the_desktop(cluster: &TestClu
     ensure!(PLUGIN_GPUS.contains(&gpu.as_str()), "{gpu}");
     let in_status = device_plugin_gpus(&pod);
     ensure!(in_status == [gpu.as_str()], "{gpu} is allocated, but the pod's status has {in_status:?}");
+    check_allocation(cluster, &pod, &gpu, "kubelet").await?;
     // The pod's status has no allocations of native sidecars, so the kubelet's checkpoint is read too.
     let allocations = allocations(&pod)?;
     ensure!(allocations == [("desktop".to_owned(), vec![gpu])], "{allocations:?}");
     check_only_desktop_has_driver(&pod)?;
     check_library_is_missing(cluster, &pod).await
+}
+
+/// The server shows the GPU of the pod, with the labels of the pod and not of the server.
+async fn check_allocation(cluster: &TestCluster, pod: &Pod, gpu: &str, source: &str) -> Result<()> {
+    let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+    let query = format!("vdi_session_gpu_allocation_info{{namespace=\"{namespace}\", pod=\"{name}\"}}");
+    let shown = single_sample(cluster, &query, 1.0).await?;
+    let label = |name: &str| shown.get(name).map(String::as_str);
+    ensure!((label("gpu"), label("source")) == (Some(gpu), Some(source)), "{gpu} {source}: {shown:?}");
+    Ok(())
 }
 
 /// The UUID of the GPU in a container's metadata file (KEP-5304), from the first of the file's versions.
