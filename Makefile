@@ -41,6 +41,7 @@ cluster: ## Run the tests on a real Kubernetes on this machine; needs Go and roo
 	cargo test --test cluster
 
 chaos: ## Kill leaders 50 times under 2,000 sessions and compare every counter; 15 minutes at most (CHAOS_SEED=1 repeats a run)
+	cargo test --test cluster --no-run
 	CHAOS_SESSIONS=2000 CHAOS_KILLS=50 REQUIRE_CLUSTER=1 timeout 900 cargo test --test cluster -- ledger::chaos
 
 gpu: ## Test the sidecar with a real driver (REQUIRE_GPU=1: fail instead of skip)

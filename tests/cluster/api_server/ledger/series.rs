@@ -107,7 +107,7 @@ impl Exporter {
             for stream in listener.incoming().flatten() {
                 let counter = *shown.lock().unwrap_or_else(PoisonError::into_inner);
                 // Prometheus shows a failed scrape as missing samples, which fail the test.
-                let _ = answer(stream, counter);
+                let _ = answer(&stream, counter);
             }
         });
         Ok(Self { address, counter })
@@ -118,9 +118,9 @@ impl Exporter {
     }
 }
 
-fn answer(stream: TcpStream, counter: Option<u64>) -> std::io::Result<()> {
+fn answer(mut stream: &TcpStream, counter: Option<u64>) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    let mut reader = BufReader::new(&stream);
+    let mut reader = BufReader::new(stream);
     let mut line = String::new();
     while reader.read_line(&mut line)? > 2 {
         line.clear();
@@ -131,7 +131,7 @@ fn answer(stream: TcpStream, counter: Option<u64>) -> std::io::Result<()> {
     }
     let length = page.len();
     write!(
-        &stream,
+        stream,
         "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{page}"
     )
 }

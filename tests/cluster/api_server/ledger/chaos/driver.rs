@@ -14,7 +14,8 @@ use super::{
     fates::{Fate, LastsUntil, Step},
     random::SeededRandom,
     requests::Requests,
-    states::{Container, State, Times, pod},
+    states::{Container, Facts, State, pod},
+    words::{Used, Word},
 };
 
 /// A session to play.
@@ -39,8 +40,14 @@ pub(super) struct Played {
     pub(super) duration: Option<u64>,
     /// Whether the desktop ran.
     pub(super) has_run: bool,
+    /// The usage, if the session has ended.
+    pub(super) used: Option<Used>,
+    /// The number of seconds for which devices can have been allocated.
+    pub(super) device_seconds: u64,
     /// The phase in which the pod stays; `None` if the pod is removed.
     pub(super) phase: Option<&'static str>,
+    /// The event that shows that the desktop is ready.
+    pub(super) ready: Option<Instant>,
     /// The first event that shows the end, and the removal of the pod.
     pub(super) ended: Option<Instant>,
     pub(super) removed: Option<Instant>,
@@ -67,7 +74,7 @@ pub(super) fn scripts(
             name: format!("session-{number:04}"),
             fate: Arc::clone(fate),
             template: fate.name,
-            pool: *random.one_of(&POOLS),
+            pool: random.one_of(&POOLS),
             after: spread.mul_f64(random.below(1000) as f64 / 1000.0),
             random: random.fork(),
         }
@@ -97,9 +104,12 @@ pub(super) async fn play(requests: &Requests, scripts: Vec<Script>) -> Result<Ve
 struct Session {
     requests: Requests,
     script: Script,
-    times: Times,
+    facts: Facts,
+    word: Option<Word>,
     requested: Option<i64>,
     has_exited: bool,
+    /// Whether the sidecar ran.
+    has_sidecar: bool,
     played: Played,
 }
 
@@ -109,20 +119,35 @@ impl Session {
     async fn play(requests: Requests, mut script: Script) -> Result<Played> {
         let fate = Arc::clone(&script.fate);
         let restart_policy = if fate.restarts.is_empty() { "Never" } else { "Always" };
-        requests.create(&pod(&script.name, script.template, script.pool, restart_policy)).await?;
+        let has_device = script.random.below(2) == 0;
+        let names = [script.template, script.pool];
+        requests.create(&pod(&script.name, names, restart_policy, has_device)).await?;
         let played = Played {
             fate: Arc::clone(&fate),
             template: script.template,
             pool: script.pool,
             duration: None,
             has_run: false,
+            used: None,
+            device_seconds: 0,
             phase: Some("Pending"),
+            ready: None,
             ended: None,
             removed: None,
             restarted: vec![],
         };
-        let times = Times { started: now() - 60 - seconds(script.random.below(50_000)), ended: 0 };
-        let mut this = Self { requests, script, times, requested: None, has_exited: false, played };
+        let started = now() - 60 - seconds(script.random.below(50_000));
+        let facts = Facts { started, has_device, ..Facts::default() };
+        let mut this = Self {
+            requests,
+            script,
+            facts,
+            word: None,
+            requested: None,
+            has_exited: false,
+            has_sidecar: false,
+            played,
+        };
         for step in &fate.steps {
             this.pause(4000).await;
             this.step(*step).await?;
@@ -132,6 +157,7 @@ impl Session {
             this.step(Step::Remove).await?;
         }
         this.played.duration = this.duration();
+        this.use_devices();
         Ok(this.played)
     }
 
@@ -169,13 +195,22 @@ impl Session {
     }
 
     async fn write(&mut self, state: State, ends: i64) -> Result<()> {
-        let exits = matches!(state.desktop, Container::Exited(..));
-        if (exits && !self.has_exited) || !state.disruption.is_empty() && !self.has_exited {
-            self.times.ended = ends;
+        let exits = [state.desktop, state.sidecar].iter().any(|it| matches!(it, Container::Exited(..)));
+        if !self.has_exited && (exits || !state.disruption.is_empty()) {
+            self.facts.ended = ends;
         }
         self.has_exited |= exits;
-        self.requests.status(&self.script.name, &state.status(self.times)).await?;
-        self.played.has_run |= state.desktop == Container::Runs;
+        self.has_sidecar |= state.sidecar == Container::Runs;
+        if matches!(state.sidecar, Container::Exited(..)) && self.word.is_none() {
+            let word = Word::of(self.run_seconds(), self.devices(), &mut self.script.random);
+            self.facts.message = Some(word.text.clone());
+            self.word = Some(word);
+        }
+        self.requests.status(&self.script.name, &state.status(&self.facts)).await?;
+        if state.desktop == Container::Runs {
+            self.played.has_run = true;
+            self.played.ready.get_or_insert_with(Instant::now);
+        }
         if state.restarts.is_some() && state.desktop == Container::Runs {
             self.played.restarted.push(Instant::now());
         }
@@ -200,11 +235,27 @@ impl Session {
 
     fn duration(&self) -> Option<u64> {
         let end = match self.script.fate.lasts_until {
-            LastsUntil::End => Some(self.times.ended),
+            LastsUntil::End => Some(self.facts.ended),
             LastsUntil::Request => self.requested,
             LastsUntil::Never => None,
         };
-        u64::try_from(end? - self.times.started).ok()
+        u64::try_from(end? - self.facts.started).ok()
+    }
+
+    fn use_devices(&mut self) {
+        let seconds = self.duration().unwrap_or(0).max(self.word.as_ref().map_or(0, |_| self.run_seconds()));
+        self.played.device_seconds = seconds * self.devices();
+        let has_ended = self.script.fate.reason.is_some() && (self.has_sidecar || self.word.is_some());
+        self.played.used = has_ended.then(|| Used::of(self.word.as_ref(), seconds, self.devices()));
+    }
+
+    /// Length of the run of the sidecar.
+    fn run_seconds(&self) -> u64 {
+        u64::try_from(self.facts.ended - self.facts.started).unwrap_or(0)
+    }
+
+    fn devices(&self) -> u64 {
+        u64::from(self.facts.has_device)
     }
 }
 

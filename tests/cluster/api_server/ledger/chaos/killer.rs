@@ -7,12 +7,14 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use k8s_openapi::jiff::Timestamp;
 use kit::cluster::eventually;
 use tokio::time::sleep;
 
 use super::{
     random::SeededRandom,
     replicas::{Replicas, leads},
+    report,
     truth::Outage,
 };
 use crate::support::common::TWO_MINUTES;
@@ -49,8 +51,8 @@ pub(super) fn plan(kills: usize, random: &mut SeededRandom) -> Vec<Disturbance> 
     use Disturbance::*;
     let kill = |number: usize| if number % 8 == 4 { KillAll } else { KillLeader };
     let mut plan: Vec<_> = (0..kills).map(kill).collect();
-    let others = kills.div_ceil(16);
-    plan.extend([StopLeader, PauseLeader].iter().flat_map(|it| vec![*it; others]));
+    plan.extend(vec![StopLeader; kills.div_ceil(16)]);
+    plan.extend(vec![PauseLeader; kills / 16]);
     plan.push(RestartApiServer);
     for index in (1..plan.len()).rev() {
         plan.swap(index, usize::try_from(random.below(index as u64 + 1)).unwrap_or(index));
@@ -67,8 +69,9 @@ pub(super) async fn disturb(
     let mut findings = Findings::default();
     for disturbance in plan {
         let (leader, _) = eventually("a replica leads", TWO_MINUTES, || replicas.leader()).await?;
-        sleep(Duration::from_millis(random.below(2500))).await;
+        sleep(Duration::from_millis(random.below(2000))).await;
         let began = Instant::now();
+        report(&format!("{} {disturbance:?}, replica {leader}", Timestamp::now()));
         match disturbance {
             Disturbance::KillLeader => {
                 replicas.kill(leader);
@@ -103,7 +106,8 @@ pub(super) async fn disturb(
             }
             Disturbance::RestartApiServer => {
                 replicas.cluster.kill_api_server();
-                sleep(Duration::from_millis(1000 + random.below(4000))).await;
+                // Longer than a leader may lead without the API server, or shorter.
+                sleep(Duration::from_millis(1000 + random.below(8000))).await;
                 replicas.cluster.start_api_server().await?;
                 let margin = Duration::from_secs(2);
                 findings

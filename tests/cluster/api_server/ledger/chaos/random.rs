@@ -22,8 +22,8 @@ impl SeededRandom {
     }
 
     /// An item of a list that is not empty.
-    pub(super) fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
-        &items[usize::try_from(self.below(items.len() as u64)).unwrap_or_default()]
+    pub(super) fn one_of<T: Copy>(&mut self, items: &[T]) -> T {
+        items[usize::try_from(self.below(items.len() as u64)).unwrap_or_default()]
     }
 
     fn next(&mut self) -> u64 {

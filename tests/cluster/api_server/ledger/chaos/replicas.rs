@@ -141,6 +141,25 @@ impl Replicas {
         Err(Error::msg("no replica leads"))
     }
 
+    /// The logs of all processes, for a run that failed.
+    pub(super) fn logs(&self) -> String {
+        let logs = fs::read_dir(self.cluster.folder().join("log")).into_iter().flatten().flatten();
+        let mut paths: Vec<_> = logs.map(|log| log.path()).collect();
+        paths.retain(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("replica-"))
+        });
+        let mut lines: Vec<_> = paths
+            .iter()
+            .flat_map(|path| {
+                let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                let log = fs::read_to_string(path).unwrap_or_default();
+                log.lines().map(|line| format!("{line} [{name}]")).collect::<Vec<_>>()
+            })
+            .collect();
+        lines.sort();
+        lines.join("\n")
+    }
+
     async fn leading(&self) -> usize {
         let mut leading = 0;
         for number in 0..self.replicas.len() {

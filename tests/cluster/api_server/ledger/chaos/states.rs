@@ -4,6 +4,7 @@ use kit::cluster::Cluster;
 use serde_json::{Value, json};
 use vdi_metrics::contract::{CONTAINER, env, key};
 
+use super::words::DEVICE;
 use crate::support::own_control_plane::OPTED_IN;
 
 /// The node of all sessions.
@@ -37,14 +38,21 @@ pub(super) enum Container {
     Lost,
 }
 
-/// The times of a session in Unix seconds. A kubelet writes times with this resolution.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Times {
+/// What the states of one session have in common. Times are Unix seconds: a kubelet writes times with this resolution.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
     /// Start of the session.
     pub(super) started: i64,
-    /// End of the desktop, or the time of the disruption.
+    /// End of the containers, or the time of the disruption.
     pub(super) ended: i64,
+    /// Whether the session has a device.
+    pub(super) has_device: bool,
+    /// Termination message of the sidecar.
+    pub(super) message: Option<String>,
 }
+
+/// The resource that a session with a device requests.
+const GPU: &str = "nvidia.com/gpu";
 
 /// The kubelet has accepted the pod.
 pub(super) const ACCEPTED: State = State {
@@ -61,12 +69,15 @@ pub(super) const RUNNING: State =
     State { phase: "Running", desktop: Container::Runs, sidecar: Container::Runs, ..ACCEPTED };
 
 /// A session pod.
-pub(super) fn pod(name: &str, template: &str, pool: &str, restart_policy: &str) -> Value {
+pub(super) fn pod(name: &str, names: [&str; 2], restart_policy: &str, has_device: bool) -> Value {
+    let [template, pool] = names;
     let variable = |name: &str, label: &str| {
         let path = format!("metadata.labels['{label}']");
         json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})
     };
-    let environment = [variable(env::TEMPLATE, key::TEMPLATE), variable(env::POOL, key::POOL)];
+    let request = json!({"name": env::GPU_REQUEST, "value": if has_device { "device" } else { "none" }});
+    let environment = [variable(env::TEMPLATE, key::TEMPLATE), variable(env::POOL, key::POOL), request];
+    let limits = if has_device { json!({GPU: "1"}) } else { json!({}) };
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "namespace": OPTED_IN,
@@ -74,7 +85,7 @@ pub(super) fn pod(name: &str, template: &str, pool: &str, restart_policy: &str) 
         "spec": {"nodeName": NODE, "restartPolicy": restart_policy, "terminationGracePeriodSeconds": 30,
             "automountServiceAccountToken": false,
             "initContainers": [{"name": CONTAINER, "image": "sidecar:1", "restartPolicy": "Always", "env": environment}],
-            "containers": [{"name": "desktop", "image": "desktop:1"}]},
+            "containers": [{"name": "desktop", "image": "desktop:1", "resources": {"limits": limits}}]},
     })
 }
 
@@ -93,42 +104,43 @@ pub(super) fn timestamp(seconds: i64) -> String {
 
 impl State {
     /// The status as a JSON merge patch.
-    pub(super) fn status(&self, times: Times) -> Value {
+    pub(super) fn status(&self, facts: &Facts) -> Value {
         let ready = self.desktop == Container::Runs;
         let runs = matches!(self.desktop, Container::Runs | Container::Exited(..));
         let condition = |kind: &str, is: bool, at: i64| json!({"type": kind, "status": if is { "True" } else { "False" }, "lastTransitionTime": timestamp(at)});
         let mut conditions = vec![
-            condition("PodScheduled", true, times.started),
-            condition("Initialized", runs, times.started),
-            condition("ContainersReady", ready, times.started),
-            condition("Ready", ready, times.started),
+            condition("PodScheduled", true, facts.started),
+            condition("Initialized", runs, facts.started),
+            condition("ContainersReady", ready, facts.started),
+            condition("Ready", ready, facts.started),
         ];
         if !self.disruption.is_empty() {
-            let mut disruption = condition("DisruptionTarget", true, times.ended);
+            let mut disruption = condition("DisruptionTarget", true, facts.ended);
             disruption["reason"] = json!(self.disruption);
             conditions.push(disruption);
         }
         let reason = Some(self.reason).filter(|reason| !reason.is_empty());
-        json!({"status": {"phase": self.phase, "reason": reason, "startTime": timestamp(times.started),
+        json!({"status": {"phase": self.phase, "reason": reason, "startTime": timestamp(facts.started),
             "conditions": conditions,
-            "initContainerStatuses": self.sidecar.status(CONTAINER, times, None),
-            "containerStatuses": self.desktop.status("desktop", times, self.restarts)}})
+            "initContainerStatuses": self.sidecar.status(CONTAINER, facts, None),
+            "containerStatuses": self.desktop.status("desktop", facts, self.restarts)}})
     }
 }
 
 // === impl Container ===
 
 impl Container {
-    fn status(self, name: &str, times: Times, restarts: Option<(i64, &str, u32)>) -> Option<Value> {
+    fn status(self, name: &str, facts: &Facts, restarts: Option<(i64, &str, u32)>) -> Option<Value> {
         let exited = |code: i64, reason: &str, at: i64| {
-            json!({"terminated": {"exitCode": code, "reason": reason, "startedAt": timestamp(times.started),
-                "finishedAt": timestamp(at), "containerID": format!("containerd://{name}")}})
+            let message = facts.message.as_ref().filter(|_| name == CONTAINER);
+            json!({"terminated": {"exitCode": code, "reason": reason, "startedAt": timestamp(facts.started),
+                "finishedAt": timestamp(at), "containerID": format!("containerd://{name}"), "message": message}})
         };
         let state = match self {
             Self::Absent => return None,
             Self::Waits(reason) => json!({"waiting": {"reason": reason}}),
-            Self::Runs => json!({"running": {"startedAt": timestamp(times.started)}}),
-            Self::Exited(code, reason) => exited(code, reason, times.ended),
+            Self::Runs => json!({"running": {"startedAt": timestamp(facts.started)}}),
+            Self::Exited(code, reason) => exited(code, reason, facts.ended),
             Self::Lost => json!({"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown",
                 "startedAt": null, "finishedAt": null}}),
         };
@@ -136,7 +148,11 @@ impl Container {
             "restartCount": 0, "state": state});
         if let Some((code, reason, count)) = restarts {
             status["restartCount"] = json!(count);
-            status["lastState"] = exited(code, reason, times.started);
+            status["lastState"] = exited(code, reason, facts.started);
+        }
+        if facts.has_device && name != CONTAINER {
+            let device = json!({"resourceID": DEVICE, "health": "Healthy"});
+            status["allocatedResourcesStatus"] = json!([{"name": GPU, "resources": [device]}]);
         }
         Some(json!([status]))
     }

@@ -26,7 +26,7 @@ pub(super) struct Truth {
 }
 
 /// The families that are compared. A series that is not expected is 0.
-const FAMILIES: [&str; 7] = [
+const FAMILIES: [&str; 16] = [
     "vdi_session_ended_total",
     "vdi_session_failures_total",
     "vdi_session_duration_seconds_count",
@@ -34,7 +34,19 @@ const FAMILIES: [&str; 7] = [
     "vdi_session_restarts_total",
     "vdi_session_startup_seconds_count",
     "vdi_sessions",
+    "vdi_session_last_words_missing_total",
+    "vdi_sessions_gpu_allocated_seconds_total",
+    "vdi_sessions_gpu_busy_seconds_total",
+    "vdi_sessions_gpu_unsampled_seconds_total",
+    "vdi_sessions_gpu_idle_allocated_seconds_total",
+    "vdi_sessions_gpu_energy_joules_total",
+    "vdi_sessions_connected_seconds_total",
+    "vdi_sessions_stream_transmit_bytes_total",
+    "vdi_sessions_stream_receive_bytes_total",
 ];
+
+/// The sums of tenths of seconds are no exact floating-point numbers.
+const PRECISION: f64 = 1e-3;
 
 /// The counter of sessions that ended without an event.
 const GAPS: &str = "vdi_metrics_ledger_gap_sessions_total";
@@ -61,6 +73,13 @@ impl Truth {
         let is_lost =
             session.ended.is_some_and(|at| is_in(&at)) && session.removed.is_some_and(|at| is_in(&at));
         let template = session.template;
+        // Later states do not show that the desktop was ready.
+        let is_ready_lost = is_lost || session.ready.is_some_and(|at| is_in(&at));
+        if session.has_run {
+            let numbers = if is_ready_lost { &mut self.possible } else { &mut self.certain };
+            let labels = [("template", template), ("stage", Stage::Ready.as_str())];
+            *numbers.entry(series("vdi_session_startup_seconds_count", &labels)).or_default() += 1.0;
+        }
         let numbers = if is_lost { &mut self.possible } else { &mut self.certain };
         let mut add = |name: &str, labels: &[(&str, &str)], number: f64| {
             *numbers.entry(series(name, labels)).or_default() += number;
@@ -91,7 +110,31 @@ impl Truth {
             self.in_outages += 1;
             self.possible_unknown(template);
         }
+        self.add_usage(session, is_lost);
         self.add_restarts(session, is_lost || session.restarted.iter().any(is_in));
+    }
+
+    /// What the termination message says. If a session ends without an event, its message is not known.
+    fn add_usage(&mut self, session: &Played, is_lost: bool) {
+        let Some(used) = session.used else { return };
+        let numbers = if is_lost { &mut self.possible } else { &mut self.certain };
+        let (template, pool) = (("template", session.template), ("pool", session.pool));
+        for (name, reason, number) in used.numbers() {
+            let of_reason = reason.map(|reason| ("reason", reason));
+            let labels: Vec<_> = [template, pool].into_iter().chain(of_reason).collect();
+            *numbers.entry(series(name, &labels)).or_default() += number;
+        }
+        for reason in used.missing.into_iter().chain(is_lost.then_some("absent")) {
+            let labels = [template, ("reason", reason)];
+            *numbers.entry(series("vdi_session_last_words_missing_total", &labels)).or_default() += 1.0;
+        }
+        if is_lost {
+            for name in
+                ["vdi_sessions_gpu_allocated_seconds_total", "vdi_sessions_gpu_unsampled_seconds_total"]
+            {
+                *numbers.entry(series(name, &[template, pool])).or_default() += session.device_seconds as f64;
+            }
+        }
     }
 
     fn possible_unknown(&mut self, template: &str) {
@@ -108,8 +151,8 @@ impl Truth {
         }
     }
 
-    /// Compares the numbers with those of the leader.
-    pub(super) fn check(&self, shown: &Exposition) -> Result<()> {
+    /// Compares the numbers with those of the leader. Returns the number of sessions that ended in a gap.
+    pub(super) fn check(&self, shown: &Exposition) -> Result<f64> {
         let shown_series = FAMILIES.iter().flat_map(|family| shown.series(family));
         let shown_numbers: Numbers = shown_series.map(|it| (name(it), it.value)).collect();
         let all = [&self.certain, &self.possible, &shown_numbers]
@@ -121,7 +164,7 @@ impl Truth {
             let number = |numbers: &Numbers| numbers.get(series).copied().unwrap_or(0.0);
             let (least, most) = (number(&self.certain), number(&self.certain) + number(&self.possible));
             let value = number(&shown_numbers);
-            if !(least..=most).contains(&value) {
+            if !(least - PRECISION..=most + PRECISION).contains(&value) {
                 wrong.push(format!("{series} is {value} and not {least} to {most}"));
             }
         }
@@ -130,7 +173,7 @@ impl Truth {
     }
 
     /// Every session is counted once, and a session with an unknown end is one that was missed.
-    fn check_sums(&self, shown: &Exposition, numbers: &Numbers) -> Result<()> {
+    fn check_sums(&self, shown: &Exposition, numbers: &Numbers) -> Result<f64> {
         let sum = |numbers: &Numbers, part: &str| -> f64 {
             let of_ended = numbers.iter().filter(|(series, _)| series.starts_with("vdi_session_ended_total"));
             of_ended.filter(|(series, _)| series.contains(part)).map(|(_, number)| number).sum()
@@ -140,7 +183,7 @@ impl Truth {
         let gaps: f64 = shown.series(GAPS).map(|series| series.value).sum();
         let unknown = sum(numbers, "reason=\"unknown\"");
         ensure!(gaps == unknown, "{gaps} sessions ended in gaps, and {unknown} are unknown");
-        Ok(())
+        Ok(gaps)
     }
 }
 
@@ -156,11 +199,13 @@ fn series(name: &str, labels: &[(&str, &str)]) -> String {
     format!("{name}{{{}}}", labels.join(","))
 }
 
+/// The stages that later states show too.
 fn stages(session: &Played) -> Vec<Stage> {
     let reached = |stage: &Stage| match stage {
         Stage::Scheduled => true,
         Stage::Sidecar => session.has_run || session.fate.name == "image-error",
-        Stage::Image | Stage::Containers | Stage::Ready => session.has_run,
+        Stage::Image | Stage::Containers => session.has_run,
+        Stage::Ready => false,
     };
     Stage::ALL.into_iter().filter(reached).collect()
 }
