@@ -84,21 +84,14 @@ impl LeaseCandidate {
 
     /// Takes the lease when it is free, and renews it. Does not return. If the future is dropped, the lease expires after its duration.
     pub async fn run(&mut self) -> Infallible {
-        let mut renewed = Instant::now();
         loop {
-            let began = Instant::now();
-            let attempt = self.attempt_before(renewed + RENEW_DEADLINE).await;
-            let leads = match attempt {
-                Some(leads) => leads,
-                None => self.leads() && renewed.elapsed() < RENEW_DEADLINE,
-            };
-            if attempt == Some(true) {
-                renewed = began;
-            }
-            let until = renewed + RENEW_DEADLINE;
-            self.report(leads.then_some(until));
+            let (before, began) = (*self.until.borrow(), Instant::now());
+            let attempt = self.attempt_before(before).await;
             let now = Instant::now();
-            sleep_until(if leads { until.min(now + RENEW_INTERVAL) } else { now + WAIT_INTERVAL }).await;
+            let until = leads_until(before, attempt, began, now);
+            self.report(until);
+            let next = now + if until.is_some() { RENEW_INTERVAL } else { WAIT_INTERVAL };
+            sleep_until(until.map_or(next, |until| until.min(next))).await;
         }
     }
 
@@ -127,14 +120,9 @@ impl LeaseCandidate {
         }
     }
 
-    fn leads(&self) -> bool {
-        self.until.borrow().is_some()
-    }
-
     /// Makes an attempt; none if the API server does not answer in time, or if another program wrote the lease meanwhile. A leader waits for
     /// the answer until its deadline at most.
-    async fn attempt_before(&mut self, deadline: Instant) -> Option<bool> {
-        let is_leading = self.leads();
+    async fn attempt_before(&mut self, deadline: Option<Instant>) -> Option<bool> {
         tokio::select! {
             attempt = timeout(ATTEMPT_TIMEOUT, self.attempt()) => match attempt {
                 Ok(Ok(leads)) => leads,
@@ -147,7 +135,7 @@ impl LeaseCandidate {
                     None
                 }
             },
-            () = sleep_until(deadline), if is_leading => None,
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => None,
         }
     }
 
@@ -247,6 +235,20 @@ impl Leadership {
     }
 }
 
+/// The time until which the candidate leads after an attempt that began at `began`; none if it does not lead.
+fn leads_until(
+    before: Option<Instant>,
+    attempt: Option<bool>,
+    began: Instant,
+    now: Instant,
+) -> Option<Instant> {
+    match attempt {
+        Some(true) => Some(began + RENEW_DEADLINE).filter(|until| now < *until),
+        Some(false) => None,
+        None => before.filter(|until| now < *until),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,6 +288,28 @@ mod tests {
                 "{seconds} s"
             );
         }
+    }
+
+    #[test]
+    fn a_leader_without_an_answer_leads_until_its_deadline() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let deadline = at(0) + RENEW_DEADLINE;
+        for (before, attempt, began, now, until) in [
+            (None, Some(true), 0, 1, Some(deadline)),
+            (None, Some(false), 0, 1, None),
+            (None, None, 0, 4, None),
+            (Some(deadline), None, 2, 6, Some(deadline)),
+            (Some(deadline), None, 6, 8, None),
+            (Some(deadline), Some(false), 2, 3, None),
+            (Some(deadline), Some(true), 2, 3, Some(at(2) + RENEW_DEADLINE)),
+            // The process was paused during the request.
+            (Some(deadline), Some(true), 2, 30, None),
+        ] {
+            let result = leads_until(before, attempt, at(began), at(now));
+            assert_eq!(result, until, "{before:?} {attempt:?} {began} {now}");
+        }
+        assert!(RENEW_DEADLINE < DURATION && ATTEMPT_TIMEOUT < RENEW_DEADLINE);
     }
 
     #[tokio::test]

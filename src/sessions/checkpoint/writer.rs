@@ -47,9 +47,9 @@ pub enum LoadError {
     },
     /// The head names an object that does not exist.
     Missing(String),
-    /// The store failed, or another leader loads at the same time. The caller tries again.
+    /// The store failed. The caller tries again.
     Store(StoreError),
-    /// The state cannot be written; see [`SaveError`].
+    /// The state cannot be written. [`SaveError::Lost`]: another leader loads at the same time. The caller tries again.
     Save(SaveError),
 }
 
