@@ -103,6 +103,8 @@ impl Sessions {
             allocations: self.allocations,
             settings: self.settings,
         };
+        // The program waits until every clone of the request was dropped.
+        let _until_released = stop.clone();
         tokio::select! {
             never = candidate.run() => match never {},
             never = report(leadership, &self.leads) => match never {},

@@ -20,7 +20,7 @@ mod time;
 mod totals;
 mod unseen;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub use container::{ContainerRole, ContainerRun, Exit, ExitCause, RunState, WaitCause};
 pub use end_reason::EndReason;
@@ -59,6 +59,8 @@ pub struct Ledger {
     /// Whether an event has changed the state since the last save.
     has_changed: bool,
     listing: Option<Listing>,
+    /// UIDs of the sessions whose pods the watch does not show.
+    unseen: BTreeSet<String>,
     /// Whether the sessions are those that exist now: a list was received completely, or the watch has continued.
     is_complete: bool,
     settings: ActiveSettings,
@@ -85,7 +87,9 @@ impl Ledger {
     /// Continues from a saved state.
     #[must_use]
     pub fn new(state: LedgerState) -> Self {
+        let unseen = state.live.iter().filter(|(_, live)| live.unseen_since.is_some());
         Self {
+            unseen: unseen.map(|(uid, _)| uid.to_owned()).collect(),
             saved: state.totals.clone(),
             saved_version: state.resource_version,
             state,
@@ -117,6 +121,7 @@ impl Ledger {
         }
         let Some(mut live) = self.take(pod, now) else { return false };
         live.unseen_since = None;
+        self.unseen.remove(&pod.uid);
         self.observe(&mut live, pod);
         if pod.phase.is_terminal() {
             self.count(&mut live, pod, now);
@@ -133,8 +138,11 @@ impl Ledger {
         if pod.is_removal() || pod.phase.is_terminal() {
             self.count(&mut live, pod, now);
         }
-        if !pod.is_removal() || pod.has_finalizers {
+        if pod.is_removal() && !pod.has_finalizers {
+            self.unseen.remove(&pod.uid);
+        } else {
             live.unseen_since = Some(now);
+            self.unseen.insert(pod.uid.clone());
             self.state.live.insert(pod.uid.clone(), live);
         }
         true
@@ -176,6 +184,7 @@ impl Ledger {
             let is_missing = live.unseen_since.is_none() && !uids.contains(uid);
             if is_missing {
                 live.unseen_since = Some(interrupted);
+                self.unseen.insert(uid.to_owned());
             }
             is_missing
         });

@@ -2,18 +2,17 @@
 //! events. When it leads, it loads the saved state, applies the events since then, and counts and saves until it stops leading.
 //!
 //! * `history` are the latest events, and `leader` counts and saves. `pace` decides when.
-//! * `pod_changes` is the watch.
+//! * `pod_feed` is the watch.
 //! * `metrics` are about this work.
 
 pub(super) mod history;
 mod leader;
 pub mod metrics;
 mod pace;
-mod pod_changes;
+mod pod_feed;
 
 use std::{future::pending, pin::pin, time::Duration};
 
-use futures_util::StreamExt;
 use kube::Api;
 use tokio::time::{Instant, sleep};
 
@@ -21,22 +20,18 @@ use super::{
     allocation::ShownAllocations,
     checkpoint::{CheckpointWriter, ConfigMaps},
     ledger::{Ledger, LedgerState},
-    pod::{self, WatchedPod},
+    pod::WatchedPod,
     settings::SettingsSource,
     shared::SharedLedger,
     stop::StopRequest,
     time::now,
 };
-use crate::{
-    cluster::{Change, Leadership, Start},
-    runtime::log::Chain,
-};
+use crate::{cluster::Leadership, runtime::log::Chain};
 
-use history::{History, PodEvent};
 use leader::Leader;
-use metrics::{EventSource, ReplicaMetrics};
+use metrics::ReplicaMetrics;
 use pace::SavePace;
-use pod_changes::{PodChanges, watch_pods};
+use pod_feed::{PodChange, PodFeed};
 
 /// Time between two attempts to load the saved state.
 const RETRY: Duration = Duration::from_secs(5);
@@ -55,29 +50,20 @@ pub(super) struct Replica {
     pub(super) settings: SettingsSource,
 }
 
-/// The watch of a replica that does not lead.
-struct Standby {
-    pods: Api<WatchedPod>,
-    changes: PodChanges,
-    history: History,
-}
-
 // === impl Replica ===
 
 impl Replica {
     /// Waits for the leadership and leads, in turns. Returns after a request to stop, with everything saved.
     pub(super) async fn run(self, mut stop: StopRequest) {
+        let mut feed = PodFeed::new(self.pods.clone());
         for period in 0_u64.. {
-            let mut standby = Standby::new(self.pods.clone());
-            if !standby.wait(self.leadership.clone(), &mut stop).await {
+            if !self.wait(&mut feed, &mut stop).await {
                 return;
             }
-            let Some((writer, state)) = self.take_over(&mut standby, period, &mut stop).await else {
-                continue;
-            };
+            let Some((writer, state)) = self.take_over(&mut feed, period, &mut stop).await else { continue };
             let mut ledger = Ledger::new(state);
             ledger.configure(self.settings.active());
-            let (changes, source) = standby.continue_from(&mut ledger);
+            let source = feed.continue_from(&mut ledger);
             self.ledger.show(ledger, self.leadership.clone());
             self.metrics.took_over(source);
             tracing::info!(source = source.as_str(), "Counting sessions");
@@ -88,7 +74,7 @@ impl Replica {
                 metrics: &self.metrics,
                 settings: &self.settings,
                 writer,
-                changes,
+                feed: &mut feed,
                 pace: SavePace::new(Instant::now()),
             };
             tokio::select! {
@@ -100,6 +86,19 @@ impl Replica {
         }
     }
 
+    /// Waits until the replica leads. `false` after a request to stop.
+    async fn wait(&self, feed: &mut PodFeed, stop: &mut StopRequest) -> bool {
+        let mut leadership = self.leadership.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.requested() => return false,
+                () = leadership.becomes(true) => return true,
+                change = feed.next() => skip(feed, &change),
+            }
+        }
+    }
+
     /// Does not return.
     async fn follow_allocations(&self) {
         if let Some(allocations) = &self.allocations {
@@ -108,10 +107,10 @@ impl Replica {
         pending::<()>().await;
     }
 
-    /// Loads the saved state, while `standby` keeps events. `None` if the replica stops leading, or after a request to stop.
+    /// Loads the saved state, while `feed` keeps events. `None` if the replica stops leading, or after a request to stop.
     async fn take_over(
         &self,
-        standby: &mut Standby,
+        feed: &mut PodFeed,
         period: u64,
         stop: &mut StopRequest,
     ) -> Option<(CheckpointWriter<ConfigMaps>, LedgerState)> {
@@ -119,10 +118,11 @@ impl Replica {
         let mut loaded = pin!(self.load(period));
         loop {
             tokio::select! {
-                loaded = &mut loaded => return Some(loaded),
-                () = standby.receive() => {}
-                () = leadership.becomes(false) => return None,
+                biased;
                 () = stop.requested() => return None,
+                () = leadership.becomes(false) => return None,
+                loaded = &mut loaded => return Some(loaded),
+                change = feed.next() => skip(feed, &change),
             }
         }
     }
@@ -146,63 +146,9 @@ impl Replica {
     }
 }
 
-// === impl Standby ===
-
-impl Standby {
-    fn new(pods: Api<WatchedPod>) -> Self {
-        Self { changes: watch_pods(pods.clone(), Start::Now), pods, history: History::default() }
-    }
-
-    /// Keeps events until the replica leads. `false` after a request to stop.
-    async fn wait(&mut self, mut leadership: Leadership, stop: &mut StopRequest) -> bool {
-        loop {
-            tokio::select! {
-                () = leadership.becomes(true) => return true,
-                () = stop.requested() => return false,
-                () = self.receive() => {}
-            }
-        }
-    }
-
-    /// Keeps the next event.
-    async fn receive(&mut self) {
-        match self.changes.next().await {
-            Some(Change::Begin(version)) => self.history.begin(version),
-            Some(Change::Applied(pod)) => self.keep(&pod, false),
-            Some(Change::Deleted(pod)) => self.keep(&pod, true),
-            Some(Change::Expired | Change::Restored) | None => {
-                self.history.clear();
-                self.changes = watch_pods(self.pods.clone(), Start::Now);
-            }
-            // A list does not come after `Start::Now`.
-            Some(
-                Change::Progress(_)
-                | Change::Retried
-                | Change::Unreadable { .. }
-                | Change::ListBegin
-                | Change::Listed(_)
-                | Change::ListEnd(_),
-            ) => {}
-        }
-    }
-
-    fn keep(&mut self, pod: &WatchedPod, is_gone: bool) {
-        if let Some(pod) = pod::read(pod) {
-            self.history.push(PodEvent { pod, is_gone, received: now() });
-        }
-    }
-
-    /// Brings the ledger from its saved state to the present. Returns the changes that follow.
-    fn continue_from(self, ledger: &mut Ledger) -> (PodChanges, EventSource) {
-        let version = ledger.resource_version();
-        if version == 0 {
-            return (watch_pods(self.pods, Start::List), EventSource::List);
-        }
-        ledger.resume();
-        if self.history.covers(version) {
-            self.history.replay(ledger);
-            return (self.changes, EventSource::Memory);
-        }
-        (watch_pods(self.pods, Start::After(version)), EventSource::ApiServer)
+/// The feed keeps the events of a replica that does not lead.
+fn skip(feed: &mut PodFeed, change: &PodChange) {
+    if matches!(change, PodChange::Expired | PodChange::Restored) {
+        feed.restart();
     }
 }

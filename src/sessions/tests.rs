@@ -11,3 +11,12 @@ mod progress;
 mod properties;
 mod stories;
 mod watch;
+
+use crate::sessions::replica::history::PodEvent;
+
+/// An event of a running pod with this version, received at this time.
+pub(in crate::sessions) fn event(version: u64, seconds: i64) -> PodEvent {
+    let mut pod = watch::read(&pods::running());
+    pod.version = version;
+    PodEvent { pod, is_gone: false, received: watch::unix(seconds) }
+}

@@ -17,13 +17,12 @@ impl Ledger {
     /// At most this number of pods that must be read now.
     #[must_use]
     pub fn unseen(&self, now: UnixTime, maximum: usize) -> Vec<UnseenPod> {
+        let live = self.unseen.iter().filter_map(|uid| Some((uid, self.state.live.get(uid)?)));
         let is_due = |live: &LiveSession| {
             live.unseen_since.is_some_and(|since| now.seconds_since(since) >= READ_INTERVAL)
         };
-        let due = self.state.live.iter().filter(|(_, live)| is_due(live));
-        let pod =
-            |(uid, live): (&str, &LiveSession)| UnseenPod { uid: uid.to_owned(), key: live.key.clone() };
-        due.map(pod).take(maximum).collect()
+        let due = live.filter(|(_, live)| is_due(live));
+        due.map(|(uid, live)| UnseenPod { uid: uid.clone(), key: live.key.clone() }).take(maximum).collect()
     }
 
     /// Records the state of an unseen pod; `None` if it does not exist. If the watch has shown it again, the read is ignored.
@@ -31,6 +30,7 @@ impl Ledger {
         let Some(since) = self.state.live.get(uid).and_then(|live| live.unseen_since) else { return };
         let Some(mut live) = self.state.live.remove(uid) else { return };
         self.has_changed = true;
+        self.unseen.remove(uid);
         match pod.filter(|pod| pod.uid == uid) {
             Some(pod) => {
                 // The watch can still show this version, if the pod has its label again.
@@ -41,6 +41,7 @@ impl Ledger {
                     self.count(&mut live, pod, now);
                 }
                 live.unseen_since = Some(now);
+                self.unseen.insert(uid.to_owned());
                 self.state.live.insert(uid.to_owned(), live);
             }
             None if live.is_counted => {}

@@ -1,5 +1,4 @@
-//! The latest events of the watch, for a replica that does not lead. When it becomes the leader, it applies the events that the saved
-//! state does not contain.
+//! The latest events of the watch. When a replica becomes the leader, it applies the events that the saved state does not contain.
 
 use std::{collections::VecDeque, mem};
 
@@ -11,17 +10,19 @@ const MAX_AGE: u64 = 300;
 /// Maximum bytes of the events. Events of 5 minutes with 50,000 sessions of 8 hours have about 8 MB.
 const MAX_BYTES: usize = 16 << 20;
 
-/// Every event after a resource version.
+/// The events after a resource version, with at most one gap that matters: the latest one.
 #[derive(Debug, Default)]
 pub(in crate::sessions) struct History {
-    /// None while it is not known from which version on every event is here.
+    /// Every event after this version and before the gap is here; none before the first event.
     since: Option<u64>,
+    /// The version at which the watch began again after a gap.
+    continued: Option<u64>,
     events: VecDeque<PodEvent>,
     bytes: usize,
 }
 
 /// An event of the watch.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::sessions) struct PodEvent {
     pub(in crate::sessions) pod: SessionPod,
     pub(in crate::sessions) is_gone: bool,
@@ -32,14 +33,12 @@ pub(in crate::sessions) struct PodEvent {
 // === impl History ===
 
 impl History {
-    /// Forgets everything. Every event after this version follows.
+    /// The watch begins after this version. Earlier events stay: they have the last states of pods that do not exist any more.
     pub(in crate::sessions) fn begin(&mut self, version: u64) {
-        *self = Self { since: Some(version), ..Self::default() };
-    }
-
-    /// Forgets everything. It is not known which event is the next one.
-    pub(in crate::sessions) fn clear(&mut self) {
-        *self = Self::default();
+        match self.since {
+            None => self.since = Some(version),
+            Some(_) => self.continued = Some(version),
+        }
     }
 
     pub(in crate::sessions) fn push(&mut self, event: PodEvent) {
@@ -54,14 +53,21 @@ impl History {
         }
     }
 
-    /// Whether every event after this version is here.
+    /// Whether every event after this version and before the latest gap is here.
     pub(in crate::sessions) fn covers(&self, version: u64) -> bool {
         self.since.is_some_and(|since| since <= version)
     }
 
-    /// Applies the events to a ledger, which ignores those that it contains. Returns the number of the other events.
-    pub(in crate::sessions) fn replay(self, ledger: &mut Ledger) -> u64 {
-        self.events.iter().map(|event| u64::from(event.apply(ledger))).sum()
+    /// Whether events after this version are missing, because the watch was interrupted.
+    pub(in crate::sessions) fn has_gap_after(&self, version: u64) -> bool {
+        self.continued.is_some_and(|continued| version < continued)
+    }
+
+    /// Applies the events to a ledger, which ignores those that it contains.
+    pub(in crate::sessions) fn replay(&self, ledger: &mut Ledger) {
+        for event in &self.events {
+            event.apply(ledger);
+        }
     }
 }
 
@@ -82,5 +88,48 @@ impl PodEvent {
         let messages = self.pod.sidecar_runs.iter().filter_map(|run| run.message.as_ref());
         let lists = mem::size_of_val(&*self.pod.containers) + mem::size_of_val(&*self.pod.devices);
         mem::size_of::<Self>() + lists + messages.map(String::len).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sessions::tests::event;
+
+    #[test]
+    fn a_history_covers_the_versions_since_its_oldest_event() {
+        let mut history = History::default();
+        assert!(!history.covers(9));
+        history.begin(9);
+        assert!(history.covers(9) && !history.covers(8));
+        for number in 0..400 {
+            history.push(event(10 + number, i64::try_from(number).unwrap()));
+        }
+        // The events of the last 300 seconds.
+        assert!(history.covers(10 + 98) && !history.covers(10 + 97));
+        assert_eq!(history.events.len(), 301);
+    }
+
+    #[test]
+    fn a_gap_matters_to_a_state_before_it() {
+        let mut history = History::default();
+        history.begin(10);
+        history.push(event(12, 0));
+        assert!(!history.has_gap_after(10));
+        history.begin(20);
+        history.push(event(25, 1));
+        assert!(history.covers(10) && history.has_gap_after(10) && history.has_gap_after(19));
+        assert!(history.covers(20) && !history.has_gap_after(20));
+    }
+
+    #[test]
+    fn the_bytes_of_a_history_are_bounded() {
+        let mut history = History::default();
+        history.begin(1);
+        for number in 0..100_000 {
+            history.push(event(2 + number, 0));
+        }
+        assert!(history.bytes <= MAX_BYTES);
+        assert!(!history.covers(1) && history.covers(100_001));
     }
 }

@@ -7,16 +7,17 @@ use kube::Api;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::{
+    history::PodEvent,
     metrics::{EventResult, Interruption, ReplicaMetrics, SaveResult},
     pace::SavePace,
-    pod_changes::{PodChanges, watch_pods},
+    pod_feed::{PodChange, PodFeed},
 };
 use crate::{
-    cluster::{Change, Leadership, Start},
+    cluster::Leadership,
     runtime::log::Chain,
     sessions::{
         checkpoint::{CheckpointWriter, ConfigMaps, SaveError},
-        ledger::{Ledger, SessionPod, UnseenPod},
+        ledger::{Ledger, UnseenPod},
         pod::{self, WatchedPod},
         settings::SettingsSource,
         shared::SharedLedger,
@@ -25,8 +26,9 @@ use crate::{
     },
 };
 
-/// Time between two looks for work that is due.
-const TICK: Duration = Duration::from_secs(1);
+/// Time between two looks for a save that is due, and for pods that must be read.
+const SAVE_TICK: Duration = Duration::from_millis(250);
+const READ_TICK: Duration = Duration::from_secs(1);
 
 /// Maximum number of pods that are read at each tick, and of requests at the same time.
 const MAX_READS: usize = 64;
@@ -43,7 +45,7 @@ pub(super) struct Leader<'r> {
     pub(super) metrics: &'r ReplicaMetrics,
     pub(super) settings: &'r SettingsSource,
     pub(super) writer: CheckpointWriter<ConfigMaps>,
-    pub(super) changes: PodChanges,
+    pub(super) feed: &'r mut PodFeed,
     pub(super) pace: SavePace,
 }
 
@@ -53,52 +55,51 @@ impl Leader<'_> {
     /// Counts until the replica does not lead any more. After a request to stop it saves everything and returns.
     pub(super) async fn run(mut self, stop: &mut StopRequest) {
         let mut leadership = self.leadership.clone();
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let [mut save_ticks, mut read_ticks] = [SAVE_TICK, READ_TICK].map(interval);
+        for ticks in [&mut save_ticks, &mut read_ticks] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         loop {
             tokio::select! {
-                () = leadership.becomes(false) => return,
+                biased;
                 () = stop.requested() => break,
-                change = self.changes.next() => self.receive(change),
-                _ = ticks.tick() => {
-                    self.change(|ledger| ledger.configure(self.settings.active()));
+                () = leadership.becomes(false) => return,
+                _ = save_ticks.tick() => {
                     if self.is_save_due() && !self.save().await {
                         return;
                     }
+                }
+                _ = read_ticks.tick() => {
+                    self.change(|ledger| ledger.configure(self.settings.active()));
                     self.read_unseen().await;
                 }
+                change = self.feed.next() => self.receive(change),
             }
         }
         self.save().await;
     }
 
-    fn receive(&mut self, change: Option<Change<WatchedPod>>) {
+    fn receive(&mut self, change: PodChange) {
         match change {
-            Some(Change::Applied(pod) | Change::Listed(pod)) => {
-                self.apply(&pod, |ledger, pod| ledger.seen(pod, now()));
-            }
-            Some(Change::Deleted(pod)) => self.apply(&pod, |ledger, pod| ledger.gone(pod, now())),
-            Some(Change::ListBegin) => self.change(Ledger::begin_list),
-            Some(Change::ListEnd(version)) => self.change(|ledger| ledger.end_list(version, now())),
-            Some(Change::Progress(version)) => self.change(|ledger| ledger.progress(version, now())),
-            Some(Change::Unreadable { uid, .. }) => {
+            PodChange::Event(event) => self.apply(&event),
+            PodChange::ListBegin => self.change(Ledger::begin_list),
+            PodChange::ListEnd(version) => self.change(|ledger| ledger.end_list(version, now())),
+            PodChange::Progress(version) => self.change(|ledger| ledger.progress(version, now())),
+            PodChange::Unreadable(uid) => {
                 self.change(|ledger| ledger.unreadable(uid));
                 self.metrics.received(EventResult::Unreadable, 1);
             }
-            Some(Change::Retried) => self.metrics.interrupted(Interruption::Continued),
-            Some(Change::Expired) | None => self.list(Interruption::Expired),
-            Some(Change::Restored) => {
+            PodChange::Retried => self.metrics.interrupted(Interruption::Continued),
+            PodChange::Expired => self.list(Interruption::Expired),
+            PodChange::Restored => {
                 self.change(Ledger::restart_versions);
                 self.list(Interruption::Restored);
             }
-            // Comes only after `Start::Now`.
-            Some(Change::Begin(_)) => {}
         }
     }
 
-    fn apply(&self, pod: &WatchedPod, apply: impl FnOnce(&mut Ledger, &SessionPod) -> bool) {
-        let Some(pod) = pod::read(pod) else { return };
-        let is_new = self.ledger.change(|ledger| apply(ledger, &pod)) == Some(true);
+    fn apply(&self, event: &PodEvent) {
+        let is_new = self.ledger.change(|ledger| event.apply(ledger)) == Some(true);
         let result = if is_new { EventResult::Applied } else { EventResult::Repeated };
         self.metrics.received(result, 1);
     }
@@ -114,7 +115,8 @@ impl Leader<'_> {
             "The API server cannot continue the watch of session pods; listing them"
         );
         self.metrics.interrupted(interruption);
-        self.changes = watch_pods(self.pods.clone(), Start::List);
+        // `None`: the replica does not lead any more.
+        let _ = self.ledger.change(|ledger| self.feed.list(ledger));
     }
 
     fn is_save_due(&self) -> bool {

@@ -7,6 +7,11 @@ use tokio::time::Instant;
 /// Minimum time between two saves. The metrics show a change after this time at most, if the state is small.
 const INTERVAL: Duration = Duration::from_secs(5);
 
+/// Minimum time between two saves of a new leader, and the time for which it is new. If leaders follow each other quickly, each saves what
+/// happened meanwhile, so that the resource version of the saved state does not become too old.
+const FIRST_INTERVAL: Duration = Duration::from_millis(500);
+const FIRST_TIME: Duration = Duration::from_secs(15);
+
 /// Time after which a resource version alone is saved. The API server has the events of at least the last 75 seconds
 /// (`DefaultEventFreshDuration` in `k8s.io/apiserver: pkg/storage/cacher`), and the other replicas those of 5 minutes.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(60);
@@ -17,6 +22,7 @@ const BYTES_PER_SECOND: usize = 200_000;
 /// The last save.
 #[derive(Debug)]
 pub(super) struct SavePace {
+    began: Instant,
     last: Instant,
     /// Earliest time of the next save.
     next: Instant,
@@ -27,7 +33,7 @@ pub(super) struct SavePace {
 impl SavePace {
     /// The first save has no delay.
     pub(super) fn new(now: Instant) -> Self {
-        Self { last: now, next: now }
+        Self { began: now, last: now, next: now }
     }
 
     /// Whether to save now.
@@ -38,8 +44,10 @@ impl SavePace {
 
     /// A save of this number of bytes was tried.
     pub(super) fn tried(&mut self, bytes: usize, now: Instant) {
+        let is_new = now < self.began + FIRST_TIME;
         let budget = Duration::from_millis((bytes * 1000 / BYTES_PER_SECOND) as u64);
-        (self.last, self.next) = (now, now + budget.max(INTERVAL));
+        let delay = if is_new { FIRST_INTERVAL } else { budget.max(INTERVAL) };
+        (self.last, self.next) = (now, now + delay);
     }
 }
 
@@ -53,10 +61,12 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut pace = SavePace::new(start);
         assert!(pace.is_due(true, true, start) && !pace.is_due(false, true, start));
-        pace.tried(1000, start);
-        assert!(!pace.is_due(true, true, at(4)) && pace.is_due(true, true, at(5)));
-        pace.tried(4_000_000, at(5));
+        pace.tried(4_000_000, start);
+        assert!(pace.is_due(true, true, at(1)), "a new leader");
+        pace.tried(1000, at(20));
         assert!(!pace.is_due(true, true, at(24)) && pace.is_due(true, true, at(25)));
+        pace.tried(4_000_000, at(25));
+        assert!(!pace.is_due(true, true, at(44)) && pace.is_due(true, true, at(45)));
     }
 
     #[test]
