@@ -49,9 +49,11 @@ pub(super) fn of(pod: &SessionPod, live: &LiveSession, now: UnixTime) -> Session
     with_totals(reason(pod, live), live.duration(time(pod, live, now)), live)
 }
 
-/// The end of a session whose pod has disappeared without an event. `last_seen` is the time at which the pod existed last.
+/// The end of a session whose pod has disappeared without an event. `last_seen` is the time at which the pod existed last. The session can
+/// have ended before.
 pub(super) fn in_gap(live: &LiveSession, last_seen: UnixTime) -> SessionEnd {
-    with_totals(EndReason::Unknown, live.duration(last_seen), live)
+    let end = live.finished.or(live.deletion_requested).map_or(last_seen, |end| end.min(last_seen));
+    with_totals(EndReason::Unknown, live.duration(end), live)
 }
 
 fn with_totals(reason: EndReason, duration: Option<u64>, live: &LiveSession) -> SessionEnd {

@@ -42,6 +42,9 @@ pub struct LiveSession {
     /// Whether the desktop had ended, for good, in a state without a request to delete the pod.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) is_done: bool,
+    /// Time at which the desktop ended, if it will not be restarted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) finished: Option<UnixTime>,
     /// Time of the first request to delete the pod. The last object of a pod has another time.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) deletion_requested: Option<UnixTime>,
@@ -108,6 +111,7 @@ impl LiveSession {
             started: None,
             has_run: false,
             is_done: false,
+            finished: None,
             deletion_requested: None,
             is_forced: false,
             ran_after_request: false,
@@ -132,6 +136,7 @@ impl LiveSession {
         self.phase = pod.shown_phase();
         self.pending = pending::reason(pod);
         self.started = self.started.or(pod.started);
+        self.finished = pod.finished().filter(|_| pod.is_done());
         self.has_run |= pod.shows_run();
         self.image_failed |=
             pod.containers.iter().any(|container| container.is_waiting_for(WaitCause::Image));

@@ -122,6 +122,22 @@ fn a_session_that_disappears_while_the_watch_is_interrupted_ends_when_the_interr
 }
 
 #[test]
+fn a_session_that_disappears_after_its_desktop_has_ended_lasts_until_that_end() {
+    let exited = after_exit(running(), 3, "Error", 200);
+    for (state, seconds) in [(exited, 200.0), (deleted(running(), 250, 30), 250.0)] {
+        let other = named(running(), "other");
+        let events = [
+            Shown(6, running()),
+            Shown(260, state),
+            Shown(300, other.clone()),
+            Listed(400, vec![other]),
+            Read(500, None),
+        ];
+        once(&events, "unknown", (1, seconds));
+    }
+}
+
+#[test]
 fn a_list_that_is_interrupted_and_repeated_does_not_move_the_end() {
     let mut watch = TestWatch::after(&[Shown(6, running())]);
     watch.ledger.begin_list();
