@@ -81,7 +81,7 @@ impl Sessions {
         Ok(Self { ledger, metrics, allocations, settings, leads })
     }
 
-    /// Whether this replica leads; false before it counts, and after the end.
+    /// Whether this replica has the Lease; false before [`Self::count`] and after it.
     #[must_use]
     pub fn leads(&self) -> watch::Receiver<bool> {
         self.leads.subscribe()
@@ -93,6 +93,7 @@ impl Sessions {
         let (namespace, identity) = (client.default_namespace().to_owned(), identity());
         let mut candidate = LeaseCandidate::new(client.clone(), &namespace, LEASE, identity.clone());
         let leadership = candidate.leadership();
+        self.metrics.follow(leadership.clone());
         let replica = Replica {
             pods: Api::all_with(client.clone(), &pod::resource()),
             store: ConfigMaps::new(client, &namespace),

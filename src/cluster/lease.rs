@@ -158,10 +158,19 @@ impl LeaseCandidate {
     }
 
     fn decide(&mut self, lease: Option<&Lease>, now: Instant) -> LeaseStep {
-        let Some(lease) = lease else { return LeaseStep::Create };
+        let Some(lease) = lease else {
+            // The leader of a deleted lease leads until its deadline.
+            let can_lead = |(_, since): &(String, Instant)| now.saturating_duration_since(*since) < DURATION;
+            return if self.seen.as_ref().is_some_and(can_lead) {
+                LeaseStep::Wait
+            } else {
+                LeaseStep::Create
+            };
+        };
         let spec = lease.spec.as_ref();
         let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
         if holder == self.identity {
+            self.seen = None;
             return LeaseStep::Renew;
         }
         let version = lease.resource_version().unwrap_or_default();

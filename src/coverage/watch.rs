@@ -147,9 +147,22 @@ fn apply_configuration(
         }
         Err(error) => {
             tracing::warn!(%error, "Cannot watch the webhook configuration; retrying");
-            store.skip_configurations();
+            if is_refused(&error) {
+                store.skip_configurations();
+            }
         }
     }
+}
+
+/// Whether the API server does not allow the watch. Other errors can end.
+fn is_refused(error: &watcher::Error) -> bool {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status,
+        watcher::Error::WatchError(status) => status,
+        _ => return false,
+    };
+    [403, 404].contains(&status.code)
 }
 
 // === impl Unlisted ===

@@ -20,7 +20,7 @@ mod time;
 mod totals;
 mod unseen;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 pub use container::{ContainerRole, ContainerRun, Exit, ExitCause, RunState, WaitCause};
 pub use end_reason::EndReason;
@@ -41,6 +41,7 @@ pub use totals::{
 use super::checkpoint::{Checkpoint, LiveSessions, Unsaved};
 use ending::SessionEnd;
 use totals::CountsByPair;
+use unseen::Unseen;
 
 /// The state of a ledger, as it is saved.
 pub type LedgerState = Checkpoint<Totals, LiveSession>;
@@ -59,8 +60,8 @@ pub struct Ledger {
     /// Whether an event has changed the state since the last save.
     has_changed: bool,
     listing: Option<Listing>,
-    /// UIDs of the sessions whose pods the watch does not show.
-    unseen: BTreeSet<String>,
+    /// The sessions whose pods the watch does not show, by UID.
+    unseen: BTreeMap<String, Unseen>,
     /// Whether the sessions are those that exist now: a list was received completely, or the watch has continued.
     is_complete: bool,
     settings: ActiveSettings,
@@ -89,7 +90,7 @@ impl Ledger {
     pub fn new(state: LedgerState) -> Self {
         let unseen = state.live.iter().filter(|(_, live)| live.unseen_since.is_some());
         Self {
-            unseen: unseen.map(|(uid, _)| uid.to_owned()).collect(),
+            unseen: unseen.map(|(uid, _)| (uid.to_owned(), Unseen::DUE)).collect(),
             saved: state.totals.clone(),
             saved_version: state.resource_version,
             state,
@@ -142,15 +143,22 @@ impl Ledger {
             self.unseen.remove(&pod.uid);
         } else {
             live.unseen_since = Some(now);
-            self.unseen.insert(pod.uid.clone());
+            self.unseen.insert(pod.uid.clone(), Unseen::after(now));
             self.state.live.insert(pod.uid.clone(), live);
         }
         true
     }
 
-    /// Records that an event of a pod cannot be decoded.
-    pub fn unreadable(&mut self, uid: String) {
-        if let Some(listing) = &mut self.listing {
+    /// Records that an event of a pod cannot be decoded. If it is the removal of the pod, a read decides.
+    pub fn unreadable(&mut self, uid: String, is_gone: bool, now: UnixTime) {
+        if is_gone {
+            if let Some(mut live) = self.state.live.remove(&uid) {
+                live.unseen_since.get_or_insert(now);
+                self.state.live.insert(uid.clone(), live);
+                self.unseen.insert(uid, Unseen::after(now));
+                self.has_changed = true;
+            }
+        } else if let Some(listing) = &mut self.listing {
             listing.uids.insert(uid);
         }
     }
@@ -183,8 +191,9 @@ impl Ledger {
         self.state.live.update(|uid, live| {
             let is_missing = live.unseen_since.is_none() && !uids.contains(uid);
             if is_missing {
-                live.unseen_since = Some(interrupted);
-                self.unseen.insert(uid.to_owned());
+                // The clock can have stepped back.
+                live.unseen_since = Some(interrupted.min(now));
+                self.unseen.insert(uid.to_owned(), Unseen::DUE);
             }
             is_missing
         });
@@ -203,16 +212,12 @@ impl Ledger {
         });
     }
 
-    /// Whether a save has a reason. While a list is received, the state is not complete and is not saved.
+    /// Whether a save has a reason. A new resource version alone is one: without a save the old one becomes too old to continue from. While
+    /// a list is received, the state is not complete and must not be saved.
     #[must_use]
     pub fn needs_save(&self) -> bool {
-        self.has_changed && self.listing.is_none()
-    }
-
-    /// Whether only the resource version has changed since the last save. Without a save it becomes too old to continue from.
-    #[must_use]
-    pub fn has_progressed(&self) -> bool {
-        self.listing.is_none() && self.state.resource_version != self.saved_version
+        let has_progressed = self.state.resource_version != self.saved_version;
+        self.listing.is_none() && (self.has_changed || has_progressed)
     }
 
     /// What has changed since the last save. The caller reports the result with [`Self::saved`] or [`Self::not_saved`].

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     allocation::ShownAllocations,
-    checkpoint::{CheckpointWriter, ConfigMaps},
+    checkpoint::{CheckpointWriter, ConfigMaps, LoadError, SaveError},
     ledger::{Ledger, LedgerState},
     pod::WatchedPod,
     settings::SettingsSource,
@@ -31,10 +31,11 @@ use crate::{cluster::Leadership, runtime::log::Chain};
 use leader::Leader;
 use metrics::ReplicaMetrics;
 use pace::SavePace;
-use pod_feed::{PodChange, PodFeed};
+use pod_feed::{FeedChange, PodFeed};
 
-/// Time between two attempts to load the saved state.
+/// Time between two attempts to load the saved state; after a conflict with a late write of the leader before, the time is shorter.
 const RETRY: Duration = Duration::from_secs(5);
+const CONFLICT_RETRY: Duration = Duration::from_millis(200);
 
 /// A replica of the server.
 pub(super) struct Replica {
@@ -82,7 +83,6 @@ impl Replica {
                 () = self.follow_allocations() => {}
             }
             self.ledger.hide();
-            self.metrics.stopped_leading();
         }
     }
 
@@ -133,22 +133,23 @@ impl Replica {
             let writer = format!("{}/{period}", self.identity);
             match CheckpointWriter::take_over(self.store.clone(), writer, Ledger::empty(now())).await {
                 Ok(taken) => return taken,
+                Err(LoadError::Save(SaveError::Lost)) => sleep(CONFLICT_RETRY).await,
                 Err(error) => {
                     let error = Chain(&error).to_string();
                     tracing::error!(
                         error,
                         "Cannot load the saved counts of sessions; no session is counted; trying again"
                     );
+                    sleep(RETRY).await;
                 }
             }
-            sleep(RETRY).await;
         }
     }
 }
 
 /// The feed keeps the events of a replica that does not lead.
-fn skip(feed: &mut PodFeed, change: &PodChange) {
-    if matches!(change, PodChange::Expired | PodChange::Restored) {
+fn skip(feed: &mut PodFeed, change: &FeedChange) {
+    if matches!(change, FeedChange::Expired | FeedChange::Restored) {
         feed.restart();
     }
 }

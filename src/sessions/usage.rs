@@ -190,7 +190,9 @@ impl Usage {
             idle: self.idle.map(|idle| idle.min(device_seconds)),
             joules: self.joules.min(device_seconds.saturating_mul(MAX_WATTS)),
             connected: self.connected.min(seconds),
-            ..self
+            transmitted: self.transmitted.min(seconds.saturating_mul(MAX_BYTES_PER_SECOND)),
+            received: self.received.min(seconds.saturating_mul(MAX_BYTES_PER_SECOND)),
+            peak: self.peak,
         }
     }
 

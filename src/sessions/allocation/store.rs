@@ -15,11 +15,18 @@ use crate::sessions::{
 pub(super) struct AllocationStore {
     /// The devices of each claim, by namespace and name.
     claims: HashMap<(String, String), Vec<DeviceResult>>,
-    /// The UUID of each device, by driver, pool and name. While a driver replaces a slice, two slices have the device.
-    uuids: HashMap<(String, String, String), BTreeMap<String, String>>,
+    /// The UUID of each device by the name of the slice. While a driver replaces a slice, two slices have the device.
+    uuids: HashMap<DeviceKey, BTreeMap<String, String>>,
+    /// The devices of each slice.
+    slices: HashMap<String, Vec<DeviceKey>>,
     /// The UUIDs that the reservation pods of a group hold, by the key of the pod.
     reservations: HashMap<String, BTreeMap<String, String>>,
+    /// The group of each reservation pod.
+    groups: HashMap<String, String>,
 }
+
+/// Driver, pool and name of a device.
+type DeviceKey = (String, String, String);
 
 /// A device of a session.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,32 +101,42 @@ impl AllocationStore {
     pub(super) fn set_slice(&mut self, slice: DeviceSlice) {
         let name = slice.name_any();
         self.remove_slice(&name);
+        let mut keys = vec![];
         for device in slice.spec.devices {
             let Some(uuid) = device.attributes.uuid.and_then(|uuid| uuid.string) else { continue };
             let key = (slice.spec.driver.clone(), slice.spec.pool.name.clone(), device.name);
-            self.uuids.entry(key).or_default().insert(name.clone(), uuid);
+            self.uuids.entry(key.clone()).or_default().insert(name.clone(), uuid);
+            keys.push(key);
         }
+        self.slices.insert(name, keys);
     }
 
     pub(super) fn remove_slice(&mut self, name: &str) {
-        self.uuids.retain(|_, of_slices| {
-            of_slices.remove(name);
-            !of_slices.is_empty()
-        });
+        for key in self.slices.remove(name).into_iter().flatten() {
+            if let Some(of_slices) = self.uuids.get_mut(&key) {
+                of_slices.remove(name);
+                if of_slices.is_empty() {
+                    self.uuids.remove(&key);
+                }
+            }
+        }
     }
 
     pub(super) fn set_reservation(&mut self, reservation: Reservation) {
-        self.remove_reservation(&reservation);
-        if let Some(uuid) = reservation.uuid {
-            self.reservations.entry(reservation.group).or_default().insert(reservation.key, uuid);
-        }
+        self.remove_reservation(&reservation.key);
+        let Reservation { key, group, uuid: Some(uuid) } = reservation else { return };
+        self.reservations.entry(group.clone()).or_default().insert(key.clone(), uuid);
+        self.groups.insert(key, group);
     }
 
-    pub(super) fn remove_reservation(&mut self, reservation: &Reservation) {
-        if let Some(pods) = self.reservations.get_mut(&reservation.group) {
-            pods.remove(&reservation.key);
+    pub(super) fn remove_reservation(&mut self, key: &str) {
+        let Some(group) = self.groups.remove(key) else { return };
+        if let Some(pods) = self.reservations.get_mut(&group) {
+            pods.remove(key);
+            if pods.is_empty() {
+                self.reservations.remove(&group);
+            }
         }
-        self.reservations.retain(|_, pods| !pods.is_empty());
     }
 
     pub(super) fn clear_claims(&mut self) {
@@ -128,10 +145,12 @@ impl AllocationStore {
 
     pub(super) fn clear_slices(&mut self) {
         self.uuids.clear();
+        self.slices.clear();
     }
 
     pub(super) fn clear_reservations(&mut self) {
         self.reservations.clear();
+        self.groups.clear();
     }
 }
 
@@ -192,7 +211,7 @@ mod tests {
         assert_eq!(gpus(&store, DeviceSource::Reservation, "g"), []);
         store.set_reservation(reservation(Some("GPU-7")));
         assert_eq!(gpus(&store, DeviceSource::Reservation, "g"), [("GPU-7".to_owned(), String::new())]);
-        store.remove_reservation(&reservation(None));
+        store.remove_reservation("r/p");
         assert_eq!(gpus(&store, DeviceSource::Reservation, "g"), []);
     }
 

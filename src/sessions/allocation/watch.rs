@@ -56,7 +56,7 @@ const RESERVATIONS: StoreChanges<ReservationPod> = StoreChanges {
     },
     remove: |store, pod| {
         if let Some(reservation) = reservation(&pod) {
-            store.remove_reservation(&reservation);
+            store.remove_reservation(&reservation.key);
         }
     },
 };

@@ -10,15 +10,18 @@ use kube::{
 
 use tokio::time::timeout;
 
-use super::store::{Store, StoreError, StoredObject};
+use super::{
+    store::{Store, StoreError, StoredObject},
+    writer::HEAD,
+};
 
-/// ConfigMaps with a label, in the namespace of the server.
+/// ConfigMaps in the namespace of the server.
 #[derive(Clone, Debug)]
 pub struct ConfigMaps {
     api: Api<ConfigMap>,
 }
 
-/// The label of the ConfigMaps.
+/// The label of the ConfigMaps, for people.
 const LABEL: (&str, &str) = ("app.kubernetes.io/component", "ledger");
 
 /// The key of the content in a ConfigMap.
@@ -38,17 +41,17 @@ impl ConfigMaps {
 }
 
 impl Store for ConfigMaps {
-    /// A list has the state of one resource version.
+    /// A list has the state of one resource version. Not by the label: an object that has lost it would look like one that does not exist.
     async fn list(&self) -> Result<Vec<StoredObject>, StoreError> {
-        let selected = ListParams::default().labels(&format!("{}={}", LABEL.0, LABEL.1));
-        let list = in_time(self.api.list(&selected)).await?;
+        let list = in_time(self.api.list(&ListParams::default())).await?;
         let object = |mut map: ConfigMap| {
             let content = map.binary_data.as_mut().and_then(|data| data.remove(KEY));
             let content = content.map(|ByteString(bytes)| bytes).unwrap_or_default();
             let version = map.resource_version().unwrap_or_default();
             StoredObject { name: map.name_any(), content, version }
         };
-        Ok(list.items.into_iter().map(object).collect())
+        let own = list.items.into_iter().filter(|map| map.name_any().starts_with(HEAD));
+        Ok(own.map(object).collect())
     }
 
     async fn write(&self, name: &str, content: Vec<u8>, version: Option<&str>) -> Result<String, StoreError> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, ser::Error};
 
 use super::state::{Stored, checksum};
 
@@ -101,9 +101,15 @@ pub(super) fn read_shard<S: Stored>(
 
 /// Level 1: the server compresses every few seconds, and higher levels save little.
 fn write(value: impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let text = serde_json::to_vec(&Versioned { format: FORMAT, value })?;
+    if text.len() as u64 > MAX_TEXT {
+        return Err(serde_json::Error::custom(format!(
+            "{} bytes, and the maximum is {MAX_TEXT}",
+            text.len()
+        )));
+    }
     let mut encoder = GzEncoder::new(vec![], Compression::fast());
-    serde_json::to_writer(&mut encoder, &Versioned { format: FORMAT, value })?;
-    encoder.flush().and_then(|()| encoder.finish()).map_err(serde_json::Error::io)
+    encoder.write_all(&text).and_then(|()| encoder.finish()).map_err(serde_json::Error::io)
 }
 
 fn read<V: Stored>(content: &[u8]) -> Result<V, FormatError> {

@@ -182,9 +182,12 @@ fn a_damaged_newer_or_missing_object_is_rejected_and_not_overwritten() {
         assert_eq!(store.content(name), content);
         store.put(name, &intact);
     }
-    store.remove(&shard);
-    let error = take_over(&store, "two").unwrap_err().to_string();
-    assert!(error.contains(&shard) && error.contains("does not exist"), "{error}");
+    for name in [&shard, &head] {
+        let store = store.copy();
+        store.remove(name);
+        let error = take_over(&store, "two").unwrap_err().to_string();
+        assert!(error.contains(name.as_str()) && error.contains("does not exist"), "{error}");
+    }
 }
 
 #[test]

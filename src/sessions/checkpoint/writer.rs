@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Name of the head. The names of the shards begin with it.
-const HEAD: &str = "vdi-metrics-ledger";
+pub(super) const HEAD: &str = "vdi-metrics-ledger";
 
 /// Maximum length of a content in bytes. The API server rejects a ConfigMap of more than 1 MiB (`MaxSecretSize` in
 /// `k8s.io/kubernetes: pkg/apis/core/types.go`).
@@ -45,7 +45,7 @@ pub enum LoadError {
         /// Problem of the object.
         problem: String,
     },
-    /// The head names an object that does not exist.
+    /// The head does not exist, and shards do; or the head names an object that does not exist.
     Missing(String),
     /// The store failed. The caller tries again.
     Store(StoreError),
@@ -89,7 +89,8 @@ impl<St: Store> CheckpointWriter<St> {
         let mut this = Self { store, writer, generation: 0, shards, versions, is_head_unknown: false };
         let mut checkpoint = match this.adopt_head(&objects)? {
             Some(head) => this.read_shards(head, &objects)?,
-            None => initial,
+            None if objects.is_empty() => initial,
+            None => return Err(LoadError::Missing(HEAD.to_owned())),
         };
         // The shards of a loaded checkpoint are clean, so this writes only the head.
         let unsaved = checkpoint.take_unsaved().map_err(|error| LoadError::Save(SaveError::Encode(error)))?;
@@ -230,7 +231,7 @@ impl fmt::Display for LoadError {
             ),
             Self::Missing(name) => write!(
                 f,
-                "the ConfigMap {name} does not exist, and {HEAD} names it. Restore it from a backup; or delete all ConfigMaps whose names begin with {HEAD}; then all totals start from 0"
+                "the ConfigMap {name} does not exist, and others of the same state do. Restore it from a backup; or delete all ConfigMaps whose names begin with {HEAD}; then all totals start from 0"
             ),
             Self::Store(_) => f.write_str("cannot load the ledger's state"),
             Self::Save(_) => f.write_str("cannot take the ledger over"),

@@ -57,7 +57,7 @@ pub(super) fn in_gap(live: &LiveSession, last_seen: UnixTime) -> SessionEnd {
 }
 
 fn with_totals(reason: EndReason, duration: Option<u64>, live: &LiveSession) -> SessionEnd {
-    let (usage, missing) = live.runs.at_end(duration.unwrap_or(0), live.gpus, live.gpu_count());
+    let (usage, missing) = live.runs.at_end(duration, live.gpus, live.gpu_count());
     SessionEnd { reason, duration, usage, missing }
 }
 
@@ -68,15 +68,14 @@ fn reason(pod: &SessionPod, live: &LiveSession) -> EndReason {
 /// The time of the end: the end of the last desktop container, else the request to delete the pod, else the time since which
 /// the node does not answer, else the time of the disruption, else `now`.
 fn time(pod: &SessionPod, live: &LiveSession, now: UnixTime) -> UnixTime {
-    let end = match (desktop_end(pod, live), live.deletion_requested) {
+    match (desktop_end(pod, live), live.deletion_requested) {
         (Some(finished), None) => finished,
         (Some(finished), Some(_)) if is_own_end(pod, live) => finished,
         // A crash loop lasts until its deletion.
         (Some(finished), Some(requested)) => finished.max(requested),
         (None, Some(requested)) => requested,
         (None, None) => interruption(pod, live).unwrap_or(now),
-    };
-    end.min(now)
+    }
 }
 
 /// The end of the last desktop container. For a container that containerd lost with its node, containerd writes the time at which

@@ -9,8 +9,8 @@ use super::{
     pending::{self, PendingReason},
     phase::Phase,
     restarts::{self, Restart},
-    runs::SidecarRuns,
-    session::{AllocatedDevice, GpuVisibility, GroupNames, PodKey, SessionPod},
+    runs::{NODE_DEVICES, SidecarRuns},
+    session::{AllocatedDevice, DeviceSource, GpuVisibility, GroupNames, PodKey, SessionPod},
     startup::{self, Stage},
     time::UnixTime,
 };
@@ -173,9 +173,16 @@ impl LiveSession {
         self.devices.iter()
     }
 
-    /// Number of GPUs that were allocated to the pod.
+    /// Number of GPUs that were allocated to the pod. The creator of a pod can write annotations and labels of a scheduler, so they count only
+    /// for a pod whose GPUs the kubelet may not know.
     pub(super) fn gpu_count(&self) -> u32 {
-        u32::try_from(self.devices.iter().filter(|device| device.is_device()).count()).unwrap_or(u32::MAX)
+        let counts = |device: &&AllocatedDevice| match device.source {
+            DeviceSource::Kubelet | DeviceSource::ClaimDevice => true,
+            DeviceSource::Hami | DeviceSource::Reservation => self.gpus == GpuVisibility::Unlisted,
+            DeviceSource::Claim => false,
+        };
+        let count = self.devices.iter().filter(counts).count();
+        u32::try_from(count).map_or(NODE_DEVICES, |count| count.min(NODE_DEVICES))
     }
 
     /// Seconds from the start of the session to `end`; `None` if no desktop container ran.

@@ -34,7 +34,10 @@ pub(super) struct SidecarRuns {
 }
 
 /// More devices than a node has. A pod whose devices the status does not show can have held any of them.
-const NODE_DEVICES: u32 = 16;
+pub(super) const NODE_DEVICES: u32 = 16;
+
+/// Seconds by which the sidecar can end later than the desktop.
+const STOP_SECONDS: u64 = 60;
 
 // === impl SidecarRuns ===
 
@@ -66,10 +69,10 @@ impl SidecarRuns {
     }
 
     /// The usage of the session that ended after this number of seconds, and the number of runs whose totals are not known. Runs that
-    /// no status has shown have no totals.
+    /// no status has shown have no totals. Without a duration, because no desktop ran, the time of the runs counts.
     pub(super) fn at_end(
         &self,
-        seconds: u64,
+        seconds: Option<u64>,
         gpus: GpuVisibility,
         devices: u32,
     ) -> (Usage, BTreeMap<MissingReason, u64>) {
@@ -81,7 +84,10 @@ impl SidecarRuns {
             *missing.entry(MissingReason::Absent).or_default() += u64::from(unseen);
             usage.lose_run();
         }
-        let limits = RunLimits { seconds: seconds.max(self.seconds), devices: gpus.limit(devices) };
+        // The end of a run that the runtime lost is the time at which the runtime runs again.
+        let seconds =
+            seconds.map_or(self.seconds, |seconds| self.seconds.clamp(seconds, seconds + STOP_SECONDS));
+        let limits = RunLimits { seconds, devices: gpus.limit(devices) };
         (usage.at_end(limits, devices), missing)
     }
 }

@@ -214,15 +214,6 @@ pub enum Scheduling {
     Done(Option<UnixTime>),
 }
 
-// === impl AllocatedDevice ===
-
-impl AllocatedDevice {
-    /// Whether this is one device. A claim has a device for each [`DeviceSource::ClaimDevice`].
-    pub(super) fn is_device(&self) -> bool {
-        self.source != DeviceSource::Claim
-    }
-}
-
 // === impl SessionPod ===
 
 impl SessionPod {

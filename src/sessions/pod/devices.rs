@@ -23,6 +23,13 @@ const CLAIM: &str = "claim:";
 /// The driver and the vendor in CDI IDs of NVIDIA's DRA driver: `k8s.gpu.nvidia.com/device=...`.
 const NVIDIA_CDI: &str = "gpu.nvidia.com/";
 
+/// Maximum bytes of a UUID, and of the ID of another device. A UUID of NVML has 40 to 52 (`MIG-GPU-<uuid>/<gi>/<ci>` of drivers before 470).
+const MAX_UUID: usize = 64;
+const MAX_ID: usize = 253;
+
+/// Maximum number of devices of a pod that are decoded.
+const MAX_DEVICES: usize = 64;
+
 /// The GPUs of the pod, without duplicates of the same source.
 pub(super) fn devices(metadata: &ObjectMeta, spec: &Spec, status: &Status) -> Vec<AllocatedDevice> {
     let mut devices = hami(metadata);
@@ -33,6 +40,8 @@ pub(super) fn devices(metadata: &ObjectMeta, spec: &Spec, status: &Status) -> Ve
         devices = of_kubelet(status);
     }
     devices.extend(claims(spec, status));
+    devices.retain(|device| device.id.len() <= MAX_ID);
+    devices.truncate(MAX_DEVICES);
     devices
 }
 
@@ -91,9 +100,10 @@ fn claims(spec: &Spec, status: &Status) -> Vec<AllocatedDevice> {
     named.chain(created).map(|name| device(DeviceSource::Claim, name)).collect()
 }
 
-/// Whether the ID is the UUID of a card or a slice, as NVML and DCGM write it.
+/// Whether the ID is the UUID of a card or a slice, as NVML and DCGM write it. The creator of a pod can write an annotation of 256 KiB.
 pub(in crate::sessions) fn is_uuid(id: &str) -> bool {
-    id.starts_with("GPU-") || id.starts_with("MIG-")
+    let is_text = id.len() <= MAX_UUID && id.bytes().all(|byte| byte.is_ascii_graphic());
+    is_text && (id.starts_with("GPU-") || id.starts_with("MIG-"))
 }
 
 #[cfg(test)]

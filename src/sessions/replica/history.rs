@@ -83,11 +83,16 @@ impl PodEvent {
         }
     }
 
-    /// The size in memory, without small strings.
+    /// The size in memory.
     fn bytes(&self) -> usize {
-        let messages = self.pod.sidecar_runs.iter().filter_map(|run| run.message.as_ref());
-        let lists = mem::size_of_val(&*self.pod.containers) + mem::size_of_val(&*self.pod.devices);
-        mem::size_of::<Self>() + lists + messages.map(String::len).sum::<usize>()
+        let SessionPod { uid, key, names, configuration, containers, devices, sidecar_runs, .. } = &self.pod;
+        let texts = [Some(uid), Some(&key.namespace), Some(&key.name), Some(configuration)];
+        let texts = texts.into_iter().chain([names.template.as_ref(), names.pool.as_ref()]).flatten();
+        let texts = texts.chain(containers.iter().map(|container| &container.name));
+        let texts = texts.chain(devices.iter().map(|device| &device.id));
+        let texts = texts.chain(sidecar_runs.iter().filter_map(|run| run.message.as_ref()));
+        let lists = mem::size_of_val(&**containers) + mem::size_of_val(&**devices);
+        mem::size_of::<Self>() + lists + texts.map(String::len).sum::<usize>()
     }
 }
 

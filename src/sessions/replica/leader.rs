@@ -10,7 +10,7 @@ use super::{
     history::PodEvent,
     metrics::{EventResult, Interruption, ReplicaMetrics, SaveResult},
     pace::SavePace,
-    pod_feed::{PodChange, PodFeed},
+    pod_feed::{FeedChange, PodFeed},
 };
 use crate::{
     cluster::Leadership,
@@ -65,7 +65,7 @@ impl Leader<'_> {
                 () = stop.requested() => break,
                 () = leadership.becomes(false) => return,
                 _ = save_ticks.tick() => {
-                    if self.is_save_due() && !self.save().await {
+                    if self.pace.is_due(Instant::now()) && self.needs_save() && !self.save().await {
                         return;
                     }
                 }
@@ -76,22 +76,24 @@ impl Leader<'_> {
                 change = self.feed.next() => self.receive(change),
             }
         }
-        self.save().await;
+        if self.needs_save() {
+            self.save().await;
+        }
     }
 
-    fn receive(&mut self, change: PodChange) {
+    fn receive(&mut self, change: FeedChange) {
         match change {
-            PodChange::Event(event) => self.apply(&event),
-            PodChange::ListBegin => self.change(Ledger::begin_list),
-            PodChange::ListEnd(version) => self.change(|ledger| ledger.end_list(version, now())),
-            PodChange::Progress(version) => self.change(|ledger| ledger.progress(version, now())),
-            PodChange::Unreadable(uid) => {
-                self.change(|ledger| ledger.unreadable(uid));
+            FeedChange::Event(event) => self.apply(&event),
+            FeedChange::ListBegin => self.change(Ledger::begin_list),
+            FeedChange::ListEnd(version) => self.change(|ledger| ledger.end_list(version, now())),
+            FeedChange::Progress(version) => self.change(|ledger| ledger.progress(version, now())),
+            FeedChange::Unreadable { uid, deleted } => {
+                self.change(|ledger| ledger.unreadable(uid, deleted, now()));
                 self.metrics.received(EventResult::Unreadable, 1);
             }
-            PodChange::Retried => self.metrics.interrupted(Interruption::Continued),
-            PodChange::Expired => self.list(Interruption::Expired),
-            PodChange::Restored => {
+            FeedChange::Retried => self.metrics.interrupted(Interruption::Continued),
+            FeedChange::Expired => self.list(Interruption::Expired),
+            FeedChange::Restored => {
                 self.change(Ledger::restart_versions);
                 self.list(Interruption::Restored);
             }
@@ -119,11 +121,8 @@ impl Leader<'_> {
         let _ = self.ledger.change(|ledger| self.feed.list(ledger));
     }
 
-    fn is_save_due(&self) -> bool {
-        let is_due = |ledger: &mut Ledger| {
-            self.pace.is_due(ledger.needs_save(), ledger.has_progressed(), Instant::now())
-        };
-        self.ledger.change(is_due) == Some(true)
+    fn needs_save(&self) -> bool {
+        self.ledger.change(|ledger| ledger.needs_save()) == Some(true)
     }
 
     /// Saves what has changed. `false` if another replica leads.

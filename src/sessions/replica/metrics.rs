@@ -1,15 +1,18 @@
 //! The metrics about the work of this replica on the ledger.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use prometheus::Registry;
 
-use crate::runtime::{
-    catalogue::{Catalogue, MetricType, Row, Series, Source},
-    vocabulary::vocabulary,
+use crate::{
+    cluster::Leadership,
+    runtime::{
+        catalogue::{Catalogue, MetricType, Row, Series, Source},
+        vocabulary::vocabulary,
+    },
 };
 
 /// Every metric about the work of this replica.
@@ -19,7 +22,10 @@ pub const ROWS: &[Row<ReplicaCounts>] = &[
         help: "1 if this replica counts the sessions, otherwise 0. One replica has 1.",
         kind: MetricType::GAUGE,
         labels: &[],
-        series: |counts| vec![Series::number([], number(&counts.leading))],
+        series: |counts| {
+            let leads = counts.leadership.get().is_some_and(Leadership::is_current);
+            vec![Series::number([], f64::from(leads))]
+        },
     },
     Row {
         name: "vdi_metrics_ledger_takeovers_total",
@@ -141,7 +147,7 @@ pub(in crate::sessions) struct ReplicaMetrics(Arc<ReplicaCounts>);
 /// The values of the rows.
 #[derive(Debug, Default)]
 pub struct ReplicaCounts {
-    leading: AtomicU64,
+    leadership: OnceLock<Leadership>,
     takeovers: [AtomicU64; EventSource::ALL.len()],
     events: [AtomicU64; EventResult::ALL.len()],
     interruptions: [AtomicU64; Interruption::ALL.len()],
@@ -160,12 +166,13 @@ impl ReplicaMetrics {
     }
 
     pub(super) fn took_over(&self, source: EventSource) {
-        self.0.leading.store(1, Relaxed);
         self.0.takeovers[source as usize].fetch_add(1, Relaxed);
     }
 
-    pub(super) fn stopped_leading(&self) {
-        self.0.leading.store(0, Relaxed);
+    /// From now on the metrics show this leadership.
+    pub(in crate::sessions) fn follow(&self, leadership: Leadership) {
+        // There is one candidate in a process.
+        _ = self.0.leadership.set(leadership);
     }
 
     pub(super) fn received(&self, result: EventResult, events: u64) {

@@ -12,10 +12,6 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const FIRST_INTERVAL: Duration = Duration::from_millis(500);
 const FIRST_TIME: Duration = Duration::from_secs(15);
 
-/// Time after which a resource version alone is saved. The API server has the events of at least the last 75 seconds
-/// (`DefaultEventFreshDuration` in `k8s.io/apiserver: pkg/storage/cacher`), and the other replicas those of 5 minutes.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(60);
-
 /// Bytes per second that the leader writes on average. etcd keeps each write until its next compaction, by default for 5 minutes: 60 MB.
 const BYTES_PER_SECOND: usize = 200_000;
 
@@ -23,7 +19,6 @@ const BYTES_PER_SECOND: usize = 200_000;
 #[derive(Debug)]
 pub(super) struct SavePace {
     began: Instant,
-    last: Instant,
     /// Earliest time of the next save.
     next: Instant,
 }
@@ -33,13 +28,12 @@ pub(super) struct SavePace {
 impl SavePace {
     /// The first save has no delay.
     pub(super) fn new(now: Instant) -> Self {
-        Self { began: now, last: now, next: now }
+        Self { began: now, next: now }
     }
 
-    /// Whether to save now.
-    pub(super) fn is_due(&self, needs_save: bool, has_progressed: bool, now: Instant) -> bool {
-        let progress = has_progressed && now >= self.last + PROGRESS_INTERVAL;
-        (needs_save && now >= self.next) || progress
+    /// Whether a save is possible now.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        now >= self.next
     }
 
     /// A save of this number of bytes was tried.
@@ -47,7 +41,7 @@ impl SavePace {
         let is_new = now < self.began + FIRST_TIME;
         let budget = Duration::from_millis((bytes * 1000 / BYTES_PER_SECOND) as u64);
         let delay = if is_new { FIRST_INTERVAL } else { budget.max(INTERVAL) };
-        (self.last, self.next) = (now, now + delay);
+        self.next = now + delay;
     }
 }
 
@@ -60,21 +54,12 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut pace = SavePace::new(start);
-        assert!(pace.is_due(true, true, start) && !pace.is_due(false, true, start));
+        assert!(pace.is_due(start));
         pace.tried(4_000_000, start);
-        assert!(pace.is_due(true, true, at(1)), "a new leader");
+        assert!(pace.is_due(at(1)), "a new leader");
         pace.tried(1000, at(20));
-        assert!(!pace.is_due(true, true, at(24)) && pace.is_due(true, true, at(25)));
+        assert!(!pace.is_due(at(24)) && pace.is_due(at(25)));
         pace.tried(4_000_000, at(25));
-        assert!(!pace.is_due(true, true, at(44)) && pace.is_due(true, true, at(45)));
-    }
-
-    #[test]
-    fn a_version_alone_is_saved_every_minute() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let pace = SavePace::new(start);
-        assert!(!pace.is_due(false, true, at(59)) && pace.is_due(false, true, at(60)));
-        assert!(!pace.is_due(false, false, at(600)));
+        assert!(!pace.is_due(at(44)) && pace.is_due(at(45)));
     }
 }
