@@ -70,7 +70,11 @@ fn the_presence_page_explains_every_metric_and_label_value() {
 fn the_session_page_explains_every_label_value() {
     use vdi_metrics::{
         coverage::NoSidecarReason,
-        sessions::ledger::{EndReason, PendingReason, Phase, RestartReason, Stage},
+        sessions::{
+            ledger::{DeviceSource, EndReason, PendingReason, Phase, RestartReason, Stage},
+            replica::metrics::{EventResult, EventSource, Interruption, SaveResult},
+            usage::MissingReason,
+        },
     };
 
     let page = read("docs/sessions.md");
@@ -78,12 +82,20 @@ fn the_session_page_explains_every_label_value() {
         let section = page.split("\n## ").find(|section| section.starts_with(title));
         section.unwrap_or_else(|| panic!("docs/sessions.md has no section {title}"))
     };
+    // A device of a claim is shown by its claim.
+    let shown_sources = DeviceSource::ALL.into_iter().filter(|source| *source != DeviceSource::ClaimDevice);
     let values = [
         ("Phases", Phase::ALL.map(Phase::as_str).to_vec()),
         ("How a session ends", EndReason::ALL.map(EndReason::as_str).to_vec()),
         ("Pending sessions", PendingReason::ALL.map(PendingReason::as_str).to_vec()),
         ("Stages of the start", Stage::ALL.map(Stage::as_str).to_vec()),
         ("Restarts", RestartReason::ALL.map(RestartReason::as_str).to_vec()),
+        ("Usage", MissingReason::ALL.map(MissingReason::as_str).to_vec()),
+        ("Exactly once", EventSource::ALL.map(EventSource::as_str).to_vec()),
+        ("Exactly once", EventResult::ALL.map(EventResult::as_str).to_vec()),
+        ("Exactly once", Interruption::ALL.map(Interruption::as_str).to_vec()),
+        ("Exactly once", SaveResult::ALL.map(SaveResult::as_str).to_vec()),
+        ("Which GPU a session has", shown_sources.map(DeviceSource::as_str).collect()),
         ("Pods without a sidecar", NoSidecarReason::ALL.map(NoSidecarReason::as_str).to_vec()),
     ];
     for (title, values) in values {
