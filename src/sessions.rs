@@ -8,7 +8,7 @@
 //!   * `ending`: the reason and the duration of a session that has ended; `end_reason` is the vocabulary.
 //!   * `phase`, `pending`, `restarts`, `startup`: facts about sessions that have not ended.
 //!   * `runs`: the totals of the sidecar's runs, from their termination messages (`usage`).
-//!   * `unseen`: pods that the watch does not show any more.
+//!   * `unseen`, `reading`: pods that the watch does not show any more.
 //!   * `totals`: counts by template, and the bound on the names (`slots`, `pairs`).
 //! * `metrics` is the catalogue.
 //!

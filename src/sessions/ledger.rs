@@ -12,6 +12,7 @@ mod ending;
 mod live;
 mod pending;
 mod phase;
+mod reading;
 mod restarts;
 mod runs;
 mod session;
@@ -41,7 +42,7 @@ pub use totals::{
 use super::checkpoint::{Checkpoint, LiveSessions, Unsaved};
 use ending::SessionEnd;
 use totals::CountsByPair;
-use unseen::Unseen;
+use unseen::UnseenPods;
 
 /// The state of a ledger, as it is saved.
 pub type LedgerState = Checkpoint<Totals, LiveSession>;
@@ -60,8 +61,8 @@ pub struct Ledger {
     /// Whether an event has changed the state since the last save.
     has_changed: bool,
     listing: Option<Listing>,
-    /// The sessions whose pods the watch does not show, by UID.
-    unseen: BTreeMap<String, Unseen>,
+    /// The sessions whose pods the watch does not show.
+    unseen: UnseenPods,
     /// Whether the sessions are those that exist now: a list was received completely, or the watch has continued.
     is_complete: bool,
     settings: ActiveSettings,
@@ -88,9 +89,11 @@ impl Ledger {
     /// Continues from a saved state.
     #[must_use]
     pub fn new(state: LedgerState) -> Self {
-        let unseen = state.live.iter().filter(|(_, live)| live.unseen_since.is_some());
+        let mut unseen = UnseenPods::default();
+        let hidden = state.live.iter().filter(|(_, live)| live.unseen_since.is_some());
+        hidden.for_each(|(uid, _)| unseen.add_due(uid.to_owned()));
         Self {
-            unseen: unseen.map(|(uid, _)| (uid.to_owned(), Unseen::DUE)).collect(),
+            unseen,
             saved: state.totals.clone(),
             saved_version: state.resource_version,
             state,
@@ -143,7 +146,7 @@ impl Ledger {
             self.unseen.remove(&pod.uid);
         } else {
             live.unseen_since = Some(now);
-            self.unseen.insert(pod.uid.clone(), Unseen::after(now));
+            self.unseen.add(pod.uid.clone(), now);
             self.state.live.insert(pod.uid.clone(), live);
         }
         true
@@ -155,7 +158,7 @@ impl Ledger {
             if let Some(mut live) = self.state.live.remove(&uid) {
                 live.unseen_since.get_or_insert(now);
                 self.state.live.insert(uid.clone(), live);
-                self.unseen.insert(uid, Unseen::after(now));
+                self.unseen.add(uid, now);
                 self.has_changed = true;
             }
         } else if let Some(listing) = &mut self.listing {
@@ -193,7 +196,7 @@ impl Ledger {
             if is_missing {
                 // The clock can have stepped back.
                 live.unseen_since = Some(interrupted.min(now));
-                self.unseen.insert(uid.to_owned(), Unseen::DUE);
+                self.unseen.add_due(uid.to_owned());
             }
             is_missing
         });
