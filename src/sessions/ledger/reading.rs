@@ -23,7 +23,7 @@ impl Ledger {
         let mut live = before.clone();
         match pod.filter(|pod| pod.uid == uid) {
             Some(pod) => {
-                self.unseen.exists(uid, now);
+                self.unseen.was_read(uid, now);
                 self.observe(&mut live, pod);
                 // The watch can still show this version, if the pod has its label again.
                 live.version = before.version;

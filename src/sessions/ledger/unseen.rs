@@ -52,7 +52,7 @@ impl UnseenPods {
     }
 
     /// A read has shown the pod.
-    pub(super) fn exists(&mut self, uid: &str, now: UnixTime) {
+    pub(super) fn was_read(&mut self, uid: &str, now: UnixTime) {
         if let Some(unseen) = self.0.get_mut(uid) {
             unseen.last_read = Some(now);
         }

@@ -163,6 +163,20 @@ mod tests {
     }
 
     #[test]
+    fn long_annotations_give_few_and_short_devices() {
+        let ids = (0..1000).map(|number| format!("GPU-{number},NVIDIA,1,1:")).collect::<String>();
+        for text in [ids, format!("GPU-{}", "x".repeat(200_000)), "GPU-a\nb".to_owned()] {
+            let annotations = json!({"hami.io/vgpu-devices-allocated": text});
+            let found =
+                devices_of(json!({"metadata": {"annotations": annotations}, "spec": {}, "status": {}}));
+            assert!(
+                found.len() <= 64 && found.iter().all(|(_, id)| id.len() <= 64 && !id.contains('\n')),
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_claim_has_its_name_in_the_spec_or_in_the_status() {
         let spec = json!({"resourceClaims": [
             {"name": "a", "resourceClaimName": "named"}, {"name": "b", "resourceClaimTemplateName": "t"},

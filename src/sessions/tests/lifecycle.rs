@@ -166,6 +166,34 @@ fn a_session_that_ends_without_its_label_is_counted_by_a_read() {
 }
 
 #[test]
+fn events_that_come_after_a_read_of_a_removed_pod_do_not_count_it_again() {
+    let events = [
+        Shown(6, running()),
+        Gone(10, running()),
+        Read(40, None),
+        Shown(41, deleted(running(), 39, 0)),
+        Gone(41, deleted(running(), 39, 0)),
+    ];
+    once(&events, "unknown", (1, 10.0));
+}
+
+#[test]
+fn a_removal_that_cannot_be_decoded_is_decided_by_a_read() {
+    let mut watch = TestWatch::after(&[Shown(6, running())]);
+    watch.ledger.unreadable("u".to_owned(), true, unix(50));
+    watch.send(&Read(71, None));
+    assert_eq!((watch.endings(), watch.durations()), (vec![("cad unknown".to_owned(), 1.0)], (1, 50.0)));
+}
+
+#[test]
+fn a_clock_that_was_ahead_does_not_make_a_session_longer() {
+    let other = named(running(), "other");
+    let events =
+        [Shown(6, running()), Shown(80_000, other.clone()), Listed(400, vec![other]), Read(401, None)];
+    once(&events, "unknown", (1, 400.0));
+}
+
+#[test]
 fn a_pod_that_is_not_read_often_and_not_before_it_is_due() {
     let mut watch = TestWatch::after(&[Shown(6, running()), Gone(10, running())]);
     assert_eq!(watch.ledger.unseen(unix(29), 9), []);
