@@ -1,11 +1,13 @@
-//! The cost of admission compared with other webhooks, and the cost of the sidecar and of the node agent. `benches/README.md`
+//! The cost of admission compared with other webhooks, and the cost of the sidecar, of the node agent and of the
+//! ledger. `benches/README.md`
 //! describes each measurement and its results.
 //!
-//! `cargo bench --bench cost -- [sidecar] [node] [start] [in-process] [over-tls] [load]` runs the given parts, or all.
+//! `cargo bench --bench cost -- [sidecar] [node] [start] [in-process] [over-tls] [ledger] [load]` runs the given parts, or all.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "this program prints tables")]
 
 mod client;
 mod in_process;
+mod ledger;
 mod load;
 mod node;
 mod over_tls;
@@ -31,6 +33,7 @@ const PARTS: &[(&str, Part)] = &[
     ("start", start::measure),
     ("in-process", in_process::measure),
     ("over-tls", over_tls::measure),
+    ("ledger", ledger::measure),
     ("load", load::measure),
 ];
 
@@ -39,6 +42,10 @@ fn main() -> ExitCode {
     if !cluster::is_first_process() {
         return cluster::isolated(|| exit_code(start::inside()))
             .unwrap_or_else(|error| exit_code(Err(error)));
+    }
+    // The part `ledger` starts this program as a reflector.
+    if let Some(result) = ledger::contenders::reflect() {
+        return exit_code(result);
     }
     let selected: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     if let Some(unknown) = selected.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {

@@ -9,6 +9,7 @@ mod names;
 mod pods;
 mod progress;
 mod properties;
+mod recorded;
 mod stories;
 mod watch;
 

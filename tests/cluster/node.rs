@@ -9,6 +9,7 @@ mod monitoring;
 mod node_agent;
 mod presence;
 pub(crate) mod presence_of_vnc;
+mod session_fates;
 mod session_metrics;
 mod termination_message;
 mod test_cluster;
@@ -24,6 +25,8 @@ pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     node_agent::restarts::TESTS,
     node_agent::volume::TESTS,
     presence::TESTS,
+    session_fates::TESTS,
+    session_fates::hostile_messages::TESTS,
     session_metrics::TESTS,
     termination_message::TESTS,
     test_cluster::TESTS,

@@ -1,16 +1,19 @@
 //! The program in the pods of the cluster suite: one static file that uses only std.
 //!
-//! `probe serve PORT TEXT` | `probe connect HOST PORT` | `probe exit CODE SECONDS` | `probe sleep` | `probe now`, which
-//! writes the time, in seconds since 1970, as its termination message. On SIGTERM it ends at once with code 0.
+//! `probe serve PORT TEXT` | `probe connect HOST PORT` | `probe exit CODE SECONDS` | `probe sleep` | `probe now`. The last one
+//! and `exit` write the time, in seconds since 1970, as their termination message. On SIGTERM it ends at once with code 0, and after
+//! `probe sleep CODE` with this code. `probe say TEXT` sleeps with this termination message. `probe fill` uses more and more memory.
 //!
 //! `probe stream PORT TEXT` streams as a desktop does: 20 frames of 5 KB per second to each client that upgrades to a WebSocket. Other
 //! requests get the text, and their connection stays open. `probe watch HOST PORT SECONDS` is a client: it reads the frames for this time.
 
 use std::env;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -31,20 +34,54 @@ fn main() -> ExitCode {
         },
         ["exit", code, seconds] => {
             thread::sleep(Duration::from_secs_f64(seconds.parse().expect("SECONDS is a number")));
+            // Only containers of Kubernetes have a termination log.
+            let _ = say(&now());
             ExitCode::from(code.parse::<u8>().expect("CODE is at most 255"))
         }
         ["now"] => {
-            let since = SystemTime::UNIX_EPOCH.elapsed().expect("the clock is after 1970").as_secs_f64();
-            std::fs::write("/dev/termination-log", format!("{since:.6}")).expect("the container has a termination log");
+            say(&now()).expect("the container has a termination log");
             ExitCode::SUCCESS
         }
-        ["sleep"] => loop {
-            thread::park();
-        },
+        ["say", text] => {
+            say(text).expect("the container has a termination log");
+            sleep()
+        }
+        ["sleep"] => sleep(),
+        ["sleep", code] => {
+            EXIT_CODE.store(code.parse().expect("CODE is a number"), Ordering::Relaxed);
+            sleep()
+        }
+        ["fill"] => fill(),
         _ => {
-            eprintln!("probe serve PORT TEXT | stream PORT TEXT | watch HOST PORT SECONDS | connect HOST PORT | exit CODE SECONDS | sleep | now");
+            eprintln!("probe serve PORT TEXT | stream PORT TEXT | watch HOST PORT SECONDS | connect HOST PORT | exit CODE SECONDS | sleep [CODE] | now | say TEXT | fill");
             ExitCode::from(2)
         }
+    }
+}
+
+/// The time in seconds since 1970.
+fn now() -> String {
+    let since = SystemTime::UNIX_EPOCH.elapsed().expect("the clock is after 1970");
+    format!("{:.6}", since.as_secs_f64())
+}
+
+/// Writes the termination message, into the file that Kubernetes has created.
+fn say(text: &str) -> io::Result<()> {
+    File::options().write(true).open("/dev/termination-log")?.write_all(text.as_bytes())
+}
+
+fn sleep() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+/// Uses 4 MB more every 10 ms.
+fn fill() -> ! {
+    let mut memory = vec![];
+    loop {
+        memory.push(vec![1_u8; 4 << 20]);
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -177,7 +214,10 @@ unsafe extern "C" {
 
 extern "C" fn end(_: i32) {
     // SAFETY: _exit ends the process without running any more of its code.
-    unsafe { _exit(0) }
+    unsafe { _exit(EXIT_CODE.load(Ordering::Relaxed)) }
 }
+
+/// The exit code after SIGTERM.
+static EXIT_CODE: AtomicI32 = AtomicI32::new(0);
 
 const SIGTERM: i32 = 15;
