@@ -50,7 +50,7 @@ pub(super) fn read(pod: &WatchedPod) -> Option<SessionPod> {
         progress: conditions::progress(status, !spec.node_name.is_empty()),
         containers: containers::containers(spec, status),
         devices: devices::devices(metadata, spec, status),
-        gpus: sidecar::gpus(spec),
+        gpus: sidecar::gpus(spec, metadata),
         sidecar_runs: sidecar::runs(status),
     })
 }

@@ -142,6 +142,8 @@ impl LiveSession {
             pod.containers.iter().any(|container| container.is_waiting_for(WaitCause::Image));
         let space = MAX_DEVICES.saturating_sub(self.devices.len());
         self.devices.extend(pod.devices.iter().take(space).cloned());
+        // The annotations of the pod can change.
+        self.gpus = self.gpus.max(pod.gpus);
         self.runs.observe(pod, self.gpu_count());
         self.observe_interruption(pod);
         Progressed {

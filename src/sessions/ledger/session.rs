@@ -105,8 +105,8 @@ pub struct SidecarRun {
     pub seconds: u64,
 }
 
-/// What the status of a pod shows about its GPUs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What the status of a pod shows about its GPUs. A later value limits the GPUs less.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GpuVisibility {
     /// The pod requests no GPU.

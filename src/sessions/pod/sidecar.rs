@@ -1,11 +1,13 @@
 //! The sidecar: the GPU request that admission wrote into its environment, and the runs that have ended.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 use super::{
     spec::Spec,
     status::{ContainerStatus, Status, Terminated, known},
 };
 use crate::{
-    contract::{CONTAINER, GpuRequest, env},
+    contract::{CONTAINER, GpuRequest, env, key},
     sessions::ledger::{GpuVisibility, SidecarRun},
 };
 
@@ -16,13 +18,16 @@ const ID_CHARACTERS: usize = 16;
 const START_ERROR: &str = "StartError";
 const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 
-/// What the status can show about the GPUs of the pod.
-pub(super) fn gpus(spec: &Spec) -> GpuVisibility {
+/// What the status can show about the GPUs of the pod. With an annotation about its GPU the sidecar reads a driver without a request.
+pub(super) fn gpus(spec: &Spec, metadata: &ObjectMeta) -> GpuVisibility {
     let value = |name: &str| {
         let variable = spec.sidecar()?.iter().find(|variable| variable.name == name)?;
         variable.value.as_deref()
     };
-    let shows_other_devices = value(env::NODE_TOTALS).is_some();
+    let has =
+        |annotation: &str| metadata.annotations.as_ref().is_some_and(|all| all.contains_key(annotation));
+    let is_annotated = has(key::GPU) || has(key::GPU_SHARING);
+    let shows_other_devices = is_annotated || value(env::NODE_TOTALS).is_some();
     match value(env::GPU_REQUEST).and_then(GpuRequest::parse) {
         Some(GpuRequest::None) if !shows_other_devices => GpuVisibility::None,
         Some(GpuRequest::Device) => GpuVisibility::Listed,
@@ -48,4 +53,27 @@ fn run(end: &Terminated) -> Option<SidecarRun> {
     let seconds = started.zip(finished).map_or(0, |(started, finished)| finished.seconds_since(started));
     let message = end.message.clone().filter(|_| !is_lost);
     Some(SidecarRun { id: id.chars().take(ID_CHARACTERS).collect(), message, seconds })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::sessions::pod::WatchedPod;
+
+    #[test]
+    fn a_sidecar_with_an_annotation_about_its_gpu_can_have_devices_without_a_request() {
+        for (request, annotation, expected) in [
+            ("none", key::TEMPLATE, GpuVisibility::None),
+            ("none", key::GPU, GpuVisibility::Unlisted),
+            ("none", key::GPU_SHARING, GpuVisibility::Unlisted),
+            ("device", key::GPU_SHARING, GpuVisibility::Listed),
+        ] {
+            let sidecar = json!({"name": CONTAINER, "env": [{"name": env::GPU_REQUEST, "value": request}]});
+            let pod = json!({"metadata": {"annotations": {annotation: "x"}}, "spec": {"initContainers": [sidecar]}});
+            let pod: WatchedPod = serde_json::from_value(pod).unwrap();
+            assert_eq!(gpus(&pod.spec, &pod.metadata), expected, "{request}, {annotation}");
+        }
+    }
 }

@@ -114,7 +114,10 @@ pub(crate) fn build() -> Result<()> {
     // cargo sets these variables for the programs that it runs. ring's build script depends on them, so ring and every crate
     // that needs ring would be rebuilt.
     for (name, _) in env::vars_os() {
-        if ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"]
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
             make.env_remove(name);
         }
     }

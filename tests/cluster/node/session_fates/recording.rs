@@ -15,7 +15,7 @@ use super::events::PodEvent;
 const FILE: &str = "SESSION_FATES_RECORDING";
 
 /// Fields that are recorded; a field stands for everything below it. No field has a name or an address of a machine.
-const FIELDS: [&str; 30] = [
+const FIELDS: [&str; 34] = [
     "metadata.name",
     "metadata.uid",
     "metadata.resourceVersion",
@@ -25,7 +25,10 @@ const FIELDS: [&str; 30] = [
     "metadata.finalizers",
     "metadata.labels.vdi-metrics.io/template",
     "metadata.labels.vdi-metrics.io/pool",
+    "metadata.annotations.vdi-metrics.io/config",
+    "metadata.annotations.vdi-metrics.io/gpu-sharing",
     "spec.restartPolicy",
+    "spec.resourceClaims",
     "spec.initContainers.name",
     "spec.initContainers.restartPolicy",
     "spec.initContainers.env",
@@ -33,6 +36,7 @@ const FIELDS: [&str; 30] = [
     "status.phase",
     "status.reason",
     "status.startTime",
+    "status.resourceClaimStatuses",
     "status.conditions.type",
     "status.conditions.status",
     "status.conditions.reason",
