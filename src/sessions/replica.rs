@@ -83,6 +83,7 @@ impl Replica {
                 () = self.follow_allocations() => {}
             }
             self.ledger.hide();
+            self.metrics.stopped_counting();
         }
     }
 

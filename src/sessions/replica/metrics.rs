@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU64, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 use prometheus::Registry;
@@ -24,7 +24,8 @@ pub const ROWS: &[Row<ReplicaCounts>] = &[
         labels: &[],
         series: |counts| {
             let leads = counts.leadership.get().is_some_and(Leadership::is_current);
-            vec![Series::number([], f64::from(leads))]
+            let counts = leads && counts.is_counting.load(Relaxed);
+            vec![Series::number([], f64::from(counts))]
         },
     },
     Row {
@@ -148,6 +149,7 @@ pub(in crate::sessions) struct ReplicaMetrics(Arc<ReplicaCounts>);
 #[derive(Debug, Default)]
 pub struct ReplicaCounts {
     leadership: OnceLock<Leadership>,
+    is_counting: AtomicBool,
     takeovers: [AtomicU64; EventSource::ALL.len()],
     events: [AtomicU64; EventResult::ALL.len()],
     interruptions: [AtomicU64; Interruption::ALL.len()],
@@ -166,6 +168,7 @@ impl ReplicaMetrics {
     }
 
     pub(super) fn took_over(&self, source: EventSource) {
+        self.0.is_counting.store(true, Relaxed);
         self.0.takeovers[source as usize].fetch_add(1, Relaxed);
     }
 
@@ -173,6 +176,10 @@ impl ReplicaMetrics {
     pub(in crate::sessions) fn follow(&self, leadership: Leadership) {
         // There is one candidate in a process.
         _ = self.0.leadership.set(leadership);
+    }
+
+    pub(super) fn stopped_counting(&self) {
+        self.0.is_counting.store(false, Relaxed);
     }
 
     pub(super) fn received(&self, result: EventResult, events: u64) {
