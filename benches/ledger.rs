@@ -28,10 +28,10 @@ const SESSIONS: [usize; 2] = [10_000, 50_000];
 const LENGTH: f64 = 4.0 * 3600.0;
 
 /// Time during which sessions begin and end at this rate.
-const STEADY: Duration = Duration::from_secs(120);
+const STEADY: Duration = Duration::from_secs(60);
 
 /// Sessions that begin or end at once, for the time of an event.
-const BURST: usize = 2000;
+const BURST: usize = 1000;
 
 /// Rounds of the measurement in process.
 const ROUNDS: usize = 300;

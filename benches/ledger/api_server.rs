@@ -53,6 +53,9 @@ struct Request {
     body: Vec<u8>,
 }
 
+/// The label selector of the sessions, as it is in a URL. All pods match it.
+const SELECTOR: &str = "vdi-metrics.io%2Finjected%3Dtrue";
+
 /// The resource version of the list.
 const LISTED: u64 = 1_000_000;
 
@@ -106,7 +109,7 @@ impl ApiState {
     /// Answers one request and closes the connection.
     fn answer(&self, stream: TcpStream) -> std::io::Result<()> {
         let request = Request::read(&stream)?;
-        let is_pods = request.path.ends_with("/pods");
+        let is_pods = request.is_for_pods();
         let flag = |name: &str| request.query.get(name).is_some_and(|value| value == "true" || value == "1");
         let mut output = BufWriter::with_capacity(1 << 16, stream);
         if flag("watch") {
@@ -226,6 +229,12 @@ fn head(output: &mut impl Write, status: u16) -> std::io::Result<()> {
 // === impl Request ===
 
 impl Request {
+    /// Whether the generated pods are the answer. Other watches of the server select pods without the label, which do not exist.
+    fn is_for_pods(&self) -> bool {
+        let selector = self.query.get("labelSelector").filter(|selector| !selector.is_empty());
+        self.path.ends_with("/pods") && selector.is_none_or(|selector| selector == SELECTOR)
+    }
+
     fn read(stream: &TcpStream) -> std::io::Result<Self> {
         let mut reader = BufReader::new(stream);
         let mut head = String::new();

@@ -25,8 +25,8 @@ use crate::servers::product;
 const REFLECTOR: &str = "--reflector=";
 
 /// A program is idle if it uses less than this share of a core during [`PAUSE`].
-const IDLE: f64 = 0.03;
-const PAUSE: Duration = Duration::from_secs(6);
+const IDLE: f64 = 0.05;
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// Maximum time until a program is idle.
 const LIMIT: Duration = Duration::from_secs(600);

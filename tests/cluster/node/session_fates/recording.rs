@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Node;
 use kit::cluster::TestCluster;
 use kube::{Api, api::ListParams};
 use serde_json::{Map, Value, json};
+use vdi_metrics::contract::env as env_names;
 
 use super::events::PodEvent;
 
@@ -15,7 +16,7 @@ use super::events::PodEvent;
 const FILE: &str = "SESSION_FATES_RECORDING";
 
 /// Fields that are recorded; a field stands for everything below it. No field has a name or an address of a machine.
-const FIELDS: [&str; 34] = [
+const FIELDS: [&str; 36] = [
     "metadata.name",
     "metadata.uid",
     "metadata.resourceVersion",
@@ -31,7 +32,9 @@ const FIELDS: [&str; 34] = [
     "spec.resourceClaims",
     "spec.initContainers.name",
     "spec.initContainers.restartPolicy",
-    "spec.initContainers.env",
+    "spec.initContainers.env.name",
+    "spec.initContainers.env.value",
+    "spec.initContainers.env.valueFrom.fieldRef.fieldPath",
     "spec.containers.name",
     "status.phase",
     "status.reason",
@@ -51,6 +54,10 @@ const FIELDS: [&str; 34] = [
     "status.containerStatuses.lastState",
     "status.containerStatuses.allocatedResourcesStatus",
 ];
+
+/// Variables of the sidecar that are recorded.
+const VARIABLES: [&str; 4] =
+    [env_names::TEMPLATE, env_names::POOL, env_names::GPU_REQUEST, env_names::NODE_TOTALS];
 
 /// Writes the recording if the variable names a file. `endings` has an entry for each session.
 pub(super) async fn write(cluster: &TestCluster, events: &[PodEvent], endings: &[Value]) -> Result<()> {
@@ -73,6 +80,10 @@ pub(super) async fn write(cluster: &TestCluster, events: &[PodEvent], endings: &
 fn recorded(pod: &Value) -> Value {
     let has_node = pod["spec"]["nodeName"].is_string();
     let mut pod = with_fields(pod, "").unwrap_or_default();
+    let containers = pod["spec"]["initContainers"].as_array_mut().into_iter().flatten();
+    for variables in containers.filter_map(|container| container.get_mut("env")?.as_array_mut()) {
+        variables.retain(|variable| variable["name"].as_str().is_some_and(|name| VARIABLES.contains(&name)));
+    }
     pod["metadata"]["namespace"] = json!("desktops");
     if has_node {
         pod["spec"]["nodeName"] = json!("node-1");

@@ -3,15 +3,17 @@
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use serde_json::Value;
+use vdi_metrics::contract::CONTAINER;
 
 use super::{
     events::PodEvent,
     fates::{Fate, Gpu, LastsUntil},
 };
+use crate::support::processes::DESKTOP;
 
 /// Tolerances in seconds. Times of the API are in whole seconds.
 const SECOND: f64 = 1.0;
-pub(super) const TWO_SECONDS: f64 = 2.0;
+const TWO_SECONDS: f64 = 2.0;
 
 /// The truth about a session.
 pub(super) struct Truth {
@@ -64,24 +66,38 @@ impl Truth {
 /// The end of the desktop: the time that it wrote itself, else the kubelet's.
 fn desktop_end(pod: &Value) -> Result<f64> {
     let end = terminated(pod, "containerStatuses").context("the desktop has not ended")?;
-    let finished = seconds(end["finishedAt"].as_str().context("no end")?)?;
+    let finished = time_of(end, "finishedAt")?;
     let own = end["message"].as_str().and_then(|message| message.parse::<f64>().ok()).map(f64::floor);
     ensure!((own.unwrap_or(finished) - finished).abs() <= SECOND, "the desktop ended at {own:?}: {end}");
     Ok(own.unwrap_or(finished))
 }
 
-/// Seconds from the start to the end of the sidecar.
+/// Seconds from the start to the last poll of the sidecar; 0 if an init container before it has failed. The kubelet's times also have the
+/// start and the end of the container, which take seconds on a busy machine.
 fn run_of_sidecar(pod: &Value) -> Result<f64> {
+    let statuses = pod["status"]["initContainerStatuses"].as_array().into_iter().flatten();
+    let mut sidecar = statuses.filter(|status| status["name"] == CONTAINER);
+    if sidecar.any(|status| status["state"]["waiting"].is_object()) {
+        return Ok(0.0);
+    }
     let end = terminated(pod, "initContainerStatuses").context("the sidecar has not ended")?;
-    let time = |field: &str| seconds(end[field].as_str().context("no time")?);
-    Ok(time("finishedAt")? - time("startedAt")?)
+    let message: Value = serde_json::from_str(end["message"].as_str().context("no message")?)?;
+    let time = |field: &str| message[field].as_f64().context("no time");
+    let (own, kubelets) =
+        (time("end")? - time("start")?, time_of(end, "finishedAt")? - time_of(end, "startedAt")?);
+    ensure!(own <= kubelets + TWO_SECONDS, "the sidecar ran for {own} s: {end}");
+    Ok(own)
+}
+
+fn time_of(end: &Value, field: &str) -> Result<f64> {
+    seconds(end[field].as_str().context("no time")?)
 }
 
 /// The end of the sidecar or of the desktop.
 fn terminated<'p>(pod: &'p Value, list: &str) -> Option<&'p Value> {
     let mut statuses = pod["status"][list].as_array()?.iter();
-    let status = statuses
-        .find(|status| ["vdi-metrics", "desktop"].contains(&status["name"].as_str().unwrap_or("")))?;
+    let status =
+        statuses.find(|status| [CONTAINER, DESKTOP].contains(&status["name"].as_str().unwrap_or("")))?;
     status["state"].get("terminated")
 }
 
