@@ -115,8 +115,9 @@ async fn both_programs_stay_within_their_memory_budget(cluster: &TestCluster) ->
     create(cluster, &namespace, desktop(&["sleep"])).await?;
     let available = format!("vdi_session_gpu_available{{namespace=\"{namespace}\"}}");
     single_sample(cluster, &available, 1.0).await?;
-    // The targets are 12 and 4 MiB. The tolerance is for other machines' page sizes and for moments of high load.
-    for (program, max) in [("vdi-metrics", 16.0), ("vdi-metrics-sidecar", 5.0)] {
+    // The targets are 12 MiB and the events of the last 5 minutes, which have at most 16 MiB, and 4 MiB. The tolerance is for other machines'
+    // page sizes and for moments of high load.
+    for (program, max) in [("vdi-metrics", 32.0), ("vdi-metrics-sidecar", 5.0)] {
         let sizes: Vec<f64> =
             processes(program)?.iter().filter_map(|process| process.resident().ok()).collect();
         ensure!(

@@ -77,7 +77,9 @@ fn desktop_end(pod: &Value) -> Result<f64> {
 fn run_of_sidecar(pod: &Value) -> Result<f64> {
     let statuses = pod["status"]["initContainerStatuses"].as_array().into_iter().flatten();
     let mut sidecar = statuses.filter(|status| status["name"] == CONTAINER);
-    if sidecar.any(|status| status["state"]["waiting"].is_object()) {
+    let has_started =
+        |status: &Value| ["running", "terminated"].iter().any(|it| status["state"][it].is_object());
+    if !sidecar.any(has_started) {
         return Ok(0.0);
     }
     let end = terminated(pod, "initContainerStatuses").context("the sidecar has not ended")?;
