@@ -187,6 +187,17 @@ impl Ledger {
         self.listing = Some(Listing { uids: HashSet::new(), interrupted });
     }
 
+    /// Begins a list after a gap. `replay` applies events that are known, also some after the gap. A session that disappeared in the gap was
+    /// seen last before all of them.
+    pub fn begin_list_after(&mut self, replay: impl FnOnce(&mut Self)) {
+        let last_event = self.state.totals.last_event;
+        replay(self);
+        self.begin_list();
+        if let Some(listing) = &mut self.listing {
+            listing.interrupted = listing.interrupted.min(last_event);
+        }
+    }
+
     /// Ends a list with this resource version. A pod that is not in the list was removed while the watch was interrupted, or it lost
     /// its label. It was seen last before the interruption.
     pub fn end_list(&mut self, resource_version: u64, now: UnixTime) {

@@ -138,6 +138,18 @@ fn a_session_that_disappears_after_its_desktop_has_ended_lasts_until_that_end() 
 }
 
 #[test]
+fn a_session_that_disappears_in_a_gap_was_not_seen_by_the_events_after_the_gap() {
+    let mut watch = TestWatch::after(&[Shown(6, running())]);
+    let mut later = read(&named(running(), "other"));
+    later.version = 50;
+    watch.ledger.begin_list_after(|ledger| _ = ledger.seen(&later, unix(350)));
+    watch.ledger.seen(&later, unix(400));
+    watch.ledger.end_list(60, unix(400));
+    watch.send(&Read(401, None));
+    assert_eq!((watch.endings(), watch.durations()), (vec![("cad unknown".to_owned(), 1.0)], (1, 6.0)));
+}
+
+#[test]
 fn a_list_that_is_interrupted_and_repeated_does_not_move_the_end() {
     let mut watch = TestWatch::after(&[Shown(6, running())]);
     watch.ledger.begin_list();
