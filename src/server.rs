@@ -212,19 +212,18 @@ mod tests {
     use super::*;
     use crate::runtime::readiness::ProbeResult;
 
+    fn watches(readiness: &Readiness) -> Watches {
+        let settings = SettingsSource::new(ActiveSettings::default);
+        let sessions = Sessions::register(&admin::registry().unwrap(), true, settings).unwrap();
+        Watches::new(sessions, sessions::stop_request().1, Arc::default(), readiness.latch("limits"))
+    }
+
     /// The error of the run, and the readiness, if `task` ends while other tasks continue.
     async fn supervised(
         task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) -> (String, ProbeResult) {
         let readiness = Readiness::default();
-        let sessions = Sessions::register(
-            &admin::registry().unwrap(),
-            true,
-            SettingsSource::new(ActiveSettings::default),
-        )
-        .unwrap();
-        let watches =
-            Watches::new(sessions, sessions::stop_request().1, Arc::default(), readiness.latch("limits"));
+        let watches = watches(&readiness);
         let (mut servers, mut tasks) = (Supervisor::default(), Supervisor::default());
         servers.spawn("webhook", pending());
         tasks.spawn("health", pending());
@@ -247,14 +246,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_cluster_the_server_is_ready_and_runs_until_the_shutdown() {
         let readiness = Readiness::default();
-        let sessions = Sessions::register(
-            &admin::registry().unwrap(),
-            true,
-            SettingsSource::new(ActiveSettings::default),
-        )
-        .unwrap();
-        let watches =
-            Watches::new(sessions, sessions::stop_request().1, Arc::default(), readiness.latch("limits"));
+        let watches = watches(&readiness);
         let (mut servers, mut tasks) = (Supervisor::default(), Supervisor::default());
         let no_cluster = ready(Err(SignInError::Client(kube::Error::TlsRequired)));
         let shutdown = async {

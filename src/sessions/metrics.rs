@@ -1,5 +1,7 @@
 //! The metrics of the ledger.
 
+use std::collections::BTreeMap;
+
 use super::{
     ledger::{
         BUCKETS, EndReason, Ledger, MEMORY_BUCKETS, Observations, PendingReason, Phase, RestartReason,
@@ -7,8 +9,10 @@ use super::{
     },
     usage::{MissingReason, Usage},
 };
-use crate::contract::termination::IDLE_REASONS;
-use crate::runtime::catalogue::{Histogram, MetricType, Row, Series, histogram};
+use crate::{
+    contract::termination::IDLE_REASONS,
+    runtime::catalogue::{Histogram, MetricType, Row, Series, histogram},
+};
 
 /// Every metric of the ledger. `vdi_sessions_total` is a gauge with the name of a counter and a help text without a full
 /// stop. Both are kept for existing dashboards, which used the metric before this product exposed it.
@@ -209,32 +213,24 @@ fn durations(ledger: &Ledger) -> Vec<Series<'_>> {
 }
 
 fn ended(ledger: &Ledger) -> Vec<Series<'_>> {
-    by_reason(ledger, &EndReason::ALL, EndReason::as_str, |_, totals, reason| {
-        totals.ended.get(&reason).copied()
-    })
+    counted_by_reason(ledger, &EndReason::ALL, EndReason::as_str, |totals| &totals.ended)
 }
 
 fn failures(ledger: &Ledger) -> Vec<Series<'_>> {
     let reasons: Vec<_> = EndReason::ALL.into_iter().filter(|reason| reason.is_failure()).collect();
-    by_reason(ledger, &reasons, EndReason::as_str, |_, totals, reason| totals.ended.get(&reason).copied())
+    counted_by_reason(ledger, &reasons, EndReason::as_str, |totals| &totals.ended)
 }
 
 fn restarts(ledger: &Ledger) -> Vec<Series<'_>> {
-    by_reason(ledger, &RestartReason::ALL, RestartReason::as_str, |_, totals, reason| {
-        totals.restarts.get(&reason).copied()
-    })
+    counted_by_reason(ledger, &RestartReason::ALL, RestartReason::as_str, |totals| &totals.restarts)
 }
 
 fn sidecar_restarts(ledger: &Ledger) -> Vec<Series<'_>> {
-    by_reason(ledger, &RestartReason::ALL, RestartReason::as_str, |_, totals, reason| {
-        totals.sidecar_restarts.get(&reason).copied()
-    })
+    counted_by_reason(ledger, &RestartReason::ALL, RestartReason::as_str, |totals| &totals.sidecar_restarts)
 }
 
 fn missing(ledger: &Ledger) -> Vec<Series<'_>> {
-    by_reason(ledger, &MissingReason::ALL, MissingReason::as_str, |_, totals, reason| {
-        totals.missing.get(&reason).copied()
-    })
+    counted_by_reason(ledger, &MissingReason::ALL, MissingReason::as_str, |totals| &totals.missing)
 }
 
 fn usage(ledger: &Ledger, value: fn(&Usage) -> f64) -> Vec<Series<'_>> {
@@ -262,6 +258,16 @@ fn peaks(ledger: &Ledger) -> Vec<Series<'_>> {
 /// No series while this replica does not lead.
 fn gaps(ledger: &Ledger) -> Vec<Series<'_>> {
     ledger.phases().map(|_| Series::number([], number(ledger.in_gaps()))).into_iter().collect()
+}
+
+/// A series for each template and reason, from the totals of the template.
+fn counted_by_reason<'s, R: Copy + Ord>(
+    ledger: &'s Ledger,
+    reasons: &[R],
+    text: fn(R) -> &'static str,
+    counts: fn(&SessionTotals) -> &BTreeMap<R, u64>,
+) -> Vec<Series<'s>> {
+    by_reason(ledger, reasons, text, |_, totals, reason| counts(totals).get(&reason).copied())
 }
 
 /// A series for each template and reason; an absent count is 0.

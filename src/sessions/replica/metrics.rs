@@ -33,49 +33,28 @@ pub const ROWS: &[Row<ReplicaCounts>] = &[
         help: "Times this replica became the leader, by the source of the events since the last save.",
         kind: MetricType::COUNTER,
         labels: &["source"],
-        series: |counts| {
-            let series = |source: EventSource| {
-                Series::number([source.as_str()], number(&counts.takeovers[source as usize]))
-            };
-            EventSource::ALL.map(series).into()
-        },
+        series: |counts| by_text(EventSource::ALL.map(EventSource::as_str), &counts.takeovers),
     },
     Row {
         name: "vdi_metrics_ledger_events_total",
         help: "Events of session pods that the leader received, by result.",
         kind: MetricType::COUNTER,
         labels: &["result"],
-        series: |counts| {
-            let series = |result: EventResult| {
-                Series::number([result.as_str()], number(&counts.events[result as usize]))
-            };
-            EventResult::ALL.map(series).into()
-        },
+        series: |counts| by_text(EventResult::ALL.map(EventResult::as_str), &counts.events),
     },
     Row {
         name: "vdi_metrics_ledger_watch_interruptions_total",
         help: "Interruptions of the watch of session pods, by what followed.",
         kind: MetricType::COUNTER,
         labels: &["result"],
-        series: |counts| {
-            let series = |interruption: Interruption| {
-                let count = number(&counts.interruptions[interruption as usize]);
-                Series::number([interruption.as_str()], count)
-            };
-            Interruption::ALL.map(series).into()
-        },
+        series: |counts| by_text(Interruption::ALL.map(Interruption::as_str), &counts.interruptions),
     },
     Row {
         name: "vdi_metrics_ledger_saves_total",
         help: "Saves of the ledger by this replica, by result. The metrics of sessions show the last successful save.",
         kind: MetricType::COUNTER,
         labels: &["result"],
-        series: |counts| {
-            let series = |result: SaveResult| {
-                Series::number([result.as_str()], number(&counts.saves[result as usize]))
-            };
-            SaveResult::ALL.map(series).into()
-        },
+        series: |counts| by_text(SaveResult::ALL.map(SaveResult::as_str), &counts.saves),
     },
     Row {
         name: "vdi_metrics_ledger_last_save_timestamp_seconds",
@@ -206,6 +185,11 @@ impl Source for ReplicaMetrics {
     fn with<R>(&self, read: impl FnOnce(&ReplicaCounts) -> R) -> R {
         read(&self.0)
     }
+}
+
+/// A series for each text of a vocabulary, in the order of the counts.
+fn by_text<const N: usize>(texts: [&'static str; N], counts: &[AtomicU64; N]) -> Vec<Series<'static>> {
+    texts.into_iter().zip(counts).map(|(text, count)| Series::number([text], number(count))).collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the counts stay far below 2^52")]
