@@ -9,6 +9,7 @@
 mod container;
 mod end_reason;
 mod ending;
+mod gap;
 mod live;
 mod pending;
 mod phase;
@@ -21,7 +22,7 @@ mod time;
 mod totals;
 mod unseen;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 pub use container::{ContainerRole, ContainerRun, Exit, ExitCause, RunState, WaitCause};
 pub use end_reason::EndReason;
@@ -41,6 +42,7 @@ pub use totals::{
 
 use super::checkpoint::{Checkpoint, LiveSessions, Unsaved};
 use ending::SessionEnd;
+use gap::{Gap, Listing};
 use totals::CountsByPair;
 use unseen::UnseenPods;
 
@@ -60,20 +62,14 @@ pub struct Ledger {
     saved_version: u64,
     /// Whether an event has changed the state since the last save.
     has_changed: bool,
+    /// The latest gap of the watch, until a list ends it.
+    gap: Option<Gap>,
     listing: Option<Listing>,
     /// The sessions whose pods the watch does not show.
     unseen: UnseenPods,
     /// Whether the sessions are those that exist now: a list was received completely, or the watch has continued.
     is_complete: bool,
     settings: ActiveSettings,
-}
-
-/// A list that is being received.
-#[derive(Debug)]
-struct Listing {
-    uids: HashSet<String>,
-    /// Time of the last event before the list.
-    interrupted: UnixTime,
 }
 
 // === impl Ledger ===
@@ -98,6 +94,7 @@ impl Ledger {
             saved_version: state.resource_version,
             state,
             has_changed: false,
+            gap: None,
             listing: None,
             is_complete: false,
             settings: ActiveSettings::default(),
@@ -121,7 +118,7 @@ impl Ledger {
     /// Records the state of a pod that the watch shows. Returns whether it is new.
     pub fn seen(&mut self, pod: &SessionPod, now: UnixTime) -> bool {
         if let Some(listing) = &mut self.listing {
-            listing.uids.insert(pod.uid.clone());
+            listing.insert(pod.uid.clone());
         }
         let Some(mut live) = self.take(pod, now) else { return false };
         live.unseen_since = None;
@@ -130,6 +127,7 @@ impl Ledger {
         if pod.phase.is_terminal() {
             self.count(&mut live, pod, now);
         }
+        self.shows_state(pod);
         self.state.live.insert(pod.uid.clone(), live);
         true
     }
@@ -142,6 +140,7 @@ impl Ledger {
         if pod.is_removal() || pod.phase.is_terminal() {
             self.count(&mut live, pod, now);
         }
+        self.shows_state(pod);
         if pod.is_removal() && !pod.has_finalizers {
             self.unseen.remove(&pod.uid);
         } else {
@@ -162,7 +161,7 @@ impl Ledger {
                 self.has_changed = true;
             }
         } else if let Some(listing) = &mut self.listing {
-            listing.uids.insert(uid);
+            listing.insert(uid);
         }
     }
 
@@ -176,37 +175,35 @@ impl Ledger {
 
     /// Records that the watch continues after the resource version of the state.
     pub fn resume(&mut self) {
-        self.listing = None;
-        self.is_complete = true;
+        (self.gap, self.listing, self.is_complete) = (None, None, true);
+    }
+
+    /// Records that events are missing before the next one. A list must follow.
+    pub fn begin_gap(&mut self) {
+        self.gap = Some(Gap::after(self.gap.take(), self.state.totals.last_event));
+    }
+
+    /// Whether events are missing that only a list can replace.
+    #[must_use]
+    pub fn has_gap(&self) -> bool {
+        self.gap.is_some()
     }
 
     /// Begins a list: the watch shows every pod again.
     pub fn begin_list(&mut self) {
-        let last_event = self.state.totals.last_event;
-        let interrupted = self.listing.take().map_or(last_event, |listing| listing.interrupted);
-        self.listing = Some(Listing { uids: HashSet::new(), interrupted });
-    }
-
-    /// Begins a list after a gap. `replay` applies events that are known, also some after the gap. A session that disappeared in the gap was
-    /// seen last before all of them.
-    pub fn begin_list_after(&mut self, replay: impl FnOnce(&mut Self)) {
-        let last_event = self.state.totals.last_event;
-        replay(self);
-        self.begin_list();
-        if let Some(listing) = &mut self.listing {
-            listing.interrupted = listing.interrupted.min(last_event);
-        }
+        self.begin_gap();
+        self.listing = Some(Listing::new());
     }
 
     /// Ends a list with this resource version. A pod that is not in the list was removed while the watch was interrupted, or it lost
     /// its label. It was seen last before the interruption.
     pub fn end_list(&mut self, resource_version: u64, now: UnixTime) {
-        let Some(Listing { uids, interrupted }) = self.listing.take() else { return };
+        let (Some(listed), Some(gap)) = (self.listing.take(), self.gap.take()) else { return };
         self.state.live.update(|uid, live| {
-            let is_missing = live.unseen_since.is_none() && !uids.contains(uid);
+            let is_missing = live.unseen_since.is_none() && !listed.contains(uid);
             if is_missing {
                 // The clock can have stepped back.
-                live.unseen_since = Some(interrupted.min(now));
+                live.unseen_since = Some(gap.began.min(now));
                 self.unseen.add_due(uid.to_owned());
             }
             is_missing
@@ -231,7 +228,7 @@ impl Ledger {
     #[must_use]
     pub fn needs_save(&self) -> bool {
         let has_progressed = self.state.resource_version != self.saved_version;
-        self.listing.is_none() && (self.has_changed || has_progressed)
+        !self.has_gap() && (self.has_changed || has_progressed)
     }
 
     /// What has changed since the last save. The caller reports the result with [`Self::saved`] or [`Self::not_saved`].
@@ -345,15 +342,35 @@ impl Ledger {
         Some(state.live.remove(&pod.uid).unwrap_or_else(|| new_session(pod, state.totals.since)))
     }
 
+    /// Remembers that a state of a pod was shown since the latest gap.
+    fn shows_state(&mut self, pod: &SessionPod) {
+        if let Some(gap) = self.gap.as_mut().filter(|_| !pod.is_removal()) {
+            gap.shows(&pod.uid);
+        }
+    }
+
     fn observe(&mut self, live: &mut LiveSession, pod: &SessionPod) {
         let progressed = live.observe(pod);
         self.state.totals.seen(&live.names, &progressed);
     }
 
     fn count(&mut self, live: &mut LiveSession, pod: &SessionPod, now: UnixTime) {
-        if !live.is_counted {
-            self.end(live, &ending::of(pod, live, now), now);
+        if live.is_counted {
+            return;
         }
+        let is_first = self.gap.as_ref().is_some_and(|gap| gap.is_first_state(&pod.uid));
+        let end = ending::of(pod, live, now);
+        if is_first && end.depends_on_earlier_states(pod, live) {
+            self.end_in_gap(live, pod.finished().unwrap_or(now), now);
+        } else {
+            self.end(live, &end, now);
+        }
+    }
+
+    /// Ends a session whose end the ledger has missed. `last_seen` is the time at which the pod existed last.
+    fn end_in_gap(&mut self, live: &mut LiveSession, last_seen: UnixTime, now: UnixTime) {
+        self.end(live, &ending::in_gap(live, last_seen), now);
+        self.state.totals.in_gaps += 1;
     }
 
     fn end(&mut self, live: &mut LiveSession, end: &SessionEnd, now: UnixTime) {

@@ -44,6 +44,30 @@ pub(super) struct SessionEnd {
     pub(super) missing: BTreeMap<MissingReason, u64>,
 }
 
+// === impl SessionEnd ===
+
+impl SessionEnd {
+    /// Whether states before the last one could give the session another reason: an image error, or the first request to delete the pod. The
+    /// last object of a removed pod has the time of its removal instead of the request.
+    pub(super) fn depends_on_earlier_states(&self, pod: &SessionPod, live: &LiveSession) -> bool {
+        let is_request_unknown = live.is_forced && !live.is_done;
+        match self.reason {
+            EndReason::NeverStarted => true,
+            EndReason::Completed | EndReason::OomKilled | EndReason::Deleted | EndReason::Drained => {
+                is_request_unknown && pod.exits().is_some()
+            }
+            EndReason::Error => is_request_unknown,
+            EndReason::Evicted
+            | EndReason::Preempted
+            | EndReason::DeadlineExceeded
+            | EndReason::NodeLost
+            | EndReason::Rejected
+            | EndReason::ImageError
+            | EndReason::Unknown => false,
+        }
+    }
+}
+
 /// The end of the session whose last state is `pod`. `live` contains this state already.
 pub(super) fn of(pod: &SessionPod, live: &LiveSession, now: UnixTime) -> SessionEnd {
     with_totals(reason(pod, live), live.duration(time(pod, live, now)), live)

@@ -2,7 +2,7 @@
 //! or its session has ended.
 
 use super::{
-    Ledger, ending,
+    Ledger,
     session::{SessionPod, UnseenPod},
     time::UnixTime,
 };
@@ -39,9 +39,8 @@ impl Ledger {
             }
             // The session stays until the next read: the watch can be late with events of the pod, which must not count again.
             None => {
-                let end = ending::in_gap(&live, self.unseen.last_read(uid).unwrap_or(since));
-                self.end(&mut live, &end, now);
-                self.state.totals.in_gaps += 1;
+                let last_seen = self.unseen.last_read(uid).unwrap_or(since);
+                self.end_in_gap(&mut live, last_seen, now);
             }
         }
         if live != before {

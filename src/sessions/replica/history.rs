@@ -1,6 +1,9 @@
 //! The latest events of the watch. When a replica becomes the leader, it applies the events that the saved state does not contain.
 
-use std::{collections::VecDeque, mem};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    mem,
+};
 
 use crate::sessions::ledger::{Ledger, SessionPod, UnixTime};
 
@@ -10,13 +13,13 @@ const MAX_AGE: u64 = 300;
 /// Maximum bytes of the events. Events of 5 minutes with 50,000 sessions of 8 hours have about 8 MB.
 const MAX_BYTES: usize = 16 << 20;
 
-/// The events after a resource version, with at most one gap that matters: the latest one.
+/// The events after a resource version, with gaps.
 #[derive(Debug, Default)]
 pub(in crate::sessions) struct History {
-    /// Every event after this version and before the gap is here; none before the first event.
+    /// Every event after this version is here, but for those in gaps; none before the first event.
     since: Option<u64>,
-    /// The version at which the watch began again after a gap.
-    continued: Option<u64>,
+    /// The versions at which the watch began again after a gap.
+    continued: BTreeSet<u64>,
     events: VecDeque<PodEvent>,
     bytes: usize,
 }
@@ -37,7 +40,12 @@ impl History {
     pub(in crate::sessions) fn begin(&mut self, version: u64) {
         match self.since {
             None => self.since = Some(version),
-            Some(_) => self.continued = Some(version),
+            Some(_) => {
+                // Two gaps without an event between them are one.
+                let last_event = self.events.back().map_or(0, |event| event.pod.version);
+                self.continued.retain(|continued| *continued < last_event);
+                self.continued.insert(version);
+            }
         }
     }
 
@@ -51,21 +59,29 @@ impl History {
             self.bytes -= oldest.bytes();
             self.since = self.since.map(|since| since.max(oldest.pod.version));
         }
+        let since = self.since;
+        self.continued.retain(|continued| Some(*continued) > since);
     }
 
-    /// Whether every event after this version and before the latest gap is here.
+    /// Whether every event after this version is here, but for those in gaps.
     pub(in crate::sessions) fn covers(&self, version: u64) -> bool {
         self.since.is_some_and(|since| since <= version)
     }
 
     /// Whether events after this version are missing, because the watch was interrupted.
     pub(in crate::sessions) fn has_gap_after(&self, version: u64) -> bool {
-        self.continued.is_some_and(|continued| version < continued)
+        self.continued.last().is_some_and(|continued| version < *continued)
     }
 
-    /// Applies the events to a ledger, which ignores those that it contains.
+    /// Applies the events and the gaps to a ledger, which ignores the events that it contains.
     pub(in crate::sessions) fn replay(&self, ledger: &mut Ledger) {
+        let version = ledger.resource_version();
+        let begins = self.since.into_iter().chain(self.continued.iter().copied());
+        let mut gaps = begins.filter(|begin| *begin > version).peekable();
         for event in &self.events {
+            while gaps.next_if(|begin| *begin < event.pod.version).is_some() {
+                ledger.begin_gap();
+            }
             event.apply(ledger);
         }
     }
@@ -125,6 +141,31 @@ mod tests {
         history.push(event(25, 1));
         assert!(history.covers(10) && history.has_gap_after(10) && history.has_gap_after(19));
         assert!(history.covers(20) && !history.has_gap_after(20));
+    }
+
+    /// A ledger that has this version.
+    fn ledger(version: u64) -> Ledger {
+        let mut ledger = Ledger::new(Ledger::empty(UnixTime(0)));
+        ledger.begin_list();
+        ledger.end_list(version, UnixTime(0));
+        ledger
+    }
+
+    #[test]
+    fn a_replay_shows_each_gap_after_the_version_of_the_ledger() {
+        let mut history = History::default();
+        history.begin(10);
+        history.push(event(12, 0));
+        for version in [20, 22] {
+            history.begin(version);
+        }
+        history.push(event(25, 1));
+        assert_eq!(history.continued, BTreeSet::from([22]), "two gaps without an event between them");
+        for (version, has_gap) in [(9, true), (10, true), (21, true), (22, false)] {
+            let mut ledger = ledger(version);
+            history.replay(&mut ledger);
+            assert_eq!(ledger.has_gap(), has_gap, "{version}");
+        }
     }
 
     #[test]

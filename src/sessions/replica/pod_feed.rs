@@ -134,11 +134,9 @@ impl PodFeed {
     /// Lists the pods after a gap. The events that are known have the last states of pods that do not exist any more. The ledger must not be
     /// saved before the end of the list, because then the events of the gap would count as known.
     pub(super) fn list(&mut self, ledger: &mut Ledger) {
-        ledger.begin_list_after(|ledger| {
-            self.earlier.replay(ledger);
-            self.history.replay(ledger);
-        });
-        self.earlier = History::default();
+        mem::take(&mut self.earlier).replay(ledger);
+        self.history.replay(ledger);
+        ledger.begin_list();
         self.watch(Start::List);
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::{
     pods::*,
     stories::*,
-    watch::{Gone, Shown},
+    watch::{Event, Gone, Listed, Missed, Shown},
 };
 use crate::sessions::ledger::EndReason;
 
@@ -180,6 +180,65 @@ fn a_desktop_that_reaches_its_memory_limit_is_oom_killed() {
             exit_before_deletion(137, "OOMKilled", "Never"),
             EndReason::OomKilled,
             Some(600),
+        ),
+    ]);
+}
+
+/// The first state after a gap can be the last one.
+#[test]
+fn a_session_whose_reason_stood_in_a_missed_event_ends_as_unknown() {
+    let after = |before: Json, events: Vec<Event>| [vec![Shown(6, before), Missed], events].concat();
+    let stopped = in_phase(after_exit(deleted(running(), 600, 30), 143, "Error", 602), "Failed");
+    let last = deleted(stopped.clone(), 603, 0);
+    let removed = vec![Shown(603, last.clone()), Gone(603, last)];
+    let crashed = in_phase(after_exit(running(), 3, "Error", 600), "Failed");
+    let unlocated = in_phase(with(deleted(accepted(), 60, 30), &desktop(&status_unknown())), "Failed");
+    let waits = with(accepted(), &desktop(&json!({"waiting": {"reason": "ErrImagePull"}})));
+    let requested = vec![Shown(600, deleted(running(), 600, 30))];
+    check(vec![
+        ("the request to delete it", after(running(), removed.clone()), EndReason::Unknown, Some(602)),
+        ("everything", [vec![Missed], removed.clone()].concat(), EndReason::Unknown, Some(602)),
+        (
+            "only states before the request",
+            after(running(), [requested, removed.clone()].concat()),
+            EndReason::Deleted,
+            Some(602),
+        ),
+        (
+            "nothing that matters: the request is in the state",
+            after(running(), vec![Listed(700, vec![stopped])]),
+            EndReason::Deleted,
+            Some(602),
+        ),
+        (
+            "nothing that matters: it ran until its removal",
+            after(running(), forced(running())[1..].to_vec()),
+            EndReason::Deleted,
+            Some(600),
+        ),
+        (
+            "nothing that matters: nobody deleted it",
+            after(running(), vec![Listed(700, vec![crashed.clone()])]),
+            EndReason::Error,
+            Some(600),
+        ),
+        (
+            "nothing that matters: its end was shown before",
+            after(crashed.clone(), vec![Gone(650, deleted(crashed, 650, 0))]),
+            EndReason::Error,
+            Some(600),
+        ),
+        (
+            "perhaps an image error",
+            after(accepted(), vec![Listed(700, vec![unlocated.clone()])]),
+            EndReason::Unknown,
+            None,
+        ),
+        (
+            "nothing that matters: the image error was shown before",
+            after(waits, vec![Listed(700, vec![unlocated])]),
+            EndReason::ImageError,
+            None,
         ),
     ]);
 }

@@ -267,8 +267,8 @@ proptest! {
         prop_assert_eq!(totals(&Run::after(events, &steps)), truth);
     }
 
-    /// After a list, a session that disappeared meanwhile ends with the reason `unknown`. A session that no saved state has is not counted. The
-    /// reason of a session whose run nobody saw can be another one.
+    /// After a list, a session that disappeared meanwhile ends with the reason `unknown`. A session that no saved state has is not counted. A
+    /// session whose run nobody saw can be `rejected` instead of `node_lost`.
     #[test]
     fn failovers_with_lists_count_no_session_twice(
         lives in vec(labelled_life(), 1..8), choices in vec(any::<Index>(), 40), steps in vec(step(any_source()), 0..80),
@@ -280,6 +280,11 @@ proptest! {
             let of_truth = truth.get(&template).cloned().unwrap_or_default();
             let sum = |totals: &SessionTotals| totals.ended.values().sum::<u64>();
             prop_assert!(sum(&totals) <= sum(&of_truth), "{template}");
+            for (reason, count) in &totals.ended {
+                let is_known = ![EndReason::Unknown, EndReason::Rejected].contains(reason);
+                let most = of_truth.ended.get(reason).copied().unwrap_or(0);
+                prop_assert!(!is_known || *count <= most, "{template} {reason:?}");
+            }
         }
         let unknown: u64 = totals(&ledger).iter().filter_map(|(_, totals)| totals.ended.get(&EndReason::Unknown)).sum();
         prop_assert_eq!(ledger.in_gaps(), unknown);

@@ -142,7 +142,9 @@ fn a_session_that_disappears_in_a_gap_was_not_seen_by_the_events_after_the_gap()
     let mut watch = TestWatch::after(&[Shown(6, running())]);
     let mut later = read(&named(running(), "other"));
     later.version = 50;
-    watch.ledger.begin_list_after(|ledger| _ = ledger.seen(&later, unix(350)));
+    watch.ledger.begin_gap();
+    watch.ledger.seen(&later, unix(350));
+    watch.ledger.begin_list();
     watch.ledger.seen(&later, unix(400));
     watch.ledger.end_list(60, unix(400));
     watch.send(&Read(401, None));

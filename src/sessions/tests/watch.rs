@@ -19,13 +19,15 @@ pub(super) enum Event {
     Shown(i64, Json),
     /// DELETED.
     Gone(i64, Json),
+    /// Events are missing here.
+    Missed,
     /// A complete list.
     Listed(i64, Vec<Json>),
     /// A read of every pod that the watch does not show any more: the pod that still exists.
     Read(i64, Option<Json>),
 }
 
-pub(super) use Event::{Gone, Listed, Read, Shown};
+pub(super) use Event::{Gone, Listed, Missed, Read, Shown};
 
 /// A watch and its ledger.
 #[derive(Debug)]
@@ -84,6 +86,7 @@ impl TestWatch {
                 let pod = self.numbered(pod);
                 self.ledger.gone(&pod, unix(*now));
             }
+            Missed => self.ledger.begin_gap(),
             Listed(now, pods) => {
                 self.ledger.begin_list();
                 for pod in pods {

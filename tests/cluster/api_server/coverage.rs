@@ -61,8 +61,9 @@ async fn pods_without_a_sidecar_are_counted_by_reason_and_their_owners_get_one_e
     create(&cluster, EARLY, "skipped", &json!({"spec": {"hostNetwork": true}}))?;
     counts_become(&server, [2.0, 1.0, 1.0]).await?;
 
-    // A namespace that opts in while the server runs.
-    let metadata = json!({"name": "later"});
+    // A namespace that opts in while the server runs. The API server keeps no managed fields of a namespace that is applied without any
+    // field, so the second server would not know the time of its label.
+    let metadata = json!({"name": "later", "annotations": {"example.com/owner": "cad"}});
     let later = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
     cluster.kubectl.apply(&later.to_string())?;
     eventually("the namespace accepts pods", MINUTE, || async {

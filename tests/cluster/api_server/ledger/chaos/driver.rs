@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
-    fates::{Fate, LastsUntil, Step},
+    fates::{EARLIER, Fate, LastsUntil, Step},
     random::SeededRandom,
     requests::Requests,
     states::{Container, Facts, State, pod},
@@ -57,9 +57,6 @@ pub(super) struct Played {
 
 /// The pools of the sessions.
 pub(super) const POOLS: [&str; 3] = ["engineering", "design", "training"];
-
-/// The earlier end of [`Step::EarlierEnd`] in seconds. It is longer than the tolerance of the ledger for different clocks.
-const EARLIER: i64 = 20;
 
 /// Scripts of random fates, with creations spread over `spread`. Every fate occurs equally often.
 pub(super) fn scripts(
@@ -170,7 +167,7 @@ impl Session {
         let name = self.script.name.clone();
         match step {
             Step::Status(state) => self.write(state, self.requested.unwrap_or_else(now)).await?,
-            Step::EarlierEnd(state) => self.write(state, now() - EARLIER).await?,
+            Step::EarlierEnd(state) => self.write(state, now() - seconds(EARLIER)).await?,
             Step::Delete => {
                 let pod = self.requests.delete(&name, 30).await?;
                 self.request(&pod);
@@ -244,7 +241,7 @@ impl Session {
 
     fn use_devices(&mut self) {
         let seconds = self.duration().unwrap_or(0).max(self.word.as_ref().map_or(0, |_| self.run_seconds()));
-        self.played.device_seconds = seconds * self.devices();
+        self.played.device_seconds = (seconds + self.script.fate.seconds_until_seen()) * self.devices();
         let has_ended = self.script.fate.reason.is_some() && (self.has_sidecar || self.word.is_some());
         self.played.used = has_ended.then(|| Used::of(self.word.as_ref(), seconds, self.devices()));
     }

@@ -32,7 +32,7 @@ pub(super) enum LastsUntil {
 pub(super) enum Step {
     /// A kubelet or a controller writes the status. The desktop ends now if it ends.
     Status(State),
-    /// Like [`Step::Status`], with an end of the desktop 20 s ago.
+    /// Like [`Step::Status`], with an end of the desktop [`EARLIER`] seconds ago.
     EarlierEnd(State),
     /// A client deletes the pod with a grace period of 30 s.
     Delete,
@@ -45,6 +45,9 @@ pub(super) enum Step {
     /// A client sets the label again.
     Relabel,
 }
+
+/// Seconds before a [`Step::EarlierEnd`]. This is longer than the tolerance of the ledger for different clocks.
+pub(super) const EARLIER: u64 = 20;
 
 use LastsUntil::{End, Never, Request};
 use Step::{Delete, EarlierEnd, Evict, Relabel, Remove, Status, Unlabel};
@@ -130,6 +133,16 @@ pub(super) fn fates() -> Vec<Fate> {
             )
         },
     ]
+}
+
+// === impl Fate ===
+
+impl Fate {
+    /// Seconds from the end of the desktop to the state that shows it.
+    pub(super) fn seconds_until_seen(&self) -> u64 {
+        let is_late = self.steps.iter().any(|step| matches!(step, EarlierEnd(_)));
+        if is_late { EARLIER } else { 0 }
+    }
 }
 
 /// A session whose containers have exited.

@@ -45,22 +45,15 @@ pub(super) struct Findings {
 /// Time after the start of the API server in which each replica watches again: the longest pause between two attempts is 10 s.
 const WATCHES_AGAIN: Duration = Duration::from_secs(20);
 
-/// Number of kills from which a run is the full form.
-const FULL_FORM: usize = 50;
-
 /// Disturbances in random order: this number of kills of leaders, of which every eighth kills all replicas, some stops and pauses, and
-/// in the full form one restart of the API server.
+/// one restart of the API server.
 pub(super) fn plan(kills: usize, random: &mut SeededRandom) -> Vec<Disturbance> {
     use Disturbance::*;
     let kill = |number: usize| if number % 8 == 4 { KillAll } else { KillLeader };
     let mut plan: Vec<_> = (0..kills).map(kill).collect();
     plan.extend(vec![StopLeader; kills.div_ceil(16)]);
     plan.extend(vec![PauseLeader; kills / 16]);
-    // Known: a session whose events are lost in the outage can get another reason than `unknown`, so only the full form, which is no gate,
-    // restarts the API server.
-    if kills >= FULL_FORM {
-        plan.push(RestartApiServer);
-    }
+    plan.push(RestartApiServer);
     for index in (1..plan.len()).rev() {
         plan.swap(index, usize::try_from(random.below(index as u64 + 1)).unwrap_or(index));
     }

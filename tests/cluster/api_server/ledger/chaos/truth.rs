@@ -70,8 +70,10 @@ impl Truth {
 
     fn add(&mut self, session: &Played, outages: &[Outage]) {
         let is_in = |at: &Instant| outages.iter().any(|outage| outage.contains(at));
+        let is_end_in = session.ended.is_some_and(|at| is_in(&at));
+        // The last state does not show whether an image failed before.
         let is_lost =
-            session.ended.is_some_and(|at| is_in(&at)) && session.removed.is_some_and(|at| is_in(&at));
+            is_end_in && (session.removed.is_some_and(|at| is_in(&at)) || session.fate.name == "image-error");
         let template = session.template;
         // Later states do not show that the desktop was ready.
         let is_ready_lost = is_lost || session.ready.is_some_and(|at| is_in(&at));
@@ -108,7 +110,7 @@ impl Truth {
         }
         if is_lost {
             self.in_outages += 1;
-            self.possible_unknown(template);
+            self.possible_unknown(session);
         }
         self.add_usage(session, is_lost);
         self.add_restarts(session, is_lost || session.restarted.iter().any(is_in));
@@ -137,9 +139,16 @@ impl Truth {
         }
     }
 
-    fn possible_unknown(&mut self, template: &str) {
-        let labels = [("template", template), ("reason", "unknown")];
+    /// A session whose end was missed lasts until it was seen last.
+    fn possible_unknown(&mut self, session: &Played) {
+        let template = ("template", session.template);
+        let labels = [template, ("reason", "unknown")];
         *self.possible.entry(series("vdi_session_ended_total", &labels)).or_default() += 1.0;
+        if session.duration.is_some() {
+            let longer =
+                self.possible.entry(series("vdi_session_duration_seconds_sum", &[template])).or_default();
+            *longer += session.fate.seconds_until_seen() as f64;
+        }
     }
 
     fn add_restarts(&mut self, session: &Played, is_uncertain: bool) {
