@@ -27,9 +27,8 @@ mod watch;
 
 use kube::Client;
 use prometheus::Registry;
-use tokio::sync::watch::Receiver;
 
-use crate::runtime::catalogue::Catalogue;
+use crate::{cluster::Leadership, runtime::catalogue::Catalogue};
 
 pub use reason::NoSidecarReason;
 use shared::SharedStore;
@@ -38,7 +37,7 @@ use shared::SharedStore;
 #[derive(Debug)]
 pub struct Coverage {
     store: SharedStore,
-    leads: Receiver<bool>,
+    leadership: Leadership,
 }
 
 // === impl Coverage ===
@@ -48,20 +47,20 @@ impl Coverage {
     ///
     /// # Errors
     /// Fails if one of the names is registered already.
-    pub fn register(registry: &Registry, leads: Receiver<bool>) -> prometheus::Result<Self> {
+    pub fn register(registry: &Registry, leadership: Leadership) -> prometheus::Result<Self> {
         let store = SharedStore::default();
-        let source = metrics::Counts::new(store.clone(), leads.clone());
+        let source = metrics::Counts::new(store.clone(), leadership.clone());
         registry.register(Box::new(Catalogue::new(metrics::ROWS, source)?))?;
-        Ok(Self { store, leads })
+        Ok(Self { store, leadership })
     }
 
     /// Follows the pods of the client's cluster, and writes Events while this replica leads. Returns only if a watch ends,
     /// which does not happen.
     pub async fn follow(self, client: Client) {
-        let Self { store, leads } = self;
+        let Self { store, leadership } = self;
         tokio::select! {
             () = watch::follow(client.clone(), &store) => {}
-            never = event::announce(client, &store, &leads) => match never {},
+            never = event::announce(client, &store, &leadership) => match never {},
         }
     }
 }

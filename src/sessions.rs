@@ -28,14 +28,13 @@ mod stop;
 mod time;
 pub mod usage;
 
-use std::{convert::Infallible, fs};
+use std::fs;
 
 use kube::{Api, Client};
 use prometheus::Registry;
-use tokio::sync::watch;
 
 use crate::{
-    cluster::{Leadership, LeaseCandidate},
+    cluster::{Leadership, LeadershipSender, LeaseCandidate},
     runtime::{catalogue::Catalogue, clock},
 };
 
@@ -50,14 +49,14 @@ pub use stop::{StopRequest, StopSender, stop_request};
 const LEASE: &str = "vdi-metrics-ledger";
 
 /// The sessions of a cluster.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Sessions {
     ledger: SharedLedger,
     metrics: ReplicaMetrics,
     /// None if the devices of sessions are not shown.
     allocations: Option<ShownAllocations>,
     settings: SettingsSource,
-    leads: watch::Sender<bool>,
+    reports: LeadershipSender,
 }
 
 // === impl Sessions ===
@@ -77,28 +76,29 @@ impl Sessions {
         registry.register(Box::new(Catalogue::new(metrics::ROWS, ledger.clone())?))?;
         let allocations =
             shows_allocations.then(|| ShownAllocations::register(registry, ledger.clone())).transpose()?;
-        let (metrics, leads) = (ReplicaMetrics::register(registry)?, watch::Sender::new(false));
-        Ok(Self { ledger, metrics, allocations, settings, leads })
+        let reports = LeadershipSender::default();
+        let metrics = ReplicaMetrics::register(registry, reports.leadership())?;
+        Ok(Self { ledger, metrics, allocations, settings, reports })
     }
 
     /// Whether this replica has the Lease; false before [`Self::count`] and after it.
     #[must_use]
-    pub fn leads(&self) -> watch::Receiver<bool> {
-        self.leads.subscribe()
+    pub fn leadership(&self) -> Leadership {
+        self.reports.leadership()
     }
 
     /// Counts the sessions of the client's cluster while this replica leads. The Lease and the saved state are in the client's namespace.
     /// Returns after a request to stop. The client should send each request once.
     pub async fn count(self, client: Client, stop: StopRequest) {
         let (namespace, identity) = (client.default_namespace().to_owned(), identity());
-        let mut candidate = LeaseCandidate::new(client.clone(), &namespace, LEASE, identity.clone());
-        let leadership = candidate.leadership();
-        self.metrics.follow(leadership.clone());
+        let leadership = self.leadership();
+        let mut candidate =
+            LeaseCandidate::new(client.clone(), &namespace, LEASE, identity.clone(), self.reports);
         let replica = Replica {
             pods: Api::all_with(client.clone(), &pod::resource()),
             store: ConfigMaps::new(client, &namespace),
             identity,
-            leadership: candidate.leadership(),
+            leadership,
             ledger: self.ledger,
             metrics: self.metrics,
             allocations: self.allocations,
@@ -108,21 +108,9 @@ impl Sessions {
         let _until_released = stop.clone();
         tokio::select! {
             never = candidate.run() => match never {},
-            never = report(leadership, &self.leads) => match never {},
             () = replica.run(stop) => {}
         }
-        self.leads.send_replace(false);
         candidate.release().await;
-    }
-}
-
-/// Reports each change of the leadership.
-async fn report(mut leadership: Leadership, leads: &watch::Sender<bool>) -> Infallible {
-    loop {
-        leadership.becomes(true).await;
-        leads.send_replace(true);
-        leadership.becomes(false).await;
-        leads.send_replace(false);
     }
 }
 

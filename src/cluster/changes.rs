@@ -236,7 +236,8 @@ where
     async fn read(&mut self) -> Result<(), WatchError> {
         let StreamState::Read { events, since, is_list } = &mut self.state else { return Ok(()) };
         let (is_list, end) = (*is_list, *since + self.pace.watch);
-        match timeout(self.pace.idle, events.next()).await {
+        let idle = if is_list { self.pace.list } else { self.pace.idle };
+        match timeout(idle, events.next()).await {
             Ok(Some(event)) => self.receive(event.map_err(WatchError::from)?, is_list),
             Ok(None) if is_list || Instant::now() + pace::MARGIN < end => Err(WatchError::Closed),
             Err(_) if is_list => Err(WatchError::Timeout),
@@ -309,7 +310,7 @@ where
             StreamState::Connect | StreamState::Read { is_list: false, .. } => StreamState::Check,
             StreamState::Read { is_list: true, .. } => {
                 self.broken_lists += 1;
-                if self.broken_lists < MAX_BROKEN_LISTS {
+                if self.broken_lists < MAX_BROKEN_LISTS && !matches!(error, WatchError::Timeout) {
                     StreamState::StreamingList
                 } else {
                     StreamState::Page(None)

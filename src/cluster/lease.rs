@@ -25,8 +25,12 @@ pub struct LeaseCandidate {
     identity: String,
     /// The resource version of the lease of another leader, and when this candidate saw it first.
     seen: Option<(String, Instant)>,
-    until: watch::Sender<Option<Instant>>,
+    reports: LeadershipSender,
 }
+
+/// Reports whether the candidate of this process leads. It exists before the candidate, which needs a client.
+#[derive(Debug)]
+pub struct LeadershipSender(watch::Sender<Option<Instant>>);
 
 /// Whether a candidate leads. Clones refer to the same candidate.
 #[derive(Clone, Debug)]
@@ -71,21 +75,21 @@ enum LeaseStep {
 impl LeaseCandidate {
     /// A candidate for the lease of this name. `identity` names the replica in the lease.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, name: &str, identity: String) -> Self {
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        identity: String,
+        reports: LeadershipSender,
+    ) -> Self {
         let api = Api::namespaced(client, namespace);
-        Self { api, name: name.to_owned(), identity, seen: None, until: watch::channel(None).0 }
-    }
-
-    /// Whether this replica leads, from now on.
-    #[must_use]
-    pub fn leadership(&self) -> Leadership {
-        Leadership { until: self.until.subscribe() }
+        Self { api, name: name.to_owned(), identity, seen: None, reports }
     }
 
     /// Takes the lease when it is free, and renews it. Does not return. If the future is dropped, the lease expires after its duration.
     pub async fn run(&mut self) -> Infallible {
         loop {
-            let (before, began) = (*self.until.borrow(), Instant::now());
+            let (before, began) = (*self.reports.0.borrow(), Instant::now());
             let attempt = self.attempt_before(before).await;
             let now = Instant::now();
             let until = leads_until(before, attempt, began, now);
@@ -97,7 +101,7 @@ impl LeaseCandidate {
 
     /// Gives the lease up at an orderly stop, so that another replica can lead at once.
     pub async fn release(&mut self) {
-        if self.until.send_replace(None).is_none() {
+        if self.reports.0.send_replace(None).is_none() {
             return;
         }
         let release = async {
@@ -217,13 +221,36 @@ impl LeaseCandidate {
     }
 
     fn report(&self, until: Option<Instant>) {
-        let before = self.until.send_replace(until);
+        let before = self.reports.0.send_replace(until);
         let (identity, lease) = (&self.identity, &self.name);
         match (before.is_some(), until.is_some()) {
             (false, true) => tracing::info!(identity, lease, "This replica leads"),
             (true, false) => tracing::warn!(identity, lease, "This replica does not lead any more"),
             (true, true) | (false, false) => {}
         }
+    }
+}
+
+// === impl LeadershipSender ===
+
+impl LeadershipSender {
+    /// The leadership that this sender reports.
+    #[must_use]
+    pub fn leadership(&self) -> Leadership {
+        Leadership { until: self.0.subscribe() }
+    }
+
+    /// Reports that the process leads.
+    #[cfg(test)]
+    pub(crate) fn lead(&self) {
+        self.0.send_replace(Some(Instant::now() + RENEW_DEADLINE));
+    }
+}
+
+impl Default for LeadershipSender {
+    /// The process does not lead.
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
     }
 }
 
@@ -274,7 +301,13 @@ mod tests {
 
     fn candidate() -> LeaseCandidate {
         let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
-        LeaseCandidate::new(Client::try_from(config).unwrap(), "default", "lease", "me".to_owned())
+        LeaseCandidate::new(
+            Client::try_from(config).unwrap(),
+            "default",
+            "lease",
+            "me".to_owned(),
+            LeadershipSender::default(),
+        )
     }
 
     #[tokio::test]

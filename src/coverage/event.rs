@@ -11,16 +11,14 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{Api, Client, api::PostParams, core::Status};
-use tokio::{
-    sync::watch::Receiver,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use super::{
     announcements::{Announcement, Announcements},
     reason::NoSidecarReason,
     shared::SharedStore,
 };
+use crate::cluster::Leadership;
 
 /// Reason of the Events.
 const REASON: &str = "NoMetricsSidecar";
@@ -38,12 +36,11 @@ const PAUSE: Duration = Duration::from_secs(60);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Writes the missing Events while this replica leads.
-pub(super) async fn announce(client: Client, store: &SharedStore, leads: &Receiver<bool>) -> Infallible {
+pub(super) async fn announce(client: Client, store: &SharedStore, leadership: &Leadership) -> Infallible {
     let mut announcements = Announcements::default();
     loop {
         sleep(INTERVAL).await;
-        let leads = *leads.borrow();
-        let next = leads.then(|| announcements.next(&store.lock())).flatten();
+        let next = leadership.is_current().then(|| announcements.next(&store.lock())).flatten();
         let Some(announcement) = next else { continue };
         match write(&client, &announcement).await {
             Ok(()) => announcements.done(&announcement),

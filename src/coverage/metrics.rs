@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tokio::sync::watch::Receiver;
-
 use super::{reason::NoSidecarReason, shared::SharedStore};
-use crate::runtime::catalogue::{MetricType, Row, Series, Source};
+use crate::{
+    cluster::Leadership,
+    runtime::catalogue::{MetricType, Row, Series, Source},
+};
 
 /// Every metric of pods without a sidecar.
 pub const ROWS: &[Row<BTreeMap<NoSidecarReason, u64>>] = &[Row {
@@ -23,14 +24,14 @@ pub const ROWS: &[Row<BTreeMap<NoSidecarReason, u64>>] = &[Row {
 #[derive(Debug)]
 pub(super) struct Counts {
     store: SharedStore,
-    leads: Receiver<bool>,
+    leadership: Leadership,
 }
 
 // === impl Counts ===
 
 impl Counts {
-    pub(super) const fn new(store: SharedStore, leads: Receiver<bool>) -> Self {
-        Self { store, leads }
+    pub(super) const fn new(store: SharedStore, leadership: Leadership) -> Self {
+        Self { store, leadership }
     }
 }
 
@@ -38,8 +39,7 @@ impl Source for Counts {
     type Values = BTreeMap<NoSidecarReason, u64>;
 
     fn with<R>(&self, read: impl FnOnce(&Self::Values) -> R) -> R {
-        let leads = *self.leads.borrow();
-        read(&if leads { self.store.lock().counts() } else { BTreeMap::new() })
+        read(&if self.leadership.is_current() { self.store.lock().counts() } else { BTreeMap::new() })
     }
 }
 
@@ -50,20 +50,19 @@ const fn number(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::watch;
-
     use super::*;
+    use crate::cluster::LeadershipSender;
 
     #[test]
     fn only_a_replica_that_leads_exposes_counts() {
-        let (leads, receiver) = watch::channel(false);
+        let reports = LeadershipSender::default();
         let store = SharedStore::default();
         assert_eq!(store.lock().end_namespaces(), Vec::<String>::new());
         store.lock().end_configurations();
         store.lock().end_pods();
-        let counts = Counts::new(store, receiver);
+        let counts = Counts::new(store, reports.leadership());
         assert!(counts.with(BTreeMap::is_empty));
-        leads.send_replace(true);
+        reports.lead();
         assert_eq!(counts.with(BTreeMap::len), NoSidecarReason::ALL.len());
     }
 }

@@ -9,6 +9,8 @@ pub(super) struct Pace {
     pub request: Duration,
     /// A connection without an event for this time is replaced; it can be dead.
     pub idle: Duration,
+    /// A streaming list without an event for this time is replaced by a list in pages.
+    pub list: Duration,
     /// Time after which the API server closes a watch.
     pub watch: Duration,
     /// Delay after the first failure. It doubles with each further failure.
@@ -30,6 +32,7 @@ impl Pace {
     pub(super) const DEFAULT: Self = Self {
         request: Duration::from_secs(65),
         idle: Duration::from_secs(70),
+        list: Duration::from_secs(10),
         watch: Duration::from_secs(WATCH_TIMEOUT as u64),
         min_delay: Duration::from_millis(100),
         max_delay: Duration::from_secs(10),

@@ -21,6 +21,7 @@ use scripted_server::{
 const PACE: Pace = Pace {
     request: Duration::from_secs(5),
     idle: Duration::from_secs(5),
+    list: Duration::from_secs(5),
     watch: Duration::from_secs(290),
     min_delay: Duration::from_millis(1),
     max_delay: Duration::from_millis(10),
@@ -321,6 +322,20 @@ async fn a_connection_without_events_and_a_watch_that_ends_in_time_are_replaced_
             assert_eq!(words(&stream.next().await.unwrap()), expected);
         }
         assert!(server.requests()[3].ends_with("&resourceVersion=6"), "{:?}", server.requests());
+    }
+}
+
+#[tokio::test]
+async fn a_streaming_list_without_events_is_replaced_by_pages() {
+    let pace = Pace { list: Duration::from_millis(30), ..PACE };
+    let script = vec![
+        Events(vec![event("ADDED", "a@4")], Open),
+        Object(list("5", &["a@4"], "")),
+        Events(vec![event("ADDED", "b@6")], Open),
+    ];
+    let (server, mut stream) = serve(Start::List, pace, script).await;
+    for expected in ["list", "listed a@4", "retried", "list", "listed a@4", "list end 5", "applied b@6"] {
+        assert_eq!(words(&stream.next().await.unwrap()), expected, "{:?}", server.requests());
     }
 }
 

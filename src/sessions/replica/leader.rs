@@ -85,7 +85,10 @@ impl Leader<'_> {
         match change {
             FeedChange::Event(event) => self.apply(&event),
             FeedChange::ListBegin => self.change(Ledger::begin_list),
-            FeedChange::ListEnd(version) => self.change(|ledger| ledger.end_list(version, now())),
+            FeedChange::ListEnd(version) => {
+                self.change(|ledger| ledger.end_list(version, now()));
+                tracing::info!(version, "Listed the session pods");
+            }
             FeedChange::Progress(version) => self.change(|ledger| ledger.progress(version, now())),
             FeedChange::Unreadable { uid, deleted } => {
                 self.change(|ledger| ledger.unreadable(uid, deleted, now()));

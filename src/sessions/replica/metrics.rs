@@ -1,7 +1,7 @@
 //! The metrics about the work of this replica on the ledger.
 
 use std::sync::{
-    Arc, OnceLock,
+    Arc,
     atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
@@ -23,7 +23,7 @@ pub const ROWS: &[Row<ReplicaCounts>] = &[
         kind: MetricType::GAUGE,
         labels: &[],
         series: |counts| {
-            let leads = counts.leadership.get().is_some_and(Leadership::is_current);
+            let leads = counts.leadership.is_current();
             let counts = leads && counts.is_counting.load(Relaxed);
             vec![Series::number([], f64::from(counts))]
         },
@@ -121,13 +121,13 @@ vocabulary! {
 }
 
 /// Counts the work of this replica; all clones share the same counts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(in crate::sessions) struct ReplicaMetrics(Arc<ReplicaCounts>);
 
 /// The values of the rows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ReplicaCounts {
-    leadership: OnceLock<Leadership>,
+    leadership: Leadership,
     is_counting: AtomicBool,
     takeovers: [AtomicU64; EventSource::ALL.len()],
     events: [AtomicU64; EventResult::ALL.len()],
@@ -140,8 +140,11 @@ pub struct ReplicaCounts {
 // === impl ReplicaMetrics ===
 
 impl ReplicaMetrics {
-    pub(in crate::sessions) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let metrics = Self::default();
+    pub(in crate::sessions) fn register(
+        registry: &Registry,
+        leadership: Leadership,
+    ) -> prometheus::Result<Self> {
+        let metrics = Self(Arc::new(ReplicaCounts::new(leadership)));
         registry.register(Box::new(Catalogue::new(ROWS, metrics.clone())?))?;
         Ok(metrics)
     }
@@ -149,12 +152,6 @@ impl ReplicaMetrics {
     pub(super) fn took_over(&self, source: EventSource) {
         self.0.is_counting.store(true, Relaxed);
         self.0.takeovers[source as usize].fetch_add(1, Relaxed);
-    }
-
-    /// From now on the metrics show this leadership.
-    pub(in crate::sessions) fn follow(&self, leadership: Leadership) {
-        // There is one candidate in a process.
-        _ = self.0.leadership.set(leadership);
     }
 
     pub(super) fn stopped_counting(&self) {
@@ -175,6 +172,23 @@ impl ReplicaMetrics {
         if result == SaveResult::Saved {
             self.0.last_save.store(now, Relaxed);
             self.0.saved_bytes.fetch_add(bytes as u64, Relaxed);
+        }
+    }
+}
+
+// === impl ReplicaCounts ===
+
+impl ReplicaCounts {
+    fn new(leadership: Leadership) -> Self {
+        Self {
+            leadership,
+            is_counting: AtomicBool::default(),
+            takeovers: Default::default(),
+            events: Default::default(),
+            interruptions: Default::default(),
+            saves: Default::default(),
+            last_save: AtomicU64::default(),
+            saved_bytes: AtomicU64::default(),
         }
     }
 }

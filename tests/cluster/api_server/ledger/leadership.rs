@@ -11,7 +11,7 @@ use kube::{
 };
 use serde_json::json;
 use tokio::{task::JoinHandle, time::timeout};
-use vdi_metrics::cluster::{Leadership, LeaseCandidate};
+use vdi_metrics::cluster::{Leadership, LeadershipSender, LeaseCandidate};
 
 tests![
     one_of_three_candidates_leads_and_a_killed_one_is_replaced,
@@ -49,8 +49,7 @@ async fn one_of_three_candidates_leads_and_a_killed_one_is_replaced(cluster: &Te
 
 async fn a_leader_that_stops_in_order_is_replaced_at_once(cluster: &TestCluster) -> Result<()> {
     let namespace = cluster.scratch_namespace(&[]).await?;
-    let mut first = LeaseCandidate::new(cluster.client.clone(), &namespace, LEASE, "first".to_owned());
-    let mut leadership = first.leadership();
+    let (mut first, mut leadership) = candidate(cluster, &namespace, "first");
     tokio::select! {
         never = first.run() => match never {},
         led = timeout(FAILOVER, leadership.becomes(true)) => led?,
@@ -80,10 +79,16 @@ async fn a_leader_that_loses_its_lease_stops_leading(cluster: &TestCluster) -> R
 }
 
 fn stand(cluster: &TestCluster, namespace: &str, identity: &str) -> Standing {
-    let mut candidate = LeaseCandidate::new(cluster.client.clone(), namespace, LEASE, identity.to_owned());
-    let leadership = candidate.leadership();
+    let (mut candidate, leadership) = candidate(cluster, namespace, identity);
     let task = tokio::spawn(async move { match candidate.run().await {} });
     Standing { leadership, task }
+}
+
+fn candidate(cluster: &TestCluster, namespace: &str, identity: &str) -> (LeaseCandidate, Leadership) {
+    let reports = LeadershipSender::default();
+    let leadership = reports.leadership();
+    let client = cluster.client.clone();
+    (LeaseCandidate::new(client, namespace, LEASE, identity.to_owned(), reports), leadership)
 }
 
 /// Waits until a candidate leads.
