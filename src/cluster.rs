@@ -8,6 +8,6 @@ mod watch;
 
 pub use changes::{Change, Start, changes};
 pub use client::{Clients, SignInError, sign_in};
-pub use lease::{Leadership, LeaseCandidate};
+pub use lease::{Leadership, LeadershipSender, LeaseCandidate};
 pub use review::{authenticate, may_access};
 pub use watch::{events, selected_events};

@@ -19,11 +19,11 @@ use rustls::ServerConfig;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    admission::{LabelValues, Namespaces},
+    admission::{LabelValues, Namespaces, selection},
     cluster::{self, Clients, SignInError},
     coverage::Coverage,
     metrics_access::ClusterReviewer,
-    registration::certificate,
+    registration::{CertificateFiles, CertificateSource, FileError, Managed, Registration, WebhookNames},
     runtime::{
         admin, http,
         https::{self, StopHandle},
@@ -64,14 +64,21 @@ pub struct ServerOptions {
     pub gpu_allocation_info: bool,
     /// Address of the kubelet's probes, without TLS.
     pub health_listen: SocketAddr,
-    /// Certificate chain: PEM file, leaf certificate first.
-    pub tls_cert: PathBuf,
-    /// Private key of the certificate: PEM file.
-    pub tls_key: PathBuf,
+    /// The certificate.
+    pub certificate: CertificateOptions,
     /// Configuration file; `None` means the defaults.
     pub config: Option<PathBuf>,
     /// Time to continue serving after the request to shut down.
     pub lame_duck: Duration,
+}
+
+/// Where the certificate comes from.
+#[derive(Debug)]
+pub enum CertificateOptions {
+    /// The server's own CA.
+    Managed(Managed),
+    /// Files that another program writes.
+    Files(CertificateFiles),
 }
 
 /// Serves until the process receives a signal to shut down.
@@ -80,11 +87,10 @@ pub struct ServerOptions {
 /// Fails before anything is served if a file cannot be used or an address cannot be bound. Later it fails if a task ends
 /// before the shutdown.
 pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
-    let ServerOptions { listen, metrics_listen, health_listen, tls_cert, tls_key, config, lame_duck, .. } =
-        options;
+    let ServerOptions { listen, metrics_listen, health_listen, certificate, config, lame_duck, .. } = options;
     let reviewer = options.metrics_audiences.map(ClusterReviewer::new);
     let settings = configuration::read_or_default(config.as_deref())?;
-    let tls = certificate::load(&tls_cert, &tls_key)?;
+    let source = certificate.read()?;
     let [webhook, metrics, health] =
         [listen::bind(listen)?, listen::bind(metrics_listen)?, listen::bind(health_listen)?];
     let shutdown = shutdown::on_signal(|| libc::exit_immediately(130))?;
@@ -98,10 +104,13 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let namespaces = Arc::<ArcSwap<Namespaces>>::default();
     let settings = session_settings(configuration.clone());
     let sessions = Sessions::register(&registry, options.gpu_allocation_info, settings)?;
-    let coverage = Coverage::register(&registry, sessions.leads())?;
+    let coverage = Coverage::register(&registry, sessions.leadership())?;
+    let registration =
+        Registration::register(&registry, &readiness, sessions.leadership(), source, webhook_names())?;
+    let tls = registration.serving().server_config()?;
     let (stop_counting, stop_request) = sessions::stop_request();
     let watches = Watches::new(sessions, stop_request, Arc::clone(&namespaces), readiness.latch("limits"));
-    let watches = watches.with_coverage(coverage);
+    let watches = watches.with_coverage(coverage).with_registration(registration);
     let mutate = webhook::router(configuration.clone(), namespaces, webhook_metrics);
     let mutate = https::close_connections_unless_ready(mutate, readiness.clone());
     let exposition = exposition::router(registry, reviewer.clone())?;
@@ -128,6 +137,14 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     servers.stopped().await?;
     tracing::info!("Shutdown complete");
     Ok(())
+}
+
+/// The names of the shipped webhook configuration.
+fn webhook_names() -> WebhookNames {
+    WebhookNames {
+        configuration: selection::shipped_name(),
+        entries: selection::shipped_entry_names().collect(),
+    }
 }
 
 /// The settings of the session metrics in the active configuration.
@@ -197,11 +214,23 @@ async fn supervise(
                         "Cannot sign in to a cluster: the server decides on pods without LimitRanges and ResourceQuotas, \
                          does not count sessions, and cannot check tokens"
                     );
-                    watches.skip();
+                    watches.skip(tasks);
                 }
                 (_, None) => {}
             },
         }
+    }
+}
+
+// === impl CertificateOptions ===
+
+impl CertificateOptions {
+    /// Reads the files.
+    fn read(self) -> Result<CertificateSource, FileError> {
+        Ok(match self {
+            Self::Managed(managed) => CertificateSource::Managed(managed),
+            Self::Files(files) => CertificateSource::Files { content: files.read()?, files },
+        })
     }
 }
 

@@ -29,6 +29,11 @@ pub fn shipped_entries() -> &'static [Value] {
     CONFIGURATION["webhooks"].as_array().map_or(&[], Vec::as_slice)
 }
 
+/// The names of the entries.
+pub fn shipped_entry_names() -> impl Iterator<Item = &'static str> {
+    shipped_entries().iter().filter_map(|entry| entry["name"].as_str())
+}
+
 /// The entries of the shipped configuration, parsed.
 ///
 /// # Errors

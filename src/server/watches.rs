@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::ensure;
 use arc_swap::ArcSwap;
 use tokio::{sync::oneshot, time::timeout};
 
@@ -11,6 +12,7 @@ use crate::{
     cluster::Clients,
     coverage::Coverage,
     limits,
+    registration::Registration,
     runtime::readiness::Latch,
     sessions::{Sessions, StopRequest},
 };
@@ -26,6 +28,7 @@ pub(super) struct Watches {
     sessions: Sessions,
     stop: StopRequest,
     coverage: Option<Coverage>,
+    registration: Option<Registration>,
     namespaces: Arc<ArcSwap<Namespaces>>,
     limits_complete: oneshot::Sender<()>,
 }
@@ -42,7 +45,7 @@ impl Watches {
     ) -> Self {
         let (limits_complete, received) = oneshot::channel();
         tokio::spawn(release_when_complete(received, latch));
-        Self { sessions, stop, coverage: None, namespaces, limits_complete }
+        Self { sessions, stop, coverage: None, registration: None, namespaces, limits_complete }
     }
 
     /// Also watches the pods without a sidecar.
@@ -50,14 +53,22 @@ impl Watches {
         Self { coverage: Some(coverage), ..self }
     }
 
+    /// Also keeps the certificate and the registration up to date.
+    pub(super) fn with_registration(self, registration: Registration) -> Self {
+        Self { registration: Some(registration), ..self }
+    }
+
     /// Starts the watches as supervised tasks.
     pub(super) fn start(self, clients: Clients, tasks: &mut Supervisor) {
-        let Self { sessions, stop, coverage, namespaces, limits_complete } = self;
+        let Self { sessions, stop, coverage, registration, namespaces, limits_complete } = self;
         let Clients { retrying, once } = clients;
-        tasks.spawn("session ledger", async move {
-            sessions.count(once, stop).await;
-            Ok(())
-        });
+        if let Some(registration) = registration {
+            let client = once.clone();
+            tasks.spawn("registration", async move {
+                registration.follow(client).await;
+                Ok(())
+            });
+        }
         if let Some(coverage) = coverage {
             let client = retrying.clone();
             tasks.spawn("coverage watch", async move {
@@ -65,6 +76,10 @@ impl Watches {
                 Ok(())
             });
         }
+        tasks.spawn("session ledger", async move {
+            sessions.count(once, stop).await;
+            Ok(())
+        });
         // An error means that the timeout has released the latch already.
         let complete = move || _ = limits_complete.send(());
         tasks.spawn("limits watch", async move {
@@ -74,9 +89,18 @@ impl Watches {
     }
 
     /// Releases the latch without watches, because there is no cluster.
-    pub(super) fn skip(self) {
+    pub(super) fn skip(self, tasks: &mut Supervisor) {
         // An error means that the timeout has released the latch already.
         _ = self.limits_complete.send(());
+        let Some(registration) = self.registration else { return };
+        tasks.spawn("registration", async move {
+            ensure!(
+                !registration.needs_cluster(),
+                "the server keeps its certificate in a Secret and cannot sign in to a cluster; give --tls-cert and --tls-key"
+            );
+            registration.follow_files().await;
+            Ok(())
+        });
     }
 }
 

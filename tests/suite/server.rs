@@ -331,10 +331,10 @@ fn a_failed_start_names_the_file_and_the_cause() {
     let (cert, key) = (certificate.cert(), certificate.key());
     for (arguments, expected) in [
         (["--tls-cert".into(), "/nowhere/tls.crt".into()], vec!["/nowhere/tls.crt", "No such file"]),
-        (["--tls-cert".into(), key.display().to_string()], vec!["tls.key contains no certificate"]),
+        (["--tls-cert".into(), key.display().to_string()], vec!["tls.key: no certificate"]),
         (
             ["--tls-key".into(), cert.display().to_string()],
-            vec!["tls.crt is not valid; expected a PEM private key"],
+            vec!["cannot use", "tls.crt: expected a PEM private key"],
         ),
         (["--config".into(), config.display().to_string()], vec!["config.yaml", "imagePolicy", "line 2"]),
         (["--listen".into(), taken.clone()], vec!["cannot listen on", &taken]),

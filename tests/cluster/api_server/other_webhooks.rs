@@ -13,7 +13,7 @@ use kit::cluster::{TestCluster, eventually};
 use kit::tls::Certificate;
 use serde_json::{Value, json};
 use vdi_metrics::contract::{CONTAINER, PORT, key};
-use vdi_metrics::registration::certificate;
+use vdi_metrics::registration::{CertificateFiles, ServingCertificate};
 
 use crate::support::common::{MINUTE, RESTRICTED};
 use crate::support::desktops::{desktop, sidecar_in_json};
@@ -165,7 +165,9 @@ fn sidecar_has_another_port(pod: &Value) -> bool {
 /// Starts a server of all changes and registers it before and after the product's. It ends with the cluster's runtime.
 async fn register_other_webhooks(cluster: &TestCluster) -> Result<()> {
     let certificate = Certificate::in_folder(cluster.folder())?;
-    let tls = RustlsConfig::from_config(certificate::load(&certificate.cert(), &certificate.key())?);
+    let files =
+        CertificateFiles { certificate: certificate.cert(), key: Some(certificate.key()), authority: None };
+    let tls = RustlsConfig::from_config(ServingCertificate::of(&files.read()?).server_config()?);
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;

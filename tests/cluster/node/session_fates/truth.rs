@@ -15,6 +15,9 @@ use crate::support::processes::DESKTOP;
 const SECOND: f64 = 1.0;
 const TWO_SECONDS: f64 = 2.0;
 
+/// Maximum time from the start of the sidecar to the end of its first poll.
+const FIRST_POLL: f64 = 5.0;
+
 /// The truth about a session.
 pub(super) struct Truth {
     /// Seconds from the start of the pod to the end; `None` if no desktop ran, or if it is not known to the second.
@@ -72,8 +75,8 @@ fn desktop_end(pod: &Value) -> Result<f64> {
     Ok(own.unwrap_or(finished))
 }
 
-/// Seconds from the start to the last poll of the sidecar; 0 if an init container before it has failed. The kubelet's times also have the
-/// start and the end of the container, which take seconds on a busy machine.
+/// Device-seconds from the first to the last poll of the sidecar; 0 if an init container before it has failed. The kubelet's times also have
+/// the start and the end of the container, which take seconds on a busy machine, as the first poll does.
 fn run_of_sidecar(pod: &Value) -> Result<f64> {
     let statuses = pod["status"]["initContainerStatuses"].as_array().into_iter().flatten();
     let mut sidecar = statuses.filter(|status| status["name"] == CONTAINER);
@@ -88,7 +91,10 @@ fn run_of_sidecar(pod: &Value) -> Result<f64> {
     let (own, kubelets) =
         (time("end")? - time("start")?, time_of(end, "finishedAt")? - time_of(end, "startedAt")?);
     ensure!(own <= kubelets + TWO_SECONDS, "the sidecar ran for {own} s: {end}");
-    Ok(own)
+    let devices = message["gpus"].as_array().into_iter().flatten();
+    let polled: f64 = devices.filter_map(|device| device["allocated"].as_f64()).sum();
+    ensure!((own - FIRST_POLL..=own + SECOND).contains(&polled), "{polled} device-seconds: {end}");
+    Ok(polled)
 }
 
 fn time_of(end: &Value, field: &str) -> Result<f64> {
