@@ -2,10 +2,11 @@
 //! ledger. `benches/README.md`
 //! describes each measurement and its results.
 //!
-//! `cargo bench --bench cost -- [sidecar] [node] [start] [in-process] [over-tls] [ledger] [load]` runs the given parts, or all.
+//! `cargo bench --bench cost -- [sidecar] [node] [start] [in-process] [over-tls] [hostile] [ledger] [load]` runs the given parts, or all.
 #![allow(missing_docs, clippy::print_stdout, clippy::print_stderr, reason = "this program prints tables")]
 
 mod client;
+mod hostile;
 mod in_process;
 mod ledger;
 mod load;
@@ -33,6 +34,7 @@ const PARTS: &[(&str, Part)] = &[
     ("start", start::measure),
     ("in-process", in_process::measure),
     ("over-tls", over_tls::measure),
+    ("hostile", hostile::measure),
     ("ledger", ledger::measure),
     ("load", load::measure),
 ];

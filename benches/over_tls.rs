@@ -17,8 +17,8 @@ use crate::{
     table::{Table, Target, quantile},
 };
 
-const CLIENT_CORE: &str = "0";
-const SERVER_CORE: &str = "1";
+pub(crate) const CLIENT_CORE: &str = "0";
+pub(crate) const SERVER_CORE: &str = "1";
 
 /// The rounds are interleaved, so that other load on the machine affects all servers alike.
 const ROUNDS: usize = 7;
@@ -160,7 +160,7 @@ fn each(servers: &Servers, figure: impl Fn(&Server) -> Result<f64>) -> Result<Ve
 }
 
 /// Pins this process and its future threads to one core.
-fn pin(core: &str) -> Result<()> {
+pub(crate) fn pin(core: &str) -> Result<()> {
     let output = Command::new("taskset")
         .args(["--cpu-list", "--pid", core, &id().to_string()])
         .output()

@@ -26,7 +26,7 @@ use crate::{
     registration::{CertificateFiles, CertificateSource, FileError, Managed, Registration, WebhookNames},
     runtime::{
         admin, http,
-        https::{self, StopHandle},
+        https::{self, ClientCa, ConnectionMetrics, HttpsListener, StopHandle},
         libc, listen,
         log::Chain,
         readiness::Readiness,
@@ -66,6 +66,8 @@ pub struct ServerOptions {
     pub health_listen: SocketAddr,
     /// The certificate.
     pub certificate: CertificateOptions,
+    /// Certificate authorities of the clients of the webhook: PEM file. `None`: the webhook answers every client.
+    pub client_ca: Option<PathBuf>,
     /// Configuration file; `None` means the defaults.
     pub config: Option<PathBuf>,
     /// Time to continue serving after the request to shut down.
@@ -87,10 +89,11 @@ pub enum CertificateOptions {
 /// Fails before anything is served if a file cannot be used or an address cannot be bound. Later it fails if a task ends
 /// before the shutdown.
 pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
-    let ServerOptions { listen, metrics_listen, health_listen, certificate, config, lame_duck, .. } = options;
+    let ServerOptions { listen, metrics_listen, health_listen, certificate, client_ca, config, lame_duck, .. } = options;
     let reviewer = options.metrics_audiences.map(ClusterReviewer::new);
     let settings = configuration::read_or_default(config.as_deref())?;
     let source = certificate.read()?;
+    let client_ca = client_ca.as_deref().map(ClientCa::read).transpose()?;
     let [webhook, metrics, health] =
         [listen::bind(listen)?, listen::bind(metrics_listen)?, listen::bind(health_listen)?];
     let shutdown = shutdown::on_signal(|| libc::exit_immediately(130))?;
@@ -99,6 +102,7 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let (mut tasks, mut servers, stop) =
         (Supervisor::default(), Supervisor::default(), StopHandle::default());
 
+    let connections = ConnectionMetrics::register(&registry)?;
     let webhook_metrics = WebhookMetrics::register(&registry)?;
     let configuration = ActiveConfiguration::new(settings, webhook_metrics.clone());
     let namespaces = Arc::<ArcSwap<Namespaces>>::default();
@@ -115,9 +119,19 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let mutate = https::close_connections_unless_ready(mutate, readiness.clone());
     let exposition = exposition::router(registry, reviewer.clone())?;
 
-    start_server(&mut servers, "webhook", webhook, &tls, &stop, mutate)?;
-    start_server(&mut servers, "metrics", metrics, &tls, &stop, exposition)?;
+    let webhook_tls = client_ca.as_ref().map_or_else(|| Ok(Arc::clone(&tls)), |ca| ca.required_by(&tls))?;
+    let mut start = |name, listener, tls, router| {
+        start_server(&mut servers, name, listener, tls, &stop, router, &connections)
+    };
+    start(HttpsListener::Webhook, webhook, &webhook_tls, mutate)?;
+    start(HttpsListener::Metrics, metrics, &tls, exposition)?;
     start_probes(&mut tasks, health, readiness.clone())?;
+    if let Some(client_ca) = client_ca {
+        tasks.spawn("reload of the client authorities", async {
+            client_ca.follow().await;
+            Ok(())
+        });
+    }
     if let Some(path) = config {
         tasks.spawn("configuration reload", async {
             configuration.follow(path).await;
@@ -168,15 +182,16 @@ async fn sign_in(reviewer: Option<ClusterReviewer>) -> Result<Clients, SignInErr
 /// Starts an HTTPS server.
 fn start_server(
     servers: &mut Supervisor,
-    name: &'static str,
+    name: HttpsListener,
     listener: TcpListener,
     tls: &Arc<ServerConfig>,
     stop: &StopHandle,
     router: Router,
+    metrics: &ConnectionMetrics,
 ) -> io::Result<()> {
-    listen::announce(name, &listener)?;
-    let serving = https::serve(listener, Arc::clone(tls), stop, router)?;
-    servers.spawn(name, async { Ok(serving.await?) });
+    listen::announce(name.as_str(), &listener)?;
+    let serving = https::serve(name, listener, tls, stop, router, metrics)?;
+    servers.spawn(name.as_str(), async { Ok(serving.await?) });
     Ok(())
 }
 

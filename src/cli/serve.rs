@@ -50,6 +50,10 @@ pub struct Args {
     /// How long the server's own CA is valid, at least three times as long as its certificates. It is renewed in the last third of this time
     #[arg(long, value_name = "TIME", default_value = "730d", conflicts_with = "tls_cert", value_parser = lifetime)]
     ca_lifetime: i64,
+    /// Certificate authorities: PEM file. The webhook then answers only clients with a certificate of one of them. Default: every
+    /// client
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
     /// Configuration file (YAML). Default: built-in defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -112,6 +116,7 @@ impl Args {
             gpu_allocation_info: self.gpu_allocation_info == Switch::On,
             metrics_listen: self.metrics_listen,
             health_listen: self.health_listen,
+            client_ca: self.client_ca,
             config: self.config,
             lame_duck: Duration::from_secs(self.lame_duck),
         })

@@ -1,73 +1,163 @@
 //! Receives request bodies within fixed memory and time.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use axum::body::{Body, Bytes, HttpBody};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{sync::oneshot, time::timeout};
 
 use super::refusal::{Refusal, RefusalReason};
+use crate::runtime::https::share::{FairShare, HoldingId, HoldingState};
 
 /// Largest accepted body, in bytes. The API server accepts requests of up to 3 MiB.
 const MAX_BODY: usize = 4 << 20;
 
 /// Memory for the bodies that the server receives at the same time. The memory is limited because any client that reaches the
 /// port can send a body slowly. Each body reserves memory in the first class that accepts its size. If the class has too
-/// little memory left, the server rejects the body at once. There are two classes so that large bodies cannot use the memory
-/// for the review of a pod, which is small. While its chunks are joined, a body can take twice its size.
+/// little memory left, the oldest unfinished bodies of the client with the most end. If there are none, the server rejects the
+/// body at once. There are two classes so that large bodies cannot use the memory for the review of a pod, which is
+/// small. While its chunks are joined, a body can take twice its size.
 const CLASSES: [SizeClass; 2] =
     [SizeClass { max_body: 256 << 10, memory: 8 << 20 }, SizeClass { max_body: MAX_BODY, memory: 8 << 20 }];
 
 /// Minimum number of bytes that each body reserves, so that the memory also limits the number of requests.
 const MIN_RESERVATION: u64 = 1024;
 
-/// Timeout for the arrival of a body. After the same time the API server stops waiting for the answer.
-const BODY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time to read the rest of a body that is too large.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A memory limit for bodies up to a size, both in bytes.
 struct SizeClass {
     max_body: usize,
-    memory: usize,
+    memory: u64,
 }
 
-/// The free memory of each [`SizeClass`]: one permit is one byte.
+/// The memory of each [`SizeClass`].
 #[derive(Debug)]
-pub(super) struct Bodies([Semaphore; CLASSES.len()]);
+pub(super) struct Bodies([Mutex<BodyMemory>; CLASSES.len()]);
+
+/// The reserved memory of a class, and the bodies that are being received into it.
+#[derive(Debug)]
+struct BodyMemory {
+    share: FairShare<IpAddr>,
+    unfinished: HashMap<HoldingId, oneshot::Sender<()>>,
+}
+
+/// Memory for one body, until the value is dropped.
+#[derive(Debug)]
+struct BodyReservation<'b> {
+    memory: &'b Mutex<BodyMemory>,
+    id: HoldingId,
+}
 
 /// A received body and the memory that is reserved for it until the value is dropped.
 #[derive(Debug)]
 pub(super) struct ReceivedBody<'b> {
     pub(super) bytes: Bytes,
-    _memory: SemaphorePermit<'b>,
+    reservation: BodyReservation<'b>,
 }
 
 // === impl Bodies ===
 
 impl Bodies {
     pub(super) fn new() -> Self {
-        Self(CLASSES.map(|class| Semaphore::new(class.memory)))
+        Self(CLASSES.map(|class| {
+            let share = FairShare::new(class.memory, class.memory);
+            Mutex::new(BodyMemory { share, unfinished: HashMap::new() })
+        }))
     }
 
-    /// Reserves memory for the body and receives it.
-    pub(super) async fn receive(&self, body: &mut Body) -> Result<ReceivedBody<'_>, Refusal> {
-        let _memory = self.reserve(body)?;
-        Ok(ReceivedBody { bytes: receive(body).await?, _memory })
+    /// Reserves memory for a client's body and receives it within `time`.
+    pub(super) async fn receive(
+        &self,
+        client: IpAddr,
+        body: &mut Body,
+        time: Duration,
+    ) -> Result<ReceivedBody<'_>, Refusal> {
+        let (reservation, displaced) = self.reserve(client, body)?;
+        let bytes = tokio::select! {
+            received = receive(body, time) => received?,
+            _ = displaced => return Err(busy()),
+        };
+        reservation.finished();
+        Ok(ReceivedBody { bytes, reservation })
     }
 
-    fn reserve(&self, body: &Body) -> Result<SemaphorePermit<'_>, Refusal> {
+    fn reserve(
+        &self,
+        client: IpAddr,
+        body: &Body,
+    ) -> Result<(BodyReservation<'_>, oneshot::Receiver<()>), Refusal> {
         // A body that is sent in chunks has no length, so it may be as large as the limit.
         let size = body.size_hint().upper().unwrap_or(MAX_BODY as u64);
         let class = CLASSES.iter().position(|class| size <= class.max_body as u64).ok_or_else(too_large)?;
-        let bytes = u32::try_from(size.max(MIN_RESERVATION)).map_err(|_| too_large())?;
-        self.0[class]
-            .try_acquire_many(bytes)
-            .map_err(|_| Refusal::new(RefusalReason::Busy, "too many bodies are being received"))
+        let memory = &self.0[class];
+        let (displace, displaced) = oneshot::channel();
+        let id = lock(memory).take(client, size.max(MIN_RESERVATION), displace)?;
+        Ok((BodyReservation { memory, id }, displaced))
     }
 }
 
-async fn receive(body: &mut Body) -> Result<Bytes, Refusal> {
+fn lock(memory: &Mutex<BodyMemory>) -> MutexGuard<'_, BodyMemory> {
+    // A poisoned lock is usable: at worst a body is counted until it ends.
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// === impl BodyMemory ===
+
+impl BodyMemory {
+    fn take(
+        &mut self,
+        client: IpAddr,
+        size: u64,
+        displace: oneshot::Sender<()>,
+    ) -> Result<HoldingId, Refusal> {
+        let grant = self.share.take(client, size).map_err(|_| busy())?;
+        for id in grant.displaced {
+            // An error means that the body has just ended.
+            self.unfinished.remove(&id).map(|displace| displace.send(()));
+        }
+        self.unfinished.insert(grant.id, displace);
+        Ok(grant.id)
+    }
+}
+
+// === impl BodyReservation ===
+
+impl BodyReservation<'_> {
+    /// The body has arrived, so the reservation stays until the answer.
+    fn finished(&self) {
+        let mut memory = lock(self.memory);
+        memory.unfinished.remove(&self.id);
+        memory.share.set_state(self.id, HoldingState::Fixed);
+    }
+}
+
+impl Drop for BodyReservation<'_> {
+    fn drop(&mut self) {
+        let mut memory = lock(self.memory);
+        memory.unfinished.remove(&self.id);
+        memory.share.release(self.id);
+    }
+}
+
+// === impl ReceivedBody ===
+
+impl ReceivedBody<'_> {
+    /// Records that the body was a review. Its client may then reserve more than others.
+    pub(super) fn was_a_review(&self) {
+        lock(self.reservation.memory).share.prove(self.reservation.id);
+    }
+}
+
+async fn receive(body: &mut Body, time: Duration) -> Result<Bytes, Refusal> {
     let malformed = |detail: String| Refusal::new(RefusalReason::Malformed, detail);
-    let received = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await;
+    let received = timeout(time, Limited::new(body, MAX_BODY).collect()).await;
     match received.map_err(|_| Refusal::new(RefusalReason::Timeout, "the body did not arrive in time"))? {
         Ok(collected) => Some(collected.to_bytes())
             .filter(|bytes| !bytes.is_empty())
@@ -81,7 +171,11 @@ async fn receive(body: &mut Body) -> Result<Bytes, Refusal> {
 pub(super) async fn discard(body: &mut Body) {
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
     // A client that is slower than the timeout does not get the answer.
-    let _ = tokio::time::timeout(BODY_TIMEOUT, rest).await;
+    let _ = timeout(DISCARD_TIMEOUT, rest).await;
+}
+
+fn busy() -> Refusal {
+    Refusal::new(RefusalReason::Busy, "too many bodies are being received")
 }
 
 fn too_large() -> Refusal {

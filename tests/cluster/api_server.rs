@@ -4,6 +4,7 @@ use kit::cluster::Test;
 
 mod allocations;
 mod changes;
+mod client_certificate;
 mod coverage;
 mod equivalence;
 mod ledger;
@@ -21,6 +22,7 @@ mod webhook_calls;
 pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     allocations::TESTS,
     changes::TESTS,
+    client_certificate::TESTS,
     coverage::TESTS,
     equivalence::TESTS,
     ledger::chaos::TESTS,

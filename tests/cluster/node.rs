@@ -2,6 +2,7 @@
 
 use kit::cluster::Test;
 
+mod availability;
 mod cli;
 mod gpu_devices;
 mod injection;
@@ -16,6 +17,7 @@ mod test_cluster;
 
 /// The tests of each module. Those of [`presence_of_vnc`] also need a VNC server.
 pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
+    availability::TESTS,
     cli::TESTS,
     gpu_devices::TESTS,
     injection::TESTS,

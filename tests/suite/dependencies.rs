@@ -18,7 +18,7 @@ fn the_sidecar_does_not_depend_on_crates_of_the_server() {
     let sidecar = crates("sidecar");
     assert!(contains(&sidecar, "nvml-wrapper"), "these are not the crates of the sidecar");
     let server =
-        ["kube", "k8s-openapi", "rustls", "axum-server", "json-patch", "clap", "regex", "hyper-rustls"];
+        ["kube", "k8s-openapi", "rustls", "tokio-rustls", "json-patch", "clap", "regex", "hyper-rustls"];
     let linked: Vec<_> = server.iter().filter(|name| contains(&sidecar, name)).collect();
     assert!(linked.is_empty(), "{linked:?}");
 }

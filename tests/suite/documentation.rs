@@ -48,6 +48,14 @@ fn the_page_about_the_servers_metrics_explains_every_result_of_a_check() {
 }
 
 #[test]
+fn the_security_page_explains_every_reason_for_the_end_of_a_connection() {
+    let page = read("docs/security.md");
+    for reason in vdi_metrics::runtime::https::metrics::CloseReason::ALL {
+        assert!(page.contains(&format!("\n| `{}` |", reason.as_str())), "{} has no row", reason.as_str());
+    }
+}
+
+#[test]
 fn the_presence_page_explains_every_metric_and_label_value() {
     use vdi_metrics::presence::{
         catalogue::ROWS,

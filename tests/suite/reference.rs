@@ -5,7 +5,7 @@ use std::{fmt::Write, fs, path::Path};
 use prometheus::proto::MetricType;
 use vdi_metrics::{
     coverage, metrics_access, node, presence,
-    runtime::{admin, catalogue},
+    runtime::{admin, catalogue, https},
     sessions,
     sidecar::catalogue::CATALOGUE,
     webhook,
@@ -18,6 +18,7 @@ type MetricRow = (String, MetricType, Vec<String>, String);
 fn metrics_page_lists_every_metric_of_the_catalogues() {
     let own = [
         rows(admin::ROWS),
+        rows(https::metrics::ROWS),
         rows(metrics_access::metrics::ROWS),
         rows(sessions::replica::metrics::ROWS),
         rows(webhook::metrics::ROWS),

@@ -78,7 +78,7 @@ pub(crate) async fn scale(cluster: &TestCluster, replicas: i32) -> Result<()> {
 }
 
 /// Waits until this number of servers is Ready and the API server can call one of them.
-async fn wait_until_serving(cluster: &TestCluster, replicas: i32) -> Result<()> {
+pub(crate) async fn wait_until_serving(cluster: &TestCluster, replicas: i32) -> Result<()> {
     let deployments = Api::<Deployment>::namespaced(cluster.client.clone(), NAMESPACE);
     eventually("the servers are ready", TWO_MINUTES, || async {
         let status = deployments.get(DEPLOYMENT).await?.status.unwrap_or_default();

@@ -28,8 +28,25 @@ pub(crate) async fn scraper_token(cluster: &TestCluster) -> Result<String> {
 /// # Errors
 /// Fails if the response is not 200; then the error has the status.
 pub(crate) async fn page(cluster: &TestCluster, token: Option<&str>) -> Result<String> {
+    let address = addresses(cluster).await?.pop().context("no server")?;
+    page_of(cluster, &address, token).await
+}
+
+/// The pages that all servers show to a client with this token.
+///
+/// # Errors
+/// As [`page`].
+pub(crate) async fn pages(cluster: &TestCluster, token: &str) -> Result<Vec<String>> {
+    let mut pages = vec![];
+    for address in addresses(cluster).await? {
+        pages.push(page_of(cluster, &address, Some(token)).await?);
+    }
+    Ok(pages)
+}
+
+async fn page_of(cluster: &TestCluster, address: &str, token: Option<&str>) -> Result<String> {
     let authority = BASE64_STANDARD.encode(secret(cluster, "vdi-metrics-webhook-tls", "ca.crt").await?);
-    let server = json!({"server": format!("https://{}:8443", address(cluster).await?),
+    let server = json!({"server": format!("https://{address}:8443"),
         "certificate-authority-data": authority, "tls-server-name": "vdi-metrics-webhook.vdi-metrics.svc"});
     let config: Kubeconfig = serde_json::from_value(json!({
         "current-context": "server",
@@ -41,12 +58,12 @@ pub(crate) async fn page(cluster: &TestCluster, token: Option<&str>) -> Result<S
     Ok(Client::try_from(config)?.request_text(Request::get("/metrics").body(vec![])?).await?)
 }
 
-/// The address of a ready server.
-async fn address(cluster: &TestCluster) -> Result<String> {
+/// The addresses of the servers.
+async fn addresses(cluster: &TestCluster) -> Result<Vec<String>> {
     let pods = Api::<Pod>::namespaced(cluster.client.clone(), NAMESPACE);
     let server = ListParams::default().labels("app.kubernetes.io/component=server");
-    let pod = pods.list(&server).await?.items.pop().context("no server")?;
-    pod.status.and_then(|status| status.pod_ip).context("the server has no address")
+    let pods = pods.list(&server).await?.items.into_iter();
+    Ok(pods.filter_map(|pod| pod.status?.pod_ip).collect())
 }
 
 async fn secret(cluster: &TestCluster, name: &str, key: &str) -> Result<Vec<u8>> {

@@ -2,9 +2,11 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     time::Duration,
 };
+
+use rustix::net::{AddressFamily, SocketType};
 
 /// The response.
 #[derive(Debug)]
@@ -36,6 +38,16 @@ pub fn request(address: SocketAddr, method: &str, path: &str) -> io::Result<Resp
 /// Connects, with a timeout for the connection and for each read.
 pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    Ok(stream)
+}
+
+/// Connects from this address of the machine, like a client on another machine.
+pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    rustix::net::bind(&socket, &SocketAddr::from((source, 0)))?;
+    rustix::net::connect(&socket, &address)?;
+    let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }

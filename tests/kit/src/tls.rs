@@ -1,17 +1,22 @@
 //! A server certificate for loopback, and the client that trusts it. Every test generates a new one, so no key is in the
 //! repository.
 
+pub mod client_certificate;
+
 use std::{
     fs, io,
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring, pki_types::CertificateDer,
+    ALL_VERSIONS, ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+    crypto::ring, pki_types::CertificateDer,
 };
 use tempfile::TempDir;
+
+use client_certificate::ClientCertificate;
 
 use crate::http::{self, Response};
 
@@ -20,6 +25,28 @@ use crate::http::{self, Response};
 pub struct Certificate {
     folder: TempDir,
     trusted: CertificateDer<'static>,
+}
+
+/// A TLS connection of a client.
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+/// How a client connects.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientOptions<'c> {
+    /// The versions of TLS.
+    pub versions: &'c [&'static SupportedProtocolVersion],
+    /// The client's certificate.
+    pub certificate: Option<&'c ClientCertificate>,
+    /// The client's address.
+    pub source: Ipv4Addr,
+}
+
+// === impl ClientOptions ===
+
+impl Default for ClientOptions<'_> {
+    fn default() -> Self {
+        Self { versions: ALL_VERSIONS, certificate: None, source: Ipv4Addr::LOCALHOST }
+    }
 }
 
 // === impl Certificate ===
@@ -61,17 +88,34 @@ impl Certificate {
     ///
     /// # Errors
     /// When no server listens. The TLS handshake follows with the first byte.
-    pub fn connect(&self, address: SocketAddr) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    pub fn connect(&self, address: SocketAddr) -> io::Result<TlsStream> {
+        self.over(http::connect(address)?, ClientOptions::default())
+    }
+
+    /// Connects to a server with these options, and accepts only this certificate.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_as(&self, address: SocketAddr, options: ClientOptions<'_>) -> io::Result<TlsStream> {
+        self.over(http::connect_from(options.source, address)?, options)
+    }
+
+    fn over(&self, stream: TcpStream, options: ClientOptions<'_>) -> io::Result<TlsStream> {
         let mut roots = RootCertStore::empty();
         roots.add(self.trusted.clone()).map_err(io::Error::other)?;
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(options.versions)
             .map_err(io::Error::other)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let client =
-            ClientConnection::new(Arc::new(config), address.ip().into()).map_err(io::Error::other)?;
-        Ok(StreamOwned::new(client, http::connect(address)?))
+            .with_root_certificates(roots);
+        let config = match options.certificate {
+            Some(client) => config
+                .with_client_auth_cert(client.chain.clone(), client.key.clone_key())
+                .map_err(io::Error::other)?,
+            None => config.with_no_client_auth(),
+        };
+        let name = stream.peer_addr()?.ip().into();
+        let client = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+        Ok(StreamOwned::new(client, stream))
     }
 
     /// `GET path` over TLS.

@@ -74,6 +74,54 @@ fn two_replicas_answer_the_webhook_during_a_rollout_and_a_drain() {
     assert_eq!((&spec["replicas"], &spec["strategy"]), (&json!(2), &strategy));
     let budget = &object("PodDisruptionBudget", "vdi-metrics-webhook")["spec"];
     assert_eq!((&budget["maxUnavailable"], &budget["selector"]), (&json!(1), &spec["selector"]));
+    assert_eq!(
+        budget["unhealthyPodEvictionPolicy"], "AlwaysAllow",
+        "a replica that never gets ready blocks no drain"
+    );
+    let spread = &spec["template"]["spec"]["topologySpreadConstraints"][0];
+    assert_eq!(
+        (&spread["topologyKey"], &spread["maxSkew"], &spread["labelSelector"]),
+        (&json!("kubernetes.io/hostname"), &json!(1), &spec["selector"])
+    );
+    // With `DoNotSchedule` a cluster with one node could not have two replicas.
+    assert_eq!(
+        (&spread["whenUnsatisfiable"], &spread["matchLabelKeys"]),
+        (&json!("ScheduleAnyway"), &json!(["pod-template-hash"]))
+    );
+}
+
+/// The kubelet learns within 2 s that a replica is ready. A replica that hangs is removed from the Service after 6 s and restarted
+/// after 30 s: a restart on one slow answer would end a server that a busy node delays. The server listens at once, so it has no
+/// startup probe.
+#[test]
+fn the_probes_have_the_times_of_the_documentation() {
+    let container = &object("Deployment", "vdi-metrics-webhook")["spec"]["template"]["spec"]["containers"][0];
+    let probe = |path| json!({"path": path, "port": "health"});
+    assert_eq!(container["livenessProbe"], json!({"httpGet": probe("/healthz")}));
+    assert_eq!(container["readinessProbe"], json!({"httpGet": probe("/readyz"), "periodSeconds": 2}));
+    assert_eq!(container["startupProbe"], Value::Null);
+    assert_eq!(
+        (&container["resources"]["limits"]["cpu"], &container["lifecycle"]),
+        (&Value::Null, &Value::Null)
+    );
+}
+
+#[test]
+fn the_network_policy_allows_the_ports_of_the_server_and_the_api_server() {
+    let deployment = object("Deployment", "vdi-metrics-webhook");
+    let policy = object("NetworkPolicy", "vdi-metrics-webhook");
+    assert_eq!(policy["metadata"]["namespace"], deployment["metadata"]["namespace"]);
+    let spec = &policy["spec"];
+    assert_eq!(spec["podSelector"], deployment["spec"]["selector"]);
+    assert_eq!(spec["policyTypes"], json!(["Ingress", "Egress"]));
+    // A rule without `from` or `to` allows every address.
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let ingress: Vec<_> =
+        list(&container["ports"]).iter().map(|port| json!({"ports": [{"port": port["name"]}]})).collect();
+    assert_eq!(spec["ingress"], json!(ingress));
+    let to = |port: u16, protocol: &str| json!({"port": port, "protocol": protocol});
+    let egress = [vec![to(443, "TCP"), to(6443, "TCP")], vec![to(53, "UDP"), to(53, "TCP")]];
+    assert_eq!(spec["egress"], json!(egress.map(|ports| json!({"ports": ports}))));
 }
 
 #[test]

@@ -84,6 +84,7 @@ pub(super) const PURE: &[&str] = &[
     "metrics_access::gate",
     "metrics_access::limits",
     "node::pod_resources::allocation",
+    "runtime::https::share",
     "presence::address",
     "presence::diag_message",
     "presence::mesh",

@@ -155,6 +155,7 @@ impl Launch {
             format!("--service-account-signing-key-file={}", file("accounts.key")),
             format!("--kubelet-client-certificate={}", file("kubelet-client.crt")),
             format!("--kubelet-client-key={}", file("kubelet-client.key")),
+            format!("--admission-control-config-file={}", file("admission.json")),
             format!("--audit-policy-file={}", dir.join("audit-policy.json").display()),
             format!("--audit-log-path={}", dir.join("audit.log").display()),
             format!("--cert-dir={}", dir.join("apiserver").display()),

@@ -135,6 +135,12 @@ impl Cluster {
         self.control_plane.access.kubeconfig("admin")
     }
 
+    /// The authority of the client certificate that the API server sends to a webhook that requests one.
+    #[must_use]
+    pub fn webhook_client_ca(&self) -> PathBuf {
+        self.control_plane.access.file("ca.crt")
+    }
+
     /// A folder for files of programs that run outside the cluster. It is removed with the cluster.
     #[must_use]
     pub fn folder(&self) -> &Path {

@@ -36,6 +36,7 @@ impl Access {
         let mut client = leaf(Vec::new(), "kube-apiserver", ExtendedKeyUsagePurpose::ClientAuth)?;
         client.distinguished_name.push(DnType::OrganizationName, "system:masters");
         this.issue("kubelet-client", &issuer, &client)?;
+        this.write_webhook_client(&issuer)?;
         let accounts = KeyPair::generate()?;
         this.write("accounts.key", &accounts.serialize_pem())?;
         this.write("accounts.pub", &accounts.public_key_pem())?;
@@ -72,6 +73,23 @@ impl Access {
         let key = KeyPair::generate()?;
         self.write(&format!("{name}.crt"), &params.signed_by(&key, issuer)?.pem())?;
         self.write(&format!("{name}.key"), &key.serialize_pem())
+    }
+
+    /// The API server's client certificate for webhooks, and the two files that tell it to use the certificate for every webhook. It
+    /// sends the certificate only to a server that requests one.
+    fn write_webhook_client(&self, issuer: &Issuer<'_, KeyPair>) -> Result<()> {
+        let client = leaf(Vec::new(), "kube-apiserver", ExtendedKeyUsagePurpose::ClientAuth)?;
+        self.issue("webhook-client", issuer, &client)?;
+        let [certificate, key] = ["webhook-client.crt", "webhook-client.key"].map(|name| self.file(name));
+        let users = json!([{"name": "*", "user": {"client-certificate": certificate, "client-key": key}}]);
+        let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "users": users});
+        self.write("webhook-client.kubeconfig", &kubeconfig.to_string())?;
+        let group = "apiserver.config.k8s.io/v1";
+        let configuration = json!({"apiVersion": group, "kind": "WebhookAdmissionConfiguration",
+            "kubeConfigFile": self.file("webhook-client.kubeconfig")});
+        let plugin = json!({"name": "MutatingAdmissionWebhook", "configuration": configuration});
+        let admission = json!({"apiVersion": group, "kind": "AdmissionConfiguration", "plugins": [plugin]});
+        self.write("admission.json", &admission.to_string())
     }
 
     fn token_file(&self) -> String {

@@ -1,0 +1,206 @@
+//! The open connections of a listener: what each of them does, since when, and which of them must end. Time is an argument.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    metrics::CloseReason,
+    share::{FairShare, HoldingId, HoldingState},
+};
+
+/// The limits of a listener.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Connections in all.
+    pub(super) connections: u32,
+    /// Connections of one client address.
+    pub(super) per_client: u32,
+    /// Time from the connection to the end of the handshake.
+    pub(super) handshake: Duration,
+    /// Time from the handshake to the end of the first request's headers.
+    pub(super) first_request: Duration,
+    /// Time between two requests, including the headers of the second one.
+    pub(super) idle: Duration,
+    /// Time from the end of a request's headers to the response.
+    pub(super) request: Duration,
+}
+
+/// What a connection does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ConnectionPhase {
+    Handshake,
+    FirstRequest,
+    Request,
+    Idle,
+}
+
+/// The open connections.
+#[derive(Debug)]
+pub(super) struct Connections {
+    limits: Limits,
+    share: FairShare<IpAddr>,
+    open: BTreeMap<HoldingId, OpenConnection>,
+}
+
+#[derive(Debug)]
+struct OpenConnection {
+    phase: ConnectionPhase,
+    since: Instant,
+    close: oneshot::Sender<CloseReason>,
+}
+
+/// A new connection that may stay.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) id: HoldingId,
+    /// Receives the reason when the connection must end.
+    pub(super) must_close: oneshot::Receiver<CloseReason>,
+}
+
+// === impl Connections ===
+
+impl Connections {
+    pub(super) fn new(limits: Limits) -> Self {
+        let share = FairShare::new(limits.connections.into(), limits.per_client.into());
+        Self { limits, share, open: BTreeMap::new() }
+    }
+
+    /// Adds a connection. Another connection may have to end for it.
+    ///
+    /// # Errors
+    /// Fails if the connection must be closed at once.
+    pub(super) fn open(&mut self, client: IpAddr, now: Instant) -> Result<Opened, CloseReason> {
+        let grant = self.share.take(client, 1).map_err(|_| CloseReason::TotalLimit)?;
+        for id in grant.displaced {
+            self.end(id, CloseReason::Displaced);
+        }
+        let (close, must_close) = oneshot::channel();
+        self.open.insert(grant.id, OpenConnection { phase: ConnectionPhase::Handshake, since: now, close });
+        Ok(Opened { id: grant.id, must_close })
+    }
+
+    /// Records what a connection does from now on.
+    pub(super) fn enter(&mut self, id: HoldingId, phase: ConnectionPhase, now: Instant) {
+        if let Some(connection) = self.open.get_mut(&id) {
+            (connection.phase, connection.since) = (phase, now);
+            let state =
+                if phase == ConnectionPhase::Request { HoldingState::Active } else { HoldingState::Idle };
+            self.share.set_state(id, state);
+        }
+    }
+
+    /// Records that a request of the connection was answered with success.
+    pub(super) fn succeeded(&mut self, id: HoldingId) {
+        self.share.prove(id);
+    }
+
+    /// Removes a connection that has ended.
+    pub(super) fn closed(&mut self, id: HoldingId) {
+        if self.open.remove(&id).is_some() {
+            self.share.release(id);
+        }
+    }
+
+    /// Ends every connection that has done the same for too long.
+    pub(super) fn end_overdue(&mut self, now: Instant) {
+        let overdue: Vec<_> =
+            self.open.iter().filter_map(|(id, it)| Some((*id, self.overdue(it, now)?))).collect();
+        for (id, reason) in overdue {
+            self.share.release(id);
+            self.end(id, reason);
+        }
+    }
+
+    /// Number of open connections.
+    pub(super) fn count(&self) -> usize {
+        self.open.len()
+    }
+
+    fn overdue(&self, connection: &OpenConnection, now: Instant) -> Option<CloseReason> {
+        let Limits { handshake, first_request, idle, request, .. } = self.limits;
+        let (limit, reason) = match connection.phase {
+            ConnectionPhase::Handshake => (handshake, CloseReason::HandshakeTimeout),
+            ConnectionPhase::FirstRequest => (first_request, CloseReason::HeaderTimeout),
+            ConnectionPhase::Request => (request, CloseReason::RequestTimeout),
+            ConnectionPhase::Idle => (idle, CloseReason::Idle),
+        };
+        (now.saturating_duration_since(connection.since) >= limit).then_some(reason)
+    }
+
+    fn end(&mut self, id: HoldingId, reason: CloseReason) {
+        if let Some(connection) = self.open.remove(&id) {
+            // An error means that the connection has just ended.
+            let _ = connection.close.send(reason);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        connections: 4,
+        per_client: 3,
+        handshake: Duration::from_secs(5),
+        first_request: Duration::from_secs(10),
+        idle: Duration::from_secs(120),
+        request: Duration::from_secs(30),
+    };
+
+    fn client(number: u8) -> IpAddr {
+        [10, 0, 0, number].into()
+    }
+
+    #[test]
+    fn each_phase_has_its_own_time() {
+        let start = Instant::now();
+        for (phase, seconds, expected) in [
+            (ConnectionPhase::Handshake, 5, CloseReason::HandshakeTimeout),
+            (ConnectionPhase::FirstRequest, 10, CloseReason::HeaderTimeout),
+            (ConnectionPhase::Request, 30, CloseReason::RequestTimeout),
+            (ConnectionPhase::Idle, 120, CloseReason::Idle),
+        ] {
+            let mut connections = Connections::new(LIMITS);
+            let mut opened = connections.open(client(1), start).unwrap();
+            connections.enter(opened.id, phase, start);
+            connections.end_overdue(start + Duration::from_secs(seconds - 1));
+            assert!(opened.must_close.try_recv().is_err(), "{phase:?}");
+            connections.end_overdue(start + Duration::from_secs(seconds));
+            assert_eq!(opened.must_close.try_recv(), Ok(expected), "{phase:?}");
+            assert_eq!((connections.count(), connections.share.used()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_connection_with_a_request_is_displaced_last() {
+        let now = Instant::now();
+        let mut connections = Connections::new(LIMITS);
+        let mut open = |number| connections.open(client(number), now).unwrap();
+        let mut first = [1, 1, 1, 2].map(&mut open);
+        connections.enter(first[0].id, ConnectionPhase::Request, now);
+        connections.open(client(3), now).unwrap();
+        assert_eq!(first[1].must_close.try_recv(), Ok(CloseReason::Displaced));
+        connections.enter(first[2].id, ConnectionPhase::Request, now);
+        connections.open(client(4), now).unwrap();
+        assert_eq!(first[0].must_close.try_recv(), Ok(CloseReason::Displaced));
+        assert_eq!(connections.open(client(5), now).unwrap_err(), CloseReason::TotalLimit, "all have one");
+        assert_eq!(connections.count(), 4);
+    }
+
+    #[test]
+    fn a_client_has_its_own_maximum() {
+        let now = Instant::now();
+        let mut connections = Connections::new(LIMITS);
+        let mut first = [1, 1, 1].map(|number| connections.open(client(number), now).unwrap());
+        connections.succeeded(first[0].id);
+        connections.open(client(1), now).unwrap();
+        assert_eq!(first[1].must_close.try_recv(), Ok(CloseReason::Displaced));
+        assert_eq!(connections.count(), 3);
+    }
+}
