@@ -7,6 +7,7 @@
 mod answer;
 mod container;
 mod decide;
+mod gate;
 pub mod gpu_names;
 mod injector;
 pub mod namespaces;
@@ -21,6 +22,7 @@ pub mod settings;
 
 pub use decide::Notice;
 pub(crate) use decide::ports::{MAX_PORTS, PORTS_WITHOUT_VIEWERS};
+pub use gate::{InjectionGate, InjectionRequest, OpenGate};
 pub use injector::{Admission, Injector, PodDecision};
 pub use namespaces::Namespaces;
 pub use outcome::{Outcome, SkipReason};

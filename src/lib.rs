@@ -10,6 +10,8 @@ pub mod runtime;
 #[cfg(feature = "webhook")]
 pub mod admission;
 #[cfg(feature = "webhook")]
+pub mod breaker;
+#[cfg(feature = "webhook")]
 pub mod cli;
 #[cfg(feature = "webhook")]
 pub mod cluster;

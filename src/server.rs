@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     admission::{LabelValues, Namespaces, selection},
+    breaker::{Breaker, BreakerConfiguration},
     cluster::{self, Clients, SignInError},
     coverage::Coverage,
     metrics_access::ClusterReviewer,
@@ -41,7 +42,7 @@ use crate::{
 };
 
 use supervisor::{Supervisor, TaskError};
-use watches::Watches;
+use watches::{LimitsWatch, Watches};
 
 /// Time to finish open requests after the server stopped accepting connections. The server itself needs microseconds; the
 /// rest is for slow clients.
@@ -109,13 +110,16 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let settings = session_settings(configuration.clone());
     let sessions = Sessions::register(&registry, options.gpu_allocation_info, settings)?;
     let coverage = Coverage::register(&registry, sessions.leadership())?;
+    let breaker =
+        Breaker::register(&registry, sessions.leadership(), breaker_configuration(configuration.clone()))?;
     let registration =
         Registration::register(&registry, &readiness, sessions.leadership(), source, webhook_names())?;
     let tls = registration.serving().server_config()?;
     let (stop_counting, stop_request) = sessions::stop_request();
-    let watches = Watches::new(sessions, stop_request, Arc::clone(&namespaces), readiness.latch("limits"));
-    let watches = watches.with_coverage(coverage).with_registration(registration);
-    let mutate = webhook::router(configuration.clone(), namespaces, webhook_metrics);
+    let mutate =
+        webhook::router(configuration.clone(), Arc::clone(&namespaces), breaker.gate(), webhook_metrics);
+    let limits = LimitsWatch::new(namespaces, readiness.latch("limits"));
+    let watches = Watches { sessions, stop: stop_request, coverage, breaker, registration, limits };
     let mutate = https::close_connections_unless_ready(mutate, readiness.clone());
     let exposition = exposition::router(registry, reviewer.clone())?;
 
@@ -168,6 +172,14 @@ fn session_settings(configuration: ActiveConfiguration) -> SettingsSource {
         let LabelValues { templates, pools } = injector.settings().label_values.clone();
         ActiveSettings { hash: injector.hash().to_owned(), templates, pools }
     })
+}
+
+/// The part of the active configuration that the breaker needs.
+fn breaker_configuration(configuration: ActiveConfiguration) -> impl Fn() -> BreakerConfiguration {
+    move || {
+        let injector = configuration.injector();
+        BreakerConfiguration { hash: injector.hash().to_owned(), is_paused: injector.settings().paused }
+    }
 }
 
 /// Signs in to the cluster, and enables the reviewer.
@@ -256,10 +268,35 @@ mod tests {
     use super::*;
     use crate::runtime::readiness::ProbeResult;
 
+    fn certificate() -> CertificateSource {
+        let folder = tempfile::tempdir().unwrap();
+        let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let file = folder.path().join("certificate.pem");
+        std::fs::write(&file, issued.cert.pem() + &issued.signing_key.serialize_pem()).unwrap();
+        let files = CertificateFiles { certificate: file, key: None, authority: None };
+        CertificateOptions::Files(files).read().unwrap()
+    }
+
     fn watches(readiness: &Readiness) -> Watches {
+        let registry = admin::registry().unwrap();
         let settings = SettingsSource::new(ActiveSettings::default);
-        let sessions = Sessions::register(&admin::registry().unwrap(), true, settings).unwrap();
-        Watches::new(sessions, sessions::stop_request().1, Arc::default(), readiness.latch("limits"))
+        let sessions = Sessions::register(&registry, true, settings).unwrap();
+        let leadership = sessions.leadership();
+        Watches {
+            stop: sessions::stop_request().1,
+            coverage: Coverage::register(&registry, leadership.clone()).unwrap(),
+            breaker: Breaker::register(&registry, leadership.clone(), BreakerConfiguration::default).unwrap(),
+            registration: Registration::register(
+                &registry,
+                readiness,
+                leadership,
+                certificate(),
+                webhook_names(),
+            )
+            .unwrap(),
+            limits: LimitsWatch::new(Arc::default(), readiness.latch("limits")),
+            sessions,
+        }
     }
 
     /// The error of the run, and the readiness, if `task` ends while other tasks continue.

@@ -20,7 +20,7 @@ pub mod allocation;
 pub mod checkpoint;
 pub mod ledger;
 pub mod metrics;
-mod pod;
+pub(crate) mod pod;
 pub mod replica;
 mod settings;
 mod shared;

@@ -56,6 +56,7 @@ pub(super) fn decide<'p>(
         );
     }
     match skip_reason.map_or_else(|| Plan::new(pod, limits, ruleset, notices), Err) {
+        Ok(_) if ruleset.settings.paused => Decision::Skip(SkipReason::Paused),
         Ok(plan) => Decision::Inject(plan),
         Err(reason) => Decision::Skip(reason),
     }

@@ -8,6 +8,7 @@ use super::{
     answer::ReviewAnswer,
     container::SidecarContainer,
     decide::{self, Decision, Notice, Plan},
+    gate::{InjectionGate, InjectionRequest, OpenGate},
     namespaces::Namespaces,
     outcome::{Outcome, SkipReason},
     patch::{Additions, InjectedContainer, MAX_POD_BYTES, RawPod, RepairedField, TestedPatches},
@@ -50,6 +51,14 @@ pub struct PodDecision {
     pub patch: Option<Patch>,
 }
 
+/// A pod to decide on.
+struct Target<'t, 'p> {
+    pod: &'t PodView<'p>,
+    /// Length of the pod's JSON; it may include the envelope.
+    bytes: usize,
+    namespace: &'t str,
+}
+
 // === impl Injector ===
 
 impl Injector {
@@ -77,16 +86,34 @@ impl Injector {
         &self.ruleset.profiles
     }
 
-    /// Answers an AdmissionReview.
+    /// Answers an AdmissionReview, without pauses of injection.
+    ///
+    /// # Errors
+    /// As [`Injector::admit_through`].
+    pub fn admit<'a>(&self, body: &'a [u8], namespaces: &Namespaces) -> Result<Admission<'a>, Malformed> {
+        self.admit_through(&OpenGate, body, namespaces)
+    }
+
+    /// Answers an AdmissionReview. A pod for which `gate` pauses injection gets no sidecar.
     ///
     /// # Errors
     /// Fails if the envelope cannot be read, because then there is no request to answer. The pod never causes an error.
-    pub fn admit<'a>(&self, body: &'a [u8], namespaces: &Namespaces) -> Result<Admission<'a>, Malformed> {
+    pub fn admit_through<'a>(
+        &self,
+        gate: &dyn InjectionGate,
+        body: &'a [u8],
+        namespaces: &Namespaces,
+    ) -> Result<Admission<'a>, Malformed> {
         let review = Review::read(body)?;
         let answer = if !review.creates_a_pod() {
             ReviewAnswer::skip(SkipReason::NotAPod)
         } else if let Some(pod) = review.pod() {
-            self.answer(pod, body.len(), review.namespace(), namespaces, || review::object(body))
+            let config = &self.ruleset.hash;
+            let is_paused = |template: Option<&str>| {
+                gate.is_paused(&InjectionRequest { template, config, is_dry_run: review.is_dry_run() })
+            };
+            let target = Target { pod, bytes: body.len(), namespace: review.namespace() };
+            self.answer(target, namespaces, is_paused, || review::object(body))
         } else {
             let object: Option<&RawValue> = review::object(body);
             let field = object.and_then(|object| UnreadableField::of_pod(object.get().as_bytes()));
@@ -105,7 +132,10 @@ impl Injector {
         let read_raw = || serde_json::from_slice(pod).ok();
         let mut deserializer = serde_json::Deserializer::from_slice(pod);
         let answer = match StrictObject::<PodView<'_>>::deserialize(&mut deserializer) {
-            Ok(object) => self.answer(&object, pod.len(), namespace, namespaces, read_raw),
+            Ok(object) => {
+                let target = Target { pod: &object, bytes: pod.len(), namespace };
+                self.answer(target, namespaces, |_| false, read_raw)
+            }
             Err(_) => {
                 let field = UnreadableField::of_pod(pod).unwrap_or_else(UnreadableField::unknown);
                 ReviewAnswer::undecodable(&field)
@@ -114,21 +144,24 @@ impl Injector {
         PodDecision { outcome: answer.outcome, notices: answer.notices, patch: answer.added.to_patch() }
     }
 
-    /// `bytes` is the length of the pod's JSON; it may include the envelope. A pod that is too large can only be repaired. A
-    /// repair restores what was in the pod before, and without the repair the desktop may not start. `read_raw` parses the pod
-    /// a second time. Only a repair calls it.
+    /// A pod that is too large can only be repaired. A repair restores what was in the pod before, and without the repair the desktop may
+    /// not start. `is_paused` decides for a template; only an injection calls it. `read_raw` parses the pod a second time; only a
+    /// repair calls it.
     fn answer<'a>(
         &self,
-        pod: &PodView<'_>,
-        bytes: usize,
-        namespace: &str,
+        target: Target<'_, '_>,
         namespaces: &Namespaces,
+        is_paused: impl FnOnce(Option<&str>) -> bool,
         read_raw: impl FnOnce() -> Option<RawPod<'a>>,
     ) -> ReviewAnswer {
+        let Target { pod, bytes, namespace } = target;
         let mut notices = vec![];
         let is_too_large = bytes > MAX_POD_BYTES;
         match decide::decide(pod, namespace, namespaces.of(namespace), &self.ruleset, &mut notices) {
             Decision::Inject(_) if is_too_large => ReviewAnswer::skip(SkipReason::TooLarge),
+            Decision::Inject(plan) if is_paused(plan.template(pod)) => {
+                self.skip(pod, SkipReason::BreakerOpen)
+            }
             Decision::Inject(plan) => match Additions::inject(pod, &plan, &self.ruleset) {
                 Ok(added) => ReviewAnswer { outcome: Outcome::Injected, notices, repaired: vec![], added }
                     .tested_by(|added| self.tested.test(added, pod)),
@@ -139,11 +172,13 @@ impl Injector {
                 None => ReviewAnswer::skip(SkipReason::AlreadyInjected),
             },
             Decision::Skip(reason) if is_too_large => ReviewAnswer::skip(reason),
-            Decision::Skip(reason) => {
-                ReviewAnswer { added: Additions::skip(pod, reason), ..ReviewAnswer::skip(reason) }
-                    .tested_by(|added| self.tested.test(added, pod))
-            }
+            Decision::Skip(reason) => self.skip(pod, reason),
         }
+    }
+
+    fn skip(&self, pod: &PodView<'_>, reason: SkipReason) -> ReviewAnswer {
+        ReviewAnswer { added: Additions::skip(pod, reason), ..ReviewAnswer::skip(reason) }
+            .tested_by(|added| self.tested.test(added, pod))
     }
 
     fn inspect(

@@ -67,6 +67,7 @@ struct ReviewRequest<'a, O> {
     namespace: Option<Cow<'a, str>>,
     #[serde(borrow)]
     name: Option<Cow<'a, str>>,
+    dry_run: Option<bool>,
     object: Option<O>,
 }
 
@@ -117,6 +118,11 @@ impl<'a> Review<'a> {
     /// The pod of the request; `None` if there is no pod or it cannot be parsed.
     pub(super) fn pod(&self) -> Option<&PodView<'a>> {
         self.0.object.as_deref()
+    }
+
+    /// Whether the API server stores nothing.
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.0.dry_run == Some(true)
     }
 
     /// Whether the request creates a pod. The server changes no other request.
@@ -176,8 +182,8 @@ impl<'a, O> Envelope<'a, O> {
 
 impl<'a, O> ReviewRequest<'a, O> {
     fn without_object<P>(self) -> ReviewRequest<'a, P> {
-        let Self { uid, kind, sub_resource, operation, namespace, name, object: _ } = self;
-        ReviewRequest { uid, kind, sub_resource, operation, namespace, name, object: None }
+        let Self { uid, kind, sub_resource, operation, namespace, name, dry_run, object: _ } = self;
+        ReviewRequest { uid, kind, sub_resource, operation, namespace, name, dry_run, object: None }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Writes the Events, with the API `events.k8s.io/v1`.
+//! Writes the Events.
 //!
 //! The name of an Event has the UID of the object and the reason. So another replica, or the next start of the server, writes
 //! no second Event while the first one exists (an hour by default).
@@ -10,15 +10,18 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
     jiff::Timestamp,
 };
-use kube::{Api, Client, api::PostParams, core::Status};
-use tokio::time::{sleep, timeout};
+use kube::Client;
+use tokio::time::sleep;
 
 use super::{
     announcements::{Announcement, Announcements},
     reason::NoSidecarReason,
     shared::SharedStore,
 };
-use crate::cluster::Leadership;
+use crate::{
+    admission::SkipReason,
+    cluster::{self, EventError, Leadership},
+};
 
 /// Reason of the Events.
 const REASON: &str = "NoMetricsSidecar";
@@ -32,9 +35,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Time before the next Event, after a failure.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Timeout for one Event.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Writes the missing Events while this replica leads.
 pub(super) async fn announce(client: Client, store: &SharedStore, leadership: &Leadership) -> Infallible {
     let mut announcements = Announcements::default();
@@ -42,60 +42,22 @@ pub(super) async fn announce(client: Client, store: &SharedStore, leadership: &L
         sleep(INTERVAL).await;
         let next = leadership.is_current().then(|| announcements.next(&store.lock())).flatten();
         let Some(announcement) = next else { continue };
-        match write(&client, &announcement).await {
+        match cluster::create_event(&client, &event(&announcement, Timestamp::now())).await {
             Ok(()) => announcements.done(&announcement),
             Err(error) => {
                 warn(&announcement, &error);
                 match error {
-                    WriteError::Rejected(_) => announcements.done(&announcement),
-                    WriteError::Unavailable(_) | WriteError::Timeout => sleep(PAUSE).await,
+                    EventError::Rejected(_) => announcements.done(&announcement),
+                    EventError::Unavailable(_) | EventError::Timeout => sleep(PAUSE).await,
                 }
             }
         }
     }
 }
 
-/// Why an Event was not written.
-#[derive(Debug)]
-enum WriteError {
-    /// Only this Event: another one can succeed.
-    Rejected(kube::Error),
-    /// For example, the server has no right to create Events.
-    Unavailable(kube::Error),
-    Timeout,
-}
-
-async fn write(client: &Client, announcement: &Announcement) -> Result<(), WriteError> {
-    let api: Api<Event> = Api::namespaced(client.clone(), &announcement.namespace);
-    let (event, parameters) = (event(announcement, Timestamp::now()), PostParams::default());
-    match timeout(WRITE_TIMEOUT, api.create(&parameters, &event)).await {
-        Ok(Ok(_)) => Ok(()),
-        // 409: the Event exists.
-        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Ok(()),
-        Ok(Err(kube::Error::Api(status))) if is_rejection(&status) => {
-            Err(WriteError::Rejected(kube::Error::Api(status)))
-        }
-        Ok(Err(error)) => Err(WriteError::Unavailable(error)),
-        Err(_) => Err(WriteError::Timeout),
-    }
-}
-
-/// Whether the API server rejects one Event: its namespace is gone (404) or terminates (403), or its content is invalid (422).
-fn is_rejection(status: &Status) -> bool {
-    let terminates = || {
-        let causes = status.details.iter().flat_map(|details| &details.causes);
-        causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
-    };
-    matches!(status.code, 404 | 422) || status.code == 403 && terminates()
-}
-
-fn warn(announcement: &Announcement, error: &WriteError) {
-    let error = match error {
-        WriteError::Rejected(error) | WriteError::Unavailable(error) => error.to_string(),
-        WriteError::Timeout => format!("no answer within {} s", WRITE_TIMEOUT.as_secs()),
-    };
+fn warn(announcement: &Announcement, error: &EventError) {
     let (namespace, pod) = (&*announcement.namespace, &*announcement.pod);
-    tracing::warn!(error, namespace, pod, "Cannot write the Event about a pod without a sidecar");
+    tracing::warn!(%error, namespace, pod, "Cannot write the Event about a pod without a sidecar");
 }
 
 /// The Event for an announcement.
@@ -131,8 +93,7 @@ pub(super) fn event(announcement: &Announcement, now: Timestamp) -> Event {
 /// What happened, why, and the remedy; at most 1024 bytes. The name of a pod has at most 253 bytes.
 fn note(announcement: &Announcement) -> String {
     let Announcement { reason, skip_reason, pod, .. } = announcement;
-    let skip_reason =
-        skip_reason.map_or("a reason that this version does not know", |reason| reason.as_str());
+    let skip_text = skip_reason.map_or("a reason that this version does not know", |reason| reason.as_str());
     let cause = match reason {
         NoSidecarReason::CreatedBefore => {
             "it was created before its namespace opted in or before the webhook of vdi-metrics was registered. \
@@ -144,8 +105,16 @@ fn note(announcement: &Announcement) -> String {
              Check that the server of vdi-metrics is ready and that the API server trusts its certificate, then create the pod again"
                 .to_owned()
         }
+        NoSidecarReason::Skipped
+            if matches!(skip_reason, Some(SkipReason::Paused | SkipReason::BreakerOpen)) =>
+        {
+            format!(
+                "injection was paused when the pod was created: {skip_text}. \
+                 When vdi_metrics_injection_paused is 0 again, create the pod again to add the sidecar, when no user is connected"
+            )
+        }
         NoSidecarReason::Skipped => format!(
-            "the webhook of vdi-metrics skipped it: {skip_reason}. The README of vdi-metrics explains the reason. \
+            "the webhook of vdi-metrics skipped it: {skip_text}. The README of vdi-metrics explains the reason. \
              If the pod is not a desktop, give its template the label vdi-metrics.io/inject: disabled"
         ),
     };

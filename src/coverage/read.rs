@@ -1,21 +1,13 @@
 //! Reads the metadata of pods, namespaces and webhook configurations.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, Time};
 
 use super::judge::{ControllerMetadata, PodMetadata};
-use crate::contract::key;
-
-/// Maximum bytes of the fields of a controller, as for names of objects. The creator of a pod can write any text (`validateOwnerReference`
-/// checks only that it is not empty).
-const MAX_TEXT: usize = 253;
+use crate::{cluster, contract::key};
 
 /// The metadata of a pod. `None` for an object without UID; the API server sends no such object.
 pub(super) fn pod(metadata: &ObjectMeta) -> Option<PodMetadata<'_>> {
-    let is_short = |owner: &&OwnerReference| {
-        [&owner.api_version, &owner.kind, &owner.name, &owner.uid].iter().all(|text| text.len() <= MAX_TEXT)
-    };
-    let controller = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
-    let controller = controller.filter(is_short);
+    let controller = cluster::controller(metadata);
     Some(PodMetadata {
         uid: metadata.uid.as_deref()?,
         namespace: metadata.namespace.as_deref().unwrap_or_default(),

@@ -166,7 +166,7 @@ fn example_settings(settings: &Settings) -> Settings {
         resources: ConfiguredResources { requests: amounts(3, 103), limits: amounts(4, 104) },
         ..settings.sidecar.clone()
     };
-    Settings { sidecar, ..settings.clone() }
+    Settings { sidecar, paused: false, ..settings.clone() }
 }
 
 const IMAGE: &str = "placeholder.example/image";

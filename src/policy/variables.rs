@@ -88,7 +88,7 @@ pub(super) fn of(injector: &Injector) -> Vec<(&'static str, String)> {
     let names = names.map(|name| (name.variable, name.field(profiles)));
     let decided = [
         ("tooLarge", size::is_too_large()),
-        ("reason", reason(&size::annotations_are_full(injector))),
+        ("reason", reason(&size::annotations_are_full(injector), settings.paused)),
         ("marked", size::is_marked()),
     ];
     fixed
@@ -296,7 +296,7 @@ pub(super) fn not_injected() -> String {
 }
 
 /// The skip reason, in the order of `admission::decide`; empty if the pod gets the sidecar.
-fn reason(annotations_are_full: &str) -> String {
+fn reason(annotations_are_full: &str, is_paused: bool) -> String {
     let taken = text(CONTAINER);
     let taken = format!(
         "(variables.all + variables.volumes).exists(c, c.?name.orValue(\"\") == {taken})\n\
@@ -310,10 +310,11 @@ fn reason(annotations_are_full: &str) -> String {
         ("variables.excluded", SkipReason::UnsupportedNode),
         (MISSING_POD_LIMIT, SkipReason::LimitRange),
         ("size(variables.freePorts) == 0", SkipReason::NoFreePort),
+        ("true", SkipReason::Paused),
         ("variables.tooLarge", SkipReason::TooLarge),
         (annotations_are_full, SkipReason::AnnotationsFull),
     ];
-    let choices =
-        reasons.iter().map(|(applies, reason)| format!("{applies} ? {} :\n", text(reason.as_str())));
+    let reasons = reasons.iter().filter(|(_, reason)| is_paused || *reason != SkipReason::Paused);
+    let choices = reasons.map(|(applies, reason)| format!("{applies} ? {} :\n", text(reason.as_str())));
     choices.chain(["\"\"".to_owned()]).collect()
 }

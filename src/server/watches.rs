@@ -1,14 +1,16 @@
-//! The watches of the cluster: sessions, and the limits of namespaces.
+//! The watches of the cluster: sessions, the limits of namespaces, pods without a sidecar, and pods that do not start.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::ensure;
 use arc_swap::ArcSwap;
+use kube::Client;
 use tokio::{sync::oneshot, time::timeout};
 
 use super::supervisor::Supervisor;
 use crate::{
     admission::Namespaces,
+    breaker::Breaker,
     cluster::Clients,
     coverage::Coverage,
     limits,
@@ -22,77 +24,63 @@ use crate::{
 /// no pod gets a sidecar.
 const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The watches, before they start.
+/// What follows the cluster, before it starts.
 #[derive(Debug)]
 pub(super) struct Watches {
-    sessions: Sessions,
-    stop: StopRequest,
-    coverage: Option<Coverage>,
-    registration: Option<Registration>,
+    pub(super) sessions: Sessions,
+    pub(super) stop: StopRequest,
+    pub(super) coverage: Coverage,
+    pub(super) breaker: Breaker,
+    pub(super) registration: Registration,
+    pub(super) limits: LimitsWatch,
+}
+
+/// The watch of the LimitRanges and ResourceQuotas of namespaces, before it starts.
+#[derive(Debug)]
+pub(super) struct LimitsWatch {
     namespaces: Arc<ArcSwap<Namespaces>>,
-    limits_complete: oneshot::Sender<()>,
+    complete: oneshot::Sender<()>,
+}
+
+// === impl LimitsWatch ===
+
+impl LimitsWatch {
+    /// Releases `latch` once `namespaces` is complete, or after a timeout.
+    pub(super) fn new(namespaces: Arc<ArcSwap<Namespaces>>, latch: Latch) -> Self {
+        let (complete, received) = oneshot::channel();
+        tokio::spawn(release_when_complete(received, latch));
+        Self { namespaces, complete }
+    }
+
+    async fn follow(self, client: Client) {
+        let Self { namespaces, complete } = self;
+        limits::follow(client, &namespaces, || release(complete)).await;
+    }
+}
+
+/// Releases the latch of the limits, unless the timeout has released it already.
+fn release(complete: oneshot::Sender<()>) {
+    _ = complete.send(());
 }
 
 // === impl Watches ===
 
 impl Watches {
-    /// Releases `latch` once the limits of namespaces are complete, or after a timeout.
-    pub(super) fn new(
-        sessions: Sessions,
-        stop: StopRequest,
-        namespaces: Arc<ArcSwap<Namespaces>>,
-        latch: Latch,
-    ) -> Self {
-        let (limits_complete, received) = oneshot::channel();
-        tokio::spawn(release_when_complete(received, latch));
-        Self { sessions, stop, coverage: None, registration: None, namespaces, limits_complete }
-    }
-
-    /// Also watches the pods without a sidecar.
-    pub(super) fn with_coverage(self, coverage: Coverage) -> Self {
-        Self { coverage: Some(coverage), ..self }
-    }
-
-    /// Also keeps the certificate and the registration up to date.
-    pub(super) fn with_registration(self, registration: Registration) -> Self {
-        Self { registration: Some(registration), ..self }
-    }
-
     /// Starts the watches as supervised tasks.
     pub(super) fn start(self, clients: Clients, tasks: &mut Supervisor) {
-        let Self { sessions, stop, coverage, registration, namespaces, limits_complete } = self;
+        let Self { sessions, stop, coverage, breaker, registration, limits } = self;
         let Clients { retrying, once } = clients;
-        if let Some(registration) = registration {
-            let client = once.clone();
-            tasks.spawn("registration", async move {
-                registration.follow(client).await;
-                Ok(())
-            });
-        }
-        if let Some(coverage) = coverage {
-            let client = retrying.clone();
-            tasks.spawn("coverage watch", async move {
-                coverage.follow(client).await;
-                Ok(())
-            });
-        }
-        tasks.spawn("session ledger", async move {
-            sessions.count(once, stop).await;
-            Ok(())
-        });
-        // An error means that the timeout has released the latch already.
-        let complete = move || _ = limits_complete.send(());
-        tasks.spawn("limits watch", async move {
-            limits::follow(retrying, &namespaces, complete).await;
-            Ok(())
-        });
+        spawn(tasks, "registration", registration.follow(once.clone()));
+        spawn(tasks, "coverage watch", coverage.follow(retrying.clone()));
+        spawn(tasks, "breaker watch", breaker.follow(retrying.clone()));
+        spawn(tasks, "session ledger", sessions.count(once, stop));
+        spawn(tasks, "limits watch", limits.follow(retrying));
     }
 
     /// Releases the latch without watches, because there is no cluster.
     pub(super) fn skip(self, tasks: &mut Supervisor) {
-        // An error means that the timeout has released the latch already.
-        _ = self.limits_complete.send(());
-        let Some(registration) = self.registration else { return };
+        release(self.limits.complete);
+        let registration = self.registration;
         tasks.spawn("registration", async move {
             ensure!(
                 !registration.needs_cluster(),
@@ -102,6 +90,13 @@ impl Watches {
             Ok(())
         });
     }
+}
+
+fn spawn(tasks: &mut Supervisor, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn(name, async {
+        task.await;
+        Ok(())
+    });
 }
 
 /// Releases the latch after the signal or after a timeout. A sender that is dropped, for example by a panic, does not

@@ -8,6 +8,7 @@ mod identity;
 mod restart_policy;
 mod sidecar;
 mod spec;
+mod start;
 mod status;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -16,14 +17,20 @@ use kube::core::{ApiResource, Object};
 use super::ledger::{Deletion, PodKey, SessionPod, UnixTime};
 
 use spec::Spec;
+pub(crate) use start::PodStart;
 use status::Status;
 
 /// A pod as the watch decodes it.
-pub(super) type WatchedPod = Object<Spec, Status>;
+pub(crate) type WatchedPod = Object<Spec, Status>;
 
 /// The API resource of pods.
-pub(super) fn resource() -> ApiResource {
+pub(crate) fn resource() -> ApiResource {
     ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&())
+}
+
+/// The start of the pod, for the breaker.
+pub(crate) fn start(pod: &WatchedPod) -> PodStart<'_> {
+    start::start(&pod.metadata, &pod.spec, pod.status.as_ref())
 }
 
 /// The pod for the ledger. `None` for an object without UID; the API server sends no such object.

@@ -23,7 +23,7 @@ use super::{
     metrics::WebhookMetrics,
     refusal::{Refusal, RefusalReason},
 };
-use crate::admission::Namespaces;
+use crate::admission::{InjectionGate, Namespaces};
 
 /// Time for a body if the request does not name one: the `timeoutSeconds` of the shipped webhook configuration.
 const DEFAULT_TIME: Duration = Duration::from_secs(2);
@@ -36,17 +36,20 @@ const MAX_TIME: Duration = Duration::from_secs(30);
 struct ReviewHandler {
     configuration: ActiveConfiguration,
     namespaces: Arc<ArcSwap<Namespaces>>,
+    gate: Arc<dyn InjectionGate>,
     metrics: WebhookMetrics,
     bodies: Bodies,
 }
 
-/// Serves `/mutate`. Each review uses the configuration and the namespaces' limits of that moment.
+/// Serves `/mutate`. Each review uses the configuration, the namespaces' limits and the pauses of injection of that
+/// moment.
 pub fn router(
     configuration: ActiveConfiguration,
     namespaces: Arc<ArcSwap<Namespaces>>,
+    gate: Arc<dyn InjectionGate>,
     metrics: WebhookMetrics,
 ) -> Router {
-    let handler = ReviewHandler { configuration, namespaces, metrics, bodies: Bodies::new() };
+    let handler = ReviewHandler { configuration, namespaces, gate, metrics, bodies: Bodies::new() };
     Router::new().route("/mutate", post(mutate)).with_state(Arc::new(handler))
 }
 
@@ -110,7 +113,7 @@ impl ReviewHandler {
         let began = Instant::now();
         let (injector, namespaces) = (self.configuration.injector(), self.namespaces.load());
         let admission = injector
-            .admit(body, &namespaces)
+            .admit_through(&*self.gate, body, &namespaces)
             .map_err(|error| Refusal::new(RefusalReason::Malformed, error.to_string()))?;
         let took = began.elapsed();
         self.metrics.count_answer(admission.outcome, &admission.repaired, took);

@@ -3,6 +3,7 @@
 use kit::cluster::Test;
 
 mod allocations;
+mod breaker;
 mod changes;
 mod client_certificate;
 mod coverage;
@@ -21,6 +22,7 @@ mod webhook_calls;
 /// The tests of each module.
 pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     allocations::TESTS,
+    breaker::TESTS,
     changes::TESTS,
     client_certificate::TESTS,
     coverage::TESTS,

@@ -99,7 +99,9 @@ fn prepare(needs_a_node: bool, needs_vnc: bool) -> Result<Option<String>> {
         return Ok(Some(missing));
     }
     if needs_a_node {
-        installation::build()?;
+        if std::env::var_os("DEV_NO_IMAGES").is_none() {
+            installation::build()?;
+        }
     }
     Ok(None)
 }

@@ -3,6 +3,7 @@
 use kit::cluster::Test;
 
 mod availability;
+mod breaker;
 mod cli;
 mod gpu_devices;
 mod injection;
@@ -18,6 +19,7 @@ mod test_cluster;
 /// The tests of each module. Those of [`presence_of_vnc`] also need a VNC server.
 pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     availability::TESTS,
+    breaker::TESTS,
     cli::TESTS,
     gpu_devices::TESTS,
     injection::TESTS,

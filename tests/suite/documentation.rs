@@ -56,6 +56,14 @@ fn the_security_page_explains_every_reason_for_the_end_of_a_connection() {
 }
 
 #[test]
+fn the_page_about_the_breaker_explains_every_reason() {
+    let page = read("docs/breaker.md");
+    for reason in vdi_metrics::breaker::BlockReason::ALL {
+        assert!(page.contains(&format!("\n| `{}` |", reason.as_str())), "{} has no row", reason.as_str());
+    }
+}
+
+#[test]
 fn the_presence_page_explains_every_metric_and_label_value() {
     use vdi_metrics::presence::{
         catalogue::ROWS,

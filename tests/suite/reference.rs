@@ -4,7 +4,7 @@ use std::{fmt::Write, fs, path::Path};
 
 use prometheus::proto::MetricType;
 use vdi_metrics::{
-    coverage, metrics_access, node, presence,
+    breaker, coverage, metrics_access, node, presence,
     runtime::{admin, catalogue, https},
     sessions,
     sidecar::catalogue::CATALOGUE,
@@ -18,6 +18,7 @@ type MetricRow = (String, MetricType, Vec<String>, String);
 fn metrics_page_lists_every_metric_of_the_catalogues() {
     let own = [
         rows(admin::ROWS),
+        rows(breaker::metrics::ROWS),
         rows(https::metrics::ROWS),
         rows(metrics_access::metrics::ROWS),
         rows(sessions::replica::metrics::ROWS),
@@ -32,7 +33,9 @@ fn metrics_page_lists_every_metric_of_the_catalogues() {
     let sidecar = [rows(CATALOGUE), rows(presence::catalogue::ROWS)].concat();
     table(&mut page, "Metrics of the sidecar, one set per session", sidecar);
     table(&mut page, "Metrics of the node agent, one set per GPU node", rows(node::catalogue::CATALOGUE));
-    let sessions = [rows(sessions::metrics::ROWS), rows(sessions::allocation::metrics::ROWS)].concat();
+    let blocked = rows(breaker::metrics::LEADER_ROWS);
+    let sessions =
+        [rows(sessions::metrics::ROWS), blocked, rows(sessions::allocation::metrics::ROWS)].concat();
     table(&mut page, "Metrics of the server about sessions", sessions);
     let title = "Metrics of the server about pods without a sidecar, only from the replica that leads";
     table(&mut page, title, rows(coverage::metrics::ROWS));

@@ -59,6 +59,13 @@ fn field<'p>(pod: &PodView<'_>, variable: &'static str, key: &'p str) -> Option<
 
 // === impl IdentityField ===
 
+impl IdentityField<'_> {
+    /// The value in the pod.
+    pub(crate) fn value<'v>(&self, pod: &'v PodView<'_>) -> Option<&'v str> {
+        if self.map == "labels" { pod.label(self.key) } else { pod.annotation(self.key) }
+    }
+}
+
 /// The field path of the downward API.
 impl fmt::Display for IdentityField<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

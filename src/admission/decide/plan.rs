@@ -17,7 +17,7 @@ use crate::{
         ruleset::Ruleset,
         settings::{ConfiguredResources, GpuAccess, Mode, PresenceSetting, ScrapeAnnotations, Settings},
     },
-    contract::{GpuRequest, key},
+    contract::{GpuRequest, env, key, shown_name},
 };
 
 /// The properties of the sidecar that differ from pod to pod.
@@ -75,6 +75,7 @@ impl<'p> Plan<'p> {
             scrape_annotations,
             show_user,
             profiles: _,
+            paused: _,
             label_values: _,
         } = &ruleset.settings;
         if nodes::exclude_sidecar(pod, &sidecar.architectures) {
@@ -110,6 +111,12 @@ impl<'p> Plan<'p> {
             scrape_annotations: *scrape_annotations == ScrapeAnnotations::Auto
                 && !has_scrape_annotations(pod, notices),
         })
+    }
+
+    /// The template that the sidecar shows.
+    pub(crate) fn template(&self, pod: &'p PodView<'_>) -> Option<&'p str> {
+        let template = self.identity.iter().find(|field| field.variable == env::TEMPLATE)?;
+        shown_name(template.value(pod)?)
     }
 }
 

@@ -34,6 +34,10 @@ vocabulary! {
         TooLarge = "too_large",
         /// The pod's annotations have no space left for the annotations of the sidecar.
         AnnotationsFull = "annotations_full",
+        /// The configuration has `paused: true`.
+        Paused = "paused",
+        /// Sidecars of other pods do not start and keep these pods from starting, so injection is paused.
+        BreakerOpen = "breaker_open",
         /// The review is not about the creation of a pod: the webhook configuration selects too much.
         NotAPod = "not_a_pod",
         /// The pod cannot be parsed.
@@ -62,7 +66,9 @@ impl SkipReason {
             | Self::Windows
             | Self::UnsupportedNode
             | Self::LimitRange
-            | Self::ResourceQuota => true,
+            | Self::ResourceQuota
+            | Self::Paused
+            | Self::BreakerOpen => true,
             Self::AlreadyInjected
             | Self::SystemNamespace
             | Self::MirrorPod
@@ -107,6 +113,10 @@ impl SkipReason {
             ),
             Self::AnnotationsFull => Some(
                 "vdi-metrics: not injected: the pod's annotations are near the maximum of 256 KiB; shorten them",
+            ),
+            Self::Paused => Some("vdi-metrics: not injected: the server's configuration has paused: true"),
+            Self::BreakerOpen => Some(
+                "vdi-metrics: not injected: injection is paused, because sidecars of other pods do not start",
             ),
             Self::NotAPod => Some("vdi-metrics: not injected: the request does not create a pod"),
             Self::Undecodable => Some("vdi-metrics: not injected: the pod could not be parsed"),

@@ -31,6 +31,10 @@ pub struct Settings {
     /// Which labels or annotations of a pod contain the identity of its session. Earlier profiles take precedence; the
     /// built-in profiles come last.
     pub profiles: Vec<Profile>,
+    /// Whether the server adds no sidecar to any pod. Sidecars that exist keep running. Not serialized: it changes no injected field, so it is
+    /// not part of the hash.
+    #[serde(skip_serializing)]
+    pub paused: bool,
     /// Names that always have their own label value in the metrics about all sessions. Not serialized: they change no injected field, so they
     /// are not part of the hash.
     #[serde(skip_serializing)]

@@ -42,6 +42,7 @@ impl Settings {
             scrape_annotations: _,
             show_user: _,
             profiles,
+            paused: _,
             label_values,
         } = self;
         sidecar.validate()?;

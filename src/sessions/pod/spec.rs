@@ -13,7 +13,7 @@ use crate::contract::CONTAINER;
 /// The spec of a pod.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(in crate::sessions) struct Spec {
+pub(crate) struct Spec {
     pub(super) node_name: String,
     pub(super) restart_policy: String,
     pub(super) init_containers: ContainerSpecs,

@@ -9,7 +9,7 @@ use crate::sessions::ledger::{Phase, PodReason, UnixTime};
 /// The status of a pod. Ephemeral containers are not decoded: they are tools of an engineer, not the desktop.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(in crate::sessions) struct Status {
+pub(crate) struct Status {
     phase: String,
     reason: String,
     pub(super) start_time: Option<Time>,

@@ -65,7 +65,8 @@ pub(crate) async fn all_ready_within(
     .await
 }
 
-fn is_ready(pod: &Pod) -> bool {
+/// Whether the pod has the condition `Ready`.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

@@ -16,7 +16,8 @@ fn the_configuration_file_contains_every_default() {
     assert_eq!(vdi_metrics::webhook::configuration::read(&file).unwrap(), Settings::default());
     let shipped = yaml("manifests/server/config.yaml").remove(0);
     let mut defaults = serde_json::to_value(Settings::default()).unwrap();
-    // This field is not serialized.
+    // These fields are not serialized.
+    defaults["paused"] = json!(false);
     defaults["labelValues"] = json!({"templates": [], "pools": []});
     assert_eq!(shipped, defaults, "a field is missing");
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use vdi_metrics::{
-    node, presence,
+    breaker, node, presence,
     runtime::catalogue::{MetricType, Row},
     sessions::metrics::ROWS,
     sidecar::catalogue::CATALOGUE,
@@ -78,6 +78,10 @@ fn metrics() -> BTreeMap<String, BTreeSet<String>> {
     // The labels `namespace` and `pod` name the agent, not a session. The monitor adds `node`.
     for Row { name, labels, .. } in node::catalogue::CATALOGUE {
         add(name, [*labels, &["cluster", "node"]].concat());
+    }
+    // Each replica has its own values.
+    for Row { name, labels, .. } in breaker::metrics::ROWS {
+        add(name, [*labels, &["cluster", "pod"]].concat());
     }
     for Row { name, labels, kind, .. } in ROWS {
         let labels = [*labels, &["cluster"]].concat();

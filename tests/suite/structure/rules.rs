@@ -13,6 +13,7 @@ pub(super) const IMPORTS: &[ImportRow] = &[
     ("policy", &["admission", "contract"]),
     ("limits", &["admission", "cluster", "runtime"]),
     ("coverage", &["admission", "cluster", "contract", "runtime"]),
+    ("breaker", &["admission", "cluster", "contract", "runtime", "sessions::pod"]),
     ("webhook", &["admission", "contract", "runtime"]),
     ("sessions", &["contract", "runtime", "cluster"]),
     ("registration", &["runtime", "cluster"]),
@@ -21,6 +22,7 @@ pub(super) const IMPORTS: &[ImportRow] = &[
         "server",
         &[
             "admission",
+            "breaker",
             "cluster",
             "contract",
             "coverage",
@@ -75,6 +77,11 @@ pub(super) const TEST_IMPORTS: &[(&str, &str)] = &[
 pub(super) const PURE: &[&str] = &[
     "admission",
     "policy",
+    "breaker::circuit",
+    "breaker::observed",
+    "breaker::pauses",
+    "breaker::reason",
+    "breaker::state",
     "contract",
     "coverage::announcements",
     "coverage::judge",
