@@ -16,7 +16,7 @@ export VDI_METRICS_REVISION ?= $(shell git describe --always --dirty 2>/dev/null
 FUZZ_INPUTS ?= 10000000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test suite structure fuzz cluster chaos gpu traces testbed images format lint doc deny sizes bench certificate
+.PHONY: help demo test suite structure fuzz cluster chaos gpu traces testbed images format lint doc deny sizes bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,3 @@ sizes: images ## Measure crates, binary sizes, resident sizes and CPU; fails abo
 
 bench: images ## Compare the cost of the sidecar, the node agent and a review with alternatives; needs Go, root and an idle machine (PARTS=node)
 	cargo bench --package cost -- $(PARTS)
-
-certificate: ## Create a self-signed certificate for the server in the current kubectl context
-	certs/self-signed.sh

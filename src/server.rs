@@ -90,7 +90,16 @@ pub enum CertificateOptions {
 /// Fails before anything is served if a file cannot be used or an address cannot be bound. Later it fails if a task ends
 /// before the shutdown.
 pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
-    let ServerOptions { listen, metrics_listen, health_listen, certificate, client_ca, config, lame_duck, .. } = options;
+    let ServerOptions {
+        listen,
+        metrics_listen,
+        health_listen,
+        certificate,
+        client_ca,
+        config,
+        lame_duck,
+        ..
+    } = options;
     let reviewer = options.metrics_audiences.map(ClusterReviewer::new);
     let settings = configuration::read_or_default(config.as_deref())?;
     let source = certificate.read()?;

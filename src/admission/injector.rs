@@ -113,7 +113,7 @@ impl Injector {
                 gate.is_paused(&InjectionRequest { template, config, is_dry_run: review.is_dry_run() })
             };
             let target = Target { pod, bytes: body.len(), namespace: review.namespace() };
-            self.answer(target, namespaces, is_paused, || review::object(body))
+            self.answer(&target, namespaces, is_paused, || review::object(body))
         } else {
             let object: Option<&RawValue> = review::object(body);
             let field = object.and_then(|object| UnreadableField::of_pod(object.get().as_bytes()));
@@ -134,7 +134,7 @@ impl Injector {
         let answer = match StrictObject::<PodView<'_>>::deserialize(&mut deserializer) {
             Ok(object) => {
                 let target = Target { pod: &object, bytes: pod.len(), namespace };
-                self.answer(target, namespaces, |_| false, read_raw)
+                self.answer(&target, namespaces, |_| false, read_raw)
             }
             Err(_) => {
                 let field = UnreadableField::of_pod(pod).unwrap_or_else(UnreadableField::unknown);
@@ -149,12 +149,12 @@ impl Injector {
     /// repair calls it.
     fn answer<'a>(
         &self,
-        target: Target<'_, '_>,
+        target: &Target<'_, '_>,
         namespaces: &Namespaces,
         is_paused: impl FnOnce(Option<&str>) -> bool,
         read_raw: impl FnOnce() -> Option<RawPod<'a>>,
     ) -> ReviewAnswer {
-        let Target { pod, bytes, namespace } = target;
+        let &Target { pod, bytes, namespace } = target;
         let mut notices = vec![];
         let is_too_large = bytes > MAX_POD_BYTES;
         match decide::decide(pod, namespace, namespaces.of(namespace), &self.ruleset, &mut notices) {

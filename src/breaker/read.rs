@@ -68,7 +68,7 @@ mod tests {
     use crate::contract::CONTAINER;
 
     /// A pod whose sidecar is in this list of containers and in this state.
-    fn read(phase: &str, list: &str, state: Value) -> ObservedPod {
+    fn read(phase: &str, list: &str, state: &Value) -> ObservedPod {
         let statuses = format!("{}Statuses", list.trim_end_matches('s'));
         let environment = json!([{"name": "VDI_METRICS_TEMPLATE",
             "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['vdi-metrics.io/template']"}}}]);
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_values_that_decide_are_read() {
-        let pod = read("Pending", "initContainers", waits("ErrImagePull"));
+        let pod = read("Pending", "initContainers", &waits("ErrImagePull"));
         let subject = PodOwner {
             api_version: "v1".into(),
             kind: "Pod".into(),
@@ -132,7 +132,7 @@ mod tests {
             ("Running", "initContainers", ended(), SidecarCondition::Other),
             ("Failed", "initContainers", waits("CrashLoopBackOff"), SidecarCondition::Other),
         ] {
-            assert_eq!(read(phase, list, state.clone()).sidecar, expected, "{phase} {list} {state}");
+            assert_eq!(read(phase, list, &state).sidecar, expected, "{phase} {list} {state}");
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use rustls::pki_types::CertificateDer;
 
-use super::pair::{self, CertificatePair, PairError};
+use super::certificates::{CertificatePair, PairError, certificates};
 
 /// The files of a certificate.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ impl CertificateFiles {
         })?;
         let authorities = self.authority.as_deref().map(|path| {
             let certificates =
-                pair::certificates(&read(path)?).map_err(|error| FileError::unusable(path, error))?;
+                certificates(&read(path)?).map_err(|error| FileError::unusable(path, error))?;
             if certificates.is_empty() {
                 return Err(FileError::unusable(path, PairError::NoCertificate));
             }

@@ -7,8 +7,8 @@ use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 
 use super::{
-    pair::{self, CertificatePair},
-    stored, trust,
+    certificates::{CertificatePair, certificates, trusts},
+    stored,
 };
 
 /// An entry.
@@ -30,12 +30,17 @@ pub(super) fn entries(configuration: &MutatingWebhookConfiguration, names: &[&st
 
 /// Whether every entry trusts the certificate at this Unix time.
 pub(super) fn all_trust(entries: &[LiveEntry], pair: &CertificatePair, now: i64) -> bool {
-    entries.iter().all(|entry| trust::trusts(&entry.trusted, pair, &entry.host, now))
+    entries.iter().all(|entry| trusts(&entry.trusted, pair, &entry.host, now))
 }
 
 /// Whether every entry has this CA certificate.
 pub(super) fn all_have(entries: &[LiveEntry], authority: &CertificateDer<'_>) -> bool {
     entries.iter().all(|entry| entry.trusted.contains(authority))
+}
+
+/// The CA certificates of all entries.
+pub(super) fn authorities(entries: &[LiveEntry]) -> impl Iterator<Item = &CertificateDer<'static>> {
+    entries.iter().flat_map(|entry| &entry.trusted)
 }
 
 /// The server-side apply that gives the entries this bundle; none if they have it. It names nothing else of the entries, so their other fields
@@ -65,7 +70,7 @@ impl LiveEntry {
     fn of(entry: &MutatingWebhook) -> Self {
         let client = &entry.client_config;
         let bundle = client.ca_bundle.as_ref().map_or_else(Vec::new, |bundle| bundle.0.clone());
-        let trusted = pair::certificates(&bundle).unwrap_or_default();
+        let trusted = certificates(&bundle).unwrap_or_default();
         Self { name: entry.name.clone(), host: host(client), bundle, trusted }
     }
 }

@@ -3,9 +3,9 @@
 use rustls::pki_types::CertificateDer;
 
 use super::{
+    certificates::{CertificatePair, distinct},
     live::{self, LiveEntry},
-    pair::CertificatePair,
-    stored::Stored,
+    stored::{MAX_AUTHORITIES, StoredCertificate},
 };
 
 /// Time after which every API server of a control plane uses a changed configuration: each has its own watch.
@@ -21,11 +21,11 @@ pub(super) struct Observed {
     /// Unix time of the last change of the entries.
     live_since: i64,
     /// The content of the Secret; none before the first list, and without a Secret.
-    pub(super) stored: Option<Stored>,
+    pub(super) stored: Option<StoredCertificate>,
     /// Whether the watch has shown whether there is a Secret.
     pub(super) knows_stored: bool,
     /// The last content that could be used, if the present one cannot be.
-    pub(super) kept: Option<Stored>,
+    pub(super) kept: Option<StoredCertificate>,
     /// The CA that signs, and since when each live entry has it, in Unix time.
     trusted: Option<(CertificateDer<'static>, i64)>,
     /// Whether every replica serves the stored certificate.
@@ -45,9 +45,9 @@ impl Observed {
     }
 
     /// Takes the content of the Secret; none if there is no Secret.
-    pub(super) fn see_stored(&mut self, stored: Option<Stored>, now: i64) {
+    pub(super) fn see_stored(&mut self, stored: Option<StoredCertificate>, now: i64) {
         let earlier = std::mem::replace(&mut self.stored, stored);
-        if let Some(earlier) = earlier.filter(Stored::is_usable) {
+        if let Some(earlier) = earlier.filter(StoredCertificate::is_usable) {
             self.kept = Some(earlier);
         }
         (self.knows_stored, self.served_by_all) = (true, None);
@@ -74,6 +74,29 @@ impl Observed {
     /// Whether the API server accepts this certificate wherever it calls the webhook. False before the watch has shown it.
     pub(super) fn trusts(&self, pair: &CertificatePair, now: i64) -> bool {
         self.knows_live && self.live.as_deref().is_none_or(|live| live::all_trust(live, pair, now))
+    }
+
+    /// Whether the API server also trusts other CAs than these.
+    pub(super) fn trusts_others(&self, authorities: &[CertificateDer<'_>], now: i64) -> bool {
+        let live = live::authorities(self.live.as_deref().unwrap_or_default());
+        !authorities.is_empty()
+            && distinct(live, now).iter().any(|authority| !authorities.contains(authority))
+    }
+
+    /// The `caBundle` for the CAs of the files. Until every replica serves a certificate of them, it also has the CAs that the API server
+    /// trusts now: the kubelet renews the mounted files of each node at another time.
+    pub(super) fn bundle_of_files(
+        &self,
+        authorities: &[CertificateDer<'static>],
+        now: i64,
+    ) -> Vec<CertificateDer<'static>> {
+        if authorities.is_empty() || self.served_by_all == Some(true) {
+            return authorities.to_vec();
+        }
+        let live = live::authorities(self.live.as_deref().unwrap_or_default());
+        let mut bundle = distinct(authorities.iter().chain(live), now);
+        bundle.truncate(authorities.len() + MAX_AUTHORITIES);
+        bundle
     }
 
     /// The certificate to serve: the offered one, except while an API server may accept only the current one.

@@ -14,13 +14,15 @@ use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::{
-    CertificateSource, Managed, Registration, SECRET, SERVICE, live,
+    files::FileContent,
+    live,
     metrics::{WriteResult, WrittenObject},
     observed::Observed,
     replicas,
     retry::Retry,
-    rotation::{Situation, Step},
-    stored::{Content, Stored},
+    rotation::{RotationStep, Situation},
+    state::{CertificateSource, Managed, Registration, SECRET, SERVICE, TICK},
+    stored::{Content, StoredCertificate},
 };
 use crate::{
     cluster,
@@ -30,22 +32,24 @@ use crate::{
 /// The name of the server's writes, as managed fields show it.
 const FIELD_MANAGER: &str = "vdi-metrics-server";
 
-/// Time between two looks at the files and at the times of the certificates.
-pub(super) const TICK: Duration = Duration::from_secs(2);
+/// Timeout for the first list of the webhook configuration. After it the process is ready without the list.
+const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Timeout of a write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Events<K> = Pin<Box<dyn Stream<Item = watcher::Result<Event<K>>> + Send>>;
+type ObjectEvents<K> = Pin<Box<dyn Stream<Item = watcher::Result<Event<K>>> + Send>>;
 
 /// The registration while it runs.
 pub(super) struct Registrar {
     registration: Registration,
     client: Client,
     observed: Observed,
-    secret_writes: Retry,
+    /// Of the steps: writes of the Secret, and questions to the replicas.
+    steps: Retry,
     bundle_writes: Retry,
-    last_step: Step,
+    last_step: RotationStep,
+    started: Instant,
 }
 
 // === impl Registrar ===
@@ -57,9 +61,10 @@ impl Registrar {
             registration,
             client,
             observed: Observed::default(),
-            secret_writes: Retry::new(now),
+            steps: Retry::new(now),
             bundle_writes: Retry::new(now),
-            last_step: Step::Rest,
+            last_step: RotationStep::Rest,
+            started: now,
         }
     }
 
@@ -70,9 +75,11 @@ impl Registrar {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(event) = configurations.next() => self.see_configuration(event),
-                Some(event) = secrets.next() => self.see_secret(event),
-                _ = ticks.tick() => self.registration.read_files(),
+                Some(event) = configurations.next() => self.see_configuration(&event),
+                Some(event) = secrets.next() => self.see_secret(&event),
+                _ = ticks.tick() => if self.registration.read_files() {
+                    self.observed.served_by_all = None;
+                },
                 else => return,
             }
             self.serve();
@@ -82,13 +89,13 @@ impl Registrar {
         }
     }
 
-    fn configurations(&self) -> Events<MutatingWebhookConfiguration> {
+    fn configurations(&self) -> ObjectEvents<MutatingWebhookConfiguration> {
         let name = format!("metadata.name={}", self.registration.webhook.configuration);
         Box::pin(cluster::selected_events(Api::all(self.client.clone()), "", &name))
     }
 
     /// The Secret; no event if the certificate is in files.
-    fn secrets(&self) -> Events<Secret> {
+    fn secrets(&self) -> ObjectEvents<Secret> {
         match self.registration.source {
             CertificateSource::Files { .. } => Box::pin(stream::pending()),
             CertificateSource::Managed(_) => {
@@ -98,11 +105,11 @@ impl Registrar {
         }
     }
 
-    fn see_configuration(&mut self, event: watcher::Result<Event<MutatingWebhookConfiguration>>) {
+    fn see_configuration(&mut self, event: &watcher::Result<Event<MutatingWebhookConfiguration>>) {
         let entries = |configuration: &MutatingWebhookConfiguration| {
             Some(live::entries(configuration, &self.registration.webhook.entries))
         };
-        let seen = match &event {
+        let seen = match event {
             Ok(Event::InitApply(configuration) | Event::Apply(configuration)) => entries(configuration),
             Ok(Event::Delete(_)) => None,
             // The list has shown no configuration.
@@ -117,9 +124,9 @@ impl Registrar {
         self.bundle_writes.shown(Instant::now());
     }
 
-    fn see_secret(&mut self, event: watcher::Result<Event<Secret>>) {
-        let seen = match &event {
-            Ok(Event::InitApply(secret) | Event::Apply(secret)) => Some(Stored::read(secret)),
+    fn see_secret(&mut self, event: &watcher::Result<Event<Secret>>) {
+        let seen = match event {
+            Ok(Event::InitApply(secret) | Event::Apply(secret)) => Some(StoredCertificate::read(secret)),
             Ok(Event::Delete(_)) => None,
             Ok(Event::InitDone) if !self.observed.knows_stored => None,
             Ok(Event::Init | Event::InitDone) => return,
@@ -129,7 +136,7 @@ impl Registrar {
             }
         };
         self.observed.see_stored(seen, now());
-        self.secret_writes.shown(Instant::now());
+        self.steps.shown(Instant::now());
     }
 
     /// Uses the certificate that the API server accepts, and reports it.
@@ -149,45 +156,61 @@ impl Registrar {
             registration.serving.set(chosen);
         }
         registration.report(is_trusted);
+        if !self.observed.knows_live && self.started.elapsed() >= FIRST_LIST_TIMEOUT {
+            registration.report_unknown();
+        }
     }
 
     /// Carries out the next step, and writes the `caBundle`.
     async fn lead(&mut self) {
-        if let CertificateSource::Managed(managed) = &self.registration.source
-            && self.observed.knows_stored
-            && self.observed.knows_live
-            && self.secret_writes.is_due(Instant::now())
-        {
-            let managed = managed.clone();
-            self.rotate(&managed).await;
+        if self.observed.knows_live && self.steps.is_due(Instant::now()) {
+            match self.registration.source.clone() {
+                CertificateSource::Managed(managed) => self.rotate(&managed).await,
+                CertificateSource::Files { content, .. } => self.follow_files(&content).await,
+            }
         }
         if self.bundle_writes.is_due(Instant::now()) {
             self.write_bundle().await;
         }
     }
 
+    /// Asks the replicas, while the API server also trusts other CAs than those of the files.
+    async fn follow_files(&mut self, content: &FileContent) {
+        let authorities = content.authorities.as_deref().unwrap_or_default();
+        let is_asked = self.observed.served_by_all == Some(true);
+        if !is_asked && self.observed.trusts_others(authorities, now()) {
+            self.ask_replicas(authorities, &self.names(&[])).await;
+        }
+    }
+
     async fn rotate(&mut self, managed: &Managed) {
-        let names = self.names(managed);
+        if !self.observed.knows_stored {
+            return;
+        }
+        let names = self.names(&managed.names);
         let situation = self.situation(managed, &names);
         let step = situation.step();
         let content = match step {
-            Step::Rest | Step::AwaitTrust => Ok(None),
-            Step::AskReplicas => {
-                self.ask_replicas(&names).await;
+            RotationStep::Rest | RotationStep::AwaitTrust => Ok(None),
+            RotationStep::AskReplicas => {
+                if let Some(authority) = self.observed.stored.as_ref().and_then(|it| it.authority.as_ref()) {
+                    let authorities = [authority.certificate.clone()];
+                    self.ask_replicas(&authorities, &names).await;
+                }
                 return;
             }
             _ => situation.content(&step),
         };
         let new_step = (step != self.last_step).then_some(&step);
-        if let Some(step) = new_step.filter(|step| **step != Step::Rest) {
-            tracing::info!(?step, "Certificate");
+        if let Some(step) = new_step.filter(|step| **step != RotationStep::Rest) {
+            tracing::info!(?step, "Changing the certificate");
         }
         match content {
             Ok(None) => {}
             Ok(Some(content)) => self.write_secret(&content).await,
             Err(error) => {
                 tracing::error!(%error, "Cannot generate a certificate; trying again");
-                self.secret_writes.failed(Instant::now());
+                self.steps.failed(Instant::now());
             }
         }
         self.last_step = step;
@@ -208,11 +231,11 @@ impl Registrar {
     }
 
     /// The names of the certificate: the Service of this namespace, those that the live configuration calls here, and those of the options.
-    fn names(&self, managed: &Managed) -> Vec<String> {
+    fn names(&self, more: &[String]) -> Vec<String> {
         let services = self.services();
         let namespace = self.client.default_namespace();
         let mut names: Vec<_> = services.iter().map(|service| format!("{service}.{namespace}.svc")).collect();
-        names.extend(managed.names.iter().cloned());
+        names.extend_from_slice(more);
         names
     }
 
@@ -223,26 +246,26 @@ impl Registrar {
         called.chain([SERVICE.to_owned()]).collect()
     }
 
-    async fn ask_replicas(&mut self, names: &[String]) {
-        let authority = self.observed.stored.as_ref().and_then(|stored| stored.authority.as_ref());
-        let (Some(authority), Some(name)) = (authority, names.first()) else { return };
+    /// Asks whether every replica has a certificate of one of these CAs.
+    async fn ask_replicas(&mut self, authorities: &[CertificateDer<'static>], names: &[String]) {
+        let Some(name) = names.first() else { return };
         let namespace = self.client.default_namespace().to_owned();
         let services = self.services();
         let addresses = replicas::addresses(self.client.clone(), &namespace, &services);
         match timeout(WRITE_TIMEOUT, addresses).await {
             Ok(Ok(addresses)) => {
-                let without = replicas::without(addresses, &authority.certificate, name).await;
+                let without = replicas::without(addresses, authorities, name).await;
                 self.observed.served_by_all = Some(without.is_empty());
                 if !without.is_empty() {
-                    tracing::info!(replicas = ?without, "Waiting until these replicas serve a certificate of the new CA");
-                    self.secret_writes.failed(Instant::now());
+                    tracing::info!(replicas = ?without, "Waiting until these replicas serve a certificate of the CA");
+                    self.steps.failed(Instant::now());
                 }
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "Cannot list the replicas of the server; trying again");
-                self.secret_writes.failed(Instant::now());
+                self.steps.failed(Instant::now());
             }
-            Err(_) => self.secret_writes.failed(Instant::now()),
+            Err(_) => self.steps.failed(Instant::now()),
         }
     }
 
@@ -278,14 +301,16 @@ impl Registrar {
         let Some(entries) = self.observed.live.as_deref().filter(|entries| !entries.is_empty()) else {
             return;
         };
-        let trusted: &[CertificateDer<'_>] = match &self.registration.source {
-            CertificateSource::Files { content, .. } => content.authorities.as_deref().unwrap_or_default(),
+        let trusted = match &self.registration.source {
+            CertificateSource::Files { content, .. } => {
+                self.observed.bundle_of_files(content.authorities.as_deref().unwrap_or_default(), now())
+            }
             CertificateSource::Managed(_) => {
-                self.observed.stored.as_ref().map_or(&[], |stored| stored.trusted.as_slice())
+                self.observed.stored.as_ref().map_or_else(Vec::new, |stored| stored.trusted.clone())
             }
         };
         let configuration = self.registration.webhook.configuration;
-        let apply = live::apply(configuration, entries, trusted).filter(|_| !trusted.is_empty());
+        let apply = live::apply(configuration, entries, &trusted).filter(|_| !trusted.is_empty());
         let Some(apply) = apply else { return };
         let api: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
         let (parameters, patch) = (parameters(), Patch::Apply(&apply));
@@ -297,7 +322,7 @@ impl Registrar {
 
     fn wrote(&mut self, object: WrittenObject, result: WriteResult) {
         let (retry, now) = match object {
-            WrittenObject::Secret => (&mut self.secret_writes, Instant::now()),
+            WrittenObject::Secret => (&mut self.steps, Instant::now()),
             WrittenObject::CaBundle => (&mut self.bundle_writes, Instant::now()),
         };
         match result {

@@ -48,13 +48,15 @@ fn addresses_of(slice: &EndpointSlice) -> Vec<SocketAddr> {
     addresses.flat_map(|address| ports.iter().map(move |port| (address, *port).into())).collect()
 }
 
-/// The replicas that do not serve a certificate of this CA for this name.
+/// The replicas that do not serve a certificate of one of these CAs for this name.
 pub(super) async fn without(
     addresses: BTreeSet<SocketAddr>,
-    authority: &CertificateDer<'static>,
+    authorities: &[CertificateDer<'static>],
     name: &str,
 ) -> Vec<SocketAddr> {
-    let Some((connector, name)) = connector(authority, name) else { return addresses.into_iter().collect() };
+    let Some((connector, name)) = connector(authorities, name) else {
+        return addresses.into_iter().collect();
+    };
     let asked = stream::iter(addresses).map(|address| {
         let (connector, name) = (connector.clone(), name.clone());
         async move { (address, serves(&connector, name, address).await) }
@@ -63,10 +65,13 @@ pub(super) async fn without(
     answers.into_iter().filter(|(_, serves)| !serves).map(|(address, _)| address).collect()
 }
 
-/// A client that trusts only this CA.
-fn connector(authority: &CertificateDer<'static>, name: &str) -> Option<(TlsConnector, ServerName<'static>)> {
+/// A client that trusts only these CAs.
+fn connector(
+    authorities: &[CertificateDer<'static>],
+    name: &str,
+) -> Option<(TlsConnector, ServerName<'static>)> {
     let mut roots = RootCertStore::empty();
-    roots.add(authority.clone()).ok()?;
+    roots.add_parsable_certificates(authorities.iter().cloned());
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .ok()?

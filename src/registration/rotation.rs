@@ -13,12 +13,10 @@
 use rustls::pki_types::CertificateDer;
 
 use super::{
-    authority::Authority,
-    live::LiveEntry,
+    certificates::{Authority, CertificatePair, Validity, distinct, trusts},
+    live::{self, LiveEntry},
     observed::SETTLE,
-    pair::{CertificatePair, Validity},
-    stored::{Content, MAX_AUTHORITIES, Stored},
-    trust,
+    stored::{Content, MAX_AUTHORITIES, StoredCertificate},
 };
 
 /// How long certificates are valid, in seconds. The last third of this time is for their renewal.
@@ -34,9 +32,9 @@ pub struct Lifetimes {
 #[derive(Debug)]
 pub(super) struct Situation<'s> {
     /// The content of the Secret; none if there is no Secret.
-    pub(super) stored: Option<&'s Stored>,
+    pub(super) stored: Option<&'s StoredCertificate>,
     /// The last content that could be used, from this replica's memory.
-    pub(super) kept: Option<&'s Stored>,
+    pub(super) kept: Option<&'s StoredCertificate>,
     /// The entries of the live configuration; none if there is no configuration.
     pub(super) live: Option<&'s [LiveEntry]>,
     /// Since when each entry has the CA that signs, as Unix time.
@@ -52,7 +50,7 @@ pub(super) struct Situation<'s> {
 
 /// The next step of the leader.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum RotationStep {
     /// Everything is as it should be.
     Rest,
     /// Write the last usable content again.
@@ -75,44 +73,49 @@ pub(super) enum Step {
 
 impl Situation<'_> {
     /// The next step.
-    pub(super) fn step(&self) -> Step {
+    pub(super) fn step(&self) -> RotationStep {
         let Some(stored) = self.stored else {
-            return if self.can_restore() { Step::Restore } else { Step::Begin };
+            return if self.can_restore() { RotationStep::Restore } else { RotationStep::Begin };
         };
         let authority = stored.authority.as_ref().filter(|authority| authority.validity.contains(self.now));
         let pair = stored.pair.as_ref().filter(|pair| pair.validity.contains(self.now));
         match (authority, pair) {
-            (None, _) if self.can_restore() => Step::Restore,
-            (None, None) => Step::Begin,
-            (None, Some(_)) => Step::AddAuthority,
+            (None, _) if self.can_restore() => RotationStep::Restore,
+            (None, None) => RotationStep::Begin,
+            (None, Some(_)) => RotationStep::AddAuthority,
             (Some(authority), _) if self.is_due(authority.validity, self.lifetimes.authority) => {
-                if pair.is_some() { Step::AddAuthority } else { Step::Begin }
+                if pair.is_some() { RotationStep::AddAuthority } else { RotationStep::Begin }
             }
-            (Some(_), None) => Step::Issue,
+            (Some(_), None) => RotationStep::Issue,
             (Some(authority), Some(pair)) => self.step_of_pair(stored, &authority.certificate, pair),
         }
     }
 
-    fn step_of_pair(&self, stored: &Stored, authority: &CertificateDer<'_>, pair: &CertificatePair) -> Step {
+    fn step_of_pair(
+        &self,
+        stored: &StoredCertificate,
+        authority: &CertificateDer<'_>,
+        pair: &CertificatePair,
+    ) -> RotationStep {
         let is_trusted = |authorities: &[CertificateDer<'_>]| {
-            self.names.iter().all(|name| trust::trusts(authorities, pair, name, self.now))
+            self.names.iter().all(|name| trusts(authorities, pair, name, self.now))
         };
         if !is_trusted(&stored.trusted) {
             // It has other names, or a CA that is not stored any more.
-            return Step::Issue;
+            return RotationStep::Issue;
         }
         let is_signed = is_trusted(std::slice::from_ref(authority));
         if !is_signed || self.is_due(pair.validity, self.lifetimes.certificate) {
-            return if self.has_settled() { Step::Issue } else { Step::AwaitTrust };
+            return if self.has_settled() { RotationStep::Issue } else { RotationStep::AwaitTrust };
         }
         let mut others = stored.trusted.iter().skip(1).map(Validity::of).peekable();
         match self.served_by_all {
-            _ if others.peek().is_none() => Step::Rest,
-            Some(true) => Step::DropAuthorities,
+            _ if others.peek().is_none() => RotationStep::Rest,
+            Some(true) => RotationStep::DropAuthorities,
             _ if others.all(|other| other.is_ok_and(|other| !other.contains(self.now))) => {
-                Step::DropAuthorities
+                RotationStep::DropAuthorities
             }
-            Some(false) | None => Step::AskReplicas,
+            Some(false) | None => RotationStep::AskReplicas,
         }
     }
 
@@ -141,7 +144,7 @@ impl Situation<'_> {
     ///
     /// # Errors
     /// Fails if a name is not valid, or if the system has no random numbers.
-    pub(super) fn content(&self, step: &Step) -> Result<Option<Content>, rcgen::Error> {
+    pub(super) fn content(&self, step: &RotationStep) -> Result<Option<Content>, rcgen::Error> {
         let new_authority = || {
             let authority = Authority::generate(self.now, self.lifetimes.authority)?;
             let mut trusted = vec![authority.certificate.clone()];
@@ -151,17 +154,17 @@ impl Situation<'_> {
         let issue = |authority: &Authority| authority.issue(self.names, self.now, self.lifetimes.certificate);
         let signing = self.stored.and_then(|stored| Some((stored, stored.authority.as_ref()?)));
         Ok(match (step, self.stored, signing) {
-            (Step::Restore, ..) => self.kept.map(Stored::content),
-            (Step::Begin, ..) => {
+            (RotationStep::Restore, ..) => self.kept.map(StoredCertificate::content),
+            (RotationStep::Begin, ..) => {
                 let (authority, trusted) = new_authority()?;
                 Some(Content::new(&authority, &trusted, &issue(&authority)?))
             }
-            (Step::AddAuthority, Some(stored), _) => {
+            (RotationStep::AddAuthority, Some(stored), _) => {
                 let (authority, trusted) = new_authority()?;
                 Some(stored.with_authority(&authority, &trusted))
             }
-            (Step::Issue, _, Some((stored, authority))) => Some(stored.with_pair(&issue(authority)?)),
-            (Step::DropAuthorities, _, Some((stored, authority))) => {
+            (RotationStep::Issue, _, Some((stored, authority))) => Some(stored.with_pair(&issue(authority)?)),
+            (RotationStep::DropAuthorities, _, Some((stored, authority))) => {
                 Some(stored.with_trusted(std::slice::from_ref(&authority.certificate)))
             }
             _ => None,
@@ -171,18 +174,13 @@ impl Situation<'_> {
     /// The CA certificates to trust beside a new CA: the stored ones, else those that the API server trusts now, because replicas can still
     /// serve their certificates.
     fn earlier_authorities(&self) -> Vec<CertificateDer<'static>> {
-        let stored = self.stored.map(|stored| stored.trusted.clone()).filter(|trusted| !trusted.is_empty());
-        let live = || self.live.unwrap_or_default().iter().flat_map(|entry| entry.trusted.iter().cloned());
-        let mut earlier = stored.unwrap_or_else(|| live().collect());
-        earlier.retain(|certificate| Validity::of(certificate).is_ok_and(|it| it.contains(self.now)));
-        let mut unique: Vec<CertificateDer<'static>> = vec![];
-        for certificate in earlier {
-            if !unique.contains(&certificate) {
-                unique.push(certificate);
-            }
-        }
-        unique.truncate(MAX_AUTHORITIES - 1);
-        unique
+        let stored = self.stored.map(|stored| &stored.trusted).filter(|trusted| !trusted.is_empty());
+        let mut earlier = match stored {
+            Some(stored) => distinct(stored, self.now),
+            None => distinct(live::authorities(self.live.unwrap_or_default()), self.now),
+        };
+        earlier.truncate(MAX_AUTHORITIES - 1);
+        earlier
     }
 }
 

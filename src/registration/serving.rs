@@ -10,7 +10,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::{files::FileContent, pair::CertificatePair};
+use super::{certificates::CertificatePair, files::FileContent};
 
 /// The certificate in use. Clones refer to the same certificate.
 #[derive(Clone, Debug, Default)]

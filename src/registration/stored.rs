@@ -5,13 +5,10 @@ use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::ResourceExt;
-use pem::Pem;
+use pem::{EncodeConfig, LineEnding, Pem};
 use rustls::pki_types::CertificateDer;
 
-use super::{
-    authority::{Authority, IssuedPair},
-    pair::{self, CertificatePair, Validity},
-};
+use super::certificates::{Authority, CertificatePair, IssuedPair, Validity, certificates};
 
 /// Keys of the Secret. Those of the serving certificate and of the CA are the keys of cert-manager, so Prometheus reads `ca.crt` of either.
 const CA: &str = "ca.crt";
@@ -24,7 +21,7 @@ pub(super) const MAX_AUTHORITIES: usize = 8;
 
 /// The content of the Secret at a resource version.
 #[derive(Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredCertificate {
     pub(super) version: String,
     /// The CA that signs: the first certificate of the bundle. None if its key is not there or does not fit.
     pub(super) authority: Option<Authority>,
@@ -38,15 +35,15 @@ pub(super) struct Stored {
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Content(BTreeMap<&'static str, Vec<u8>>);
 
-// === impl Stored ===
+// === impl StoredCertificate ===
 
-impl Stored {
+impl StoredCertificate {
     pub(super) fn read(secret: &Secret) -> Self {
         let text = |key: &str| {
             let data = secret.data.as_ref().and_then(|data| data.get(key));
             data.map_or(&[][..], |bytes| bytes.0.as_slice())
         };
-        let mut trusted = pair::certificates(text(CA)).unwrap_or_default();
+        let mut trusted = certificates(text(CA)).unwrap_or_default();
         trusted.retain(|certificate| Validity::of(certificate).is_ok());
         trusted.truncate(MAX_AUTHORITIES);
         let key = std::str::from_utf8(text(CA_KEY)).unwrap_or_default();
@@ -128,5 +125,9 @@ impl fmt::Debug for Content {
 
 /// The PEM text of certificates.
 pub(super) fn bundle(certificates: &[CertificateDer<'_>]) -> String {
-    certificates.iter().map(|certificate| pem::encode(&Pem::new("CERTIFICATE", &**certificate))).collect()
+    let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    let text = |certificate: &CertificateDer<'_>| {
+        pem::encode_config(&Pem::new("CERTIFICATE", &**certificate), config)
+    };
+    certificates.iter().map(text).collect()
 }

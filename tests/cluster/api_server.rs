@@ -15,6 +15,7 @@ mod nulls;
 mod other_webhooks;
 mod policy;
 mod quantities;
+mod registration;
 mod warning_policy;
 mod warnings;
 mod webhook_calls;
@@ -37,6 +38,9 @@ pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     other_webhooks::TESTS,
     policy::TESTS,
     quantities::TESTS,
+    registration::DAMAGE_TESTS,
+    registration::FILES_TESTS,
+    registration::TESTS,
     warning_policy::TESTS,
     warnings::TESTS,
     webhook_calls::TESTS,

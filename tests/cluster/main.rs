@@ -99,9 +99,7 @@ fn prepare(needs_a_node: bool, needs_vnc: bool) -> Result<Option<String>> {
         return Ok(Some(missing));
     }
     if needs_a_node {
-        if std::env::var_os("DEV_NO_IMAGES").is_none() {
-            installation::build()?;
-        }
+        installation::build()?;
     }
     Ok(None)
 }

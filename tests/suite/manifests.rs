@@ -1,6 +1,7 @@
 //! The files that are shipped next to the programs, against the programs: names, ports, paths, labels, users, versions,
 //! configuration, and every metric and label of dashboards and rules.
 
+mod certificate;
 mod configuration;
 mod dashboards;
 mod images;

@@ -4,7 +4,7 @@ use std::{fmt::Write, fs, path::Path};
 
 use prometheus::proto::MetricType;
 use vdi_metrics::{
-    breaker, coverage, metrics_access, node, presence,
+    breaker, coverage, metrics_access, node, presence, registration,
     runtime::{admin, catalogue, https},
     sessions,
     sidecar::catalogue::CATALOGUE,
@@ -21,6 +21,7 @@ fn metrics_page_lists_every_metric_of_the_catalogues() {
         rows(breaker::metrics::ROWS),
         rows(https::metrics::ROWS),
         rows(metrics_access::metrics::ROWS),
+        rows(registration::metrics::ROWS),
         rows(sessions::replica::metrics::ROWS),
         rows(webhook::metrics::ROWS),
     ]

@@ -1,6 +1,7 @@
 //! The real server over TLS: its answers, its limits, its shutdown.
 
 mod authentication;
+mod certificate_files;
 mod client_certificates;
 mod configuration;
 mod connections;

@@ -4,7 +4,7 @@ use super::{
     pair,
     world::{Crash, LIFETIMES, World, entries, stored},
 };
-use crate::registration::{authority::Authority, rotation::Step, stored::Content};
+use crate::registration::{certificates::Authority, rotation::RotationStep, stored::Content};
 
 /// Time until the first certificate is accepted everywhere.
 const BEGIN: i64 = 40;
@@ -13,7 +13,7 @@ const BEGIN: i64 = 40;
 fn running() -> World {
     let mut world = World::new(None);
     world.run(BEGIN, |_| {});
-    assert_eq!((world.refused(), &world.steps[..]), (0, &[Step::Begin][..]));
+    assert_eq!((world.refused(), &world.steps[..]), (0, &[RotationStep::Begin][..]));
     world
 }
 
@@ -31,11 +31,16 @@ fn an_empty_cluster_has_a_certificate_after_one_write_of_each_object() {
 fn certificates_and_cas_are_renewed_in_order() {
     let mut world = running();
     world.run(3 * LIFETIMES.authority, always_accepted);
-    let count = |step: &Step| world.steps.iter().filter(|it| *it == step).count();
-    assert_eq!(count(&Step::Begin), 1);
+    let count = |step: &RotationStep| world.steps.iter().filter(|it| *it == step).count();
+    assert_eq!(count(&RotationStep::Begin), 1);
     // A CA is renewed after two thirds of its lifetime.
-    assert_eq!((count(&Step::AddAuthority), count(&Step::DropAuthorities)), (4, 4), "{:?}", world.steps);
-    assert!(count(&Step::Issue) >= 16, "{:?}", world.steps);
+    assert_eq!(
+        (count(&RotationStep::AddAuthority), count(&RotationStep::DropAuthorities)),
+        (4, 4),
+        "{:?}",
+        world.steps
+    );
+    assert!(count(&RotationStep::Issue) >= 16, "{:?}", world.steps);
     assert_eq!(world.trusted(), 1);
 }
 
@@ -66,7 +71,7 @@ fn a_secret_that_is_deleted_or_filled_with_rubbish_is_restored_from_memory() {
         world.set_secret(secret);
         world.run(60, always_accepted);
         assert!(world.secret == before, "{:?}", world.steps);
-        assert_eq!(world.steps[1..], [Step::Restore]);
+        assert_eq!(world.steps[1..], [RotationStep::Restore]);
     }
 }
 
@@ -79,7 +84,7 @@ fn a_new_leader_without_a_secret_keeps_the_trust_in_the_old_ca() {
     // The replica that lost its memory has no certificate at first.
     world.run(20, |world| assert!(world.refused() <= 1));
     world.run(80, always_accepted);
-    assert_eq!(world.steps[1..], [Step::Begin, Step::DropAuthorities]);
+    assert_eq!(world.steps[1..], [RotationStep::Begin, RotationStep::DropAuthorities]);
 }
 
 #[test]
@@ -105,7 +110,7 @@ fn certificates_that_are_expired_or_not_valid_yet_are_replaced_at_once() {
         world.set_secret(Some(Content::new(&authority, &trusted, &issued)));
         world.run(20, |_| {});
         world.run(100, always_accepted);
-        assert_eq!(world.steps, [Step::Begin], "{now}");
+        assert_eq!(world.steps, [RotationStep::Begin], "{now}");
     }
 }
 
@@ -114,10 +119,10 @@ fn a_certificate_without_the_names_of_the_service_is_replaced() {
     let mut world = running();
     let authority = Authority::generate(1_000_000, 3000).unwrap();
     let issued = authority.issue(&["old.desktops.svc".to_owned()], 1_000_000, 900).unwrap();
-    world.set_secret(Some(Content::new(&authority, &[authority.certificate.clone()], &issued)));
+    world.set_secret(Some(Content::new(&authority, std::slice::from_ref(&authority.certificate), &issued)));
     world.run(60, |_| {});
     always_accepted(&world);
-    assert_eq!(world.steps[1..], [Step::Issue]);
+    assert_eq!(world.steps[1..], [RotationStep::Issue]);
 }
 
 /// The bundle of another entry of the configuration says nothing about ours.

@@ -11,11 +11,11 @@ use rustls::pki_types::CertificateDer;
 
 use super::NAME;
 use crate::registration::{
+    certificates::CertificatePair,
     live::{self, LiveEntry},
     observed::Observed,
-    pair::CertificatePair,
-    rotation::{Lifetimes, Situation, Step},
-    stored::{self, Content, Stored},
+    rotation::{Lifetimes, RotationStep, Situation},
+    stored::{self, Content, StoredCertificate},
 };
 
 pub(super) const LIFETIMES: Lifetimes = Lifetimes { authority: 720, certificate: 180 };
@@ -43,7 +43,7 @@ pub(super) struct World {
     /// What each replica knows, and serves. The first one leads.
     pub(super) replicas: Vec<(Observed, Option<CertificatePair>)>,
     /// Every step that was written.
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<RotationStep>,
     /// Number of writes until the crash.
     crash: Option<(usize, Crash)>,
     writes: usize,
@@ -142,7 +142,7 @@ impl World {
         };
         let step = situation.step();
         let content = situation.content(&step).unwrap();
-        if step == Step::AskReplicas {
+        if step == RotationStep::AskReplicas {
             let authority = observed.stored.as_ref().unwrap().authority.as_ref().unwrap().certificate.clone();
             let only = entries(std::slice::from_ref(&authority));
             let serves = |(_, pair): &(Observed, Option<CertificatePair>)| {
@@ -180,9 +180,9 @@ impl World {
 }
 
 /// The content as a watch shows it.
-pub(super) fn stored(content: &Content, version: &str) -> Stored {
+pub(super) fn stored(content: &Content, version: &str) -> StoredCertificate {
     let metadata = ObjectMeta { resource_version: Some(version.to_owned()), ..ObjectMeta::default() };
-    Stored::read(&Secret { metadata, data: Some(content.data()), ..Secret::default() })
+    StoredCertificate::read(&Secret { metadata, data: Some(content.data()), ..Secret::default() })
 }
 
 /// The live entries with this bundle.

@@ -50,10 +50,10 @@ enum UnusableFile {
 
 /// Verifies client certificates with the last valid content of the file.
 #[derive(Debug)]
-struct Reloaded(ArcSwap<Content>);
+struct Reloaded(ArcSwap<CaContent>);
 
 #[derive(Debug)]
-struct Content {
+struct CaContent {
     pem: Vec<u8>,
     verifier: Arc<dyn ClientCertVerifier>,
 }
@@ -66,7 +66,8 @@ impl ClientCa {
     /// # Errors
     /// Fails if the file cannot be used. The error names the file.
     pub fn read(path: &Path) -> Result<Self, ClientCaError> {
-        let content = Content::read(path).map_err(|cause| ClientCaError { path: path.to_owned(), cause })?;
+        let content =
+            CaContent::read(path).map_err(|cause| ClientCaError { path: path.to_owned(), cause })?;
         Ok(Self { path: path.to_owned(), verifier: Arc::new(Reloaded(ArcSwap::from_pointee(content))) })
     }
 
@@ -106,7 +107,7 @@ impl ClientCa {
 
     fn reload(&self) -> Result<(), ClientCaError> {
         let content =
-            Content::read(&self.path).map_err(|cause| ClientCaError { path: self.path.clone(), cause })?;
+            CaContent::read(&self.path).map_err(|cause| ClientCaError { path: self.path.clone(), cause })?;
         if content.pem != self.verifier.0.load().pem {
             self.verifier.0.store(Arc::new(content));
             tracing::info!(file = %self.path.display(), "The certificate authorities of clients have changed");
@@ -115,9 +116,9 @@ impl ClientCa {
     }
 }
 
-// === impl Content ===
+// === impl CaContent ===
 
-impl Content {
+impl CaContent {
     fn read(path: &Path) -> Result<Self, UnusableFile> {
         let pem = fs::read(path).map_err(UnusableFile::Unreadable)?;
         let mut roots = RootCertStore::empty();

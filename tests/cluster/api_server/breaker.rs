@@ -97,16 +97,16 @@ fn pods(cluster: &Cluster) -> Api<Pod> {
 /// The status of a pod whose sidecar has no image.
 async fn fails(cluster: &Cluster, name: &str) -> Result<()> {
     let waiting = json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}});
-    set_status(cluster, name, "Pending", container(CONTAINER, waiting)).await
+    set_status(cluster, name, "Pending", container(CONTAINER, &waiting)).await
 }
 
 /// The status of a pod that has started.
 async fn runs(cluster: &Cluster, name: &str) -> Result<()> {
     let running = json!({"running": {"startedAt": Timestamp::now()}});
-    set_status(cluster, name, "Running", container(CONTAINER, running)).await
+    set_status(cluster, name, "Running", container(CONTAINER, &running)).await
 }
 
-fn container(name: &str, state: Value) -> Value {
+fn container(name: &str, state: &Value) -> Value {
     json!({"name": name, "ready": false, "restartCount": 0, "image": "image", "imageID": "", "state": state})
 }
 

@@ -12,3 +12,9 @@ pub(crate) const RESTRICTED: (&str, &str) = ("pod-security.kubernetes.io/enforce
 pub(crate) fn root() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()
 }
+
+/// Shows a line although the test succeeds.
+#[allow(clippy::print_stderr, reason = "the seed and the figures of a run")]
+pub(crate) fn report(line: &str) {
+    eprintln!("{line}");
+}

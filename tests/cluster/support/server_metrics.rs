@@ -12,6 +12,8 @@ use kube::{
 };
 use serde_json::json;
 
+use vdi_metrics::registration::SECRET;
+
 use super::installation::NAMESPACE;
 
 /// The Secret with the token of the shipped scraper.
@@ -45,7 +47,7 @@ pub(crate) async fn pages(cluster: &TestCluster, token: &str) -> Result<Vec<Stri
 }
 
 async fn page_of(cluster: &TestCluster, address: &str, token: Option<&str>) -> Result<String> {
-    let authority = BASE64_STANDARD.encode(secret(cluster, "vdi-metrics-webhook-tls", "ca.crt").await?);
+    let authority = BASE64_STANDARD.encode(secret(cluster, SECRET, "ca.crt").await?);
     let server = json!({"server": format!("https://{address}:8443"),
         "certificate-authority-data": authority, "tls-server-name": "vdi-metrics-webhook.vdi-metrics.svc"});
     let config: Kubeconfig = serde_json::from_value(json!({

@@ -3,7 +3,8 @@
 use clap::Parser;
 use serde_json::{Value, json};
 use vdi_metrics::{
-    cli::Cli, contract::METRICS_PATH, metrics_access::READER_ROLE, runtime::VERSION, server::DRAIN_TIMEOUT,
+    cli::Cli, contract::METRICS_PATH, metrics_access::READER_ROLE, registration::SECRET, runtime::VERSION,
+    server::DRAIN_TIMEOUT,
 };
 
 use super::reading::{default_of, list, object, read, text};
@@ -14,14 +15,9 @@ fn the_server_accepts_its_arguments() {
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
     let arguments: Vec<&str> = list(&container["args"]).iter().map(text).collect();
     Cli::try_parse_from([&["vdi-metrics"], arguments.as_slice()].concat()).unwrap();
-    let mounts = [("tls", "/tls/"), ("config", "/config/")];
-    for (mount, (name, folder)) in list(&container["volumeMounts"]).iter().zip(mounts) {
-        assert_eq!(
-            (&mount["name"], format!("{}/", text(&mount["mountPath"]))),
-            (&json!(name), folder.to_owned())
-        );
-        assert!(arguments.iter().any(|argument| argument.starts_with(folder)), "{folder}");
-    }
+    let [mount] = list(&container["volumeMounts"]) else { panic!("one mount") };
+    assert_eq!((&mount["name"], &mount["mountPath"]), (&json!("config"), &json!("/config")));
+    assert!(arguments.iter().any(|argument| argument.starts_with("/config/")));
     assert_eq!(container["image"], format!("vdi-metrics/server:{VERSION}"));
 }
 
@@ -121,11 +117,14 @@ fn the_network_policy_allows_the_ports_of_the_server_and_the_api_server() {
     assert_eq!(spec["ingress"], json!(ingress));
     let to = |port: u16, protocol: &str| json!({"port": port, "protocol": protocol});
     let egress = [vec![to(443, "TCP"), to(6443, "TCP")], vec![to(53, "UDP"), to(53, "TCP")]];
-    assert_eq!(spec["egress"], json!(egress.map(|ports| json!({"ports": ports}))));
+    let [api_server, dns] = egress.map(|ports| json!({"ports": ports}));
+    let replicas = json!({"to": [{"podSelector": deployment["spec"]["selector"]}],
+        "ports": [{"port": "webhook"}, {"port": "metrics"}]});
+    assert_eq!(spec["egress"], json!([api_server, replicas, dns]));
 }
 
 #[test]
-fn the_server_runs_restricted_and_reads_reviews_and_writes_events_in_the_cluster() {
+fn the_server_runs_restricted_and_writes_only_events_and_its_ca_in_the_cluster() {
     let pod = &object("Deployment", "vdi-metrics-webhook")["spec"]["template"]["spec"];
     let user = json!({"runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}});
     let container = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true});
@@ -137,7 +136,7 @@ fn the_server_runs_restricted_and_reads_reviews_and_writes_events_in_the_cluster
             {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": [""], "resources": ["limitranges", "resourcequotas", "namespaces"], "verbs": ["list", "watch"]},
             {"apiGroups": ["resource.k8s.io"], "resources": ["resourceclaims", "resourceslices"], "verbs": ["list", "watch"]},
-            {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "resourceNames": ["vdi-metrics"], "verbs": ["list", "watch"]},
+            {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["mutatingwebhookconfigurations"], "resourceNames": ["vdi-metrics"], "verbs": ["list", "watch", "patch"]},
             {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
             {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
             {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
@@ -147,7 +146,7 @@ fn the_server_runs_restricted_and_reads_reviews_and_writes_events_in_the_cluster
 
 /// The chaos test runs the server with these rights.
 #[test]
-fn the_server_writes_only_its_lease_and_its_state() {
+fn the_server_writes_only_its_lease_its_state_and_its_certificate_in_its_namespace() {
     let state = (0..16).flat_map(|shard| [0, 1].map(|slot| format!("vdi-metrics-ledger-{shard:02}-{slot}")));
     let state: Vec<_> = ["vdi-metrics-ledger".to_owned()].into_iter().chain(state).collect();
     let role = object("Role", "vdi-metrics");
@@ -158,6 +157,9 @@ fn the_server_writes_only_its_lease_and_its_state() {
             {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [state[0]], "verbs": ["get", "update"]},
             {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "list"]},
             {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": state, "verbs": ["update"]},
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [SECRET], "verbs": ["list", "watch", "patch"]},
+            {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]},
         ])
     );
     let account =

@@ -1,4 +1,4 @@
-//! The webhook configuration and the certificate.
+//! The webhook configuration.
 
 use serde_json::json;
 use vdi_metrics::contract::key;
@@ -32,7 +32,7 @@ fn the_webhook_entries_are_disjoint_and_fail_open() {
     let (name, namespace) = (&service["metadata"]["name"], &service["metadata"]["namespace"]);
     for entry in [by_namespace, by_pod] {
         let rest = |field: &str| entry[field].clone();
-        // No caBundle: each apply would overwrite the one that the certificate script writes.
+        // No caBundle: each apply would overwrite the one that the server writes.
         assert_eq!(
             rest("clientConfig"),
             json!({"service": {"name": name, "namespace": namespace, "path": "/mutate", "port": 443}})
@@ -55,27 +55,4 @@ fn the_webhook_entries_are_disjoint_and_fail_open() {
         );
     }
     assert!(read("src/webhook/router.rs").contains("\"/mutate\""));
-}
-
-#[test]
-fn the_certificate_script_uses_the_names_of_the_manifests() {
-    let script = read("certs/self-signed.sh");
-    let service = object("Service", "vdi-metrics-webhook");
-    let (name, namespace) = (text(&service["metadata"]["name"]), text(&service["metadata"]["namespace"]));
-    let tls = &object("ServiceMonitor", "vdi-metrics-server")["spec"]["endpoints"][0]["tlsConfig"];
-    assert_eq!(tls["serverName"], format!("{name}.{namespace}.svc"));
-    let volume = &object("Deployment", "vdi-metrics-webhook")["spec"]["template"]["spec"]["volumes"][0];
-    let secret = text(&volume["secret"]["secretName"]);
-    assert_eq!(tls["ca"]["secret"], json!({"name": secret, "key": "ca.crt"}));
-    let configuration = object("MutatingWebhookConfiguration", "vdi-metrics");
-    let entries: Vec<_> = list(&configuration["webhooks"]).iter().map(|entry| text(&entry["name"])).collect();
-    for line in [
-        format!("namespace={namespace}"),
-        format!("service={name}"),
-        format!("secret={secret}"),
-        format!("configuration={}", text(&configuration["metadata"]["name"])),
-        format!("entries=({})", entries.join(" ")),
-    ] {
-        assert!(script.lines().any(|in_script| in_script == line), "certs/self-signed.sh has no line {line}");
-    }
 }

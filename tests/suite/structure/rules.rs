@@ -44,6 +44,7 @@ pub(super) const IMPORTS: &[ImportRow] = &[
             "limits::combine",
             "limits::store::combine",
             "policy",
+            "registration",
             "runtime",
             "server",
             "webhook",

@@ -34,7 +34,7 @@ use scraper::Scraper;
 use truth::Truth;
 
 use crate::support::{
-    common::{MINUTE, TWO_MINUTES},
+    common::{MINUTE, TWO_MINUTES, report},
     own_control_plane::control_plane,
     own_prometheus::OwnPrometheus,
 };
@@ -162,12 +162,6 @@ async fn keep_node_ready(requests: &Requests) -> Result<()> {
         ticks.tick().await;
         requests.keep_node_ready().await?;
     }
-}
-
-/// Shows a line although the test succeeds.
-#[allow(clippy::print_stderr, reason = "the seed and the figures of a run")]
-fn report(line: &str) {
-    eprintln!("{line}");
 }
 
 // === impl Plan ===

@@ -89,7 +89,10 @@ fn impurity(tree: &Crate, resolved: &Resolved) -> Option<String> {
             // A call of an impure method is a path of one segment that starts with a dot.
             let is_impure = path[0].starts_with('.')
                 || IMPURE.iter().any(|impure| covers(impure, path))
-                || dependencies().any(|name| name == path[0]) && !PURE_CRATES.contains(&path[0].as_str());
+                // A name alone is a local variable.
+                || path.len() > 1
+                    && dependencies().any(|name| name == path[0])
+                    && !PURE_CRATES.contains(&path[0].as_str());
             is_impure.then(|| format!("names {}", path.join("::")))
         }
         Target::Item(module, name) => {

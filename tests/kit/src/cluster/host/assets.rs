@@ -37,6 +37,12 @@ impl Assets {
         &self.bin
     }
 
+    /// The folder of cert-manager's CRDs.
+    #[must_use]
+    pub fn cert_manager_crds(&self) -> PathBuf {
+        self.bin.with_file_name("cert-manager-crds")
+    }
+
     /// The folder of Prometheus Operator's CRDs.
     pub(in crate::cluster) fn crds(&self) -> PathBuf {
         self.bin.with_file_name("crds")

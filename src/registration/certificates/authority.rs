@@ -13,16 +13,16 @@ use super::pair::Validity;
 const BACKDATE: i64 = 24 * 3600;
 
 /// A CA certificate with its key.
-pub(super) struct Authority {
-    pub(super) certificate: CertificateDer<'static>,
-    pub(super) validity: Validity,
+pub(in crate::registration) struct Authority {
+    pub(in crate::registration) certificate: CertificateDer<'static>,
+    pub(in crate::registration) validity: Validity,
     issuer: Issuer<'static, KeyPair>,
 }
 
 /// A new certificate and its key, in PEM.
-pub(super) struct IssuedPair {
-    pub(super) certificate: String,
-    pub(super) key: String,
+pub(in crate::registration) struct IssuedPair {
+    pub(in crate::registration) certificate: String,
+    pub(in crate::registration) key: String,
 }
 
 // === impl Authority ===
@@ -32,7 +32,7 @@ impl Authority {
     ///
     /// # Errors
     /// Fails if the system has no random numbers.
-    pub(super) fn generate(now: i64, lifetime: i64) -> Result<Self, rcgen::Error> {
+    pub(in crate::registration) fn generate(now: i64, lifetime: i64) -> Result<Self, rcgen::Error> {
         let key = KeyPair::generate()?;
         let mut parameters = parameters(&[], now, now.saturating_add(lifetime))?;
         // Two CAs of a rotation have different names.
@@ -47,7 +47,10 @@ impl Authority {
     ///
     /// # Errors
     /// Fails if one of them cannot be used, or if the key belongs to another certificate.
-    pub(super) fn from_parts(certificate: &CertificateDer<'_>, key: &str) -> Result<Self, rcgen::Error> {
+    pub(in crate::registration) fn from_parts(
+        certificate: &CertificateDer<'_>,
+        key: &str,
+    ) -> Result<Self, rcgen::Error> {
         Self::new(certificate.clone().into_owned(), KeyPair::from_pem(key)?)
     }
 
@@ -64,7 +67,7 @@ impl Authority {
     }
 
     /// The private key in PEM.
-    pub(super) fn key(&self) -> String {
+    pub(in crate::registration) fn key(&self) -> String {
         self.issuer.key().serialize_pem()
     }
 
@@ -72,7 +75,7 @@ impl Authority {
     ///
     /// # Errors
     /// Fails if a name is not valid, or if the system has no random numbers.
-    pub(super) fn issue(
+    pub(in crate::registration) fn issue(
         &self,
         names: &[String],
         now: i64,

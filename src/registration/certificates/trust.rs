@@ -11,9 +11,25 @@ use rustls::{
 
 use super::pair::{CertificatePair, Validity};
 
+/// The certificates that are valid at this Unix time, each once.
+pub(in crate::registration) fn distinct<'c>(
+    certificates: impl IntoIterator<Item = &'c CertificateDer<'static>>,
+    now: i64,
+) -> Vec<CertificateDer<'static>> {
+    let mut distinct = vec![];
+    for certificate in certificates {
+        if Validity::of(certificate).is_ok_and(|validity| validity.contains(now))
+            && !distinct.contains(certificate)
+        {
+            distinct.push(certificate.clone());
+        }
+    }
+    distinct
+}
+
 /// Whether these CA certificates trust the certificate for this host, a DNS name or an IP address, at this Unix time. The API server also
 /// requires that the CA certificate itself is valid.
-pub(super) fn trusts(
+pub(in crate::registration) fn trusts(
     authorities: &[CertificateDer<'_>],
     pair: &CertificatePair,
     host: &str,

@@ -11,21 +11,21 @@ use x509_parser::parse_x509_certificate;
 
 /// A certificate chain with its private key, checked against each other.
 #[derive(Clone, Debug)]
-pub(super) struct CertificatePair {
-    pub(super) certified: Arc<CertifiedKey>,
-    pub(super) validity: Validity,
+pub(in crate::registration) struct CertificatePair {
+    pub(in crate::registration) certified: Arc<CertifiedKey>,
+    pub(in crate::registration) validity: Validity,
 }
 
 /// The time in which a certificate is valid, in Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Validity {
-    pub(super) not_before: i64,
-    pub(super) not_after: i64,
+pub(in crate::registration) struct Validity {
+    pub(in crate::registration) not_before: i64,
+    pub(in crate::registration) not_after: i64,
 }
 
 /// Why a chain and a key cannot be used. The error contains no part of the key.
 #[derive(Debug)]
-pub(super) enum PairError {
+pub(in crate::registration) enum PairError {
     /// The chain is not PEM, or not X.509.
     Certificate(Box<dyn Error + Send + Sync>),
     /// The PEM has no certificate.
@@ -43,7 +43,7 @@ impl CertificatePair {
     ///
     /// # Errors
     /// Fails if one of them cannot be used, or if the key belongs to another certificate.
-    pub(super) fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, PairError> {
+    pub(in crate::registration) fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, PairError> {
         let chain = certificates(chain)?;
         let validity = Validity::of(chain.first().ok_or(PairError::NoCertificate)?)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(PairError::Key)?;
@@ -60,7 +60,7 @@ impl PartialEq for CertificatePair {
 }
 
 /// The certificates of a PEM text.
-pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PairError> {
+pub(in crate::registration) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PairError> {
     let all = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     all.map_err(|error| PairError::Certificate(error.into()))
 }
@@ -69,7 +69,7 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, P
 
 impl Validity {
     /// The validity of a certificate.
-    pub(super) fn of(certificate: &CertificateDer<'_>) -> Result<Self, PairError> {
+    pub(in crate::registration) fn of(certificate: &CertificateDer<'_>) -> Result<Self, PairError> {
         let (_, parsed) =
             parse_x509_certificate(certificate).map_err(|error| PairError::Certificate(error.into()))?;
         let validity = parsed.validity();
@@ -77,7 +77,7 @@ impl Validity {
     }
 
     /// Whether the certificate is valid at this time.
-    pub(super) const fn contains(self, now: i64) -> bool {
+    pub(in crate::registration) const fn contains(self, now: i64) -> bool {
         self.not_before <= now && now <= self.not_after
     }
 }
