@@ -324,7 +324,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_ends_early_ends_the_run_and_does_not_make_the_server_ready() {
-        let unready = ProbeResult::WaitingFor(vec!["limits"]);
+        let unready = ProbeResult::WaitingFor(vec!["certificate", "registration", "limits"]);
         let (error, probe) = supervised(ready(Ok(()))).await;
         assert_eq!(error, "the task `limits watch` ended before the shutdown");
         assert_eq!(probe, unready);

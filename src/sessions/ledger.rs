@@ -217,6 +217,7 @@ impl Ledger {
     /// must follow.
     pub fn restart_versions(&mut self) {
         self.state.resource_version = 0;
+        self.unseen.restart_versions();
         self.state.live.update(|_, live| {
             live.version = 0;
             true

@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{ApiResource, Object};
 
 use super::ledger::{Deletion, PodKey, SessionPod, UnixTime};
+use crate::contract::key;
 
 use spec::Spec;
 pub(crate) use start::PodStart;
@@ -31,6 +32,15 @@ pub(crate) fn resource() -> ApiResource {
 /// The start of the pod, for the breaker.
 pub(crate) fn start(pod: &WatchedPod) -> PodStart<'_> {
     start::start(&pod.metadata, &pod.spec, pod.status.as_ref())
+}
+
+/// Whether the pod has the label by which the watch selects.
+pub(super) fn is_selected(pod: &WatchedPod) -> bool {
+    pod.metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(key::INJECTED))
+        .is_some_and(|value| value == "true")
 }
 
 /// The pod for the ledger. `None` for an object without UID; the API server sends no such object.

@@ -3,6 +3,7 @@
 
 use super::{
     Ledger,
+    live::LiveSession,
     session::{SessionPod, UnseenPod},
     time::UnixTime,
 };
@@ -16,36 +17,39 @@ impl Ledger {
         due.filter_map(|uid| Some(UnseenPod { key: self.state.live.get(&uid)?.key.clone(), uid })).collect()
     }
 
-    /// Records the state of an unseen pod; `None` if it does not exist. If the watch has shown it again, the read is ignored.
-    pub fn read(&mut self, uid: &str, pod: Option<&SessionPod>, now: UnixTime) {
+    /// Records the state of an unseen pod; `None` if it does not exist. `version` is the resource version of the API server at the read. If
+    /// the watch has shown the pod again, the read is ignored. The watch can be late with the events of a pod that does not exist any more,
+    /// so the session ends when the ledger has every event up to the first read without the pod.
+    pub fn read(&mut self, uid: &str, pod: Option<&SessionPod>, version: u64, now: UnixTime) {
         let Some(before) = self.state.live.get(uid).cloned() else { return };
         let Some(since) = before.unseen_since else { return };
         let mut live = before.clone();
-        match pod.filter(|pod| pod.uid == uid) {
-            Some(pod) => {
-                self.unseen.was_read(uid, now);
-                self.observe(&mut live, pod);
-                // The watch can still show this version, if the pod has its label again.
-                live.version = before.version;
-                if pod.phase.is_terminal() {
-                    self.count(&mut live, pod, now);
-                }
-            }
-            None if live.is_counted => {
-                self.state.live.remove(uid);
-                self.unseen.remove(uid);
-                self.has_changed = true;
-                return;
-            }
-            // The session stays until the next read: the watch can be late with events of the pod, which must not count again.
-            None => {
+        let Some(pod) = pod.filter(|pod| pod.uid == uid) else {
+            if self.unseen.is_gone(uid, version, self.state.resource_version) {
                 let last_seen = self.unseen.last_read(uid).unwrap_or(since);
-                self.end_in_gap(&mut live, last_seen, now);
+                self.end_unseen(uid, live, last_seen, now);
             }
+            return;
+        };
+        self.unseen.was_read(uid, now);
+        self.observe(&mut live, pod);
+        // The watch can still show this version, if the pod has its label again.
+        live.version = before.version;
+        if pod.phase.is_terminal() {
+            self.count(&mut live, pod, now);
         }
         if live != before {
             self.state.live.insert(uid.to_owned(), live);
             self.has_changed = true;
         }
+    }
+
+    fn end_unseen(&mut self, uid: &str, mut live: LiveSession, last_seen: UnixTime, now: UnixTime) {
+        if !live.is_counted {
+            self.end_in_gap(&mut live, last_seen, now);
+        }
+        self.state.live.remove(uid);
+        self.unseen.remove(uid);
+        self.has_changed = true;
     }
 }

@@ -263,7 +263,7 @@ impl SessionPod {
 
     /// Whether the API server removed the pod with this event. Otherwise the pod only lost the label that the watch selects. The
     /// last object of a removed pod always has a grace period of 0.
-    pub(super) fn is_removal(&self) -> bool {
+    pub(in crate::sessions) fn is_removal(&self) -> bool {
         self.deletion.is_some_and(|deletion| deletion.grace == Some(0))
     }
 }

@@ -17,6 +17,8 @@ struct Unseen {
     /// Time at which a read has last shown the pod.
     last_read: Option<UnixTime>,
     next_read: UnixTime,
+    /// The resource version at the first read that has not shown the pod.
+    missing: Option<u64>,
 }
 
 // === impl UnseenPods ===
@@ -24,12 +26,12 @@ struct Unseen {
 impl UnseenPods {
     /// Adds a pod that must be read at once.
     pub(super) fn add_due(&mut self, uid: String) {
-        self.0.insert(uid, Unseen { last_read: None, next_read: UnixTime(i64::MIN) });
+        self.0.insert(uid, Unseen { last_read: None, next_read: UnixTime(i64::MIN), missing: None });
     }
 
     /// Adds a pod that existed at this time.
     pub(super) fn add(&mut self, uid: String, now: UnixTime) {
-        self.0.insert(uid, Unseen { last_read: None, next_read: later(now) });
+        self.0.insert(uid, Unseen { last_read: None, next_read: later(now), missing: None });
     }
 
     pub(super) fn remove(&mut self, uid: &str) {
@@ -54,8 +56,19 @@ impl UnseenPods {
     /// A read has shown the pod.
     pub(super) fn was_read(&mut self, uid: &str, now: UnixTime) {
         if let Some(unseen) = self.0.get_mut(uid) {
-            unseen.last_read = Some(now);
+            (unseen.last_read, unseen.missing) = (Some(now), None);
         }
+    }
+
+    /// A read at this resource version has not shown the pod. Returns whether its events are known, because every event up to `known`
+    /// is.
+    pub(super) fn is_gone(&mut self, uid: &str, version: u64, known: u64) -> bool {
+        self.0.get_mut(uid).is_some_and(|unseen| *unseen.missing.get_or_insert(version) <= known)
+    }
+
+    /// The resource versions of the API server have become lower.
+    pub(super) fn restart_versions(&mut self) {
+        self.0.values_mut().for_each(|unseen| unseen.missing = None);
     }
 
     /// Time at which a read has last shown the pod.

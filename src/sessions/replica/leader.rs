@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use kube::Api;
+use kube::{Api, api::ListParams};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::{
@@ -173,12 +173,23 @@ impl Leader<'_> {
 async fn read(pods: &Api<WatchedPod>, ledger: &SharedLedger, unseen: UnseenPod) {
     let client = pods.clone().into_client();
     let pods = Api::<WatchedPod>::namespaced_with(client, &unseen.key.namespace, &pod::resource());
-    match pods.get_opt(&unseen.key.name).await {
-        Ok(pod) => {
-            let pod = pod.as_ref().and_then(pod::read);
-            // `None`: the replica does not lead any more.
-            let _ = ledger.change(|ledger| ledger.read(&unseen.uid, pod.as_ref(), now()));
+    // A list has a resource version although the pod does not exist.
+    let by_name = ListParams::default().fields(&format!("metadata.name={}", unseen.key.name));
+    let list = match pods.list(&by_name).await {
+        Ok(list) => list,
+        Err(error) => {
+            tracing::warn!(%error, "Cannot read a session pod; trying again");
+            return;
         }
-        Err(error) => tracing::warn!(%error, "Cannot read a session pod; trying again"),
+    };
+    let version = list.metadata.resource_version.and_then(|version| version.parse().ok());
+    let pod = list.items.first();
+    // The watch shows a pod that has its label again, now or soon.
+    if let Some(version) = version
+        && !pod.is_some_and(pod::is_selected)
+    {
+        let pod = pod.and_then(pod::read);
+        // `None`: the replica does not lead any more.
+        let _ = ledger.change(|ledger| ledger.read(&unseen.uid, pod.as_ref(), version, now()));
     }
 }

@@ -32,10 +32,12 @@ enum Source {
 /// What happens next.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// The next event happens in the cluster.
-    Event,
+    /// This number of events happens in the cluster.
+    Happen(usize),
     /// The leader receives the next event.
     Receive,
+    /// The leader reads the pods that its watch does not show.
+    Read,
     Save,
     /// The leader is killed, and another one continues.
     Kill(Source),
@@ -59,6 +61,7 @@ struct Run {
     store: Memory,
     leaders: usize,
     leader: Leader,
+    reads: i64,
     shown: BTreeMap<(String, &'static str), u64>,
 }
 
@@ -68,7 +71,8 @@ impl Run {
     fn new(events: Vec<Sent>) -> Self {
         let store = Memory::default();
         let leader = take_over(&store, 0);
-        let mut run = Self { events, happened: 0, store, leaders: 1, leader, shown: BTreeMap::new() };
+        let mut run =
+            Self { events, happened: 0, store, leaders: 1, leader, reads: 0, shown: BTreeMap::new() };
         list(&mut run.leader.ledger, &[], -1);
         run
     }
@@ -87,13 +91,14 @@ impl Run {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Event => self.happened = self.events.len().min(self.happened + 1),
+            Step::Happen(count) => self.happened = self.events.len().min(self.happened + count),
             Step::Receive => {
                 if self.leader.received < self.happened {
                     apply(&mut self.leader.ledger, &self.events[self.leader.received]);
                     self.leader.received += 1;
                 }
             }
+            Step::Read => self.read_unseen(),
             // A fault of an earlier leader's save can come in this one.
             Step::Save => _ = self.save(),
             Step::Kill(source) => self.replace(source),
@@ -102,6 +107,20 @@ impl Run {
                 if self.save().is_err() {
                     self.replace(source);
                 }
+            }
+        }
+    }
+
+    /// A read shows what exists now, although the leader has not received every event. It shows a pod with its label as existing, and the
+    /// leader ignores this.
+    fn read_unseen(&mut self) {
+        self.reads += 1;
+        let (ledger, happened) = (&mut self.leader.ledger, &self.events[..self.happened]);
+        let now = unix(30_000 + 100 * self.reads);
+        for unseen in ledger.unseen(now, usize::MAX) {
+            let last = happened.iter().rfind(|event| event.pod.uid == unseen.uid);
+            if last.is_some_and(|event| event.is_gone && event.pod.is_removal()) {
+                ledger.read(&unseen.uid, None, happened.len() as u64, now);
             }
         }
     }
@@ -141,6 +160,8 @@ impl Run {
                 *received = self.happened;
             }
         }
+        // A new leader reads at once.
+        self.read_unseen();
     }
 
     /// What the metrics show has not become less.
@@ -218,7 +239,7 @@ fn a_kill_at_any_point_of_any_save_changes_nothing() {
                             (2, false) => Some(Step::Save),
                             _ => None,
                         };
-                        [Some(Step::Event), Some(Step::Receive), save].into_iter().flatten()
+                        [Some(Step::Happen(1)), Some(Step::Receive), save].into_iter().flatten()
                     });
                     let ledger = Run::after(events.clone(), &steps.collect::<Vec<_>>());
                     let what = format!("{kind:?} {source:?} at operation {operation} of save {killed_save}");
@@ -239,9 +260,11 @@ fn fault() -> impl Strategy<Value = FaultKind> {
 
 fn step(source: impl Strategy<Value = Source> + Clone + 'static) -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => Just(Step::Event),
+        6 => Just(Step::Happen(1)),
+        1 => (2..10_usize).prop_map(Step::Happen),
         6 => Just(Step::Receive),
         2 => Just(Step::Save),
+        1 => Just(Step::Read),
         1 => source.clone().prop_map(Step::Kill),
         1 => (0..8_usize, fault(), source).prop_map(|(operation, kind, source)| Step::KillInSave(operation, kind, source)),
     ]

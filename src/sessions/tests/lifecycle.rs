@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     pods::*,
-    watch::{Event, Gone, Listed, Read, Shown, TestWatch, read, unix},
+    watch::{Bookmark, Event, Gone, Listed, Read, ReadAhead, Shown, TestWatch, read, unix},
 };
 use crate::sessions::ledger::{LiveSession, Phase};
 
@@ -172,23 +172,33 @@ fn a_session_that_is_not_in_a_list_and_appears_again_continues() {
 fn a_session_that_ends_without_its_label_is_counted_by_a_read() {
     let lost = [Shown(6, running()), Gone(10, running()), Read(40, Some(running()))];
     once(&[&lost[..], &[Read(601, Some(failed())), Read(700, None)]].concat(), "error", (1, 600.0));
-    once(&[&lost[..], &[Read(601, None)]].concat(), "unknown", (1, 40.0));
+    once(&[&lost[..], &[Bookmark(600, 0), Read(601, None)]].concat(), "unknown", (1, 40.0));
     let regained = [&lost[..], &[Shown(50, running()), Read(80, None), Shown(601, failed())]].concat();
     once(&regained, "error", (1, 600.0));
     let other = named(running(), "another pod with this name");
-    once(&[&lost[..], &[Read(601, Some(other))]].concat(), "unknown", (1, 40.0));
+    once(&[&lost[..], &[Bookmark(600, 1), Read(601, Some(other))]].concat(), "unknown", (1, 40.0));
 }
 
 #[test]
-fn events_that_come_after_a_read_of_a_removed_pod_do_not_count_it_again() {
-    let events = [
+fn a_read_without_the_pod_decides_when_every_event_before_it_is_known() {
+    // A new leader reads at once, and its watch is late with the events after the saved state.
+    let late = [
         Shown(6, running()),
         Gone(10, running()),
-        Read(40, None),
-        Shown(41, deleted(running(), 39, 0)),
-        Gone(41, deleted(running(), 39, 0)),
+        ReadAhead(40, 3),
+        Shown(41, running()),
+        Shown(42, deleted(running(), 39, 0)),
+        ReadAhead(43, 1),
+        Gone(44, deleted(running(), 39, 0)),
+        Read(70, None),
     ];
-    once(&events, "unknown", (1, 10.0));
+    once(&late, "deleted", (1, 39.0));
+    let unlabelled = [Shown(6, running()), Gone(10, running()), ReadAhead(40, 3)];
+    assert_eq!(TestWatch::after(&unlabelled).endings(), []);
+    let other = named(running(), "other");
+    let later =
+        [Shown(41, other.clone()), ReadAhead(60, 9), Shown(61, other), Bookmark(62, 2), ReadAhead(80, 9)];
+    once(&[&unlabelled[..], &later].concat(), "unknown", (1, 10.0));
 }
 
 #[test]

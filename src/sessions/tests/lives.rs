@@ -167,6 +167,6 @@ pub(super) fn list(ledger: &mut Ledger, events: &[Sent], now: i64) {
     }
     ledger.end_list(events.len() as u64, unix(now));
     for unseen in ledger.unseen(unix(30_000), usize::MAX) {
-        ledger.read(&unseen.uid, None, unix(now));
+        ledger.read(&unseen.uid, None, events.len() as u64, unix(now));
     }
 }

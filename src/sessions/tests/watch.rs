@@ -25,9 +25,13 @@ pub(super) enum Event {
     Listed(i64, Vec<Json>),
     /// A read of every pod that the watch does not show any more: the pod that still exists.
     Read(i64, Option<Json>),
+    /// A read that does not find the pods, at a resource version this much later than the last event.
+    ReadAhead(i64, u64),
+    /// A bookmark, at a resource version this much later than the last event.
+    Bookmark(i64, u64),
 }
 
-pub(super) use Event::{Gone, Listed, Missed, Read, Shown};
+pub(super) use Event::{Bookmark, Gone, Listed, Missed, Read, ReadAhead, Shown};
 
 /// A watch and its ledger.
 #[derive(Debug)]
@@ -98,7 +102,13 @@ impl TestWatch {
             Read(now, pod) => {
                 let pod = pod.as_ref().map(|pod| self.numbered(pod));
                 for unseen in self.ledger.unseen(unix(*now), usize::MAX) {
-                    self.ledger.read(&unseen.uid, pod.as_ref(), unix(*now));
+                    self.ledger.read(&unseen.uid, pod.as_ref(), self.version, unix(*now));
+                }
+            }
+            Bookmark(now, later) => self.ledger.progress(self.version + later, unix(*now)),
+            ReadAhead(now, later) => {
+                for unseen in self.ledger.unseen(unix(*now), usize::MAX) {
+                    self.ledger.read(&unseen.uid, None, self.version + later, unix(*now));
                 }
             }
         }
