@@ -15,7 +15,6 @@ use std::{
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use rustls::ServerConfig;
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -27,7 +26,7 @@ use crate::{
     registration::{CertificateFiles, CertificateSource, FileError, Managed, Registration, WebhookNames},
     runtime::{
         admin, http,
-        https::{self, ClientCa, ConnectionMetrics, HttpsListener, StopHandle},
+        https::{self, ClientCa, ConnectionMetrics, HttpsListener, SharedTls, StopHandle},
         libc, listen,
         log::Chain,
         readiness::Readiness,
@@ -103,7 +102,6 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let reviewer = options.metrics_audiences.map(ClusterReviewer::new);
     let settings = configuration::read_or_default(config.as_deref())?;
     let source = certificate.read()?;
-    let client_ca = client_ca.as_deref().map(ClientCa::read).transpose()?;
     let [webhook, metrics, health] =
         [listen::bind(listen)?, listen::bind(metrics_listen)?, listen::bind(health_listen)?];
     let shutdown = shutdown::on_signal(|| libc::exit_immediately(130))?;
@@ -124,6 +122,8 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let registration =
         Registration::register(&registry, &readiness, sessions.leadership(), source, webhook_names())?;
     let tls = registration.serving().server_config()?;
+    let client_ca = client_ca.map(|path| ClientCa::read(&path, &tls)).transpose()?;
+    let tls = Arc::new(ArcSwap::new(tls));
     let (stop_counting, stop_request) = sessions::stop_request();
     let mutate =
         webhook::router(configuration.clone(), Arc::clone(&namespaces), breaker.gate(), webhook_metrics);
@@ -132,12 +132,12 @@ pub async fn run(options: ServerOptions) -> anyhow::Result<()> {
     let mutate = https::close_connections_unless_ready(mutate, readiness.clone());
     let exposition = exposition::router(registry, reviewer.clone())?;
 
-    let webhook_tls = client_ca.as_ref().map_or_else(|| Ok(Arc::clone(&tls)), |ca| ca.required_by(&tls))?;
+    let webhook_tls = client_ca.as_ref().map_or_else(|| Arc::clone(&tls), ClientCa::tls);
     let mut start = |name, listener, tls, router| {
         start_server(&mut servers, name, listener, tls, &stop, router, &connections)
     };
-    start(HttpsListener::Webhook, webhook, &webhook_tls, mutate)?;
-    start(HttpsListener::Metrics, metrics, &tls, exposition)?;
+    start(HttpsListener::Webhook, webhook, webhook_tls, mutate)?;
+    start(HttpsListener::Metrics, metrics, tls, exposition)?;
     start_probes(&mut tasks, health, readiness.clone())?;
     if let Some(client_ca) = client_ca {
         tasks.spawn("reload of the client authorities", async {
@@ -205,7 +205,7 @@ fn start_server(
     servers: &mut Supervisor,
     name: HttpsListener,
     listener: TcpListener,
-    tls: &Arc<ServerConfig>,
+    tls: SharedTls,
     stop: &StopHandle,
     router: Router,
     metrics: &ConnectionMetrics,

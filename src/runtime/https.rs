@@ -12,5 +12,5 @@ mod stop;
 
 pub use client_ca::{ClientCa, ClientCaError};
 pub use metrics::{ConnectionMetrics, HttpsListener};
-pub use serving::{close_connections_unless_ready, serve};
+pub use serving::{SharedTls, close_connections_unless_ready, serve};
 pub use stop::StopHandle;

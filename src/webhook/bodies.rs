@@ -1,7 +1,6 @@
 //! Receives request bodies within fixed memory and time.
 
 use std::{
-    collections::HashMap,
     net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -41,12 +40,8 @@ struct SizeClass {
 #[derive(Debug)]
 pub(super) struct Bodies([Mutex<BodyMemory>; CLASSES.len()]);
 
-/// The reserved memory of a class, and the bodies that are being received into it.
-#[derive(Debug)]
-struct BodyMemory {
-    share: FairShare<IpAddr>,
-    unfinished: HashMap<HoldingId, oneshot::Sender<()>>,
-}
+/// The reserved memory of a class. The value of a reservation ends the body while it is being received.
+type BodyMemory = FairShare<oneshot::Sender<()>>;
 
 /// Memory for one body, until the value is dropped.
 #[derive(Debug)]
@@ -66,10 +61,7 @@ pub(super) struct ReceivedBody<'b> {
 
 impl Bodies {
     pub(super) fn new() -> Self {
-        Self(CLASSES.map(|class| {
-            let share = FairShare::new(class.memory, class.memory);
-            Mutex::new(BodyMemory { share, unfinished: HashMap::new() })
-        }))
+        Self(CLASSES.map(|class| Mutex::new(FairShare::new(class.memory))))
     }
 
     /// Reserves memory for a client's body and receives it within `time`.
@@ -84,7 +76,8 @@ impl Bodies {
             received = receive(body, time) => received?,
             _ = displaced => return Err(busy()),
         };
-        reservation.finished();
+        // The reservation stays until the answer.
+        reservation.memory().set_state(reservation.id, HoldingState::Fixed);
         Ok(ReceivedBody { bytes, reservation })
     }
 
@@ -98,8 +91,12 @@ impl Bodies {
         let class = CLASSES.iter().position(|class| size <= class.max_body as u64).ok_or_else(too_large)?;
         let memory = &self.0[class];
         let (displace, displaced) = oneshot::channel();
-        let id = lock(memory).take(client, size.max(MIN_RESERVATION), displace)?;
-        Ok((BodyReservation { memory, id }, displaced))
+        let grant = lock(memory).take(client, size.max(MIN_RESERVATION), displace).ok_or_else(busy)?;
+        for displace in grant.displaced {
+            // An error means that the body has just ended.
+            let _ = displace.send(());
+        }
+        Ok((BodyReservation { memory, id: grant.id }, displaced))
     }
 }
 
@@ -108,41 +105,17 @@ fn lock(memory: &Mutex<BodyMemory>) -> MutexGuard<'_, BodyMemory> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// === impl BodyMemory ===
-
-impl BodyMemory {
-    fn take(
-        &mut self,
-        client: IpAddr,
-        size: u64,
-        displace: oneshot::Sender<()>,
-    ) -> Result<HoldingId, Refusal> {
-        let grant = self.share.take(client, size).map_err(|_| busy())?;
-        for id in grant.displaced {
-            // An error means that the body has just ended.
-            self.unfinished.remove(&id).map(|displace| displace.send(()));
-        }
-        self.unfinished.insert(grant.id, displace);
-        Ok(grant.id)
-    }
-}
-
 // === impl BodyReservation ===
 
 impl BodyReservation<'_> {
-    /// The body has arrived, so the reservation stays until the answer.
-    fn finished(&self) {
-        let mut memory = lock(self.memory);
-        memory.unfinished.remove(&self.id);
-        memory.share.set_state(self.id, HoldingState::Fixed);
+    fn memory(&self) -> MutexGuard<'_, BodyMemory> {
+        lock(self.memory)
     }
 }
 
 impl Drop for BodyReservation<'_> {
     fn drop(&mut self) {
-        let mut memory = lock(self.memory);
-        memory.unfinished.remove(&self.id);
-        memory.share.release(self.id);
+        self.memory().release(self.id);
     }
 }
 
@@ -151,7 +124,7 @@ impl Drop for BodyReservation<'_> {
 impl ReceivedBody<'_> {
     /// Records that the body was a review. Its client may then reserve more than others.
     pub(super) fn was_a_review(&self) {
-        lock(self.reservation.memory).share.prove(self.reservation.id);
+        self.reservation.memory().prove(self.reservation.id);
     }
 }
 

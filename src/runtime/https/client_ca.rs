@@ -3,7 +3,7 @@
 
 use std::{
     error::Error,
-    fmt, fs, io,
+    fmt, fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,86 +11,56 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
-    crypto::ring,
-    pki_types::{CertificateDer, UnixTime, pem::PemObject},
-    server::{
-        NoServerSessionStorage, WebPkiClientVerifier,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
+    RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, pem::PemObject},
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
 
+use super::SharedTls;
 use crate::runtime::log::Chain;
 
 /// Time between two checks of the file.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The certificate authorities in a file. Clones share the content.
-#[derive(Clone, Debug)]
+/// TLS for clients with a certificate of one of the authorities in a file.
+#[derive(Debug)]
 pub struct ClientCa {
     path: PathBuf,
-    verifier: Arc<Reloaded>,
+    /// The last valid content.
+    pem: Vec<u8>,
+    tls: SharedTls,
 }
 
 /// A file with certificate authorities that cannot be used.
 #[derive(Debug)]
 pub struct ClientCaError {
     path: PathBuf,
-    cause: UnusableFile,
-}
-
-#[derive(Debug)]
-enum UnusableFile {
-    Unreadable(io::Error),
-    InvalidPem(rustls::pki_types::pem::Error),
-    NoCertificate,
-    Unusable(Box<dyn Error + Send + Sync>),
-}
-
-/// Verifies client certificates with the last valid content of the file.
-#[derive(Debug)]
-struct Reloaded(ArcSwap<CaContent>);
-
-#[derive(Debug)]
-struct CaContent {
-    pem: Vec<u8>,
-    verifier: Arc<dyn ClientCertVerifier>,
+    cause: Box<dyn Error + Send + Sync>,
 }
 
 // === impl ClientCa ===
 
 impl ClientCa {
-    /// Reads the file: one or more PEM certificates.
+    /// Reads the file: one or more PEM certificates. The rest of the TLS is the same as in `tls`.
     ///
     /// # Errors
     /// Fails if the file cannot be used. The error names the file.
-    pub fn read(path: &Path) -> Result<Self, ClientCaError> {
-        let content =
-            CaContent::read(path).map_err(|cause| ClientCaError { path: path.to_owned(), cause })?;
-        Ok(Self { path: path.to_owned(), verifier: Arc::new(Reloaded(ArcSwap::from_pointee(content))) })
+    pub fn read(path: &Path, tls: &ServerConfig) -> Result<Self, ClientCaError> {
+        let error = |cause| ClientCaError { path: path.to_owned(), cause };
+        let pem = fs::read(path).map_err(|cause| error(cause.into()))?;
+        let tls = requiring_authorities(tls, &pem).map_err(error)?;
+        Ok(Self { path: path.to_owned(), pem, tls: Arc::new(ArcSwap::from_pointee(tls)) })
     }
 
-    /// The same TLS, for clients with a certificate of these authorities only.
-    ///
-    /// # Errors
-    /// Does not fail in practice: the crypto provider has TLS 1.2 and 1.3.
-    pub fn required_by(&self, tls: &ServerConfig) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let verifier: Arc<dyn ClientCertVerifier> = Arc::<Reloaded>::clone(&self.verifier);
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::clone(&tls.cert_resolver));
-        config.alpn_protocols.clone_from(&tls.alpn_protocols);
-        // A resumed session would not be verified again after a change of the authorities.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
-        Ok(Arc::new(config))
+    /// The TLS, which changes with the file.
+    #[must_use]
+    pub fn tls(&self) -> SharedTls {
+        Arc::clone(&self.tls)
     }
 
     /// Uses every valid change of the file, as long as the future is polled. After an invalid change the previous content stays
     /// active, and the error is logged once.
-    pub async fn follow(self) {
+    pub async fn follow(mut self) {
         let mut last_error = None;
         loop {
             tokio::time::sleep(CHECK_INTERVAL).await;
@@ -105,74 +75,40 @@ impl ClientCa {
         }
     }
 
-    fn reload(&self) -> Result<(), ClientCaError> {
-        let content =
-            CaContent::read(&self.path).map_err(|cause| ClientCaError { path: self.path.clone(), cause })?;
-        if content.pem != self.verifier.0.load().pem {
-            self.verifier.0.store(Arc::new(content));
+    fn reload(&mut self) -> Result<(), ClientCaError> {
+        let read = Self::read(&self.path, &self.tls.load())?;
+        if read.pem != self.pem {
+            self.pem = read.pem;
+            self.tls.store(read.tls.load_full());
             tracing::info!(file = %self.path.display(), "The certificate authorities of clients have changed");
         }
         Ok(())
     }
 }
 
-// === impl CaContent ===
-
-impl CaContent {
-    fn read(path: &Path) -> Result<Self, UnusableFile> {
-        let pem = fs::read(path).map_err(UnusableFile::Unreadable)?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(UnusableFile::InvalidPem)?;
-            roots.add(certificate).map_err(|error| UnusableFile::Unusable(error.into()))?;
-        }
-        if roots.is_empty() {
-            return Err(UnusableFile::NoCertificate);
-        }
-        let provider = Arc::new(ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-        Ok(Self { pem, verifier: verifier.map_err(|error| UnusableFile::Unusable(error.into()))? })
+/// The same TLS, for clients with a certificate of these authorities only.
+fn requiring_authorities(
+    tls: &ServerConfig,
+    pem: &[u8],
+) -> Result<ServerConfig, Box<dyn Error + Send + Sync>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        roots.add(certificate?)?;
     }
-}
-
-// === impl Reloaded ===
-
-impl ClientCertVerifier for Reloaded {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        // A client needs no hint: it has one certificate. The hints of a content that is replaced could not be borrowed.
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        self.0.load().verifier.verify_client_cert(end_entity, intermediates, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.load().verifier.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.load().verifier.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.load().verifier.supported_verify_schemes()
-    }
+    let provider = Arc::clone(tls.crypto_provider());
+    // Without hints, which the API server does not need: it has one certificate.
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .clear_root_hint_subjects()
+        .build()?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::clone(&tls.cert_resolver));
+    config.alpn_protocols.clone_from(&tls.alpn_protocols);
+    // A resumed session would not be verified again after a change of the authorities.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
 }
 
 // === impl ClientCaError ===
@@ -180,34 +116,12 @@ impl ClientCertVerifier for Reloaded {
 impl fmt::Display for ClientCaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
-        match &self.cause {
-            UnusableFile::Unreadable(_) => write!(f, "cannot read {path} of --client-ca"),
-            UnusableFile::InvalidPem(_) => {
-                write!(f, "{path} of --client-ca is not valid; expected PEM certificates")
-            }
-            UnusableFile::NoCertificate => {
-                write!(
-                    f,
-                    "{path} of --client-ca contains no certificate; expected one or more PEM certificates"
-                )
-            }
-            UnusableFile::Unusable(_) => {
-                write!(
-                    f,
-                    "{path} of --client-ca has a certificate that cannot be used; expected certificate authorities"
-                )
-            }
-        }
+        write!(f, "cannot use {path} of --client-ca; expected PEM certificates of one or more authorities")
     }
 }
 
 impl Error for ClientCaError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.cause {
-            UnusableFile::Unreadable(error) => Some(error),
-            UnusableFile::InvalidPem(error) => Some(error),
-            UnusableFile::NoCertificate => None,
-            UnusableFile::Unusable(error) => Some(&**error),
-        }
+        Some(&*self.cause)
     }
 }

@@ -1,7 +1,6 @@
 //! The open connections of a listener: what each of them does, since when, and which of them must end. Time is an argument.
 
 use std::{
-    collections::BTreeMap,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -16,10 +15,8 @@ use super::{
 /// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections in all.
+    /// Open connections.
     pub(super) connections: u32,
-    /// Connections of one client address.
-    pub(super) per_client: u32,
     /// Time from the connection to the end of the handshake.
     pub(super) handshake: Duration,
     /// Time from the handshake to the end of the first request's headers.
@@ -43,8 +40,7 @@ pub(super) enum ConnectionPhase {
 #[derive(Debug)]
 pub(super) struct Connections {
     limits: Limits,
-    share: FairShare<IpAddr>,
-    open: BTreeMap<HoldingId, OpenConnection>,
+    open: FairShare<OpenConnection>,
 }
 
 #[derive(Debug)]
@@ -66,77 +62,66 @@ pub(super) struct Opened {
 
 impl Connections {
     pub(super) fn new(limits: Limits) -> Self {
-        let share = FairShare::new(limits.connections.into(), limits.per_client.into());
-        Self { limits, share, open: BTreeMap::new() }
+        Self { limits, open: FairShare::new(limits.connections.into()) }
     }
 
-    /// Adds a connection. Another connection may have to end for it.
-    ///
-    /// # Errors
-    /// Fails if the connection must be closed at once.
-    pub(super) fn open(&mut self, client: IpAddr, now: Instant) -> Result<Opened, CloseReason> {
-        let grant = self.share.take(client, 1).map_err(|_| CloseReason::TotalLimit)?;
-        for id in grant.displaced {
-            self.end(id, CloseReason::Displaced);
-        }
+    /// Adds a connection. Another connection may have to end for it. `None` if no connection may end.
+    pub(super) fn open(&mut self, client: IpAddr, now: Instant) -> Option<Opened> {
         let (close, must_close) = oneshot::channel();
-        self.open.insert(grant.id, OpenConnection { phase: ConnectionPhase::Handshake, since: now, close });
-        Ok(Opened { id: grant.id, must_close })
+        let phase = ConnectionPhase::Handshake;
+        let grant = self.open.take(client, 1, OpenConnection { phase, since: now, close })?;
+        grant.displaced.into_iter().for_each(|connection| connection.end(CloseReason::Displaced));
+        Some(Opened { id: grant.id, must_close })
     }
 
     /// Records what a connection does from now on.
     pub(super) fn enter(&mut self, id: HoldingId, phase: ConnectionPhase, now: Instant) {
-        if let Some(connection) = self.open.get_mut(&id) {
+        if let Some(connection) = self.open.get_mut(id) {
             (connection.phase, connection.since) = (phase, now);
-            let state =
-                if phase == ConnectionPhase::Request { HoldingState::Active } else { HoldingState::Idle };
-            self.share.set_state(id, state);
         }
+        let is_active = phase == ConnectionPhase::Request;
+        self.open.set_state(id, if is_active { HoldingState::Active } else { HoldingState::Idle });
     }
 
     /// Records that a request of the connection was answered with success.
     pub(super) fn succeeded(&mut self, id: HoldingId) {
-        self.share.prove(id);
+        self.open.prove(id);
     }
 
     /// Removes a connection that has ended.
     pub(super) fn closed(&mut self, id: HoldingId) {
-        if self.open.remove(&id).is_some() {
-            self.share.release(id);
-        }
+        self.open.release(id);
     }
 
     /// Ends every connection that has done the same for too long.
     pub(super) fn end_overdue(&mut self, now: Instant) {
-        let overdue: Vec<_> =
-            self.open.iter().filter_map(|(id, it)| Some((*id, self.overdue(it, now)?))).collect();
-        for (id, reason) in overdue {
-            self.share.release(id);
-            self.end(id, reason);
-        }
+        let limits = self.limits;
+        let overdue = self.open.release_where(|connection| connection.overdue(&limits, now));
+        overdue.into_iter().for_each(|(connection, reason)| connection.end(reason));
     }
 
     /// Number of open connections.
     pub(super) fn count(&self) -> usize {
-        self.open.len()
+        self.open.count()
     }
+}
 
-    fn overdue(&self, connection: &OpenConnection, now: Instant) -> Option<CloseReason> {
-        let Limits { handshake, first_request, idle, request, .. } = self.limits;
-        let (limit, reason) = match connection.phase {
-            ConnectionPhase::Handshake => (handshake, CloseReason::HandshakeTimeout),
-            ConnectionPhase::FirstRequest => (first_request, CloseReason::HeaderTimeout),
-            ConnectionPhase::Request => (request, CloseReason::RequestTimeout),
-            ConnectionPhase::Idle => (idle, CloseReason::Idle),
+// === impl OpenConnection ===
+
+impl OpenConnection {
+    fn overdue(&self, limits: &Limits, now: Instant) -> Option<CloseReason> {
+        let (limit, reason) = match self.phase {
+            ConnectionPhase::Handshake => (limits.handshake, CloseReason::HandshakeTimeout),
+            ConnectionPhase::FirstRequest => (limits.first_request, CloseReason::HeaderTimeout),
+            ConnectionPhase::Request => (limits.request, CloseReason::RequestTimeout),
+            ConnectionPhase::Idle => (limits.idle, CloseReason::Idle),
         };
-        (now.saturating_duration_since(connection.since) >= limit).then_some(reason)
+        (now.saturating_duration_since(self.since) >= limit).then_some(reason)
     }
 
-    fn end(&mut self, id: HoldingId, reason: CloseReason) {
-        if let Some(connection) = self.open.remove(&id) {
-            // An error means that the connection has just ended.
-            let _ = connection.close.send(reason);
-        }
+    fn end(self, reason: CloseReason) {
+        // An error means that the connection has just ended.
+        let _ = self.close.send(reason);
     }
 }
 
@@ -146,7 +131,6 @@ mod tests {
 
     const LIMITS: Limits = Limits {
         connections: 4,
-        per_client: 3,
         handshake: Duration::from_secs(5),
         first_request: Duration::from_secs(10),
         idle: Duration::from_secs(120),
@@ -173,7 +157,7 @@ mod tests {
             assert!(opened.must_close.try_recv().is_err(), "{phase:?}");
             connections.end_overdue(start + Duration::from_secs(seconds));
             assert_eq!(opened.must_close.try_recv(), Ok(expected), "{phase:?}");
-            assert_eq!((connections.count(), connections.share.used()), (0, 0));
+            assert_eq!(connections.count(), 0);
         }
     }
 
@@ -189,18 +173,6 @@ mod tests {
         connections.enter(first[2].id, ConnectionPhase::Request, now);
         connections.open(client(4), now).unwrap();
         assert_eq!(first[0].must_close.try_recv(), Ok(CloseReason::Displaced));
-        assert_eq!(connections.open(client(5), now).unwrap_err(), CloseReason::TotalLimit, "all have one");
         assert_eq!(connections.count(), 4);
-    }
-
-    #[test]
-    fn a_client_has_its_own_maximum() {
-        let now = Instant::now();
-        let mut connections = Connections::new(LIMITS);
-        let mut first = [1, 1, 1].map(|number| connections.open(client(number), now).unwrap());
-        connections.succeeded(first[0].id);
-        connections.open(client(1), now).unwrap();
-        assert_eq!(first[1].must_close.try_recv(), Ok(CloseReason::Displaced));
-        assert_eq!(connections.count(), 3);
     }
 }

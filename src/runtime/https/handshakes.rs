@@ -44,10 +44,10 @@ impl Handshakes {
     /// Fails if the client does not speak TLS, or has no acceptable certificate where one is required.
     pub(super) async fn perform(
         &self,
-        tls: &Arc<ServerConfig>,
+        tls: Arc<ServerConfig>,
         stream: TcpStream,
     ) -> io::Result<TlsStream<TcpStream>> {
-        let accept = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
+        let accept = TlsAcceptor::from(tls).accept(stream);
         let (mut result, receiver) = oneshot::channel();
         self.runtime.spawn(async move {
             tokio::select! {

@@ -27,9 +27,7 @@ vocabulary! {
     pub enum CloseReason {
         /// The client closed it, or the last response announced the end.
         Finished = "finished",
-        /// All connections were used, and no client had more than this one.
-        TotalLimit = "total_limit",
-        /// A new connection took its place.
+        /// All connections were used, and a new connection took its place.
         Displaced = "displaced",
         /// The TLS handshake failed.
         HandshakeFailed = "handshake_failed",
@@ -52,7 +50,7 @@ vocabulary! {
 pub const ROWS: &[Row<ConnectionCounts>] = &[
     Row {
         name: "vdi_metrics_https_connections",
-        help: "Open connections, by listener. The webhook allows 1024 and 512 per client address, the metrics 64 and 16.",
+        help: "Open connections, by listener. The webhook allows 1024, the metrics 64.",
         kind: MetricType::GAUGE,
         labels: &["listener"],
         series: |counts| {

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use axum::{
     Router,
     body::Body,
@@ -50,13 +51,16 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Delay after a failure to accept a connection.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// The TLS of a listener. A change applies to new connections.
+pub type SharedTls = Arc<ArcSwap<ServerConfig>>;
+
 /// A listener and its connections.
 struct Server {
     name: HttpsListener,
     connections: Mutex<Connections>,
     metrics: ConnectionMetrics,
     handshakes: Handshakes,
-    tls: Arc<ServerConfig>,
+    tls: SharedTls,
     app: TowerToHyperService<Router>,
 }
 
@@ -74,7 +78,7 @@ struct Tracked {
 pub fn serve(
     name: HttpsListener,
     listener: TcpListener,
-    tls: &Arc<ServerConfig>,
+    tls: SharedTls,
     stop: &StopHandle,
     router: Router,
     metrics: &ConnectionMetrics,
@@ -87,7 +91,7 @@ pub fn serve(
         connections: Mutex::new(Connections::new(name.limits())),
         metrics: metrics.clone(),
         handshakes: Handshakes::start(name)?,
-        tls: Arc::clone(tls),
+        tls,
         app: TowerToHyperService::new(router),
     });
     Ok(run(server, listener, stop.stopping()))
@@ -140,16 +144,15 @@ async fn run(
 // === impl HttpsListener ===
 
 impl HttpsListener {
-    /// The limits. An open connection without a request takes 20 KiB (docs/security.md).
+    /// The limits. An idle connection takes 23 KiB. docs/security.md has the reasons.
     const fn limits(self) -> Limits {
-        // Twice the requests that one API server has in flight by default. It keeps at most 25 idle connections.
-        let (connections, per_client) = match self {
-            Self::Webhook => (1024, 512),
-            Self::Metrics => (64, 16),
+        let connections = match self {
+            // Twice the requests that one API server has in flight by default. It keeps at most 25 idle connections.
+            Self::Webhook => 1024,
+            Self::Metrics => 64,
         };
         Limits {
             connections,
-            per_client,
             handshake: Duration::from_secs(5),
             first_request: Duration::from_secs(10),
             // Longer than 90 s, the time after which the API server closes an idle connection. With a shorter time, this side could
@@ -172,9 +175,8 @@ impl Server {
         stopping: &Stopping,
         running: mpsc::Sender<()>,
     ) {
-        let opened = match self.connections().open(client.ip().to_canonical(), Instant::now()) {
-            Ok(opened) => opened,
-            Err(reason) => return self.metrics.count_closed(self.name, reason),
+        let Some(opened) = self.connections().open(client.ip().to_canonical(), Instant::now()) else {
+            return self.metrics.count_closed(self.name, CloseReason::Displaced);
         };
         self.show_open();
         // Without NoDelay (with Nagle's algorithm), a new TLS connection takes 44 ms instead of 1 ms. If the call fails, only this
@@ -210,7 +212,7 @@ impl Tracked {
     /// Serves the connection until it ends or must end.
     async fn run(mut self, stream: TcpStream, client: SocketAddr, opened: Opened, mut stopping: Stopping) {
         let mut must_close = opened.must_close;
-        let handshake = self.server.handshakes.perform(&self.server.tls, stream);
+        let handshake = self.server.handshakes.perform(self.server.tls.load_full(), stream);
         let accepted = tokio::select! {
             reason = &mut must_close => Err(reason.unwrap_or(CloseReason::Failed)),
             _ = stopping.requested() => Err(CloseReason::Shutdown),

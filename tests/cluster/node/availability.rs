@@ -19,7 +19,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    common::{MINUTE, TWO_MINUTES},
+    common::{MINUTE, TWO_MINUTES, report},
     desktops::{desktop, sidecar_in_json},
     installation::{NAMESPACE, REPLICAS, installed_alone, session_namespace, wait_until_serving},
     processes::processes,
@@ -59,6 +59,7 @@ async fn every_pod_is_injected_during_a_rolling_update_and_evictions(cluster: &T
     let created = under_load(cluster, disruptions).await?;
     let missed = created.iter().filter(|pod| sidecar_in_json(pod).is_none()).count();
     let failed = fail_open(cluster).await? - before;
+    report(&format!("replaced and evicted replicas: {} pods, {missed} without a sidecar", created.len()));
     ensure!((missed, failed) == (0, 0.0), "{missed} of {} pods, {failed} failed calls", created.len());
     Ok(())
 }
@@ -81,6 +82,10 @@ async fn pods_without_a_sidecar_after_a_kill_are_those_that_the_api_server_let_t
     let created = under_load(cluster, kills).await?;
     let without = created.iter().filter(|pod| sidecar_in_json(pod).is_none()).count();
     let failed = fail_open(cluster).await? - failed_before;
+    report(&format!(
+        "killed replicas: {} pods, {without} without a sidecar, {failed} failed calls",
+        created.len()
+    ));
     ensure!(failed == without as f64, "{without} pods have no sidecar, {failed} calls failed");
     eventually("the server counts the pods without a sidecar", MINUTE, || async {
         let counted = missed(cluster, &token).await? - counted_before;

@@ -165,7 +165,11 @@ pub(super) const IMPURE: &[&str] = &[
     "std::io::stderr",
     "std::io::stdin",
     "std::io::stdout",
-    "std::net",
+    // Addresses are plain data.
+    "std::net::TcpListener",
+    "std::net::TcpStream",
+    "std::net::ToSocketAddrs",
+    "std::net::UdpSocket",
     "std::os",
     "std::process",
     "std::thread",
