@@ -37,23 +37,29 @@ COPY . .
 # Builds each program with its own feature only: with the server's feature the sidecar is 50 % larger.
 FROM toolchain AS server-files
 ARG VDI_METRICS_REVISION=unknown
-RUN --mount=type=cache,target=/usr/local/cargo/registry \
+RUN --mount=type=cache,id=vdi-metrics-registry,target=/usr/local/cargo/registry \
+    --mount=type=cache,id=vdi-metrics-target,target=/source/target \
     --mount=type=bind,from=platform,target=/platform \
-    cargo build --locked --target "$(cat /triple)" --release --no-default-features --features webhook --bin vdi-metrics \
+    touch build.rs src/lib.rs \
+    && cargo build --locked --target "$(cat /triple)" --release --no-default-features --features webhook --bin vdi-metrics \
     && images/rootfs images/server.list "target/$(cat /triple)/release/vdi-metrics" /rootfs /platform
 
 FROM toolchain AS sidecar-files
 ARG VDI_METRICS_REVISION=unknown
-RUN --mount=type=cache,target=/usr/local/cargo/registry \
+RUN --mount=type=cache,id=vdi-metrics-registry,target=/usr/local/cargo/registry \
+    --mount=type=cache,id=vdi-metrics-target,target=/source/target \
     --mount=type=bind,from=platform,target=/platform \
-    cargo build --locked --target "$(cat /triple)" --profile sidecar --no-default-features --features sidecar --bin vdi-metrics-sidecar \
+    touch build.rs src/lib.rs \
+    && cargo build --locked --target "$(cat /triple)" --profile sidecar --no-default-features --features sidecar --bin vdi-metrics-sidecar \
     && images/rootfs images/sidecar.list "target/$(cat /triple)/sidecar/vdi-metrics-sidecar" /rootfs /platform
 
 FROM toolchain AS node-files
 ARG VDI_METRICS_REVISION=unknown
-RUN --mount=type=cache,target=/usr/local/cargo/registry \
+RUN --mount=type=cache,id=vdi-metrics-registry,target=/usr/local/cargo/registry \
+    --mount=type=cache,id=vdi-metrics-target,target=/source/target \
     --mount=type=bind,from=platform,target=/platform \
-    cargo build --locked --target "$(cat /triple)" --profile sidecar --no-default-features --features node --bin vdi-metrics-node \
+    touch build.rs src/lib.rs \
+    && cargo build --locked --target "$(cat /triple)" --profile sidecar --no-default-features --features node --bin vdi-metrics-node \
     && images/rootfs images/node.list "target/$(cat /triple)/sidecar/vdi-metrics-node" /rootfs /platform
 
 FROM scratch AS server

@@ -15,6 +15,7 @@ mod session_fates;
 mod session_metrics;
 mod termination_message;
 mod test_cluster;
+mod uninstall;
 
 /// The tests of each module. Those of [`presence_of_vnc`] also need a VNC server.
 pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
@@ -34,4 +35,5 @@ pub(crate) const SUBJECTS: &[&[(&str, Test)]] = &[
     session_metrics::TESTS,
     termination_message::TESTS,
     test_cluster::TESTS,
+    uninstall::TESTS,
 ];

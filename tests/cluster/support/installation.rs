@@ -1,4 +1,4 @@
-//! The installed product: images from the shipped file lists, and the manifests without a change but for the scrape interval.
+//! The installed product: its images, and the manifests without a change but for the scrape interval.
 //! It is installed once per run and all tests share it. A test that stops the server runs alone.
 
 use std::{env, path::Path, process::Command, sync::LazyLock, time::Instant};
@@ -106,8 +106,11 @@ pub(crate) fn missing_requirement() -> Option<String> {
     Some(format!("installing the product needs {tool} (Debian: apt-get install {package})"))
 }
 
-/// Builds the programs as they are shipped.
+/// Builds the programs as they are shipped, unless the images of `make image` are tested.
 pub(crate) fn build() -> Result<()> {
+    if product_images::from_dockerfile() {
+        return Ok(());
+    }
     let mut make = Command::new("make");
     make.arg("images").current_dir(root());
     // cargo sets these variables for the programs that it runs. ring's build script depends on them, so ring and every crate
@@ -132,6 +135,11 @@ async fn install(cluster: &TestCluster) -> Result<()> {
     cluster.load_image(&product_images::server(folder)?)?;
     cluster.load_image(&Image { name: SIDECAR_WITHOUT_GPU.into(), ..sidecar.clone() })?;
     cluster.load_image(&product_images::with_gpus(sidecar, &one_gpu(), folder)?)?;
+    apply(cluster).await
+}
+
+/// Applies the manifests, and waits until the product works.
+pub(crate) async fn apply(cluster: &TestCluster) -> Result<()> {
     let began = Instant::now();
     cluster.kubectl.run(&["apply", "--kustomize", &root().join("manifests").display().to_string()])?;
     for (monitor, endpoints) in [

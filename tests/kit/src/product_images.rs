@@ -1,8 +1,9 @@
-//! Images of the programs for the node: the files of the Dockerfile, collected by the Dockerfile's own script and lists from
-//! what `make images` has built.
+//! Images of the programs for the node. By default they have the files of the Dockerfile's images, collected by its own script and
+//! lists from what `make images` has built. With `VDI_METRICS_IMAGES=built` they are the Dockerfile's images, as `make image` has
+//! saved them.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -11,6 +12,12 @@ use anyhow::{Context, Result, ensure};
 use fake_nvml::Scenario;
 
 use crate::cluster::{File, Image, PROBE};
+
+/// Whether the images are those that `make image` has saved.
+#[must_use]
+pub fn from_dockerfile() -> bool {
+    env::var_os("VDI_METRICS_IMAGES").is_some_and(|value| value == "built")
+}
 
 /// The server's image, with the name in the manifests.
 ///
@@ -75,23 +82,27 @@ fn root() -> PathBuf {
 }
 
 fn image(name: &str, program: &str, built: &str, user: u32, folder: &Path) -> Result<Image> {
-    let folder = folder.join(name);
+    let image =
+        Image { name: format!("vdi-metrics/{name}:{}", env!("CARGO_PKG_VERSION")), ..Image::default() };
+    if from_dockerfile() {
+        return Ok(Image { base: Some(root().join(format!("target/images/{name}.tar"))), ..image });
+    }
+    let files = files(name, &root().join(built).join(program), &folder.join(name))?;
+    Ok(Image { files, entrypoint: vec![format!("/{program}")], user, ..image })
+}
+
+/// The files that the Dockerfile's script puts into the folder.
+fn files(name: &str, program: &Path, folder: &Path) -> Result<Vec<File>> {
     // The folder exists only if an earlier run has left it.
-    let _ = fs::remove_dir_all(&folder);
+    let _ = fs::remove_dir_all(folder);
     let script = root().join("images/rootfs");
     let mut layout = Command::new(&script);
-    layout.arg(root().join(format!("images/{name}.list"))).arg(root().join(built).join(program)).arg(&folder);
+    layout.arg(root().join(format!("images/{name}.list"))).arg(program).arg(folder);
     let output = layout.output().with_context(|| format!("running {}", script.display()))?;
     ensure!(output.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
     let mut files = vec![];
-    collect(&folder, Path::new("/"), &mut files)?;
-    Ok(Image {
-        name: format!("vdi-metrics/{name}:{}", env!("CARGO_PKG_VERSION")),
-        files,
-        entrypoint: vec![format!("/{program}")],
-        user,
-        ..Image::default()
-    })
+    collect(folder, Path::new("/"), &mut files)?;
+    Ok(files)
 }
 
 fn collect(folder: &Path, at: &Path, files: &mut Vec<File>) -> Result<()> {

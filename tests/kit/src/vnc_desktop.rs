@@ -26,6 +26,7 @@ pub fn image(name: &str) -> Result<Image> {
         entrypoint: ["/usr/bin/python3.11", "-u", PROGRAM].map(Into::into).into(),
         user: USER,
         env: ["PATH=/usr/bin:/bin", "HOME=/tmp"].map(Into::into).into(),
+        ..Image::default()
     })
 }
 

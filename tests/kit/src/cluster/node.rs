@@ -1,5 +1,6 @@
 //! A node: containerd, a kubelet and fake GPUs. A node needs root and the namespaces of [`isolated`](super::isolated).
 
+mod archive;
 mod containerd;
 mod devices;
 mod image;

@@ -1,18 +1,22 @@
-//! Container images, built from files of this machine: one layer, without a registry and without Docker.
+//! Container images, built from files of this machine: without a registry and without Docker.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use tar::{Builder, Header};
+use tar::Builder;
+
+use super::archive::{Archive, append_file};
 
 /// An image's content and how a container of it starts.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     /// The name as in a manifest, with the tag.
     pub name: String,
+    /// The archive of another image on this machine. The files and variables are added to it, and the entry point and the user are
+    /// those of this image.
+    pub base: Option<PathBuf>,
     /// A folder on this machine with files, folders and links of the image. The links lead to paths in the image.
     pub root: Option<PathBuf>,
     /// More files of the image.
@@ -41,19 +45,15 @@ pub struct File {
 impl Image {
     /// Writes the image as an archive for `ctr images import`.
     pub(super) fn write_archive(&self, path: &Path) -> Result<()> {
-        let layer = self.layer()?;
-        let config = json!({
-            "architecture": architecture(), "os": "linux",
-            "config": {"User": self.user.to_string(), "Entrypoint": self.entrypoint, "Env": self.env},
-            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", hex(&layer))]},
-        });
-        let manifest =
-            json!([{"Config": "config.json", "RepoTags": [self.full_name()], "Layers": ["layer.tar"]}]);
-        let mut archive = Builder::new(fs::File::create(path)?);
-        append(&mut archive, Path::new("layer.tar"), &layer, 0o644)?;
-        append(&mut archive, Path::new("config.json"), config.to_string().as_bytes(), 0o644)?;
-        append(&mut archive, Path::new("manifest.json"), manifest.to_string().as_bytes(), 0o644)?;
-        archive.finish().with_context(|| format!("writing {}", path.display()))
+        let mut archive = match &self.base {
+            Some(base) => Archive::read(base)?,
+            None => Archive::new(&json!({"User": self.user.to_string(), "Entrypoint": self.entrypoint})),
+        };
+        // An image that only has a base stays that image.
+        if self.root.is_some() || !self.files.is_empty() || !self.env.is_empty() {
+            archive.add(self.layer()?, &self.env)?;
+        }
+        archive.write(path, &self.full_name())
     }
 
     /// The name as the kubelet requests it. A name without a registry means Docker's registry.
@@ -76,27 +76,8 @@ impl Image {
         for file in &self.files {
             let content = fs::read(&file.from)
                 .with_context(|| format!("reading {} for the image {}", file.from.display(), self.name))?;
-            append(&mut layer, file.at.strip_prefix("/").unwrap_or(&file.at), &content, file.mode)?;
+            append_file(&mut layer, file.at.strip_prefix("/").unwrap_or(&file.at), &content, file.mode)?;
         }
         Ok(layer.into_inner()?)
-    }
-}
-
-fn append<W: std::io::Write>(archive: &mut Builder<W>, path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let mut header = Header::new_gnu();
-    header.set_size(content.len() as u64);
-    header.set_mode(mode);
-    Ok(archive.append_data(&mut header, path, content)?)
-}
-
-fn hex(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
     }
 }
