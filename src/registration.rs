@@ -6,13 +6,14 @@
 //! * `certificates`: a chain with its key, the CA that issues it, and whether an API server accepts it.
 //! * `stored` is the content of the Secret, `live` the webhook configuration, `files` the files.
 //! * `rotation` decides about the next step. `observed` is what it depends on. `retry` decides when.
-//! * `registrar` follows the objects and writes them. `replicas` asks the other replicas.
+//! * `objects` watches the Secret and the webhook configuration. `registrar` decides and writes. `replicas` asks the other replicas.
 //! * `state` is the certificate of this process, `serving` the one in use, `metrics` the catalogue.
 
 mod certificates;
 mod files;
 mod live;
 pub mod metrics;
+mod objects;
 mod observed;
 mod registrar;
 mod replicas;

@@ -82,7 +82,7 @@ async fn announce_transitions(client: &Client, transitions: &[Transition]) {
 
 fn warn(event: &Event, error: &EventError) {
     let ObjectMeta { namespace, name, .. } = &event.metadata;
-    tracing::warn!(%error, ?namespace, ?name, "Cannot write the Event about pods that do not start");
+    tracing::warn!(%error, ?namespace, ?name, "Cannot create the Event");
 }
 
 /// The Event about a blocked pod whose object has none, and what to remember about it.
@@ -137,8 +137,8 @@ pub(super) fn transition_event(
             "Warning",
             "InjectionPaused",
             format!(
-                "New pods get no sidecar ({scope}), because sidecars keep {} pods on {} nodes from starting. The Events SidecarBlocksPod \
-                 have the remedy. A trial pod gets a sidecar at most each minute, and injection continues by itself once sidecars start",
+                "New pods get no sidecar ({scope}), because sidecars keep {} pods on {} nodes from starting. See the Events with the reason \
+                 SidecarBlocksPod. Each replica injects at most one trial pod per minute. Injection resumes when sidecars start",
                 extent.pods, extent.nodes
             ),
         ),
@@ -146,7 +146,7 @@ pub(super) fn transition_event(
             "Normal",
             "InjectionResumed",
             format!(
-                "New pods get a sidecar again ({scope}), because sidecars start, or the configuration has changed"
+                "New pods get a sidecar again ({scope}), because sidecars have started or the configuration was changed"
             ),
         ),
     };

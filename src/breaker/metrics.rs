@@ -31,7 +31,7 @@ vocabulary! {
 pub const ROWS: &[Row<BreakerValues>] = &[
     Row {
         name: "vdi_metrics_injection_paused",
-        help: "Pauses of injection now, by scope: 1 for `configuration` (paused: true) and for `all` (sidecars do not start), the number of paused templates for `template`.",
+        help: "Active pauses of injection, by scope. `configuration`: 1 with paused: true. `all`: 1 while injection is paused for all pods. `template`: number of paused templates.",
         kind: MetricType::GAUGE,
         labels: &["scope"],
         series: |values| {
@@ -41,7 +41,7 @@ pub const ROWS: &[Row<BreakerValues>] = &[
     },
     Row {
         name: "vdi_metrics_injection_pauses_total",
-        help: "Times that the server has paused injection because sidecars did not start, by scope.",
+        help: "Pauses of injection because sidecars did not start, by scope.",
         kind: MetricType::COUNTER,
         labels: &["scope"],
         series: |values| {
@@ -54,7 +54,7 @@ pub const ROWS: &[Row<BreakerValues>] = &[
 /// Every metric of the breaker in the replica that leads.
 pub const LEADER_ROWS: &[Row<BTreeMap<BlockReason, u64>>] = &[Row {
     name: "vdi_sessions_blocked_by_sidecar",
-    help: "Sessions whose pods do not start because the sidecar does not start, by the reason of the kubelet.",
+    help: "Pods that do not start or do not become ready because the sidecar does not run, by the kubelet's reason.",
     kind: MetricType::GAUGE,
     labels: &["reason"],
     series: |counts| {

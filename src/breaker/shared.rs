@@ -112,9 +112,9 @@ fn log(transition: &Transition) {
             %scope,
             pods = extent.pods,
             nodes = extent.nodes,
-            "Injection is paused, because sidecars keep pods from starting; the Events SidecarBlocksPod have the remedy"
+            "Injection is paused, because sidecars keep pods from starting; see the Events with the reason SidecarBlocksPod"
         ),
-        Transition::Closed(scope) => tracing::info!(%scope, "Injection is not paused any more"),
+        Transition::Closed(scope) => tracing::info!(%scope, "Injection has resumed"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The state of the breaker: the pods that do not start, and a circuit for each template and for all of them. Times are Unix
 //! seconds.
 //!
-//! Only pods of the active configuration count, so a change of the configuration begins anew: the change can be the repair.
+//! Only pods of the active configuration count, so every circuit is reset after a change of the configuration: the change can be the repair.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use super::{
 };
 
 /// A pod counts if it fails at most this long after the kubelet has accepted it. Later it is not the start of a session: for example,
-/// the node was restarted, or this replica has just started and finds pods that have failed for days.
+/// the node was restarted, or this replica has just started and lists pods that have failed for days.
 const MAX_START: i64 = 600;
 
 /// Templates with a circuit. The creator of a pod chooses the template. The pods of further templates count for all of them only.

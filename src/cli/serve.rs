@@ -31,7 +31,7 @@ pub struct Args {
     /// Address of /healthz and /readyz for the kubelet, without TLS
     #[arg(long, value_name = "ADDR", default_value = "[::]:8081")]
     health_listen: SocketAddr,
-    /// Certificate chain: PEM file, leaf certificate first. Changes of the file are used. Default: the server keeps its own CA and
+    /// Certificate chain: PEM file, leaf certificate first. The server reloads the file after a change. Default: the server keeps its own CA and
     /// certificate in the Secret vdi-metrics-tls
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<PathBuf>,
@@ -41,16 +41,16 @@ pub struct Args {
     /// CA of the certificate: PEM file. The server writes it into the webhook configuration. Without it, another program must do so
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_ca: Option<PathBuf>,
-    /// Another DNS name or IP address of the server's own certificate; can be repeated
+    /// Additional DNS name or IP address in the server's own certificate; can be repeated
     #[arg(long, value_name = "NAME", conflicts_with = "tls_cert", value_parser = certificate_name)]
     certificate_name: Vec<String>,
-    /// How long the server's own certificates are valid, for example 90d, 12h or 60s. They are renewed in the last third of this time
+    /// How long the server's own certificates are valid, for example 90d, 12h or 60s. The server renews them when less than a third of this time is left
     #[arg(long, value_name = "TIME", default_value = "90d", conflicts_with = "tls_cert", value_parser = lifetime)]
     certificate_lifetime: i64,
-    /// How long the server's own CA is valid, at least three times as long as its certificates. It is renewed in the last third of this time
+    /// How long the server's own CA is valid, at least three times as long as its certificates. The server renews it when less than a third of this time is left
     #[arg(long, value_name = "TIME", default_value = "730d", conflicts_with = "tls_cert", value_parser = lifetime)]
     ca_lifetime: i64,
-    /// Certificate authorities: PEM file. The webhook then answers only clients with a certificate of one of them. Default: every
+    /// CAs of the webhook's clients: PEM file. The webhook then accepts only clients with a certificate of one of these CAs. Default: every
     /// client
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
@@ -85,6 +85,7 @@ fn audience(text: &str) -> Result<String, String> {
 
 /// A DNS name or an IP address.
 fn certificate_name(text: &str) -> Result<String, String> {
+    let text = text.trim_end_matches('.');
     let is_name = rustls::pki_types::ServerName::try_from(text).is_ok();
     is_name.then(|| text.to_owned()).ok_or_else(|| "write a DNS name or an IP address".into())
 }
@@ -98,7 +99,9 @@ fn lifetime(text: &str) -> Result<i64, String> {
         number.parse::<i64>().ok()?.checked_mul(unit.1)
     };
     let seconds = seconds().filter(|seconds| (30..=100 * 365 * 86_400).contains(seconds));
-    seconds.ok_or_else(|| "write a number with d, h, m or s, from 30s to 36500d".into())
+    seconds.ok_or_else(|| {
+        "write a number with the unit d, h, m or s, from 30s to 36500d; for example 90d".into()
+    })
 }
 
 // === impl Args ===

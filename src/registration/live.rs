@@ -22,7 +22,7 @@ pub(super) struct LiveEntry {
     pub(super) trusted: Vec<CertificateDer<'static>>,
 }
 
-/// The entries with these names. Other entries of the configuration belong to somebody else.
+/// The entries with these names. Other entries of the configuration belong to other programs.
 pub(super) fn entries(configuration: &MutatingWebhookConfiguration, names: &[&str]) -> Vec<LiveEntry> {
     let all = configuration.webhooks.iter().flatten();
     all.filter(|entry| names.contains(&entry.name.as_str())).map(LiveEntry::of).collect()

@@ -17,7 +17,7 @@ use crate::runtime::{
 pub const ROWS: &[Row<RegistrationValues>] = &[
     Row {
         name: "vdi_metrics_certificate_not_after_timestamp_seconds",
-        help: "Unix time of the end of the serving certificate; absent before the first certificate.",
+        help: "Expiry of the serving certificate, in Unix seconds; absent before the first certificate.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |values| {
@@ -27,14 +27,14 @@ pub const ROWS: &[Row<RegistrationValues>] = &[
     },
     Row {
         name: "vdi_metrics_certificate_trusted",
-        help: "1 if the webhook configuration trusts the serving certificate, otherwise 0. Without a configuration it is 1.",
+        help: "1 if the webhook configuration trusts the serving certificate, otherwise 0. Also 1 if no webhook configuration exists.",
         kind: MetricType::GAUGE,
         labels: &[],
         series: |values| vec![Series::number([], f64::from(values.is_trusted.load(Relaxed)))],
     },
     Row {
         name: "vdi_metrics_registration_writes_total",
-        help: "Writes of the certificate and of the caBundle by this replica, by object and result.",
+        help: "Writes of the Secret vdi-metrics-tls and of the caBundle by this replica, by object and result.",
         kind: MetricType::COUNTER,
         labels: &["object", "result"],
         series: |values| {

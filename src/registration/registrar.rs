@@ -1,33 +1,29 @@
 //! Follows the Secret, the webhook configuration and the files, chooses the certificate to serve, and carries out the next step while this
 //! replica leads.
 
-use std::{collections::BTreeSet, pin::Pin, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use futures_util::{Stream, StreamExt, stream};
 use k8s_openapi::api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Secret};
 use kube::{
     Api, Client,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
-    runtime::watcher::{self, Event},
 };
 use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::{
     files::FileContent,
-    live,
+    live::{self, LiveEntry},
     metrics::{WriteResult, WrittenObject},
+    objects::{Objects, SeenObject},
     observed::Observed,
     replicas,
     retry::Retry,
     rotation::{RotationStep, Situation},
     state::{CertificateSource, Managed, Registration, SECRET, SERVICE, TICK},
-    stored::{Content, StoredCertificate},
+    stored::Content,
 };
-use crate::{
-    cluster,
-    runtime::{clock, log::Chain},
-};
+use crate::runtime::{clock, log::Chain};
 
 /// The name of the server's writes, as managed fields show it.
 const FIELD_MANAGER: &str = "vdi-metrics-server";
@@ -35,18 +31,24 @@ const FIELD_MANAGER: &str = "vdi-metrics-server";
 /// Timeout for the first list of the webhook configuration. After it the process is ready without the list.
 const FIRST_LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Timeout of the questions to all replicas. Events wait meanwhile.
+const QUESTIONS_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The type of the Secret.
+const TYPE: &str = "kubernetes.io/tls";
+
 /// Timeout of a write.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-
-type ObjectEvents<K> = Pin<Box<dyn Stream<Item = watcher::Result<Event<K>>> + Send>>;
 
 /// The registration while it runs.
 pub(super) struct Registrar {
     registration: Registration,
     client: Client,
+    objects: Objects,
     observed: Observed,
-    /// Of the steps: writes of the Secret, and questions to the replicas.
+    leads: bool,
     steps: Retry,
+    questions: Retry,
     bundle_writes: Retry,
     last_step: RotationStep,
     started: Instant,
@@ -57,86 +59,87 @@ pub(super) struct Registrar {
 impl Registrar {
     pub(super) fn new(registration: Registration, client: Client) -> Self {
         let now = Instant::now();
+        let has_secret = matches!(registration.source, CertificateSource::Managed(_));
+        let objects = Objects::new(client.clone(), registration.webhook.clone(), has_secret);
         Self {
             registration,
             client,
+            objects,
             observed: Observed::default(),
+            leads: false,
             steps: Retry::new(now),
+            questions: Retry::new(now),
             bundle_writes: Retry::new(now),
             last_step: RotationStep::Rest,
             started: now,
         }
     }
 
-    /// Keeps the certificate and the registration up to date. Returns only if a watch ends, which does not happen.
+    /// Keeps the certificate and the registration up to date.
     pub(super) async fn run(mut self) {
-        let (mut configurations, mut secrets) = (self.configurations(), self.secrets());
+        let mut leadership = self.registration.leadership.clone();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                Some(event) = configurations.next() => self.see_configuration(&event),
-                Some(event) = secrets.next() => self.see_secret(&event),
+                seen = self.objects.next() => self.see(seen),
                 _ = ticks.tick() => if self.registration.read_files() {
-                    self.observed.served_by_all = None;
+                    self.ask_again();
                 },
-                else => return,
+                () = leadership.becomes(!self.leads) => self.set_leads(!self.leads),
             }
             self.serve();
-            if self.registration.leadership.is_current() {
+            if self.leads && self.objects.are_listed() {
                 self.lead().await;
             }
         }
     }
 
-    fn configurations(&self) -> ObjectEvents<MutatingWebhookConfiguration> {
-        let name = format!("metadata.name={}", self.registration.webhook.configuration);
-        Box::pin(cluster::selected_events(Api::all(self.client.clone()), "", &name))
-    }
-
-    /// The Secret; no event if the certificate is in files.
-    fn secrets(&self) -> ObjectEvents<Secret> {
-        match self.registration.source {
-            CertificateSource::Files { .. } => Box::pin(stream::pending()),
-            CertificateSource::Managed(_) => {
-                let secrets = Api::default_namespaced(self.client.clone());
-                Box::pin(cluster::selected_events(secrets, "", &format!("metadata.name={SECRET}")))
-            }
+    fn set_leads(&mut self, leads: bool) {
+        self.leads = leads;
+        if leads {
+            // What a new leader has seen can be old.
+            self.objects.restart();
         }
     }
 
-    fn see_configuration(&mut self, event: &watcher::Result<Event<MutatingWebhookConfiguration>>) {
-        let entries = |configuration: &MutatingWebhookConfiguration| {
-            Some(live::entries(configuration, &self.registration.webhook.entries))
-        };
-        let seen = match event {
-            Ok(Event::InitApply(configuration) | Event::Apply(configuration)) => entries(configuration),
-            Ok(Event::Delete(_)) => None,
-            // The list has shown no configuration.
-            Ok(Event::InitDone) if !self.observed.knows_live => None,
-            Ok(Event::Init | Event::InitDone) => return,
-            Err(error) => {
-                tracing::warn!(%error, "Cannot watch the webhook configuration; retrying");
-                return;
+    fn see(&mut self, seen: Option<SeenObject>) {
+        match seen {
+            Some(SeenObject::Configuration(entries)) => {
+                let own = entries.map(|entries| entries.into_iter().filter(|it| self.is_own(it)).collect());
+                self.observed.see_live(own, now());
+                self.bundle_writes.shown(Instant::now());
             }
-        };
-        self.observed.see_live(seen, now());
-        self.bundle_writes.shown(Instant::now());
+            Some(SeenObject::Secret(stored)) => {
+                self.observed.see_stored(stored.map(|stored| *stored), now());
+                self.steps.shown(Instant::now());
+                self.ask_again();
+            }
+            None => {}
+        }
     }
 
-    fn see_secret(&mut self, event: &watcher::Result<Event<Secret>>) {
-        let seen = match event {
-            Ok(Event::InitApply(secret) | Event::Apply(secret)) => Some(StoredCertificate::read(secret)),
-            Ok(Event::Delete(_)) => None,
-            Ok(Event::InitDone) if !self.observed.knows_stored => None,
-            Ok(Event::Init | Event::InitDone) => return,
-            Err(error) => {
-                tracing::warn!(%error, secret = SECRET, "Cannot watch the Secret with the certificate; retrying");
-                return;
-            }
-        };
-        self.observed.see_stored(seen, now());
-        self.steps.shown(Instant::now());
+    /// Whether an entry calls this server: it has a Service of this namespace, or a URL. With its own certificate the server also needs the
+    /// host of the URL as a name.
+    fn is_own(&self, entry: &LiveEntry) -> bool {
+        let host = &entry.host;
+        if host.ends_with(".svc") {
+            return host.ends_with(&self.suffix());
+        }
+        match &self.registration.source {
+            CertificateSource::Files { .. } => true,
+            CertificateSource::Managed(managed) => managed.names.contains(host),
+        }
+    }
+
+    /// The end of the host of a Service in this namespace.
+    fn suffix(&self) -> String {
+        format!(".{}.svc", self.client.default_namespace())
+    }
+
+    fn ask_again(&mut self) {
+        self.observed.served_by_all = None;
+        self.questions = Retry::new(Instant::now());
     }
 
     /// Uses the certificate that the API server accepts, and reports it.
@@ -163,7 +166,7 @@ impl Registrar {
 
     /// Carries out the next step, and writes the `caBundle`.
     async fn lead(&mut self) {
-        if self.observed.knows_live && self.steps.is_due(Instant::now()) {
+        if self.steps.is_due(Instant::now()) {
             match self.registration.source.clone() {
                 CertificateSource::Managed(managed) => self.rotate(&managed).await,
                 CertificateSource::Files { content, .. } => self.follow_files(&content).await,
@@ -179,14 +182,11 @@ impl Registrar {
         let authorities = content.authorities.as_deref().unwrap_or_default();
         let is_asked = self.observed.served_by_all == Some(true);
         if !is_asked && self.observed.trusts_others(authorities, now()) {
-            self.ask_replicas(authorities, &self.names(&[])).await;
+            self.ask_replicas(authorities).await;
         }
     }
 
     async fn rotate(&mut self, managed: &Managed) {
-        if !self.observed.knows_stored {
-            return;
-        }
         let names = self.names(&managed.names);
         let situation = self.situation(managed, &names);
         let step = situation.step();
@@ -195,7 +195,7 @@ impl Registrar {
             RotationStep::AskReplicas => {
                 if let Some(authority) = self.observed.stored.as_ref().and_then(|it| it.authority.as_ref()) {
                     let authorities = [authority.certificate.clone()];
-                    self.ask_replicas(&authorities, &names).await;
+                    self.ask_replicas(&authorities).await;
                 }
                 return;
             }
@@ -203,7 +203,7 @@ impl Registrar {
         };
         let new_step = (step != self.last_step).then_some(&step);
         if let Some(step) = new_step.filter(|step| **step != RotationStep::Rest) {
-            tracing::info!(?step, "Changing the certificate");
+            tracing::info!(?step, "Next step of the certificate rotation");
         }
         match content {
             Ok(None) => {}
@@ -239,38 +239,56 @@ impl Registrar {
         names
     }
 
+    /// The Services that call this server.
     fn services(&self) -> BTreeSet<String> {
-        let suffix = format!(".{}.svc", self.client.default_namespace());
+        let suffix = self.suffix();
         let live = self.observed.live.iter().flatten();
-        let called = live.filter_map(|entry| entry.host.strip_suffix(&suffix).map(str::to_owned));
-        called.chain([SERVICE.to_owned()]).collect()
+        let called = live.filter_map(|entry| entry.host.strip_suffix(&suffix));
+        // The API server accepts any text as the name of a Service in a webhook configuration.
+        let is_name =
+            |name: &&str| name.bytes().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'-');
+        called.filter(is_name).chain([SERVICE]).map(str::to_owned).collect()
     }
 
     /// Asks whether every replica has a certificate of one of these CAs.
-    async fn ask_replicas(&mut self, authorities: &[CertificateDer<'static>], names: &[String]) {
-        let Some(name) = names.first() else { return };
-        let namespace = self.client.default_namespace().to_owned();
-        let services = self.services();
-        let addresses = replicas::addresses(self.client.clone(), &namespace, &services);
-        match timeout(WRITE_TIMEOUT, addresses).await {
-            Ok(Ok(addresses)) => {
-                let without = replicas::without(addresses, authorities, name).await;
-                self.observed.served_by_all = Some(without.is_empty());
-                if !without.is_empty() {
-                    tracing::info!(replicas = ?without, "Waiting until these replicas serve a certificate of the CA");
-                    self.steps.failed(Instant::now());
+    async fn ask_replicas(&mut self, authorities: &[CertificateDer<'static>]) {
+        if !self.questions.is_due(Instant::now()) {
+            return;
+        }
+        let (services, suffix) = (self.services(), self.suffix());
+        let called = self.observed.live.iter().flatten().next().map(|entry| entry.host.clone());
+        let name = called.unwrap_or_else(|| format!("{SERVICE}{suffix}"));
+        let answers = replicas::without(self.client.clone(), &services, authorities, &name);
+        let all = match timeout(QUESTIONS_TIMEOUT, answers).await {
+            Ok(Ok(without)) => {
+                if let Some(without) = without.as_ref().filter(|without| !without.is_empty()) {
+                    tracing::info!(
+                        replicas = ?without,
+                        "Keeping the old CA until these replicas serve a certificate of the new CA"
+                    );
                 }
+                without.map(|without| without.is_empty())
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "Cannot list the replicas of the server; trying again");
-                self.steps.failed(Instant::now());
+                None
             }
-            Err(_) => self.steps.failed(Instant::now()),
+            Err(_) => {
+                tracing::warn!("The replicas of the server do not answer in time; trying again");
+                None
+            }
+        };
+        self.observed.served_by_all = all;
+        if all != Some(true) {
+            self.questions.failed(Instant::now());
         }
     }
 
-    /// Stores the content, if nobody else has written the Secret since this replica saw it.
+    /// Stores the content, if no other client has written the Secret since this replica saw it.
     async fn write_secret(&mut self, content: &Content) {
+        if !self.registration.leadership.is_current() {
+            return;
+        }
         let secrets: Api<Secret> = Api::default_namespaced(self.client.clone());
         let version = self.observed.stored.as_ref().map(|stored| stored.version.clone());
         let secret = Secret {
@@ -279,7 +297,12 @@ impl Registrar {
                 resource_version: version.clone(),
                 ..ObjectMeta::default()
             },
-            type_: Some("kubernetes.io/tls".to_owned()),
+            // The type of an existing Secret cannot change.
+            type_: self
+                .observed
+                .stored
+                .as_ref()
+                .map_or_else(|| Some(TYPE.to_owned()), |stored| stored.kind.clone()),
             data: Some(content.data()),
             ..Secret::default()
         };
@@ -298,6 +321,9 @@ impl Registrar {
 
     /// Writes the `caBundle` into the entries that do not have it.
     async fn write_bundle(&mut self) {
+        if !self.registration.leadership.is_current() {
+            return;
+        }
         let Some(entries) = self.observed.live.as_deref().filter(|entries| !entries.is_empty()) else {
             return;
         };
@@ -344,7 +370,7 @@ fn written<T>(answer: Result<kube::Result<T>, tokio::time::error::Elapsed>, obje
         Ok(Err(kube::Error::Api(status))) if status.code == 409 => WriteResult::Conflict,
         Ok(Err(error)) => {
             let error = Chain(&error).to_string();
-            tracing::error!(error, object, "Cannot write; trying again");
+            tracing::error!(error, object, "Cannot write the object; trying again");
             WriteResult::Failed
         }
         Err(_) => {

@@ -28,14 +28,10 @@ const CONCURRENT: usize = 8;
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// The addresses of the replicas behind these Services. Replicas that are not ready, or that end, are among them.
-pub(super) async fn addresses(
-    client: Client,
-    namespace: &str,
-    services: &BTreeSet<String>,
-) -> kube::Result<BTreeSet<SocketAddr>> {
+async fn addresses(client: Client, services: &BTreeSet<String>) -> kube::Result<BTreeSet<SocketAddr>> {
     let names: Vec<_> = services.iter().map(String::as_str).collect();
     let selector = format!("{SERVICE_LABEL} in ({})", names.join(","));
-    let slices: Api<EndpointSlice> = Api::namespaced(client, namespace);
+    let slices: Api<EndpointSlice> = Api::default_namespaced(client);
     let slices = slices.list(&ListParams::default().labels(&selector)).await?;
     Ok(slices.items.iter().flat_map(addresses_of).collect())
 }
@@ -48,21 +44,29 @@ fn addresses_of(slice: &EndpointSlice) -> Vec<SocketAddr> {
     addresses.flat_map(|address| ports.iter().map(move |port| (address, *port).into())).collect()
 }
 
-/// The replicas that do not serve a certificate of one of these CAs for this name.
+/// The replicas behind these Services that do not serve a certificate of one of these CAs for this name. None if no replica is known.
+///
+/// # Errors
+/// Fails if the addresses cannot be listed.
 pub(super) async fn without(
-    addresses: BTreeSet<SocketAddr>,
+    client: Client,
+    services: &BTreeSet<String>,
     authorities: &[CertificateDer<'static>],
     name: &str,
-) -> Vec<SocketAddr> {
+) -> kube::Result<Option<Vec<SocketAddr>>> {
+    let addresses = addresses(client, services).await?;
+    if addresses.is_empty() {
+        return Ok(None);
+    }
     let Some((connector, name)) = connector(authorities, name) else {
-        return addresses.into_iter().collect();
+        return Ok(Some(addresses.into_iter().collect()));
     };
     let asked = stream::iter(addresses).map(|address| {
         let (connector, name) = (connector.clone(), name.clone());
         async move { (address, serves(&connector, name, address).await) }
     });
     let answers = asked.buffer_unordered(CONCURRENT).collect::<Vec<_>>().await;
-    answers.into_iter().filter(|(_, serves)| !serves).map(|(address, _)| address).collect()
+    Ok(Some(answers.into_iter().filter(|(_, serves)| !serves).map(|(address, _)| address).collect()))
 }
 
 /// A client that trusts only these CAs.

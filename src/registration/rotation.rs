@@ -24,7 +24,7 @@ use super::{
 pub struct Lifetimes {
     /// Of a CA.
     pub authority: i64,
-    /// Of a serving certificate. It must be shorter than a third of the CA's.
+    /// Of a serving certificate. At most a third of the CA's lifetime.
     pub certificate: i64,
 }
 
@@ -112,7 +112,7 @@ impl Situation<'_> {
         match self.served_by_all {
             _ if others.peek().is_none() => RotationStep::Rest,
             Some(true) => RotationStep::DropAuthorities,
-            _ if others.all(|other| other.is_ok_and(|other| !other.contains(self.now))) => {
+            _ if others.all(|other| other.is_ok_and(|other| other.not_after < self.now)) => {
                 RotationStep::DropAuthorities
             }
             Some(false) | None => RotationStep::AskReplicas,

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// Time between two looks at the files and at the times of the certificates.
+/// Time between two checks of the files and of the certificates' expiry.
 pub(super) const TICK: Duration = Duration::from_secs(2);
 
 /// Name of the Secret with the CA and the serving certificate.
@@ -154,11 +154,11 @@ impl Registration {
         self.release([self.serving.current().is_some(), is_trusted]);
     }
 
-    /// Makes the process ready, although nobody knows whether the API server trusts the certificate: it cannot be reached. It can still
+    /// Makes the process ready, although the server does not know whether the API server trusts the certificate. The API server may still
     /// reach this process, and a process that is never ready gets no review.
     pub(super) fn report_unknown(&mut self) {
         if self.latches[1].is_some() && self.serving.current().is_some() {
-            tracing::warn!("Ready without the webhook configuration, because it could not be read in time");
+            tracing::warn!("Cannot read the webhook configuration within 5 s; reporting ready without it");
             self.release([true; 2]);
         }
     }

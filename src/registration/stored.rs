@@ -23,6 +23,8 @@ pub(super) const MAX_AUTHORITIES: usize = 8;
 #[derive(Debug)]
 pub(super) struct StoredCertificate {
     pub(super) version: String,
+    /// The type of the Secret.
+    pub(super) kind: Option<String>,
     /// The CA that signs: the first certificate of the bundle. None if its key is not there or does not fit.
     pub(super) authority: Option<Authority>,
     /// The certificates that the API server must trust, the newest first.
@@ -51,7 +53,14 @@ impl StoredCertificate {
         let pair = CertificatePair::from_pem(text(CERTIFICATE), text(KEY)).ok();
         let content = [CA, CA_KEY, CERTIFICATE, KEY].map(|key| (key, text(key).to_vec()));
         let version = secret.resource_version().unwrap_or_default();
-        Self { version, authority, trusted, pair, content: Content(content.into()) }
+        Self {
+            version,
+            kind: secret.type_.clone(),
+            authority,
+            trusted,
+            pair,
+            content: Content(content.into()),
+        }
     }
 
     /// Whether every part can be used.
@@ -59,7 +68,7 @@ impl StoredCertificate {
         self.authority.is_some() && self.pair.is_some()
     }
 
-    /// The whole content.
+    /// The content of all keys.
     pub(super) fn content(&self) -> Content {
         self.content.clone()
     }

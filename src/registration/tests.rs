@@ -48,7 +48,7 @@ fn a_key_of_another_certificate_is_refused() {
     let (one, two) = (Authority::generate(0, 3000).unwrap(), Authority::generate(0, 3000).unwrap());
     let [first, second] = [&one, &two].map(|it| it.issue(&[NAME.to_owned()], 0, 900).unwrap());
     let error = CertificatePair::from_pem(first.certificate.as_bytes(), second.key.as_bytes()).unwrap_err();
-    assert!(error.to_string().contains("does not fit"), "{error}");
+    assert!(error.to_string().contains("does not match"), "{error}");
     assert!(Authority::from_parts(&one.certificate, &two.key()).is_err());
     assert!(Authority::from_parts(&one.certificate, &one.key()).is_ok());
 }

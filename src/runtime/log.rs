@@ -36,8 +36,12 @@ pub fn init(level: Level) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     let protocols = PROTOCOLS.map(|library| (library, level.min(Level::WARN)));
-    let filter =
-        Targets::new().with_default(libraries).with_targets(protocols).with_target("vdi_metrics", level);
+    let filter = Targets::new()
+        .with_default(libraries)
+        .with_targets(protocols)
+        .with_target("vdi_metrics", level)
+        // Its warning about an answer that it cannot decode contains the answer, which can be the Secret with the server's keys.
+        .with_target("kube_client", Level::ERROR);
     tracing_subscriber::registry().with(format).with(filter).init();
 }
 

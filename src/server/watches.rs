@@ -84,7 +84,7 @@ impl Watches {
         tasks.spawn("registration", async move {
             ensure!(
                 !registration.needs_cluster(),
-                "the server keeps its certificate in a Secret and cannot sign in to a cluster; give --tls-cert and --tls-key"
+                "the server stores its certificate in the Secret vdi-metrics-tls, but it cannot sign in to a cluster; give --tls-cert and --tls-key"
             );
             registration.follow_files().await;
             Ok(())

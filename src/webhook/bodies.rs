@@ -148,7 +148,7 @@ pub(super) async fn discard(body: &mut Body) {
 }
 
 fn busy() -> Refusal {
-    Refusal::new(RefusalReason::Busy, "too many bodies are being received")
+    Refusal::new(RefusalReason::Busy, "the memory for request bodies is used up; try again")
 }
 
 fn too_large() -> Refusal {

@@ -91,7 +91,7 @@ impl fmt::Display for PairError {
             Self::NoCertificate => "no certificate; expected a PEM certificate chain, leaf certificate first",
             Self::Key(_) => "expected a PEM private key",
             Self::Mismatch(_) => {
-                "the private key does not fit the certificate; give the ECDSA or RSA key of this certificate"
+                "the private key does not match the certificate; give the ECDSA or RSA key of this certificate"
             }
         })
     }

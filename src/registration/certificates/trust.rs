@@ -11,14 +11,14 @@ use rustls::{
 
 use super::pair::{CertificatePair, Validity};
 
-/// The certificates that are valid at this Unix time, each once.
+/// The certificates that have not expired at this Unix time, each once. One that is not valid yet stays: the clock can be wrong.
 pub(in crate::registration) fn distinct<'c>(
     certificates: impl IntoIterator<Item = &'c CertificateDer<'static>>,
     now: i64,
 ) -> Vec<CertificateDer<'static>> {
     let mut distinct = vec![];
     for certificate in certificates {
-        if Validity::of(certificate).is_ok_and(|validity| validity.contains(now))
+        if Validity::of(certificate).is_ok_and(|validity| now <= validity.not_after)
             && !distinct.contains(certificate)
         {
             distinct.push(certificate.clone());

@@ -80,7 +80,7 @@ impl ClientCa {
         if read.pem != self.pem {
             self.pem = read.pem;
             self.tls.store(read.tls.load_full());
-            tracing::info!(file = %self.path.display(), "The certificate authorities of clients have changed");
+            tracing::info!(file = %self.path.display(), "Reloaded the CAs of --client-ca");
         }
         Ok(())
     }

@@ -50,7 +50,7 @@ vocabulary! {
 pub const ROWS: &[Row<ConnectionCounts>] = &[
     Row {
         name: "vdi_metrics_https_connections",
-        help: "Open connections, by listener. The webhook allows 1024, the metrics 64.",
+        help: "Open HTTPS connections, by listener. The maximum is 1024 for webhook and 64 for metrics.",
         kind: MetricType::GAUGE,
         labels: &["listener"],
         series: |counts| {
@@ -62,7 +62,7 @@ pub const ROWS: &[Row<ConnectionCounts>] = &[
     },
     Row {
         name: "vdi_metrics_https_connections_closed_total",
-        help: "Ended connections, by listener and reason.",
+        help: "Closed HTTPS connections, by listener and reason.",
         kind: MetricType::COUNTER,
         labels: &["listener", "reason"],
         series: |counts| {

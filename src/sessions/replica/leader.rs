@@ -183,7 +183,8 @@ async fn read(pods: &Api<WatchedPod>, ledger: &SharedLedger, unseen: UnseenPod) 
         }
     };
     let version = list.metadata.resource_version.and_then(|version| version.parse().ok());
-    let pod = list.items.first();
+    // Another pod can have the name now.
+    let pod = list.items.first().filter(|pod| pod.metadata.uid.as_ref() == Some(&unseen.uid));
     // The watch shows a pod that has its label again, now or soon.
     if let Some(version) = version
         && !pod.is_some_and(pod::is_selected)

@@ -33,6 +33,8 @@ pub(super) struct PodFeed {
     began: Instant,
     /// The watch does not begin before this time.
     not_before: Instant,
+    /// Whether events are missing after the history: the watch ended, and the next one has not begun or its list is not complete.
+    is_interrupted: bool,
     history: History,
     /// The events before the current watch, if it began at an earlier version than they have.
     earlier: History,
@@ -61,7 +63,16 @@ impl PodFeed {
     pub(super) fn new(pods: Api<WatchedPod>) -> Self {
         let changes = watch_pods(pods.clone(), Start::Now);
         let (history, earlier, now) = (History::default(), History::default(), Instant::now());
-        Self { pods, changes, latest: 0, began: now, not_before: now, history, earlier }
+        Self {
+            pods,
+            changes,
+            latest: 0,
+            began: now,
+            not_before: now,
+            is_interrupted: false,
+            history,
+            earlier,
+        }
     }
 
     /// The next change. A caller may drop the future without losing a change.
@@ -72,6 +83,7 @@ impl PodFeed {
                 Some(Change::Begin(version)) => {
                     self.latest = self.latest.max(version);
                     self.history.begin(version);
+                    self.is_interrupted = false;
                 }
                 // A list is not in the order of versions, so it is no part of the history.
                 Some(Change::Listed(pod)) => {
@@ -93,6 +105,7 @@ impl PodFeed {
                 Some(Change::ListEnd(version)) => {
                     self.latest = self.latest.max(version);
                     self.history.begin(version);
+                    self.is_interrupted = false;
                     return FeedChange::ListEnd(version);
                 }
                 Some(Change::Progress(version)) => {
@@ -128,6 +141,7 @@ impl PodFeed {
 
     /// Watches again from the current version, without a list.
     pub(super) fn restart(&mut self) {
+        self.is_interrupted = true;
         self.watch(Start::Now);
     }
 
@@ -137,6 +151,7 @@ impl PodFeed {
         mem::take(&mut self.earlier).replay(ledger);
         self.history.replay(ledger);
         ledger.begin_list();
+        self.is_interrupted = true;
         self.watch(Start::List);
     }
 
@@ -149,9 +164,10 @@ impl PodFeed {
         }
         ledger.resume();
         // A saved version that the watch has not reached can be one of another cluster; a new watch compares it with the current version.
-        if !self.history.covers(version) || version > self.latest {
+        if self.is_interrupted || !self.history.covers(version) || version > self.latest {
             self.earlier = mem::take(&mut self.history);
             self.history.begin(version);
+            self.is_interrupted = false;
             self.watch(Start::After(version));
             return EventSource::ApiServer;
         }

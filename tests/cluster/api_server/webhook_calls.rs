@@ -225,7 +225,7 @@ async fn a_ready_server_has_read_the_limit_ranges(cluster: &TestCluster) -> Resu
         "metadata": {"name": "minimum", "namespace": namespace}, "spec": limits});
     cluster.kubectl.apply(&range.to_string())?;
     for _ in 0..3 {
-        let new = WebhookServer::start(cluster, "vdi-metrics-new", &server.kubeconfig).await?;
+        let new = server.start_replica(cluster, "vdi-metrics-new").await?;
         new.wait_until_ready().await?;
         let answer = new.admit(&namespace, &desktop(&["sleep"]))?;
         let cpu = &sidecar_in_json(&answer).context("not injected")?["resources"]["requests"]["cpu"];

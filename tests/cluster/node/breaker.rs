@@ -119,7 +119,6 @@ impl Injection {
         let configuration = configuration.display().to_string();
         let arguments = ["--metrics-authentication", "none", "--config", &configuration];
         let server = WebhookServer::start_with(cluster, name, &path, &arguments).await?;
-        server.wait_until_ready().await?;
         server.register(cluster, |configuration| {
             configuration["metadata"]["name"] = json!(name);
             let entries = configuration["webhooks"].as_array_mut();

@@ -27,7 +27,7 @@ use super::installation::NAMESPACE;
 /// A running server and its addresses.
 pub(crate) struct WebhookServer {
     program: ExternalProgram,
-    certificate: Certificate,
+    certificate: Arc<Certificate>,
     webhook: SocketAddr,
     metrics: SocketAddr,
     health: SocketAddr,
@@ -152,7 +152,23 @@ impl WebhookServer {
         kubeconfig: &Path,
         arguments: &[&str],
     ) -> Result<Self> {
-        let certificate = Certificate::in_folder(cluster.folder())?;
+        let certificate = Arc::new(Certificate::in_folder(cluster.folder())?);
+        Self::start_as(cluster, name, kubeconfig, arguments, certificate).await
+    }
+
+    /// Starts another replica of this server. It has the same certificate, because the configuration must trust it.
+    pub(crate) async fn start_replica(&self, cluster: &Cluster, name: &'static str) -> Result<Self> {
+        let arguments = ["--metrics-authentication", "none"];
+        Self::start_as(cluster, name, &self.kubeconfig, &arguments, Arc::clone(&self.certificate)).await
+    }
+
+    async fn start_as(
+        cluster: &Cluster,
+        name: &'static str,
+        kubeconfig: &Path,
+        arguments: &[&str],
+        certificate: Arc<Certificate>,
+    ) -> Result<Self> {
         let program =
             cluster.start_program(name, Path::new(env!("CARGO_BIN_EXE_vdi-metrics")), |command| {
                 command.env("KUBECONFIG", kubeconfig).arg("serve").args(arguments);

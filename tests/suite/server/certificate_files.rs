@@ -80,7 +80,7 @@ fn a_swapped_link_gives_a_new_certificate_and_a_broken_pair_does_not() {
     // The key of another certificate.
     mount.update(&fs::read(new.cert()).unwrap(), &fs::read(old.key()).unwrap());
     let line = process.logged("the previous certificate stays in use");
-    assert!(line.contains("tls.key") && line.contains("does not fit"), "{line}");
+    assert!(line.contains("tls.key") && line.contains("does not match"), "{line}");
     assert!(serves(address, &old));
 
     mount.update(&fs::read(new.cert()).unwrap(), &fs::read(new.key()).unwrap());
