@@ -17,12 +17,13 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     reason::Remedy,
-    shared::{SharedBreaker, now},
+    shared::SharedBreaker,
     state::{BlockedPod, BreakerState, Transition},
 };
 use crate::{
     admission::selection,
     cluster::{self, EventError, Leadership},
+    runtime::clock,
 };
 
 /// The controller that reports the Events.
@@ -53,7 +54,7 @@ pub(super) async fn announce(client: Client, breaker: &SharedBreaker, leadership
             continue;
         }
         announce_transitions(&client, &transitions).await;
-        let next = missing(&breaker.lock().state, &mut announced, now());
+        let next = missing(&breaker.lock().state, &mut announced, clock::unix_seconds());
         let Some((event, key)) = next else { continue };
         if let Err(error) = cluster::create_event(&client, &event).await {
             warn(&event, &error);

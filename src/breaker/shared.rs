@@ -64,7 +64,7 @@ impl SharedBreaker {
 
     /// Opens and closes circuits by the current evidence, and shows the result to admission.
     pub(super) fn evaluate(&self) {
-        let (configuration, now) = (self.configuration(), now());
+        let (configuration, now) = (self.configuration(), clock::unix_seconds());
         let mut core = self.lock();
         core.state.activate(&configuration.hash, now);
         for transition in core.state.evaluate(now) {
@@ -99,11 +99,6 @@ impl fmt::Debug for SharedBreaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedBreaker").field("pauses", &self.pauses).finish_non_exhaustive()
     }
-}
-
-/// The current time in Unix seconds.
-pub(super) fn now() -> i64 {
-    i64::try_from(clock::unix_now().as_secs()).unwrap_or(i64::MAX)
 }
 
 fn log(transition: &Transition) {

@@ -11,13 +11,15 @@ use tokio::time::interval;
 
 use super::{
     lookups::{Lookups, PodLookup},
-    observed::SidecarCondition,
+    observed::{ObservedPod, SidecarCondition},
     read,
-    shared::{SharedBreaker, now},
+    shared::SharedBreaker,
+    state::BreakerState,
 };
 use crate::{
     cluster,
     contract::key,
+    runtime::clock,
     sessions::pod::{self, WatchedPod},
 };
 
@@ -66,13 +68,10 @@ fn apply(breaker: &SharedBreaker, lookups: &mut Lookups, event: watcher::Result<
         Ok(Event::Init) => core.state.begin_list(),
         Ok(Event::InitApply(pod) | Event::Apply(pod)) => {
             let Some(pod) = read::observed(&pod) else { return false };
-            core.state.observe(&pod, now());
+            core.state.observe(&pod, clock::unix_seconds());
             match pod.sidecar {
                 SidecarCondition::Blocks(_) => return true,
-                SidecarCondition::Runs(_) => {
-                    let is_blocked = core.state.is_blocked(&pod.uid);
-                    lookups.plan(pod, STABLE, is_blocked);
-                }
+                SidecarCondition::Runs(_) => plan(&core.state, lookups, pod, STABLE),
                 SidecarCondition::Other => {}
             }
         }
@@ -84,8 +83,7 @@ fn apply(breaker: &SharedBreaker, lookups: &mut Lookups, event: watcher::Result<
         // The pod has started, has ended or was deleted. The object of the event is the one from before.
         Ok(Event::Delete(pod)) => {
             if let Some(pod) = read::observed(&pod) {
-                let is_blocked = core.state.is_blocked(&pod.uid);
-                lookups.plan(pod, STABLE, is_blocked);
+                plan(&core.state, lookups, pod, STABLE);
             }
         }
         Err(error) => tracing::warn!(%error, "Cannot watch injected pods that have not started; retrying"),
@@ -93,20 +91,19 @@ fn apply(breaker: &SharedBreaker, lookups: &mut Lookups, event: watcher::Result<
     false
 }
 
+fn plan(state: &BreakerState, lookups: &mut Lookups, pod: ObservedPod, delay: Duration) {
+    let is_blocked = state.is_blocked(&pod.uid);
+    lookups.plan(pod, delay, is_blocked);
+}
+
 fn apply_lookup(breaker: &SharedBreaker, lookups: &mut Lookups, lookup: PodLookup) {
-    let (mut core, now) = (breaker.lock(), now());
+    let (mut core, now) = (breaker.lock(), clock::unix_seconds());
     match lookup {
         PodLookup::Gone(pod) => core.state.gone(&pod.uid, now),
-        PodLookup::Failed(pod) => {
-            let is_blocked = core.state.is_blocked(&pod.uid);
-            lookups.plan(pod, RECHECK, is_blocked);
-        }
+        PodLookup::Failed(pod) => plan(&core.state, lookups, pod, RECHECK),
         PodLookup::Found(pod) => match pod.sidecar {
             SidecarCondition::Runs(since) if now - since >= MIN_RUN_SECONDS => core.state.start(&pod, now),
-            SidecarCondition::Runs(_) => {
-                let is_blocked = core.state.is_blocked(&pod.uid);
-                lookups.plan(pod, STABLE, is_blocked);
-            }
+            SidecarCondition::Runs(_) => plan(&core.state, lookups, pod, STABLE),
             SidecarCondition::Blocks(_) => {
                 core.state.observe(&pod, now);
                 if !pod.is_pending {

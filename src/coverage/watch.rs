@@ -94,7 +94,7 @@ fn apply_namespace(
         }
         // The label of a new namespace of the watch was just set.
         Ok(Event::Apply(namespace)) => {
-            let since = read::opted_in(&namespace.metadata).unwrap_or_else(now);
+            let since = read::opted_in(&namespace.metadata).unwrap_or_else(clock::unix_seconds);
             let name = namespace.metadata.name.unwrap_or_default();
             if store.namespace_seen(&name, since) {
                 unlisted.insert(name);
@@ -108,11 +108,6 @@ fn apply_namespace(
         }
         Err(error) => tracing::warn!(%error, "Cannot watch opted-in namespaces; retrying"),
     }
-}
-
-/// The current time in Unix seconds.
-fn now() -> i64 {
-    i64::try_from(clock::unix_now().as_secs()).unwrap_or(i64::MAX)
 }
 
 fn apply_pod(store: &SharedStore, event: watcher::Result<Event<PartialObjectMeta<Pod>>>) {

@@ -22,8 +22,6 @@ pub(super) struct Observed {
     live_since: i64,
     /// The content of the Secret; none before the first list, and without a Secret.
     pub(super) stored: Option<StoredCertificate>,
-    /// Whether the watch has shown whether there is a Secret.
-    pub(super) knows_stored: bool,
     /// The last content that could be used, if the present one cannot be.
     pub(super) kept: Option<StoredCertificate>,
     /// The CA that signs, and since when each live entry has it, in Unix time.
@@ -50,7 +48,7 @@ impl Observed {
         if let Some(earlier) = earlier.filter(StoredCertificate::is_usable) {
             self.kept = Some(earlier);
         }
-        (self.knows_stored, self.served_by_all) = (true, None);
+        self.served_by_all = None;
         self.see_trust(now);
     }
 

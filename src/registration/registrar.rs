@@ -107,11 +107,11 @@ impl Registrar {
         match seen {
             Some(SeenObject::Configuration(entries)) => {
                 let own = entries.map(|entries| entries.into_iter().filter(|it| self.is_own(it)).collect());
-                self.observed.see_live(own, now());
+                self.observed.see_live(own, clock::unix_seconds());
                 self.bundle_writes.shown(Instant::now());
             }
             Some(SeenObject::Secret(stored)) => {
-                self.observed.see_stored(stored.map(|stored| *stored), now());
+                self.observed.see_stored(stored.map(|stored| *stored), clock::unix_seconds());
                 self.steps.shown(Instant::now());
                 self.ask_again();
             }
@@ -144,7 +144,7 @@ impl Registrar {
 
     /// Uses the certificate that the API server accepts, and reports it.
     fn serve(&mut self) {
-        let (registration, now) = (&mut self.registration, now());
+        let (registration, now) = (&mut self.registration, clock::unix_seconds());
         let current = registration.serving.current();
         let offered = match &registration.source {
             CertificateSource::Files { content, .. } => Some(&content.pair),
@@ -181,7 +181,7 @@ impl Registrar {
     async fn follow_files(&mut self, content: &FileContent) {
         let authorities = content.authorities.as_deref().unwrap_or_default();
         let is_asked = self.observed.served_by_all == Some(true);
-        if !is_asked && self.observed.trusts_others(authorities, now()) {
+        if !is_asked && self.observed.trusts_others(authorities, clock::unix_seconds()) {
             self.ask_replicas(authorities).await;
         }
     }
@@ -226,11 +226,12 @@ impl Registrar {
             names,
             served_by_all: observed.served_by_all,
             lifetimes: managed.lifetimes,
-            now: now(),
+            now: clock::unix_seconds(),
         }
     }
 
-    /// The names of the certificate: the Service of this namespace, those that the live configuration calls here, and those of the options.
+    /// The names in the certificate: the DNS names of the Services that the webhook configuration calls in this namespace, the name of the
+    /// shipped Service, and the names of the options.
     fn names(&self, more: &[String]) -> Vec<String> {
         let services = self.services();
         let namespace = self.client.default_namespace();
@@ -328,9 +329,9 @@ impl Registrar {
             return;
         };
         let trusted = match &self.registration.source {
-            CertificateSource::Files { content, .. } => {
-                self.observed.bundle_of_files(content.authorities.as_deref().unwrap_or_default(), now())
-            }
+            CertificateSource::Files { content, .. } => self
+                .observed
+                .bundle_of_files(content.authorities.as_deref().unwrap_or_default(), clock::unix_seconds()),
             CertificateSource::Managed(_) => {
                 self.observed.stored.as_ref().map_or_else(Vec::new, |stored| stored.trusted.clone())
             }
@@ -378,9 +379,4 @@ fn written<T>(answer: Result<kube::Result<T>, tokio::time::error::Elapsed>, obje
             WriteResult::Failed
         }
     }
-}
-
-/// The current time in Unix seconds.
-pub(super) fn now() -> i64 {
-    i64::try_from(clock::unix_now().as_secs()).unwrap_or(i64::MAX)
 }

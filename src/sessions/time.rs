@@ -5,5 +5,5 @@ use crate::runtime::clock;
 
 /// The current time.
 pub(super) fn now() -> UnixTime {
-    UnixTime(i64::try_from(clock::unix_now().as_secs()).unwrap_or(i64::MAX))
+    UnixTime(clock::unix_seconds())
 }

@@ -75,7 +75,7 @@ fn a_secret_that_is_deleted_or_filled_with_rubbish_is_restored_from_memory() {
     }
 }
 
-/// The other replica still serves the certificate that nobody can renew.
+/// The other replica still serves a certificate of the old CA, whose key is lost.
 #[test]
 fn a_new_leader_without_a_secret_keeps_the_trust_in_the_old_ca() {
     let mut world = running();

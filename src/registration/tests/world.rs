@@ -119,7 +119,7 @@ impl World {
                 observed.see_live(Some(entries(&bundle)), now);
             }
             let version = self.version.to_string();
-            if !observed.knows_stored || observed.stored.as_ref().map(|it| &*it.version) != Some(&version) {
+            if observed.stored.as_ref().map(|it| &*it.version) != Some(&version) {
                 observed.see_stored(self.secret.as_ref().map(|content| stored(content, &version)), now);
             }
             let offered = observed.stored.as_ref().and_then(|stored| stored.pair.clone());

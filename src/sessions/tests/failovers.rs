@@ -290,8 +290,8 @@ proptest! {
         prop_assert_eq!(totals(&Run::after(events, &steps)), truth);
     }
 
-    /// After a list, a session that disappeared meanwhile ends with the reason `unknown`. A session that no saved state has is not counted. A
-    /// session whose run nobody saw can be `rejected` instead of `node_lost`.
+    /// After a list, a session that disappeared meanwhile ends with the reason `unknown`. A session that no saved state has is not counted. If no
+    /// state has shown that the desktop ran, the reason can be `rejected` instead of `node_lost`.
     #[test]
     fn failovers_with_lists_count_no_session_twice(
         lives in vec(labelled_life(), 1..8), choices in vec(any::<Index>(), 40), steps in vec(step(any_source()), 0..80),
